@@ -1,0 +1,217 @@
+"""Every failure of the project by name.
+
+Add a class here when a caller must tell one failure from another; messages say what, where, expected, actual
+and what to do. Logic does not belong here.
+
+    PyroAssetsError
+    ├── StorageError
+    │   ├── ObjectMissing         listed, but gone when read
+    │   ├── ObjectChanged         shorter or longer than the listing said
+    │   ├── NotABlockKey          a key under segments/ or blocks/ that names no block
+    │   └── StorageUnavailable    the bucket does not answer, throttles or refuses
+    ├── BlockError                one object is not what the format says
+    │   ├── Truncated             the bytes end before the structure does
+    │   ├── BadMagic              not the structure that was expected
+    │   ├── UnsupportedVersion    a version this reader does not know
+    │   ├── ChecksumMismatch      a CRC-32C differs
+    │   ├── BadLength             a length that its surroundings contradict
+    │   ├── BadCount              a number of items that cannot be
+    │   ├── BadIndex              a reference past the end of what it refers to
+    │   ├── BadEncoding           an integer stream or Parquet file that does not decode
+    │   ├── BadMetadata           the BlockMeta message contradicts itself or the object
+    │   └── Unwritable            columns that the format cannot express
+    ├── PprofError                an upload is not a valid pprof profile
+    ├── SeriesError
+    │   ├── ConfigError           a configuration file, with file and line
+    │   ├── SelectorError         a label selector that does not parse
+    │   └── ValueOverflow         a sum that does not fit int64
+    ├── LedgerError
+    │   ├── LedgerUnavailable     the database cannot be reached or opened
+    │   ├── SchemaMismatch        the ledger was written by another version
+    │   ├── LeaseLost             another worker owns the job now
+    │   └── JobConflict           a source already belongs to another job
+    └── SettingsError             settings that contradict each other
+"""
+
+from dataclasses import dataclass
+
+
+class PyroAssetsError(Exception):
+    """The root: whatever this project raises on purpose."""
+
+
+class StorageError(PyroAssetsError):
+    """A bucket did not do what was asked; `key` is the object or prefix concerned."""
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class ObjectMissing(StorageError):
+    """The object was listed but is gone."""
+
+
+class ObjectChanged(StorageError):
+    """The object's size differs from what the listing said."""
+
+
+class NotABlockKey(StorageError):
+    """The key does not name a block."""
+
+
+class StorageUnavailable(StorageError):
+    """The bucket does not answer, throttles or refuses; trying again later may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place inside an object, for messages. `offset` in errors is relative to the section's start.
+
+    >>> str(Where("segments/1/anonymous/01/block.bin", "symbols", "checkout"))
+    'segments/1/anonymous/01/block.bin, dataset checkout, section symbols'
+    """
+
+    object_key: str = "<memory>"
+    section: str = "object"
+    dataset: str = ""
+
+    def __str__(self) -> str:
+        dataset = f", dataset {self.dataset}" if self.dataset else ""
+        return f"{self.object_key}{dataset}, section {self.section}"
+
+
+class BlockError(PyroAssetsError):
+    """One object is not what the format says.
+
+    Args:
+        what: what is wrong, in a few words ("CRC of the series section").
+        where: object key, section and dataset.
+        offset: bytes from the start of the section; -1 when no single place can be named.
+        expected: what the format demands.
+        actual: what is there.
+        remedy: what a person can do; a default says that the source is set aside.
+    """
+
+    remedy = "the source is set aside and everything else goes on; upload it again or read it with `pyro-assets verify`"
+
+    def __init__(
+        self,
+        what: str,
+        where: Where,
+        *,
+        offset: int = -1,
+        expected: object = None,
+        actual: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.what, self.where, self.offset = what, where, offset
+        self.expected, self.actual = expected, actual
+        if remedy is not None:
+            self.remedy = remedy
+        at = f" at byte {offset}" if offset >= 0 else ""
+        difference = "" if expected is None and actual is None else f": expected {expected}, found {actual}"
+        super().__init__(f"{what} ({where}{at}){difference}; {self.remedy}")
+
+
+class Truncated(BlockError):
+    """The bytes end before the structure does."""
+
+
+class BadMagic(BlockError):
+    """The magic number is another one."""
+
+
+class UnsupportedVersion(BlockError):
+    """A version this reader does not know."""
+
+    remedy = "this version of pyro_assets cannot read it; look for a newer one"
+
+
+class ChecksumMismatch(BlockError):
+    """A CRC-32C differs from the bytes it covers."""
+
+
+class BadLength(BlockError):
+    """A length that its surroundings contradict."""
+
+
+class BadCount(BlockError):
+    """A number of items that cannot be."""
+
+
+class BadIndex(BlockError):
+    """A reference past the end of what it refers to."""
+
+
+class BadEncoding(BlockError):
+    """An integer stream or Parquet file that does not decode."""
+
+
+class BadMetadata(BlockError):
+    """The BlockMeta message contradicts itself or the object."""
+
+
+class Unwritable(BlockError):
+    """Columns that the format cannot express, such as a string over 65,535 bytes."""
+
+    remedy = "nothing was written"
+
+
+class PprofError(PyroAssetsError):
+    """An upload is not a valid pprof profile."""
+
+
+class SeriesError(PyroAssetsError):
+    """Rules or values from which no series can be made."""
+
+
+class ConfigError(SeriesError):
+    """A configuration file is refused.
+
+    Args:
+        file: the file's name as the user gave it.
+        line: 1-based line, 0 when no single line is to blame.
+        what: the field, as a path such as `recording_rules[2].matchers[0]`.
+        why: what is wrong and what to write instead.
+    """
+
+    def __init__(self, file: str, line: int, what: str, why: str) -> None:
+        self.file, self.line, self.what, self.why = file, line, what, why
+        super().__init__(f"{file}:{line}: {what}: {why}" if line else f"{file}: {what}: {why}")
+
+
+class SelectorError(SeriesError):
+    """A label selector does not parse; `position` is 0-based in `selector`."""
+
+    def __init__(self, selector: str, position: int, why: str) -> None:
+        self.selector, self.position, self.why = selector, position, why
+        super().__init__(f"selector {selector!r}, character {position + 1}: {why}")
+
+
+class ValueOverflow(SeriesError):
+    """A sum does not fit int64, so it cannot be stored exactly."""
+
+
+class LedgerError(PyroAssetsError):
+    """The ledger refuses, or cannot do, what was asked."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger's database cannot be reached or opened."""
+
+
+class SchemaMismatch(LedgerError):
+    """The ledger was written by another version of the project."""
+
+
+class LeaseLost(LedgerError):
+    """Another worker owns the job now; nothing of this attempt was committed."""
+
+
+class JobConflict(LedgerError):
+    """A source already belongs to another job."""
+
+
+class SettingsError(PyroAssetsError):
+    """Settings that contradict each other or cannot be used."""
