@@ -1,0 +1,35 @@
+"""What every test may use: the folders of golden data and the path to helper modules of the tests."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS))
+
+settings.register_profile("ci", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("deep", max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def shared_data_root() -> Path:
+    """The folder of real objects that may be read but not committed: beside the checkout, or as the variable says."""
+    return Path(os.environ.get("PYRO_ASSETS_TEST_DATA", TESTS.parent.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data that is not ours to commit; tests are skipped where it is absent."""
+    root = shared_data_root()
+    if not root.is_dir():
+        pytest.skip(f"real data not found at {root}; set PYRO_ASSETS_TEST_DATA")
+    return root
+
+
+@pytest.fixture(scope="session")
+def bucket_2026(shared_data: Path) -> Path:
+    """The whole bucket of our own program: 342 segments, 31 level-1 blocks, recorded samples."""
+    return shared_data / "bucket-2026"
