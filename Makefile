@@ -1,0 +1,63 @@
+# The few commands of the project. Only Python 3.11+ and make are assumed; everything else lives in .venv.
+#
+#   make demo            history and live data, processed in front of you (DEMO_SECONDS=120 ends by itself)
+#   make check           style, types, layers, the Dagster location, doctests
+#   make test            every test that this machine can run
+#   make test-services   the tests that need a server; here none may be skipped
+#   make bench           time and memory per job and stage
+#   make nightly         soak, deep fuzz, long property tests
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The newest suitable interpreter on the path, unless `make PYTHON=...` names one.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup demo check test test-services bench nightly clean
+
+help:
+	@sed -n '3,8s/^#  *//p' Makefile
+
+# The stamp is older than pyproject.toml when dependencies or tools may have changed.
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@test -n "$(strip $(PYTHON))" || { echo "Python 3.11 or newer not found; name one with PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "installing the project and its tools into $(VENV) (about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	@exec $(BIN)/python -m pyro_assets.demo
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(PYTEST) tests/test_layers.py
+	$(PYTEST) pyro_assets resources
+	$(BIN)/python -W error -c 'from pyro_assets.definitions import defs; defs()'
+	$(BIN)/dagster definitions validate -w workspace.yaml
+
+test: setup
+	$(PYTEST) -m 'not nightly'
+
+# The plugin turns a skipped test into a failed one: a missing server is an error here.
+test-services: setup
+	PYRO_ASSETS_REQUIRE_SERVICES=1 PYTHONPATH=tests $(PYTEST) -p require_services -m 'service and not nightly' tests
+
+bench: setup
+	$(BIN)/python -m bench
+
+nightly: setup
+	HYPOTHESIS_PROFILE=deep $(PYTEST)
+
+clean:
+	rm -rf .demo .dagster_home .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
