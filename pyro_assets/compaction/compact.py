@@ -1,0 +1,186 @@
+"""Compaction of one job: level-0 objects in, merged columns and one finished block per tenant out.
+
+Add the order of the steps here; each step has its own module. No storage, no clock, no randomness: equal input gives
+equal bytes, and the order in which the objects are listed does not matter.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pyro_assets.block.columns import BlockColumns, DatasetInfo, ProfileRows, SeriesTable
+from pyro_assets.block.metadata import BlockMeta
+from pyro_assets.block.reader import RawObject, read_blocks
+from pyro_assets.block.writer import BlockIdentity, WrittenBlock, write_tenant_blocks
+from pyro_assets.compaction.prune import prune_symbols
+from pyro_assets.compaction.rows import (
+    Dedup,
+    SeriesOrder,
+    drop_copies,
+    drop_neighbours,
+    first_seen,
+    order_rows,
+    order_series,
+    take_rows,
+)
+from pyro_assets.compaction.symbols import merge_symbols
+from pyro_assets.errors import BlockError
+from pyro_assets.storage.ulid import make_ulid, ulid_time_ms
+
+
+@dataclass(slots=True)
+class Compacted:
+    """What a job became.
+
+    Attributes:
+        columns: merged columns, datasets sorted by (tenant, name); what `blocks` hold.
+        blocks: one finished block per tenant, sorted by tenant.
+        metas: metadata of each object in the order given, None where it was set aside.
+        set_aside: (position in the order given, error) of each object that could not be read.
+        duplicates: profiles that were copies of a kept one.
+        conflicts: kept profiles that share series and time with another, with other samples.
+        facts: counts: profiles_in, samples_in, profiles, samples, dangling, total_mismatches.
+    """
+
+    columns: BlockColumns
+    blocks: list[WrittenBlock]
+    metas: list[BlockMeta | None]
+    set_aside: list[tuple[int, BlockError]] = field(default_factory=list)
+    duplicates: int = 0
+    conflicts: int = 0
+    facts: dict[str, int] = field(default_factory=dict)
+
+
+def compact(objects: Sequence[RawObject], *, dedup: Dedup = "exact") -> Compacted:
+    """Compact the objects of one job.
+
+    Args:
+        objects: objects of one shard and one level, in any order; broken ones are set aside.
+        dedup: "exact" drops copies only; "original" drops neighbours of equal fingerprint and time in datasets with
+            two or more sources, whatever they contain.
+
+    Raises:
+        Unwritable: the merged columns hold what the format cannot express.
+    """
+    listed = sorted(range(len(objects)), key=lambda position: (_name(objects[position]), position))
+    read = read_blocks([objects[position] for position in listed])
+    merged, duplicates, conflicts = merge(read.columns, dedup)
+    metas: list[BlockMeta | None] = [None] * len(objects)
+    for position, meta in zip(listed, read.metas, strict=True):
+        metas[position] = meta
+    sources = [meta for meta in read.metas if meta is not None]
+    tenants = sorted({dataset.tenant for dataset in merged.datasets})
+    blocks = write_tenant_blocks(merged, {tenant: identify(sources, tenant) for tenant in tenants})
+    facts = dict(
+        read.columns.facts,
+        profiles_in=len(read.columns.rows.time_ns),
+        samples_in=len(read.columns.rows.value),
+        profiles=len(merged.rows.time_ns),
+        samples=len(merged.rows.value),
+    )
+    return Compacted(
+        columns=merged,
+        blocks=blocks,
+        metas=metas,
+        set_aside=[(listed[position], error) for position, error in read.set_aside],
+        duplicates=duplicates,
+        conflicts=conflicts,
+        facts=facts,
+    )
+
+
+def merge(columns: BlockColumns, dedup: Dedup) -> tuple[BlockColumns, int, int]:
+    """Merge datasets of equal tenant and name.
+
+    Args:
+        columns: datasets sorted by (tenant, name, source), as `read_blocks` returns them.
+        dedup: see `compact`.
+
+    Returns:
+        The merged columns, the number of duplicates dropped, and the number of conflicts kept.
+    """
+    rows, series = columns.rows, columns.series
+    names = [(dataset.tenant, dataset.name) for dataset in columns.datasets]
+    outputs = list(dict.fromkeys(names))
+    place = {name: position for position, name in enumerate(outputs)}
+    output_of_dataset = np.array([place[name] for name in names], dtype=np.int64)
+    symbols = merge_symbols(columns.symbols, output_of_dataset)
+    stack = symbols.node_code.take(rows.stack)
+    ordered = order_series(series, output_of_dataset)
+    rank = ordered.rank.take(rows.series)
+    output = np.repeat(output_of_dataset, np.diff(rows.dataset_start))
+    order = order_rows(rank, rows.time_ns)
+    if dedup == "original":
+        sources = np.bincount(output_of_dataset, minlength=len(outputs))
+        fingerprint = series.fingerprint.view(np.int64).take(rows.series)
+        kept = drop_neighbours(fingerprint, rows.time_ns, order, output, sources)
+    else:
+        kept = drop_copies(rows, rank, stack, order)
+    row_start = np.zeros(len(outputs) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(output.take(kept.kept), minlength=len(outputs)), out=row_start[1:])
+    unit = np.append(symbols.unit_code, np.int64(-1)).take(rows.unit)
+    merged_rows = take_rows(replace(rows, series=rank, unit=unit), kept.kept, stack, row_start)
+    tables, node_row = prune_symbols(symbols.tables, merged_rows.stack)
+    if node_row is not None:
+        merged_rows.stack = node_row.take(merged_rows.stack)
+    merged_series = _merge_series(series, ordered, merged_rows, len(outputs))
+    datasets = [
+        _merged_dataset([dataset for dataset in columns.datasets if (dataset.tenant, dataset.name) == name])
+        for name in outputs
+    ]
+    return BlockColumns(datasets, merged_series, merged_rows, tables), kept.duplicates, kept.conflicts
+
+
+def _merge_series(series: SeriesTable, ordered: SeriesOrder, rows: ProfileRows, outputs: int) -> SeriesTable:
+    """Series that have rows, with their first and last times; `rows.series` is renumbered to match.
+
+    Rows are contiguous by series and ascending in time.
+    """
+    begins = np.ones(len(rows.series), dtype=np.bool_)
+    begins[1:] = rows.series[1:] != rows.series[:-1]
+    begin = np.flatnonzero(begins)
+    end = np.append(begin[1:], len(rows.series)) - 1
+    rank = rows.series.take(begin)
+    rows.series = np.cumsum(begins, dtype=np.int64) - 1
+    start = np.zeros(outputs + 1, dtype=np.int64)
+    np.cumsum(np.bincount(ordered.output.take(rank), minlength=outputs), out=start[1:])
+    return SeriesTable(
+        dataset_start=start,
+        fingerprint=series.fingerprint.take(ordered.first.take(rank)),
+        labels=[ordered.labels[position] for position in rank.tolist()],
+        series_index=np.arange(len(rank), dtype=np.int64) - np.repeat(start[:-1], np.diff(start)),
+        min_time_ns=rows.time_ns.take(begin),
+        max_time_ns=rows.time_ns.take(end),
+    )
+
+
+def _merged_dataset(sources: list[DatasetInfo]) -> DatasetInfo:
+    return DatasetInfo(
+        source=0,
+        tenant=sources[0].tenant,
+        name=sources[0].name,
+        min_time_ms=min(source.min_time_ms for source in sources),
+        max_time_ms=max(source.max_time_ms for source in sources),
+        label_sets=first_seen([source.label_sets for source in sources]),
+    )
+
+
+def identify(sources: Sequence[BlockMeta], tenant: bytes) -> BlockIdentity:
+    """Identity of a tenant's block: time of the first source, 80 bits derived from all sources and the tenant.
+
+    Two jobs with the same sources therefore write the same path, and no two tenants share an id.
+    """
+    first = min(sources, key=lambda meta: meta.id)
+    digest = hashlib.sha256(tenant)
+    for meta in sources:
+        digest.update(f"\n{meta.id} {meta.level}".encode())
+    level = max(meta.level for meta in sources) + 1
+    return BlockIdentity(make_ulid(ulid_time_ms(first.id), digest.digest()[:10]), first.shard, level)
+
+
+def _name(item: RawObject) -> tuple[str, str]:
+    """ULID (the last folder of the key) and key: the order of a job's sources."""
+    parts = item.object_key.rsplit("/", 2)
+    return (item.meta.id if item.meta is not None else parts[-2] if len(parts) == 3 else "", item.object_key)

@@ -1,0 +1,232 @@
+"""Merging symbol tables: equal strings, functions, mappings, locations and stacks of one output appear once.
+
+Add what makes two symbols equal here; which of them are still needed is decided in `prune`. All tables of a job are
+merged at once; codes are numbered in order of first occurrence, so that each output unit owns one contiguous range.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pyro_assets.block.columns import I64, U64, SymbolTables
+from pyro_assets.block.symbols.paths import find_runs, path_sums
+from pyro_assets.compaction.distinct import (
+    Distinct,
+    distinct_rows,
+    hash_columns,
+    mix,
+    number_by_hash,
+    number_exactly,
+    verified,
+)
+from pyro_assets.compaction.gather import gather_ranges
+
+
+@dataclass(frozen=True, slots=True)
+class MergedSymbols:
+    """The merged tables and where each node of the sources went.
+
+    Attributes:
+        tables: one unit per output dataset and partition.
+        unit_code: int64[u], output unit of each source unit.
+        node_code: int64[n], merged node of each source node (absolute).
+    """
+
+    tables: SymbolTables
+    unit_code: I64
+    node_code: I64
+
+
+def merge_symbols(tables: SymbolTables, output_of_dataset: I64) -> MergedSymbols:
+    """Merge the symbols of all datasets that go into one output dataset.
+
+    Args:
+        tables: the sources' symbols; units in the order of their datasets.
+        output_of_dataset: int64[d], output dataset of each source dataset, ascending.
+    """
+    unit_code, unit_output, unit_partition = _merge_units(tables, output_of_dataset)
+    units = len(unit_output)
+
+    string_unit = _unit_of_rows(tables.string_start, unit_code)
+    strings, string_start = _number_in_units(_distinct_strings(tables.strings, string_unit), string_unit, units)
+    name = _follow(strings.codes, tables.function_name)
+    system_name = _follow(strings.codes, tables.function_system_name)
+    file_name = _follow(strings.codes, tables.function_file_name)
+    function_unit = _unit_of_rows(tables.function_start, unit_code)
+    functions, function_start = _number_in_units(
+        distinct_rows([function_unit, name, system_name, file_name, tables.function_start_line.astype(np.int64)]),
+        function_unit,
+        units,
+    )
+    mapping_file_name = _follow(strings.codes, tables.mapping_file_name)
+    mapping_build_id = _follow(strings.codes, tables.mapping_build_id)
+    mapping_unit = _unit_of_rows(tables.mapping_start, unit_code)
+    mappings, mapping_start = _number_in_units(
+        distinct_rows(
+            [
+                mapping_unit,
+                mapping_file_name,
+                mapping_build_id,
+                tables.mapping_flags.astype(np.int64),
+                tables.mapping_memory_start.view(np.int64),
+                tables.mapping_memory_limit.view(np.int64),
+                tables.mapping_file_offset.view(np.int64),
+            ]
+        ),
+        mapping_unit,
+        units,
+    )
+    location_mapping = _follow(mappings.codes, tables.location_mapping)
+    line_function = _follow(functions.codes, tables.line_function)
+    location_unit = _unit_of_rows(tables.location_start, unit_code)
+    locations, location_start = _number_in_units(
+        _distinct_locations(tables, location_unit, location_mapping, line_function), location_unit, units
+    )
+    node_location = _follow(locations.codes, tables.node_location)
+    node_unit = _unit_of_rows(tables.node_start, unit_code)
+    nodes, node_start = _number_in_units(_distinct_nodes(tables, node_location, node_unit), node_unit, units)
+    line_start, line_row = gather_ranges(tables.line_start, locations.first)
+    merged = SymbolTables(
+        unit_dataset=unit_output,
+        unit_partition=unit_partition,
+        string_start=string_start,
+        strings=tables.strings.take(pa.array(strings.first)),
+        function_start=function_start,
+        function_name=name.take(functions.first),
+        function_system_name=system_name.take(functions.first),
+        function_file_name=file_name.take(functions.first),
+        function_start_line=tables.function_start_line.take(functions.first),
+        mapping_start=mapping_start,
+        mapping_file_name=mapping_file_name.take(mappings.first),
+        mapping_build_id=mapping_build_id.take(mappings.first),
+        mapping_flags=tables.mapping_flags.take(mappings.first),
+        mapping_memory_start=tables.mapping_memory_start.take(mappings.first),
+        mapping_memory_limit=tables.mapping_memory_limit.take(mappings.first),
+        mapping_file_offset=tables.mapping_file_offset.take(mappings.first),
+        location_start=location_start,
+        location_mapping=location_mapping.take(locations.first),
+        location_address=tables.location_address.take(locations.first),
+        location_is_folded=tables.location_is_folded.take(locations.first),
+        line_start=line_start,
+        line_function=line_function.take(line_row),
+        line_number=tables.line_number.take(line_row),
+        node_start=node_start,
+        node_parent=_follow(nodes.codes, tables.node_parent.take(nodes.first)),
+        node_location=node_location.take(nodes.first),
+        dangling=np.bincount(unit_code, weights=tables.dangling, minlength=units).astype(np.int64),
+    )
+    return MergedSymbols(merged, unit_code, nodes.codes)
+
+
+def _merge_units(tables: SymbolTables, output_of_dataset: I64) -> tuple[I64, I64, U64]:
+    """Output unit of each unit: output datasets ascending, their partitions by id."""
+    output = output_of_dataset.take(tables.unit_dataset)
+    keys = sorted(set(zip(output.tolist(), tables.unit_partition.tolist(), strict=True)))
+    row = {key: i for i, key in enumerate(keys)}
+    codes = [row[key] for key in zip(output.tolist(), tables.unit_partition.tolist(), strict=True)]
+    return (
+        np.array(codes, dtype=np.int64),
+        np.array([key[0] for key in keys], dtype=np.int64),
+        np.array([key[1] for key in keys], dtype=np.uint64),
+    )
+
+
+def _unit_of_rows(start: I64, unit_code: I64) -> I64:
+    return np.repeat(unit_code, np.diff(start))
+
+
+def _follow(codes: I64, reference: I64) -> I64:
+    """References into merged tables; -1 (no such row) stays -1."""
+    if not len(codes):
+        return np.full(len(reference), -1, dtype=np.int64)
+    followed = codes.take(reference, mode="clip")
+    return np.where(reference < 0, np.int64(-1), followed) if (reference < 0).any() else followed
+
+
+def _number_in_units(classes: Distinct, unit: I64, units: int) -> tuple[Distinct, I64]:
+    """Renumber classes so that each output unit's are contiguous, and tell where each unit's begin."""
+    unit_of_class = unit.take(classes.first)
+    start = np.zeros(units + 1, dtype=np.int64)
+    np.cumsum(np.bincount(unit_of_class, minlength=units), out=start[1:])
+    if (unit_of_class[1:] >= unit_of_class[:-1]).all():
+        return classes, start
+    # Only objects with several partitions a dataset come here: their units interleave.
+    order = np.argsort(unit_of_class, kind="stable")
+    moved = np.empty(len(order), dtype=np.int64)
+    moved[order] = np.arange(len(order), dtype=np.int64)
+    return Distinct(moved.take(classes.codes), classes.first.take(order)), start
+
+
+def _distinct_strings(strings: pa.LargeBinaryArray, unit: I64) -> Distinct:
+    encoded = strings.dictionary_encode()
+    return distinct_rows([encoded.indices.to_numpy().astype(np.int64), unit])
+
+
+def _distinct_locations(tables: SymbolTables, unit: I64, mapping: I64, line_function: I64) -> Distinct:
+    line_count = np.diff(tables.line_start)
+    fixed = [
+        unit,
+        mapping,
+        tables.location_address.view(np.int64),
+        tables.location_is_folded.astype(np.int64),
+        line_count,
+    ]
+    line_number = tables.line_number.astype(np.int64)
+    hashed = hash_columns(fixed)
+    for ordinal in range(int(line_count.max(initial=0))):
+        having = np.flatnonzero(line_count > ordinal) if ordinal else np.flatnonzero(line_count)
+        line = tables.line_start.take(having) + ordinal
+        hashed[having] = mix(mix(hashed.take(having), line_function.take(line)), line_number.take(line))
+    line_location = np.repeat(np.arange(len(line_count), dtype=np.int64), line_count)
+
+    def is_exact(classes: Distinct) -> bool:
+        representative = classes.first.take(classes.codes)
+        if not all(np.array_equal(column.take(representative), column) for column in fixed):
+            return False
+        offset = tables.line_start.take(representative) - tables.line_start[:-1]
+        twin = np.arange(len(line_location), dtype=np.int64) + offset.take(line_location)
+        return np.array_equal(line_function.take(twin), line_function) and np.array_equal(
+            line_number.take(twin), line_number
+        )
+
+    def number_again() -> Distinct:
+        lines = np.full((int(line_count.max(initial=0)), 2, len(line_count)), -2, dtype=np.int64)
+        ordinal = np.arange(len(line_location), dtype=np.int64) - np.repeat(tables.line_start[:-1], line_count)
+        lines[ordinal, 0, line_location] = line_function
+        lines[ordinal, 1, line_location] = line_number
+        return number_exactly([*fixed, *lines.reshape(-1, len(line_count))])
+
+    return verified(number_by_hash(hashed), is_exact, number_again)
+
+
+def _distinct_nodes(tables: SymbolTables, location: I64, unit: I64) -> Distinct:
+    """Nodes are equal when their locations from the root down are: equal location, equal parent class."""
+    parent = tables.node_parent
+    runs = find_runs(parent)
+    depth = path_sums(runs, np.ones(len(parent), dtype=np.int64))
+    weight = mix(mix(np.full(len(parent), 0x5851F42D4C957F2D, dtype=np.uint64), location), depth)
+    root = np.flatnonzero(parent < 0)
+    # Roots carry their unit, which keeps the trees of different outputs apart.
+    weight[root] = mix(weight.take(root), unit.take(root))
+
+    def is_exact(classes: Distinct) -> bool:
+        if not np.array_equal(location.take(classes.first).take(classes.codes), location):
+            return False
+        parent_code = _follow(classes.codes, parent)
+        parent_code[root] = -1 - unit.take(root)
+        return np.array_equal(parent_code.take(classes.first).take(classes.codes), parent_code)
+
+    def number_again() -> Distinct:
+        """Level by level, parents first: exact whatever the hashes do."""
+        class_of = np.empty(len(parent), dtype=np.int64)
+        class_of[root] = unit.take(root)
+        used = int(unit.max(initial=0)) + 1
+        for level in range(2, int(depth.max(initial=0)) + 1):
+            nodes = np.flatnonzero(depth == level)
+            found = number_exactly([class_of.take(parent.take(nodes)), location.take(nodes)])
+            class_of[nodes] = used + found.codes
+            used += len(found.first)
+        return number_exactly([class_of])
+
+    return verified(number_by_hash(path_sums(runs, weight)), is_exact, number_again)
