@@ -13,6 +13,7 @@ from pyro_assets.block.columns import I64, U64, SymbolTables
 from pyro_assets.block.symbols.paths import find_runs, path_sums
 from pyro_assets.compaction.distinct import (
     Distinct,
+    Numbering,
     distinct_rows,
     hash_columns,
     mix,
@@ -38,24 +39,27 @@ class MergedSymbols:
     node_code: I64
 
 
-def merge_symbols(tables: SymbolTables, output_of_dataset: I64) -> MergedSymbols:
+def merge_symbols(tables: SymbolTables, output_of_dataset: I64, number: Numbering = number_by_hash) -> MergedSymbols:
     """Merge the symbols of all datasets that go into one output dataset.
 
     Args:
         tables: the sources' symbols; units in the order of their datasets.
         output_of_dataset: int64[d], output dataset of each source dataset, ascending.
+        number: see `distinct_rows`.
     """
     unit_code, unit_output, unit_partition = _merge_units(tables, output_of_dataset)
     units = len(unit_output)
 
     string_unit = _unit_of_rows(tables.string_start, unit_code)
-    strings, string_start = _number_in_units(_distinct_strings(tables.strings, string_unit), string_unit, units)
+    strings, string_start = _number_in_units(_distinct_strings(tables.strings, string_unit, number), string_unit, units)
     name = _follow(strings.codes, tables.function_name)
     system_name = _follow(strings.codes, tables.function_system_name)
     file_name = _follow(strings.codes, tables.function_file_name)
     function_unit = _unit_of_rows(tables.function_start, unit_code)
     functions, function_start = _number_in_units(
-        distinct_rows([function_unit, name, system_name, file_name, tables.function_start_line.astype(np.int64)]),
+        distinct_rows(
+            [function_unit, name, system_name, file_name, tables.function_start_line.astype(np.int64)], number
+        ),
         function_unit,
         units,
     )
@@ -72,7 +76,8 @@ def merge_symbols(tables: SymbolTables, output_of_dataset: I64) -> MergedSymbols
                 tables.mapping_memory_start.view(np.int64),
                 tables.mapping_memory_limit.view(np.int64),
                 tables.mapping_file_offset.view(np.int64),
-            ]
+            ],
+            number,
         ),
         mapping_unit,
         units,
@@ -81,11 +86,11 @@ def merge_symbols(tables: SymbolTables, output_of_dataset: I64) -> MergedSymbols
     line_function = _follow(functions.codes, tables.line_function)
     location_unit = _unit_of_rows(tables.location_start, unit_code)
     locations, location_start = _number_in_units(
-        _distinct_locations(tables, location_unit, location_mapping, line_function), location_unit, units
+        _distinct_locations(tables, location_unit, location_mapping, line_function, number), location_unit, units
     )
     node_location = _follow(locations.codes, tables.node_location)
     node_unit = _unit_of_rows(tables.node_start, unit_code)
-    nodes, node_start = _number_in_units(_distinct_nodes(tables, node_location, node_unit), node_unit, units)
+    nodes, node_start = _number_in_units(_distinct_nodes(tables, node_location, node_unit, number), node_unit, units)
     line_start, line_row = gather_ranges(tables.line_start, locations.first)
     merged = SymbolTables(
         unit_dataset=unit_output,
@@ -158,12 +163,14 @@ def _number_in_units(classes: Distinct, unit: I64, units: int) -> tuple[Distinct
     return Distinct(moved.take(classes.codes), classes.first.take(order)), start
 
 
-def _distinct_strings(strings: pa.LargeBinaryArray, unit: I64) -> Distinct:
+def _distinct_strings(strings: pa.LargeBinaryArray, unit: I64, number: Numbering) -> Distinct:
     encoded = strings.dictionary_encode()
-    return distinct_rows([encoded.indices.to_numpy().astype(np.int64), unit])
+    return distinct_rows([encoded.indices.to_numpy().astype(np.int64), unit], number)
 
 
-def _distinct_locations(tables: SymbolTables, unit: I64, mapping: I64, line_function: I64) -> Distinct:
+def _distinct_locations(
+    tables: SymbolTables, unit: I64, mapping: I64, line_function: I64, number: Numbering
+) -> Distinct:
     line_count = np.diff(tables.line_start)
     fixed = [
         unit,
@@ -197,10 +204,10 @@ def _distinct_locations(tables: SymbolTables, unit: I64, mapping: I64, line_func
         lines[ordinal, 1, line_location] = line_number
         return number_exactly([*fixed, *lines.reshape(-1, len(line_count))])
 
-    return verified(number_by_hash(hashed), is_exact, number_again)
+    return verified(number(hashed), is_exact, number_again)
 
 
-def _distinct_nodes(tables: SymbolTables, location: I64, unit: I64) -> Distinct:
+def _distinct_nodes(tables: SymbolTables, location: I64, unit: I64, number: Numbering) -> Distinct:
     """Nodes are equal when their locations from the root down are: equal location, equal parent class."""
     parent = tables.node_parent
     runs = find_runs(parent)
@@ -229,4 +236,4 @@ def _distinct_nodes(tables: SymbolTables, location: I64, unit: I64) -> Distinct:
             used += len(found.first)
         return number_exactly([class_of])
 
-    return verified(number_by_hash(path_sums(runs, weight)), is_exact, number_again)
+    return verified(number(path_sums(runs, weight)), is_exact, number_again)
