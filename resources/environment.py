@@ -1,0 +1,102 @@
+"""Every environment variable of the project by name, with its default and what it means.
+
+Add a variable here and nowhere else; nothing is read when this module is imported, only when `value` is called.
+`python -m resources.environment` prints the table for people.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyro_assets.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable; `default` is what an unset or empty one means."""
+
+    name: str
+    default: str
+    meaning: str
+
+
+SOURCE_URL = Variable("PYRO_ASSETS_SOURCE_URL", "data/bucket", "Pyroscope's bucket; only ever read")
+ARCHIVE_URL = Variable("PYRO_ASSETS_ARCHIVE_URL", "data/archive", "where level-1 blocks, commits and series go")
+LEDGER_URL = Variable("PYRO_ASSETS_LEDGER_URL", "sqlite:///data/ledger.db", "SQLAlchemy URL of the ledger")
+CONFIG = Variable("PYRO_ASSETS_CONFIG", "", "YAML file of series; empty: dimension series of everything")
+COMPACTION = Variable("PYRO_ASSETS_COMPACTION", "own", "own: compact segments; observe: use Pyroscope's level-1 blocks")
+DEDUP = Variable("PYRO_ASSETS_DEDUP", "exact", "exact, or original to reproduce Pyroscope's rule")
+START_DATE = Variable("PYRO_ASSETS_START_DATE", "2026-01-01-00:00", "first hour that is a partition (UTC)")
+JOB_BLOCKS = Variable("PYRO_ASSETS_JOB_BLOCKS", "20", "a job is due at this many sources")
+JOB_MIB = Variable("PYRO_ASSETS_JOB_MIB", "64", "a job is due at this size of its sources, in MiB")
+JOB_AGE_SECONDS = Variable("PYRO_ASSETS_JOB_AGE_SECONDS", "5", "a job is due when its oldest source is this old")
+WORKERS = Variable("PYRO_ASSETS_WORKERS", "0", "processes for the jobs of one run; 0: one per core, at most four")
+LIVE_BUDGET_SECONDS = Variable(
+    "PYRO_ASSETS_LIVE_BUDGET_SECONDS", "60", "a live run takes no further job after this time"
+)
+BACKFILL_BUDGET_SECONDS = Variable(
+    "PYRO_ASSETS_BACKFILL_BUDGET_SECONDS", "18000", "any other run takes no further job after this time"
+)
+KEEP_RUNS_MINUTES = Variable(
+    "PYRO_ASSETS_KEEP_RUNS_MINUTES", "60", "finished live runs are deleted after this time; 0: never"
+)
+CODE_SERVER_PORT = Variable("PYRO_ASSETS_CODE_SERVER_PORT", "4266", "port of the code server (resources/dagster)")
+
+VARIABLES: tuple[Variable, ...] = (
+    SOURCE_URL,
+    ARCHIVE_URL,
+    LEDGER_URL,
+    CONFIG,
+    COMPACTION,
+    DEDUP,
+    START_DATE,
+    JOB_BLOCKS,
+    JOB_MIB,
+    JOB_AGE_SECONDS,
+    WORKERS,
+    LIVE_BUDGET_SECONDS,
+    BACKFILL_BUDGET_SECONDS,
+    KEEP_RUNS_MINUTES,
+    CODE_SERVER_PORT,
+)
+
+
+def value(variable: Variable, environ: Mapping[str, str] | None = None) -> str:
+    """What the variable says, or its default where it is unset or empty.
+
+    >>> value(DEDUP, {"PYRO_ASSETS_DEDUP": "original"})
+    'original'
+    >>> value(DEDUP, {"PYRO_ASSETS_DEDUP": ""})
+    'exact'
+    """
+    return (os.environ if environ is None else environ).get(variable.name) or variable.default
+
+
+def number(variable: Variable, environ: Mapping[str, str] | None = None) -> float:
+    """The variable as a number that is not negative.
+
+    Raises:
+        SettingsError: it is no number, or a negative one.
+
+    >>> number(JOB_AGE_SECONDS, {"PYRO_ASSETS_JOB_AGE_SECONDS": "2.5"})
+    2.5
+    """
+    text = value(variable, environ)
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < float("inf"):
+        raise SettingsError(f"{variable.name} is {text!r}; it must be a number, 0 or more ({variable.meaning})")
+    return amount
+
+
+def main() -> None:
+    """Print the variables as a Markdown table."""
+    lines = [f"| `{v.name}` | {f'`{v.default}`' if v.default else '(none)'} | {v.meaning} |" for v in VARIABLES]
+    sys.stdout.write("| variable | default | meaning |\n|---|---|---|\n" + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
