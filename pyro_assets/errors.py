@@ -7,6 +7,7 @@ and what to do. Logic does not belong here.
     ├── StorageError
     │   ├── ObjectMissing         listed, but gone when read
     │   ├── ObjectChanged         shorter or longer than the listing said
+    │   ├── ObjectConflict        to be created, but there with other bytes
     │   ├── NotABlockKey          a key under segments/ or blocks/ that names no block
     │   └── StorageUnavailable    the bucket does not answer, throttles or refuses
     ├── BlockError                one object is not what the format says
@@ -54,6 +55,10 @@ class ObjectMissing(StorageError):
 
 class ObjectChanged(StorageError):
     """The object's size differs from what the listing said."""
+
+
+class ObjectConflict(StorageError):
+    """The object was to be created but exists with other bytes, which were left alone."""
 
 
 class NotABlockKey(StorageError):

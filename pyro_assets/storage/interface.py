@@ -1,0 +1,123 @@
+"""What a bucket can do, whatever keeps it: the classes that everything above storage is written against.
+
+Add a method here, and to every kind of bucket, when a caller needs it. The source bucket is a `ReadOnlyBucket`, which
+has no way to write or delete: that Pyroscope's bucket is never touched holds by construction.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyro_assets.errors import ObjectChanged, StorageError
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One line of a listing."""
+
+    key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One level of keys: the names directly below a prefix.
+
+    Attributes:
+        folders: names of the folders, without "/", sorted.
+        objects: keys of the objects directly there, sorted.
+    """
+
+    folders: tuple[str, ...]
+    objects: tuple[ObjectInfo, ...]
+
+
+class ReadOnlyBucket(ABC):
+    """A bucket that can only be read.
+
+    Every method raises StorageUnavailable when the bucket does not answer, throttles or refuses.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """The whole object, as large as it is now.
+
+        Raises:
+            ObjectMissing: there is no such object (any more).
+        """
+
+    @abstractmethod
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Exactly the bytes start:start + length of an object.
+
+        Raises:
+            ObjectMissing: there is no such object (any more).
+            ObjectChanged: the object ends before.
+        """
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """The object's size in bytes.
+
+        Raises:
+            ObjectMissing: there is no such object (any more).
+        """
+
+    @abstractmethod
+    def list_after(self, prefix: str, start_after: str = "", limit: int = 1000) -> list[ObjectInfo]:
+        """Up to `limit` objects whose keys begin with `prefix` and are greater than `start_after`, in key order.
+
+        The order is that of the keys' bytes in every kind of bucket, so that the last key is where the next page
+        starts. A prefix ends with "/" (or is empty). A folder that does not exist is an empty one.
+        """
+
+    @abstractmethod
+    def list_folder(self, prefix: str) -> Folder:
+        """The names directly below `prefix`, which ends with "/" (or is empty)."""
+
+    def get(self, key: str, size_bytes: int) -> bytes:
+        """The whole object, which must have the size that the listing said.
+
+        Raises:
+            ObjectMissing: there is no such object (any more).
+            ObjectChanged: its size differs.
+        """
+        data = self.read(key)
+        if len(data) != size_bytes:
+            raise ObjectChanged(
+                f"{key} has {len(data)} bytes, but {size_bytes} were listed: it was written again; it is read anew",
+                key=key,
+            )
+        return data
+
+    def get_many(self, objects: Sequence[ObjectInfo]) -> list[bytes | StorageError]:
+        """What `get` returns or raises for each object, in order; read at the same time where that is faster."""
+        return [self._attempt(item) for item in objects]
+
+    def _attempt(self, item: ObjectInfo) -> bytes | StorageError:
+        try:
+            return self.get(item.key, item.size_bytes)
+        except StorageError as error:
+            return error
+
+
+class Bucket(ReadOnlyBucket):
+    """A bucket of ours, the archive: objects appear whole or not at all."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes) -> bool:
+        """Writes an object that must not exist yet; one that has the same bytes already is as good.
+
+        Returns:
+            True if it was written, False if it was there with the same bytes.
+
+        Raises:
+            ObjectConflict: it is there with other bytes, which are left alone.
+        """
+
+    @abstractmethod
+    def replace(self, key: str, data: bytes) -> None:
+        """Writes an object or puts new bytes in place of the old ones in one step."""
