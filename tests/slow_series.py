@@ -104,10 +104,8 @@ def matches(labels: Mapping[str, str], matchers: Iterable[Matcher]) -> bool:
     """All matchers hold; a label that is missing counts as empty; expressions are anchored at both ends."""
     for name, operator, value in matchers:
         actual = labels.get(name, "")
-        if operator in ("=", "!="):
-            holds = actual == value
-        else:
-            holds = re.fullmatch(value, actual, re.DOTALL) is not None
+        is_exact = operator in ("=", "!=")
+        holds = actual == value if is_exact else re.fullmatch(value, actual, re.DOTALL) is not None
         if holds == operator.startswith("!"):
             return False
     return True
