@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from pyro_assets.block import metadata_pb2
 from pyro_assets.block.columns import Labels
-from pyro_assets.errors import BadIndex, BadMetadata, Unwritable, UnsupportedVersion, Where
+from pyro_assets.errors import BadIndex, BadMetadata, UnsupportedVersion, Unwritable, Where
 
 #: The newest BlockMeta.format_version that is understood; blocks from before footers carry 0.
 FORMAT_VERSION: Final = 1

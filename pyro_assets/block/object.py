@@ -7,6 +7,7 @@ belong here (FORMAT.md, 2).
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -150,7 +151,7 @@ def _check_layout(meta: BlockMeta, end: int, object_key: str) -> None:
         bounds.append((start, stop, dataset))
     if len(bounds) > 1:
         bounds.sort(key=itemgetter(0, 1))
-    for (_, stop, _), (start, _, dataset) in zip(bounds, bounds[1:], strict=False):
+    for (_, stop, _), (start, _, dataset) in pairwise(bounds):
         if start < stop:
             where = dataset_where(dataset, object_key, "metadata")
             raise BadMetadata("datasets overlap", where, expected=f"start at {stop} or later", actual=start)

@@ -1,0 +1,205 @@
+"""Reads the series of many TSDB indices at once: labels, fingerprints, times and the numbers that rows refer to.
+
+Every part of an index is checked, also those that are not used (`lookup`). One pass over series entries in Python is
+meant, there are hundreds in a job; their integers are decoded for the whole job at once (`chunks`). Writing stands in
+`writer` (FORMAT.md, 5).
+"""
+
+from collections.abc import Sequence
+
+import google_crc32c
+import numpy as np
+
+from pyro_assets.block.checksum import check_crc
+from pyro_assets.block.columns import Labels, SeriesTable
+from pyro_assets.block.cursor import Cursor
+from pyro_assets.block.tsdb.chunks import decode_chunks, first_chunks
+from pyro_assets.block.tsdb.layout import SERIES_ALIGNMENT, U32, U64, Toc, read_toc
+from pyro_assets.block.tsdb.lookup import check_fingerprints, check_lookup, part, read_uvarint
+from pyro_assets.errors import BadCount, BadIndex, BadLength, Truncated, Where
+
+_crc = google_crc32c.value
+
+#: fingerprint, number of labels, number of chunks.
+_SMALLEST_ENTRY_BYTES = 8 + 1 + 1
+
+
+def read_series(sections: Sequence[memoryview | bytes], wheres: Sequence[Where]) -> SeriesTable:
+    """Reads and checks TSDB indices, of datasets or of tenants.
+
+    Args:
+        sections: one whole index each.
+        wheres: the place of each section, for messages.
+
+    Returns:
+        The series of all sections, end to end, in the order they are stored in.
+
+    Raises:
+        Truncated, BadMagic, UnsupportedVersion, ChecksumMismatch, BadLength, BadCount, BadIndex, BadEncoding.
+    """
+    job = _Job()
+    dataset_start = np.zeros(len(sections) + 1, np.int64)
+    for position, (section, where) in enumerate(zip(sections, wheres, strict=True)):
+        job.read(bytes(section), where)
+        dataset_start[position + 1] = len(job.fingerprints)
+    series_index, min_time_ns, max_time_ns = decode_chunks(job.chunks, job.places)
+    return SeriesTable(
+        dataset_start=dataset_start,
+        fingerprint=np.array(job.fingerprints, np.uint64),
+        labels=job.labels,
+        series_index=series_index,
+        min_time_ns=min_time_ns,
+        max_time_ns=max_time_ns,
+    )
+
+
+class _Symbols:
+    """One symbol table and the label sets that were already resolved with it."""
+
+    __slots__ = ("resolved", "strings")
+
+    def __init__(self, strings: list[bytes]) -> None:
+        self.strings = strings
+        self.resolved: dict[bytes, Labels] = {}
+
+
+class _Job:
+    """What was read so far; equal symbol tables and equal look-up parts of a job are checked once.
+
+    The segments of a job come from the same programs, so most of their indices differ in nothing but times.
+    """
+
+    def __init__(self) -> None:
+        self.fingerprints: list[int] = []
+        self.labels: list[Labels] = []
+        self.chunks: list[bytes] = []
+        self.places: list[tuple[Where, int]] = []
+        self._symbols: dict[bytes, _Symbols] = {}
+        self._checked: set[tuple[bytes, Toc, tuple[int, ...], int]] = set()
+
+    def read(self, index: bytes, where: Where) -> None:
+        """Reads one index."""
+        toc = read_toc(index, where)
+        raw = index[toc.symbols : toc.series]
+        symbols = self._symbols.get(raw)
+        if symbols is None:
+            symbols = self._symbols[raw] = _Symbols(_read_symbols(index, toc, where))
+        first = len(self.fingerprints)
+        references, fingerprints = self._read_entries(index, toc, symbols, where)
+        end = index[toc.label_indices : toc.fingerprints]
+        key = (end, toc._replace(from_ns=0, through_ns=0), tuple(references), len(symbols.strings))
+        if key not in self._checked:
+            check_lookup(index, toc, references, len(symbols.strings), where)
+            self._checked.add(key)
+        del first
+        check_fingerprints(index, toc.fingerprints, len(index) - 76, references, fingerprints, where)
+
+    def _read_entries(self, index: bytes, toc: Toc, symbols: _Symbols, where: Where) -> tuple[list[int], list[int]]:
+        """Reads the series entries; returns the reference and the fingerprint of each."""
+        references: list[int] = []
+        fingerprints: list[int] = []
+        resolved = symbols.resolved
+        end = toc.label_indices
+        position = stop = toc.series
+        while True:
+            start = (position + SERIES_ALIGNMENT - 1) & -SERIES_ALIGNMENT
+            if start >= end:
+                break
+            length = index[start]
+            body = start + 1
+            if length >= 0x80:
+                length, body = read_uvarint(index, start, 0, where)
+            stop = body + length
+            position = stop + 4
+            if position > end or length < _SMALLEST_ENTRY_BYTES:
+                raise BadLength(
+                    "length of a series entry",
+                    where,
+                    offset=start,
+                    expected=f"{_SMALLEST_ENTRY_BYTES} to {end - body - 4}",
+                    actual=length,
+                )
+            crc = U32.unpack_from(index, stop)[0]
+            entry = index[body:stop]
+            if _crc(entry) != crc:
+                check_crc(entry, crc, "series entry", where, body)
+            value = U64.unpack_from(entry)[0]
+            # Labels: where all numbers are below 128 they are the bytes themselves.
+            count = entry[8]
+            chunk = 9 + 2 * count
+            refs = entry[8:chunk]
+            labels = resolved.get(refs)
+            if labels is None or chunk >= length:
+                labels, chunk = _read_labels(entry, symbols, where, body)
+                if chunk == 9 + 2 * count:
+                    resolved[refs] = labels
+            references.append(start // SERIES_ALIGNMENT)
+            fingerprints.append(value)
+            if entry[chunk] == 1:
+                self.fingerprints.append(value)
+                self.labels.append(labels)
+                self.chunks.append(entry[chunk + 1 :])
+                self.places.append((where, body + chunk + 1))
+            else:
+                for data in first_chunks(entry, chunk, body, where):
+                    self.fingerprints.append(value)
+                    self.labels.append(labels)
+                    self.chunks.append(data)
+                    self.places.append((where, body + chunk))
+        if position != end:
+            raise BadLength("end of the series", where, offset=position, expected=end, actual=position)
+        return references, fingerprints
+
+
+def _read_labels(entry: bytes, symbols: _Symbols, where: Where, base: int) -> tuple[Labels, int]:
+    """The labels of an entry and the position after them."""
+    cursor = Cursor(entry, where, base)
+    cursor.position = 8
+    count = cursor.uvarint("number of labels")
+    # Two bytes a label at least, and the number of chunks.
+    if 2 * count >= cursor.remaining:
+        raise BadCount(
+            "labels of a series",
+            where,
+            offset=base + 8,
+            expected=f"at most {(cursor.remaining - 1) // 2}",
+            actual=count,
+        )
+    strings = symbols.strings
+    numbers = []
+    for _ in range(2 * count):
+        number = cursor.uvarint("label symbol")
+        if number >= len(strings):
+            raise BadIndex(
+                "label symbol",
+                where,
+                offset=cursor.offset,
+                expected=f"at most {len(strings) - 1}",
+                actual=number,
+            )
+        numbers.append(number)
+    texts = [strings[number] for number in numbers]
+    return tuple(zip(texts[::2], texts[1::2], strict=True)), cursor.position
+
+
+def _read_symbols(index: bytes, toc: Toc, where: Where) -> list[bytes]:
+    """The symbol table: `u32 length, u32 count, entries of uvarint length and bytes, u32 CRC`."""
+    table = part(index, toc.symbols, toc.series, "symbols", where)
+    count = U32.unpack_from(table)[0]
+    if count > len(table) - 4:
+        raise BadCount("symbols", where, offset=toc.symbols + 4, expected=f"at most {len(table) - 4}", actual=count)
+    strings = []
+    position = 4
+    try:
+        for _ in range(count):
+            size = table[position]
+            position += 1
+            if size >= 0x80:
+                size, position = read_uvarint(table, position - 1, toc.symbols + 4, where)
+            strings.append(table[position : position + size])
+            position += size
+    except IndexError:
+        raise Truncated("symbols", where, offset=toc.symbols + 4 + position) from None
+    if position != len(table):
+        raise BadLength("symbols", where, offset=toc.symbols, expected=f"{len(table)} bytes", actual=position)
+    return strings
