@@ -1,0 +1,169 @@
+"""Buckets that are folders: the same keys in the same order as in an object store, and no half-written objects.
+
+Written with `os` rather than fsspec because listing from a start key, creating without overwriting and flushing to
+disk are what fsspec's local files do not offer. What a remote bucket needs does not belong here.
+"""
+
+import contextlib
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final, NoReturn
+
+from pyro_assets.errors import ObjectChanged, ObjectConflict, ObjectMissing, StorageUnavailable
+from pyro_assets.storage.interface import Bucket, Folder, ObjectInfo, ReadOnlyBucket
+
+#: Unfinished writes lie here, on the same file system as the objects, and are in no listing.
+TEMPORARY_FOLDER: Final = ".tmp"
+
+# Keys have up to five parts; deeper ones are a loop of links or not ours.
+_MAX_DEPTH: Final = 16
+
+
+class LocalReadOnlyBucket(ReadOnlyBucket):
+    """A folder that is only read. It need not exist yet: then it is empty."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).absolute()
+        super().__init__(str(self.folder))
+
+    def read(self, key: str) -> bytes:
+        """See `ReadOnlyBucket.read`."""
+        try:
+            return self._path(key).read_bytes()
+        except OSError as error:
+            self._raise(key, error)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See `ReadOnlyBucket.get_range`."""
+        try:
+            with self._path(key).open("rb") as file:
+                file.seek(start)
+                data = file.read(length)
+        except OSError as error:
+            self._raise(key, error)
+        if len(data) != length:
+            raise ObjectChanged(f"{key} ends before byte {start + length}; it was written again", key=key)
+        return data
+
+    def size(self, key: str) -> int:
+        """See `ReadOnlyBucket.size`."""
+        try:
+            found = self._path(key).stat()
+            if stat.S_ISDIR(found.st_mode):
+                raise IsADirectoryError(key)
+        except OSError as error:
+            self._raise(key, error)
+        return found.st_size
+
+    def list_after(self, prefix: str, start_after: str = "", limit: int = 1000) -> list[ObjectInfo]:
+        """See `ReadOnlyBucket.list_after`. Costs one read of each folder on the way to the objects returned."""
+        return list(islice(self._walk(self._folder(prefix), prefix, start_after, 0), limit))
+
+    def list_folder(self, prefix: str) -> Folder:
+        """See `ReadOnlyBucket.list_folder`."""
+        folders: list[str] = []
+        objects: list[ObjectInfo] = []
+        for name, entry in self._entries(self._folder(prefix), prefix, ""):
+            if name.endswith("/"):
+                folders.append(name[:-1])
+            else:
+                objects.extend(self._info(prefix + name, entry))
+        return Folder(tuple(folders), tuple(objects))
+
+    def _walk(self, folder: Path, prefix: str, start_after: str, depth: int) -> Iterator[ObjectInfo]:
+        for name, entry in self._entries(folder, prefix, start_after):
+            key = prefix + name
+            if not name.endswith("/"):
+                yield from self._info(key, entry)
+            elif depth < _MAX_DEPTH:
+                yield from self._walk(Path(entry.path), key, start_after, depth + 1)
+
+    def _entries(self, folder: Path, prefix: str, start_after: str) -> list[tuple[str, "os.DirEntry[str]"]]:
+        """Names in a folder that can hold keys greater than `start_after`, in the order of their keys.
+
+        A folder sorts as its name with "/" ("a-b" comes before "a/"), as the keys below it do.
+        """
+        found = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = entry.name + "/" if entry.is_dir() else entry.name
+                    key = prefix + name
+                    if key <= start_after and not (name.endswith("/") and start_after.startswith(key)):
+                        continue
+                    if key != TEMPORARY_FOLDER + "/":
+                        found.append((name, entry))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._raise(prefix, error)
+        return sorted(found, key=lambda item: item[0])
+
+    def _info(self, key: str, entry: "os.DirEntry[str]") -> Iterator[ObjectInfo]:
+        # Gone since the folder was read, or a dangling link: as if it had not been listed.
+        with contextlib.suppress(FileNotFoundError):
+            yield ObjectInfo(key, entry.stat().st_size)
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if any(part in ("", ".", "..") or "\0" in part for part in parts):
+            raise ObjectMissing(f"{key!r} cannot be the key of an object", key=key)
+        return self.folder.joinpath(*parts)
+
+    def _folder(self, prefix: str) -> Path:
+        return self._path(prefix.removesuffix("/")) if prefix else self.folder
+
+    def _raise(self, key: str, error: OSError) -> NoReturn:
+        if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            # A file system that is not mounted must not look like a bucket whose objects are all lost.
+            top = self.folder / key.split("/")[0]
+            if top.exists():
+                raise ObjectMissing(f"{key} is not in {self.folder} (any more)", key=key) from error
+            raise StorageUnavailable(
+                f"{top} does not exist; mount the file system or correct the bucket's URL", key=key
+            ) from error
+        raise StorageUnavailable(f"{self.folder / key}: {error.strerror or error}", key=key) from error
+
+
+class LocalBucket(LocalReadOnlyBucket, Bucket):
+    """A folder that is written to. An object's bytes are on the disk before its name appears."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """See `Bucket.create`."""
+        target = self._path(key)
+        with self._written(key, data) as temporary:
+            try:
+                # A link, unlike a rename, does not replace what is there.
+                os.link(temporary, target)
+            except FileExistsError:
+                if target.read_bytes() == data:
+                    return False
+                raise ObjectConflict(f"{key} exists with other bytes; it was left alone", key=key) from None
+        return True
+
+    def replace(self, key: str, data: bytes) -> None:
+        """See `Bucket.replace`."""
+        with self._written(key, data) as temporary:
+            temporary.replace(self._path(key))
+
+    @contextlib.contextmanager
+    def _written(self, key: str, data: bytes) -> Iterator[Path]:
+        target = self._path(key)
+        temporary = self.folder / TEMPORARY_FOLDER / uuid.uuid4().hex
+        try:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        except OSError as error:
+            raise StorageUnavailable(f"{target} was not written: {error.strerror or error}", key=key) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()

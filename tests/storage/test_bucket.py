@@ -1,0 +1,321 @@
+"""What every bucket promises, over all kinds of buckets; and what only folders or only S3 must show."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pytest
+
+from pyro_assets.errors import (
+    ObjectChanged,
+    ObjectConflict,
+    ObjectMissing,
+    SettingsError,
+    StorageError,
+    StorageUnavailable,
+)
+from pyro_assets.storage.bucket import Bucket, ObjectInfo, ReadOnlyBucket, open_bucket, place_of
+from pyro_assets.storage.local import LocalBucket
+
+Opener = Callable[[bool], Any]
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A server that speaks S3's protocol, on a free port of its own."""
+    pytest.importorskip("moto.server")
+    # stderr to a file: a pipe that nobody reads would fill up and stop the server.
+    log = Path(os.environ.get("TMPDIR", "/tmp")) / f"moto-{uuid.uuid4().hex}.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"], stdout=output, stderr=output
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while not (port := re.search(r"Running on http://127\.0\.0\.1:(\d+)", log.read_text())):
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"moto's server did not start: {log.read_text()}")
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port[1]}"
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.unlink()
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket of S3; endpoint and credentials come from the usual variables."""
+    import boto3
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": s3_endpoint,
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"b{uuid.uuid4().hex}"
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=name)
+    client.close()
+    return f"s3://{name}/some/prefix"
+
+
+@pytest.fixture(params=["memory", "local", "fsspec", pytest.param("s3", marks=pytest.mark.service)])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Opens the same empty bucket, writable or not."""
+    if request.param == "memory":
+        bucket = fakes.MemoryBucket()
+        return lambda writable: bucket
+    urls = {"local": str(tmp_path / "bucket"), "fsspec": f"memory://{uuid.uuid4().hex}"}
+    url = request.getfixturevalue("s3") if request.param == "s3" else urls[request.param]
+    return lambda writable: open_bucket(url, writable)
+
+
+@pytest.fixture
+def bucket(opener: Opener) -> Bucket:
+    made = opener(True)
+    assert isinstance(made, Bucket)
+    return made
+
+
+def test_reads_what_was_created(bucket: Bucket, opener: Opener) -> None:
+    assert bucket.create("a/b.bin", b"0123456789")
+    source = opener(False)
+    assert source.read("a/b.bin") == source.get("a/b.bin", 10) == b"0123456789"
+    assert source.size("a/b.bin") == 10
+    assert source.get_range("a/b.bin", 2, 3) == b"234"
+    assert source.get_range("a/b.bin", 4, 0) == b""
+
+
+def test_reads_an_empty_object(bucket: Bucket) -> None:
+    bucket.create("a/empty", b"")
+    assert bucket.read("a/empty") == bucket.get("a/empty", 0) == b""
+    assert bucket.size("a/empty") == 0
+    with pytest.raises(ObjectChanged):
+        bucket.get("a/empty", 3)
+
+
+@pytest.mark.parametrize("listed", [0, 9, 11])
+def test_an_object_of_another_size_than_listed_has_changed(bucket: Bucket, listed: int) -> None:
+    bucket.create("a/b.bin", b"0123456789")
+    with pytest.raises(ObjectChanged, match=r"a/b\.bin"):
+        bucket.get("a/b.bin", listed)
+
+
+def test_a_range_past_the_end_has_changed(bucket: Bucket) -> None:
+    bucket.create("a/b.bin", b"0123456789")
+    for start, length in ((8, 3), (10, 1), (50, 1)):
+        with pytest.raises(ObjectChanged):
+            bucket.get_range("a/b.bin", start, length)
+
+
+def test_a_missing_object_is_named(bucket: Bucket) -> None:
+    bucket.create("a/b/c.bin", b"x")
+    for read in (
+        lambda key: bucket.read(key),
+        lambda key: bucket.get(key, 4),
+        lambda key: bucket.get(key, 0),
+        lambda key: bucket.get_range(key, 0, 1),
+        lambda key: bucket.size(key),
+    ):
+        for key in ("a/gone.bin", "a/b"):
+            with pytest.raises(ObjectMissing, match=key):
+                read(key)
+
+
+def test_many_objects_fail_one_by_one(bucket: Bucket) -> None:
+    bucket.create("a/1", b"one")
+    bucket.create("a/2", b"two")
+    bucket.create("a/0", b"")
+    found = bucket.get_many(
+        [ObjectInfo("a/2", 3), ObjectInfo("a/x", 3), ObjectInfo("a/1", 9), ObjectInfo("a/0", 0), ObjectInfo("a/1", 3)]
+    )
+    assert [item if isinstance(item, bytes) else type(item) for item in found] == [
+        b"two",
+        ObjectMissing,
+        ObjectChanged,
+        b"",
+        b"one",
+    ]
+    assert bucket.get_many([]) == []
+
+
+def test_creates_once(bucket: Bucket) -> None:
+    assert bucket.create("a/b", b"first")
+    assert not bucket.create("a/b", b"first")
+    with pytest.raises(ObjectConflict, match="a/b"):
+        bucket.create("a/b", b"other")
+    assert bucket.read("a/b") == b"first"
+    bucket.replace("a/b", b"other")
+    assert bucket.read("a/b") == b"other"
+    bucket.replace("a/new", b"n")
+    assert bucket.read("a/new") == b"n"
+
+
+def test_lists_in_the_order_of_keys(bucket: Bucket) -> None:
+    # "-" sorts before "/" and "0" after it: folders must sort as the keys below them do.
+    keys = ["a/b/2", "a/b-1", "a/b/1", "a/b0", "a/c/x/y", "a/c/x!", "b/1", "a/ü", "a/Z"]
+    for key in keys:
+        bucket.create(key, key.encode())
+    below = sorted((key for key in keys if key.startswith("a/")), key=str.encode)
+    assert [item.key for item in bucket.list_after("a/")] == below
+    assert {item.key: item.size_bytes for item in bucket.list_after("")} == {key: len(key.encode()) for key in keys}
+    for start, key in enumerate(below):
+        assert [item.key for item in bucket.list_after("a/", key)] == below[start + 1 :]
+    assert [item.key for item in bucket.list_after("a/", "a/b")] == below[below.index("a/b-1") :]
+    assert [item.key for item in bucket.list_after("a/", "a/b/", 2)] == ["a/b/1", "a/b/2"]
+    assert [item.key for item in bucket.list_after("a/b/", "a/")] == ["a/b/1", "a/b/2"]
+    assert bucket.list_after("a/", "b") == []
+    assert bucket.list_after("nothing/") == []
+
+
+def test_lists_a_folder(bucket: Bucket) -> None:
+    for key in ("s/1/x", "s/10/y", "s/2/z", "s/note", "t/3/x"):
+        bucket.create(key, b"12")
+    folder = bucket.list_folder("s/")
+    assert folder.folders == ("1", "10", "2")
+    assert folder.objects == (ObjectInfo("s/note", 2),)
+    assert bucket.list_folder("").folders == ("s", "t")
+    assert bucket.list_folder("none/") == fakes.Folder((), ())
+
+
+def test_the_source_cannot_be_written_by_construction(opener: Opener, tmp_path: Path) -> None:
+    source = opener(False)
+    if isinstance(source, fakes.MemoryBucket):
+        pytest.skip("the fake is both")
+    assert not isinstance(source, Bucket)
+    words = ("create", "replace", "put", "write", "delete", "remove", "rm", "move", "copy")
+    assert not [name for name in dir(source) if not name.startswith("__") and any(word in name for word in words)]
+    assert isinstance(source, ReadOnlyBucket)
+
+
+@pytest.mark.service
+def test_s3_lists_by_pages(s3: str) -> None:
+    bucket = open_bucket(s3, True)
+    keys = [f"p/{number:04}" for number in range(1203)]
+    for key in keys:
+        bucket.create(key, b"")
+    assert [item.key for item in bucket.list_after("p/", limit=5000)] == keys
+    assert [item.key for item in bucket.list_after("p/", "p/0100", limit=1050)] == keys[101:1151]
+    assert len(bucket.list_folder("p/").objects) == 1203
+
+
+@pytest.mark.service
+def test_s3_bucket_that_does_not_exist_is_no_lost_object(s3: str) -> None:
+    bucket = open_bucket("s3://there-is-no-such-bucket", True)
+    for use in (
+        lambda: bucket.list_after("a/"),
+        lambda: bucket.list_folder(""),
+        lambda: bucket.read("a/b"),
+        lambda: bucket.get("a/b", 3),
+        lambda: bucket.create("a/b", b"x"),
+    ):
+        with pytest.raises(StorageUnavailable, match="there-is-no-such-bucket"):
+            use()
+
+
+@pytest.mark.service
+def test_s3_race_of_two_creators(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = open_bucket(s3, True)
+    bucket.create("a", b"first")
+    # As if the other writer came between looking and writing.
+    monkeypatch.setattr(bucket, "_exists", lambda key: False)
+    assert not bucket.create("a", b"first")
+    with pytest.raises(ObjectConflict):
+        bucket.create("a", b"second")
+    assert bucket.read("a") == b"first"
+
+
+def test_an_endpoint_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    import s3fs
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    with pytest.raises(StorageUnavailable):
+        open_bucket("s3://bucket").list_folder("")
+
+
+def test_local_creates_appear_whole(tmp_path: Path) -> None:
+    bucket = LocalBucket(tmp_path / "bucket")
+    bucket.create("a/b", b"x" * 1000)
+    assert [path.name for path in (tmp_path / "bucket" / ".tmp").iterdir()] == []
+    assert bucket.list_folder("").folders == ("a",)
+    assert [item.key for item in bucket.list_after("")] == ["a/b"]
+
+
+def test_local_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = LocalBucket(tmp_path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageUnavailable, match="No space left"):
+        bucket.create("a/b", b"x")
+    with pytest.raises(StorageUnavailable, match="No space left"):
+        bucket.replace("a/b", b"x")
+    monkeypatch.undo()
+    assert bucket.list_after("") == []
+    assert list((tmp_path / ".tmp").iterdir()) == []
+    assert bucket.create("a/b", b"x")
+
+
+def test_local_bucket_that_is_not_mounted_has_lost_nothing(tmp_path: Path) -> None:
+    source = open_bucket(str(tmp_path / "mount"))
+    with pytest.raises(StorageUnavailable, match="mount"):
+        source.get("segments/1/anonymous/x/block.bin", 3)
+    (tmp_path / "mount" / "segments").mkdir(parents=True)
+    with pytest.raises(ObjectMissing):
+        source.get("segments/1/anonymous/x/block.bin", 3)
+
+
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "a/../../b", "a//b", "./a", "a/\0"])
+def test_local_keys_cannot_leave_the_folder(tmp_path: Path, key: str) -> None:
+    bucket = LocalBucket(tmp_path)
+    with pytest.raises(StorageError):
+        bucket.read(key)
+    with pytest.raises(StorageError):
+        bucket.create(key, b"x")
+
+
+def test_local_loops_of_links_end(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "loop").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "a" / "x").write_bytes(b"1")
+    assert LocalBucket(tmp_path).list_after("a/")[-1] == ObjectInfo("a/x", 1)
+
+
+def test_local_folder_without_permission_is_unavailable(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    (tmp_path / "a").mkdir(mode=0)
+    with pytest.raises(StorageUnavailable):
+        LocalBucket(tmp_path).list_after("a/")
+
+
+@pytest.mark.parametrize("url", ["", "s3://", "nosuchscheme://x/y"])
+def test_urls_that_name_no_bucket_are_refused(url: str) -> None:
+    with pytest.raises(SettingsError):
+        open_bucket(url)
+
+
+def test_places_are_compared_whatever_way_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert place_of("real") == place_of(f"file://{tmp_path}/real/") == place_of("./link")
+    assert place_of("s3://b/x/") == place_of("s3a://b//x")
+    assert place_of("s3://b/x") != place_of("s3://b/xy")
