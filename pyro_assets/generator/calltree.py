@@ -105,18 +105,21 @@ def chain(names: Sequence[str], children: tuple[Node, ...]) -> Node:
 
 
 def flatten(roots: Sequence[Node]) -> Iterator[Path]:
-    """All stacks of some trees; a node that calls itself appears once flat and once at its full depth."""
+    """All stacks of some trees; a node that calls itself appears once flat and once at its full depth.
+
+    The two share the weights of the node and of all below it.
+    """
     for root in roots:
-        yield from _flatten(root, (), ())
+        yield from _flatten(root, (), (), 1.0)
 
 
-def _flatten(node: Node, above: tuple[Node, ...], labels: SampleLabels) -> Iterator[Path]:
+def _flatten(node: Node, above: tuple[Node, ...], labels: SampleLabels, share: float) -> Iterator[Path]:
     inner = node.labels or labels
     depths = (1, node.repeat) if node.repeat > 1 else (1,)
+    share /= len(depths)
     for depth in depths:
         path = above + (node,) * depth
         if node.weights:
-            share = {kind: (weight / len(depths), size) for kind, (weight, size) in node.weights.items()}
-            yield Path(path, inner, share)
+            yield Path(path, inner, {kind: (weight * share, size) for kind, (weight, size) in node.weights.items()})
         for child in node.children:
-            yield from _flatten(child, path, inner)
+            yield from _flatten(child, path, inner, share)

@@ -23,7 +23,7 @@ class Encoder:
         stacks = [stack for stack in program.stacks if kind.key in stack.weights]
         self._symbols = self._encode_symbols(program, kind, stacks)
         self._span_key = self._string("span_id")
-        self._stacks = {id(stack): _packed(1, stack.locations) for stack in stacks}
+        self._stacks = {stack.locations: _packed(1, stack.locations) for stack in stacks}
         self._labels = {
             labels: b"".join(
                 _message(3, _number(1, self._string(name)) + _number(2, self._string(value))) for name, value in labels
@@ -38,7 +38,7 @@ class Encoder:
         spans: dict[str, int] = {}
         for sample in counts.samples:
             body = (
-                self._stacks[id(sample.stack)]
+                self._stacks[sample.stack.locations]
                 + _packed(2, sample.values)
                 + self._labels[counts.kind.labels_of(sample.stack)]
             )
