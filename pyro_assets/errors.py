@@ -183,7 +183,18 @@ class ConfigError(SeriesError):
 
     def __init__(self, file: str, line: int, what: str, why: str) -> None:
         self.file, self.line, self.what, self.why = file, line, what, why
+        #: everything that is wrong with the file, this included, in order of lines
+        self.problems: list[ConfigError] = [self]
         super().__init__(f"{file}:{line}: {what}: {why}" if line else f"{file}: {what}: {why}")
+
+    @classmethod
+    def of_all(cls, problems: "list[ConfigError]") -> "ConfigError":
+        """One error that carries several and says them all, one a line."""
+        first = problems[0]
+        error = cls(first.file, first.line, first.what, first.why)
+        error.problems = list(problems)
+        error.args = ("\n".join(str(problem) for problem in problems),)
+        return error
 
 
 class SelectorError(SeriesError):
