@@ -31,6 +31,8 @@ from pyro_assets.block.profiles_schema import (
     VALUE,
     Layout,
     check_schema,
+    empty_lists,
+    retype_lists,
 )
 from pyro_assets.errors import BadCount, BadEncoding, BadLength, BadMagic, Truncated, Where
 
@@ -301,20 +303,11 @@ def _join(parts: list[Any], lengths: list[int], kind: Any) -> Any:
     if len(present) < len(parts):
         if not present:
             return None
-        missing = _empty_lists if pa.types.is_list(kind) else pa.nulls
+        missing = empty_lists if pa.types.is_list(kind) else pa.nulls
         parts = [missing(length, kind) if part is None else part for part, length in zip(parts, lengths, strict=True)]
     if pa.types.is_list(kind):
-        parts = [_retype(part, kind) for part in parts]
+        parts = [retype_lists(part, kind) for part in parts]
     return pa.concat_arrays(parts) if parts else pa.array([], kind)
-
-
-def _empty_lists(length: int, kind: Any) -> Any:
-    return pa.ListArray.from_arrays(pa.array(np.zeros(length + 1, np.int32)), pa.array([], kind.value_type), type=kind)
-
-
-def _retype(lists: Any, kind: Any) -> Any:
-    """The lists under the one type that this module returns, nulls becoming empty."""
-    return pa.ListArray.from_arrays(lists.offsets, lists.values.cast(kind.value_type), type=kind)
 
 
 def _some(array: Any) -> Any:
@@ -337,7 +330,7 @@ def _lists(flat: Any, name: str, kind: Any) -> Any:
     lists = _column(flat, name)
     if lists is None or not len(lists.values):
         return None
-    return _retype(lists, kind)
+    return retype_lists(lists, kind)
 
 
 def _view(flat: Any, name: str, dtype: Any, width: int = 1) -> Any:

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pyro_assets.errors import BadEncoding, Where
@@ -182,3 +183,27 @@ def _kind(column: Any) -> str:
     if name == "Timestamp":
         return f"{physical} {logical.get('timeUnit')} {'UTC' if logical.get('isAdjustedToUTC') else 'local'}"
     return f"{physical} {name}"
+
+
+def empty_lists(length: int, kind: Any) -> Any:
+    """`length` empty lists of type `kind`."""
+    return pa.ListArray.from_arrays(pa.array(np.zeros(length + 1, np.int32)), pa.array([], kind.value_type), type=kind)
+
+
+def retype_lists(lists: Any, kind: Any) -> Any:
+    """The same lists under one of this module's types: Arrow names and marks list elements as it likes.
+
+    Null lists become empty ones; nulls inside are kept.
+    """
+    if lists.type.equals(kind):
+        return lists
+    offsets, values = lists.offsets, lists.values
+    if lists.null_count:
+        values = lists.flatten()
+        lengths = np.diff(np.frombuffer(offsets.buffers()[1], np.int32, len(offsets), offsets.offset * 4))
+        lengths[np.asarray(lists.is_null())] = 0
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    if pa.types.is_struct(kind.value_type):
+        names = [field.name for field in kind.value_type]
+        values = pa.StructArray.from_arrays([values.field(name) for name in names], fields=list(kind.value_type))
+    return pa.ListArray.from_arrays(offsets, values, type=kind)
