@@ -1,0 +1,294 @@
+"""The file that says which series exist: dimensions, functions, gauges and the original's recording rules.
+
+Add a field to the models here, with the check that refuses what cannot work; the meaning of a rule belongs to
+`rules`. A broken file is refused as a whole, with all its problems, each with line, field, reason and remedy.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from pyro_assets.errors import ConfigError, SelectorError
+from pyro_assets.series.names import (
+    INSTANCE_LABEL,
+    RULE_ID_LABEL,
+    is_label_name,
+    is_metric_name,
+    legal_label_name,
+)
+from pyro_assets.series.selectors import parse_selector
+from pyro_assets.series.yaml_text import Document, Path, read_yaml, show_path
+
+#: Changes whenever equal text comes to mean other series.
+_MEANING: Final = 1
+_PROFILE_TYPE_PARTS: Final = 5
+_GAUGE: Final = re.compile(r"[^\[\]\s]+")
+
+#: Sample types whose value is a level, not an increase: what counts is the last one, not the sum. `live` is what JFR
+#: calls its live objects; `threadcreate` is a running total since the start of the process.
+DEFAULT_GAUGES: Final = ("inuse_*", "goroutine", "goroutines", "live", "live_*", "threadcreate")
+
+Problem = tuple[Path, str]
+
+
+def _check_selector(text: str) -> str:
+    try:
+        parse_selector(text)
+    except SelectorError as error:
+        raise PydanticCustomError("selector", "{why}", {"why": str(error)}) from error
+    return text
+
+
+def _check_gauge(text: str) -> str:
+    if not _GAUGE.fullmatch(text):
+        why = "a gauge is a sample type (inuse_space) or a whole profile type; * and ? stand for any characters"
+        raise PydanticCustomError("gauge", "{why}", {"why": why})
+    if ":" in text and text.count(":") != _PROFILE_TYPE_PARTS - 1:
+        why = "a profile type has five parts, name:type:unit:period_type:period_unit"
+        raise PydanticCustomError("gauge", "{why}", {"why": why})
+    return text
+
+
+SelectorText = Annotated[str, AfterValidator(_check_selector)]
+GaugeText = Annotated[str, AfterValidator(_check_gauge)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Dimensions(_Model):
+    """Series of whole profiles: one per profile type and set of public labels.
+
+    Attributes:
+        selectors: a profile counts when one of them selects it; an empty list switches dimension series off.
+        keep_labels: keep only these labels; None keeps all public ones.
+        drop_labels: leave these out. Values of series that become equal are summed.
+    """
+
+    selectors: list[SelectorText] = ["{}"]
+    keep_labels: list[str] | None = None
+    drop_labels: list[str] = []
+
+
+class ExternalLabel(_Model):
+    """A constant label of a recording rule."""
+
+    name: str
+    value: str
+
+
+class FunctionFilter(_Model):
+    """Counts only the samples whose stack contains this function; `metric_type` 0 is the total."""
+
+    function_name: Annotated[str, Field(min_length=1)]
+    metric_type: int = 0
+
+
+class StacktraceFilter(_Model):
+    """The one kind of filter that recording rules know."""
+
+    function_name: FunctionFilter
+
+
+class RecordingRule(_Model):
+    """One of the original's recording rules, with its field names.
+
+    Attributes:
+        id: becomes the label `profiles_rule_id`.
+        matchers: selectors that must all hold.
+        group_by: labels to keep, where a series has them.
+    """
+
+    id: Annotated[str, Field(min_length=1)]
+    metric_name: str
+    matchers: list[SelectorText] = []
+    group_by: list[str] = []
+    external_labels: list[ExternalLabel] = []
+    stacktrace_filter: StacktraceFilter | None = None
+
+    @property
+    def function(self) -> str | None:
+        """The function of the filter, None without one."""
+        return self.stacktrace_filter.function_name.function_name if self.stacktrace_filter else None
+
+
+class SeriesConfig(_Model):
+    """Everything that a configuration file says; without a file, dimension series of everything.
+
+    Attributes:
+        functions: exact function name -> selector of the profiles it is looked for in.
+        gauges: sample types or whole profile types whose value is a level.
+    """
+
+    dimensions: Dimensions = Dimensions()
+    functions: dict[Annotated[str, Field(min_length=1)], SelectorText] = {}
+    gauges: list[GaugeText] = list(DEFAULT_GAUGES)
+    recording_rules: list[RecordingRule] = []
+
+    @property
+    def hash(self) -> str:
+        """64 hexadecimal digits; equal where the same profiles give the same series. Order of keys has no say.
+
+        >>> SeriesConfig().hash == parse_config("functions: {}", "a.yaml").hash
+        True
+        """
+        meaning = json.dumps([_MEANING, self.model_dump(mode="json")], sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(meaning.encode()).hexdigest()
+
+
+def load_config(path: str | FilePath) -> SeriesConfig:
+    """Read a configuration file, see `parse_config`.
+
+    Raises:
+        ConfigError: it cannot be read, or is refused.
+    """
+    file = str(path)
+    try:
+        text = FilePath(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(file, 0, "the file", f"is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(file, 0, "the file", f"cannot be read: {error.strerror or error}") from error
+    return parse_config(text, file)
+
+
+def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
+    r"""Read a configuration.
+
+    A list instead of a mapping is taken for the list of recording rules alone, as the original's tools write it.
+
+    >>> parse_config('functions: {"foo": "{vehicle=\\"bike\\"}"}').functions
+    {'foo': '{vehicle="bike"}'}
+    >>> parse_config("functions:\n  foo: '{vehicle=bike}'", "rules.yaml")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    pyro_assets.errors.ConfigError: rules.yaml:2: functions.foo: selector '{vehicle=bike}', ...
+
+    Raises:
+        ConfigError: it is refused; all problems are in its `problems`.
+    """
+    document = read_yaml(text, file)
+    value = document.value
+    prefix: Path = ()
+    if isinstance(value, list):
+        value, prefix = {"recording_rules": value}, ("recording_rules",)
+    elif isinstance(value, dict):
+        # A heading with everything below it commented out means what no heading means.
+        value = {
+            key: inner for key, inner in value.items() if inner is not None or key not in SeriesConfig.model_fields
+        }
+    elif value is None:
+        value = {}
+    problems = list(document.problems)
+    config = SeriesConfig()
+    try:
+        config = SeriesConfig.model_validate(value)
+    except ValidationError as error:
+        problems += [_problem(document, prefix, details) for details in error.errors(include_url=False)]
+    else:
+        problems += [
+            ConfigError(file, document.line(_below(path, prefix)), show_path(path), why) for path, why in _check(config)
+        ]
+    if problems:
+        raise ConfigError.of_all(sorted(problems, key=lambda problem: problem.line))
+    return config
+
+
+def _below(path: Path, prefix: Path) -> Path:
+    """The path in the text of a path in the models: a bare list of rules has no heading."""
+    return path[len(prefix) :] if path[: len(prefix)] == prefix else path
+
+
+def _problem(document: Document, prefix: Path, details: ErrorDetails) -> ConfigError:
+    path: Path = tuple(part for part in details["loc"] if part != "[key]")
+    kind, given = details["type"], details["input"]
+    context = details.get("ctx", {})
+    is_about_key = kind == "extra_forbidden" or "[key]" in details["loc"]
+    if kind == "extra_forbidden":
+        known = sorted(_fields_at(path[:-1]))
+        close = difflib.get_close_matches(str(path[-1]), known, n=1)
+        why = "unknown field; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
+    elif kind == "missing":
+        why = "this field is missing"
+    elif kind == "string_type":
+        why = f"must be text, not {_kind_of(given)}" + ("" if isinstance(given, dict | list) else "; put it in quotes")
+    elif kind in ("list_type", "dict_type", "model_type", "int_type"):
+        wanted = {"list_type": "a list", "int_type": "a whole number"}.get(kind, "a mapping")
+        why = f"must be {wanted}, not {_kind_of(given)}"
+    elif kind == "string_too_short":
+        why = "must not be empty"
+    else:
+        why = str(context.get("why", details["msg"]))
+    line = document.line(_below(path, prefix), prefer_key=is_about_key)
+    return ConfigError(document.file, line, show_path(path), why)
+
+
+def _kind_of(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    return "nothing" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _fields_at(path: Path) -> set[str]:
+    shape = tuple("*" if isinstance(part, int) else part for part in path)
+    models: dict[tuple[str, ...], type[_Model]] = {
+        (): SeriesConfig,
+        ("dimensions",): Dimensions,
+        ("recording_rules", "*"): RecordingRule,
+        ("recording_rules", "*", "external_labels", "*"): ExternalLabel,
+        ("recording_rules", "*", "stacktrace_filter"): StacktraceFilter,
+        ("recording_rules", "*", "stacktrace_filter", "function_name"): FunctionFilter,
+    }
+    return set(models[shape].model_fields) if shape in models else set()
+
+
+def _check(config: SeriesConfig) -> Iterator[Problem]:
+    """What no single field shows."""
+    dimensions = config.dimensions
+    if dimensions.keep_labels is not None and dimensions.drop_labels:
+        yield ("dimensions", "drop_labels"), "keep_labels says already what stays; write one of the two"
+    ids: dict[str, int] = {}
+    for position, rule in enumerate(config.recording_rules):
+        place: Path = ("recording_rules", position)
+        first = ids.setdefault(rule.id, position)
+        if first != position:
+            yield (*place, "id"), f"rule {rule.id!r} exists already as recording_rules[{first}]; ids must be unique"
+        for inner, why in _check_rule(rule):
+            yield (*place, *inner), why
+
+
+def _check_rule(rule: RecordingRule) -> Iterator[Problem]:
+    if not is_metric_name(rule.metric_name):
+        yield (
+            ("metric_name",),
+            f"{rule.metric_name!r} is no name of a metric; use letters, digits, _ and :, no digit first",
+        )
+    if rule.stacktrace_filter and rule.stacktrace_filter.function_name.metric_type != 0:
+        place: Path = ("stacktrace_filter", "function_name", "metric_type")
+        yield place, "only 0 (total) is known"
+    taken: dict[str, str] = {RULE_ID_LABEL: "ours", INSTANCE_LABEL: "ours"}
+    for position, label in enumerate(rule.external_labels):
+        place = ("external_labels", position, "name")
+        if label.name in taken:
+            yield place, f"the label {label.name!r} is {_taken(taken[label.name])}; choose another name"
+        elif not is_label_name(label.name):
+            yield place, f"{label.name!r} is no name of a label; use letters, digits and _, no digit or __ first"
+        taken[label.name] = f"external_labels[{position}]"
+    for position, name in enumerate(rule.group_by):
+        place, legal = ("group_by", position), legal_label_name(name)
+        if not name or name.startswith("__"):
+            yield place, f"{name!r} cannot be a label of a series; names starting with __ are Prometheus's own"
+        elif legal in taken:
+            yield place, f"the label {legal!r} is {_taken(taken[legal])}; remove one of them"
+        taken[legal] = f"group_by[{position}]"
+
+
+def _taken(by: str) -> str:
+    return "set for every rule" if by == "ours" else f"set already by {by}"
