@@ -1,0 +1,1 @@
+"""The symbols section: strings, mappings, functions, locations and stack traces; imports nothing."""

@@ -1,0 +1,305 @@
+"""The frame of a symbols section: footer, index, and a header for every partition, chunk and symbol block.
+
+Fields of these fixed-size headers belong here, reading beside writing; what stands inside the symbol blocks is
+known by `inner`, what stands in a chunk by `tree`. FORMAT.md has the layout.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from pyro_assets.block.checksum import check_crc, crc32c
+from pyro_assets.block.columns import U8
+from pyro_assets.block.symbols.group_varint import MAX_GROUP_BYTES, MIN_GROUP_BYTES
+from pyro_assets.errors import BadCount, BadEncoding, BadLength, BadMagic, Truncated, UnsupportedVersion, Where
+
+MAGIC: Final = b"sym1"
+VERSION: Final = 3
+#: Items of an inner block, as the original writes them.
+ITEMS_PER_BLOCK: Final = 1024
+# What a reader accepts instead: bounds what a header can make it allocate.
+_MAX_ITEMS_PER_BLOCK: Final = 1 << 16
+
+LOCATIONS, FUNCTIONS, MAPPINGS, STRINGS = 1, 2, 3, 4
+KIND_NAMES: Final = {LOCATIONS: "locations", FUNCTIONS: "functions", MAPPINGS: "mappings", STRINGS: "strings"}
+#: Bytes of the header of an inner block, its CRC included.
+INNER_HEADER_BYTES: Final = {LOCATIONS: 28, FUNCTIONS: 24, MAPPINGS: 32, STRINGS: 12}
+#: The order of the symbol-block headers in a partition header.
+HEADER_ORDER: Final = (LOCATIONS, MAPPINGS, FUNCTIONS, STRINGS)
+
+_FOOTER: Final = struct.Struct(">4sIQII")
+_INDEX_HEADER: Final = struct.Struct(">4sI8xqqI")  # magic, version, one entry (size, offset), number of partitions
+_PARTITION: Final = struct.Struct(">QI")
+_CHUNK: Final = struct.Struct(">qqQHxB4xIIII12xI")
+_SYMBOL_BLOCK: Final = struct.Struct(">QIIIIHH4x")
+_ENTRY_OFFSET: Final = 32  # where the partition headers start, from the index's start
+_GROUP_VARINT: Final = 1
+#: What compacted blocks say of the most nodes a chunk may have.
+UNLIMITED_NODES: Final = (1 << 32) - 1
+
+
+class Chunk(NamedTuple):
+    """Where a tree of stack traces lies: `size` bytes from `offset` of the section; distinct ids and nodes in it."""
+
+    offset: int
+    size: int
+    crc: int
+    stack_traces: int
+    nodes: int
+
+
+class SymbolBlock(NamedTuple):
+    """Where a table lies: `size` bytes from `offset` of the section, `items` of it in inner blocks."""
+
+    offset: int
+    size: int
+    crc: int
+    items: int
+    items_per_block: int
+
+
+class Partition(NamedTuple):
+    """Headers of one partition; its number is the StacktracePartition of profiles."""
+
+    number: int
+    chunk: Chunk
+    locations: SymbolBlock
+    mappings: SymbolBlock
+    functions: SymbolBlock
+    strings: SymbolBlock
+
+
+_EMPTY_CHUNK: Final = Chunk(0, 0, 0, 0, 0)
+
+
+def parse_index(data: memoryview, where: Where) -> list[Partition]:
+    """Read footer and index of a section and check them.
+
+    Args:
+        data: the whole section.
+        where: for messages.
+
+    Returns:
+        The partitions, every range inside the section, every count possible for its size. The CRCs of chunks and
+        symbol blocks are not checked yet.
+
+    Raises:
+        BlockError: the frame is not what the format says.
+    """
+    footer_offset = len(data) - _FOOTER.size
+    if footer_offset < _INDEX_HEADER.size + 4:
+        _refuse_old_version(data, where)
+        raise Truncated(
+            "symbols section is too short",
+            where,
+            offset=0,
+            expected=f"at least {_FOOTER.size + _INDEX_HEADER.size + 4} bytes",
+            actual=len(data),
+        )
+    magic, version, index_offset, _, footer_crc = _FOOTER.unpack_from(data, footer_offset)
+    if magic != MAGIC:
+        _refuse_old_version(data, where)
+        raise BadMagic("symbols footer", where, offset=footer_offset, expected=MAGIC, actual=magic)
+    if version != VERSION:
+        raise UnsupportedVersion(
+            f"symbols section of version {version}", where, offset=footer_offset + 4, expected=VERSION, actual=version
+        )
+    check_crc(data[footer_offset : len(data) - 4], footer_crc, "symbols footer", where, footer_offset)
+    crc_offset = footer_offset - 4
+    if index_offset > crc_offset - _INDEX_HEADER.size:
+        raise BadLength(
+            "symbols index lies outside the section",
+            where,
+            offset=footer_offset + 8,
+            expected=f"at most {crc_offset - _INDEX_HEADER.size}",
+            actual=index_offset,
+        )
+    magic, version, size, offset, count = _INDEX_HEADER.unpack_from(data, index_offset)
+    if magic != MAGIC:
+        raise BadMagic("symbols index", where, offset=index_offset, expected=MAGIC, actual=magic)
+    if version != VERSION:
+        raise UnsupportedVersion(
+            f"symbols index of version {version}", where, offset=index_offset + 4, expected=VERSION, actual=version
+        )
+    stored = int.from_bytes(data[crc_offset:footer_offset], "big")
+    check_crc(data[index_offset:crc_offset], stored, "symbols index", where, index_offset)
+    if offset != _ENTRY_OFFSET or size != crc_offset - index_offset - _ENTRY_OFFSET:
+        raise BadLength(
+            "entry of the symbols index",
+            where,
+            offset=index_offset + 16,
+            expected=(crc_offset - index_offset - _ENTRY_OFFSET, _ENTRY_OFFSET),
+            actual=(size, offset),
+        )
+    position = index_offset + _INDEX_HEADER.size
+    least = _PARTITION.size + 4 * _SYMBOL_BLOCK.size
+    if count * least > crc_offset - position:
+        raise BadCount(
+            "number of partitions",
+            where,
+            offset=position - 4,
+            expected=f"at most {(crc_offset - position) // least}",
+            actual=count,
+        )
+    partitions: list[Partition] = []
+    for _ in range(count):
+        number, chunks = _PARTITION.unpack_from(data, position)
+        needed = _PARTITION.size + chunks * _CHUNK.size + 4 * _SYMBOL_BLOCK.size
+        if needed > crc_offset - position:
+            raise BadCount(
+                "number of stack-trace chunks or partitions",
+                where,
+                offset=position + 8,
+                expected=f"headers within {crc_offset - position} bytes",
+                actual=chunks,
+            )
+        if chunks > 1:
+            raise UnsupportedVersion(
+                "partition with several stack-trace chunks", where, offset=position + 8, expected=1, actual=chunks
+            )
+        position += _PARTITION.size
+        chunk = _parse_chunk(data, position, index_offset, where) if chunks else _EMPTY_CHUNK
+        position += chunks * _CHUNK.size
+        tables = []
+        for kind in HEADER_ORDER:
+            tables.append(_parse_symbol_block(data, position, index_offset, kind, where))
+            position += _SYMBOL_BLOCK.size
+        partitions.append(Partition(number, chunk, *tables))
+    if position != crc_offset:
+        raise BadCount(
+            "number of partitions leaves bytes", where, offset=position, expected=crc_offset, actual=position
+        )
+    if count > 1 and len({partition.number for partition in partitions}) < count:
+        raise BadCount("partition twice in the symbols index", where, offset=index_offset + _ENTRY_OFFSET)
+    return partitions
+
+
+def _refuse_old_version(data: memoryview, where: Where) -> None:
+    """Versions 1 and 2 had no footer: their index, a file of its own, starts with magic and version."""
+    if bytes(data[:4]) == MAGIC and len(data) >= 8:
+        version = int.from_bytes(data[4:8], "big")
+        if version != VERSION:
+            raise UnsupportedVersion(
+                f"symbols of version {version}, a directory of files", where, offset=4, expected=VERSION, actual=version
+            )
+
+
+def _parse_chunk(data: memoryview, position: int, data_end: int, where: Where) -> Chunk:
+    offset, size, _, number, encoding, stack_traces, nodes, _, _, crc = _CHUNK.unpack_from(data, position)
+    if encoding != _GROUP_VARINT or number:
+        raise BadEncoding(
+            "number and encoding of the stack-trace chunk",
+            where,
+            offset=position + 24,
+            expected=(0, _GROUP_VARINT),
+            actual=(number, encoding),
+        )
+    if offset < 0 or size < 0 or offset + size > data_end:
+        raise BadLength(
+            "stack-trace chunk lies outside the data",
+            where,
+            offset=position,
+            expected=f"within {data_end} bytes",
+            actual=(offset, size),
+        )
+    groups = (nodes + 1) // 2
+    if not groups * MIN_GROUP_BYTES <= size <= groups * MAX_GROUP_BYTES:
+        raise BadCount(
+            "number of nodes",
+            where,
+            offset=position + 36,
+            expected=f"a count for {size} bytes",
+            actual=nodes,
+        )
+    return Chunk(offset, size, crc, stack_traces, nodes)
+
+
+def _parse_symbol_block(data: memoryview, position: int, data_end: int, kind: int, where: Where) -> SymbolBlock:
+    offset, size, crc, items, per_block, header_size, encoding = _SYMBOL_BLOCK.unpack_from(data, position)
+    if encoding != kind or header_size != INNER_HEADER_BYTES[kind]:
+        raise UnsupportedVersion(
+            f"format and inner header size of the {KIND_NAMES[kind]}",
+            where,
+            offset=position + 24,
+            expected=(kind, INNER_HEADER_BYTES[kind]),
+            actual=(encoding, header_size),
+        )
+    if offset + size > data_end:
+        raise BadLength(
+            f"{KIND_NAMES[kind]} lie outside the data",
+            where,
+            offset=position,
+            expected=f"within {data_end} bytes",
+            actual=(offset, size),
+        )
+    if items and not 1 <= per_block <= _MAX_ITEMS_PER_BLOCK:
+        raise BadCount(
+            f"items per inner block of the {KIND_NAMES[kind]}",
+            where,
+            offset=position + 20,
+            expected=f"1 to {_MAX_ITEMS_PER_BLOCK}",
+            actual=per_block,
+        )
+    # Strings and locations take at least a byte each; the integer streams of the others are checked when decoded.
+    inner_blocks = -(-items // per_block) if items else 0
+    least = inner_blocks * header_size + (items if kind in (STRINGS, LOCATIONS) else 0)
+    if least > size or (size and not items):
+        raise BadCount(
+            f"number of {KIND_NAMES[kind]}",
+            where,
+            offset=position + 16,
+            expected=f"a count for {size} bytes",
+            actual=items,
+        )
+    return SymbolBlock(offset, size, crc, items, per_block)
+
+
+def encode_index(partitions: Sequence[Partition], index_offset: int) -> bytes:
+    """Index and footer of a section whose data takes `index_offset` bytes."""
+    parts = []
+    for number, chunk, *tables in partitions:
+        parts.append(_PARTITION.pack(number, 1))
+        parts.append(
+            _CHUNK.pack(
+                chunk.offset,
+                chunk.size,
+                number,
+                0,
+                _GROUP_VARINT,
+                chunk.stack_traces,
+                chunk.nodes,
+                0,
+                UNLIMITED_NODES,
+                chunk.crc,
+            )
+        )
+        for kind, table in zip(HEADER_ORDER, tables, strict=True):
+            parts.append(_SYMBOL_BLOCK.pack(*table, INNER_HEADER_BYTES[kind], kind))
+    headers = b"".join(parts)
+    index = _INDEX_HEADER.pack(MAGIC, VERSION, len(headers) + 4, _ENTRY_OFFSET, len(partitions)) + headers
+    index += crc32c(index).to_bytes(4, "big")
+    footer = _FOOTER.pack(MAGIC, VERSION, index_offset, 0, 0)[:-4]
+    return index + footer + crc32c(footer).to_bytes(4, "big")
+
+
+def check_data(data: U8, partition: Partition, where: Where) -> None:
+    """Compare the CRCs of a partition's chunk and symbol blocks.
+
+    Args:
+        data: uint8, the whole section.
+        partition: its headers, from `parse_index`.
+        where: for messages.
+
+    Raises:
+        ChecksumMismatch: one differs.
+    """
+    chunk = partition.chunk
+    check_crc(data[chunk.offset : chunk.offset + chunk.size], chunk.crc, "stack-trace chunk", where, chunk.offset)
+    for kind, table in zip(HEADER_ORDER, partition[2:], strict=True):
+        check_crc(
+            data[table.offset : table.offset + table.size],
+            table.crc,
+            KIND_NAMES[kind],
+            where,
+            table.offset,
+        )
