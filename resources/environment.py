@@ -31,7 +31,9 @@ START_DATE = Variable("PYRO_ASSETS_START_DATE", "2026-01-01-00:00", "first hour 
 JOB_BLOCKS = Variable("PYRO_ASSETS_JOB_BLOCKS", "20", "a job is due at this many sources")
 JOB_MIB = Variable("PYRO_ASSETS_JOB_MIB", "64", "a job is due at this size of its sources, in MiB")
 JOB_AGE_SECONDS = Variable("PYRO_ASSETS_JOB_AGE_SECONDS", "5", "a job is due when its oldest source is this old")
-WORKERS = Variable("PYRO_ASSETS_WORKERS", "0", "processes for the jobs of one run; 0: one per core, at most four")
+LIVE_SINCE = Variable(
+    "PYRO_ASSETS_LIVE_SINCE", "", "hour from which the sensor processes by itself; empty: that of its first tick"
+)
 LIVE_BUDGET_SECONDS = Variable(
     "PYRO_ASSETS_LIVE_BUDGET_SECONDS", "60", "a live run takes no further job after this time"
 )
@@ -54,7 +56,7 @@ VARIABLES: tuple[Variable, ...] = (
     JOB_BLOCKS,
     JOB_MIB,
     JOB_AGE_SECONDS,
-    WORKERS,
+    LIVE_SINCE,
     LIVE_BUDGET_SECONDS,
     BACKFILL_BUDGET_SECONDS,
     KEEP_RUNS_MINUTES,

@@ -1,0 +1,47 @@
+"""The whole graph on one screen: segments -> level-1 blocks -> series, with what watches, starts and checks them.
+
+Add a definition here and its parts in `defs`. Nothing is read or opened when this module is imported; Dagster calls
+`defs`, tests call `build_defs` with resources of their own. `resources` is imported eagerly and imports packages of
+pyro_assets in turn, whose __init__ must therefore stay empty.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from pyro_assets.defs.assets import MADE, made_assets, segments_spec
+from pyro_assets.defs.checks import hour_checks
+from pyro_assets.defs.housekeeping import housekeeping_sensor
+from pyro_assets.defs.jobs import backfill_job, live_job
+from pyro_assets.defs.landing import landing_sensor
+from pyro_assets.defs.partitions import hours
+from resources import environment
+from resources.pipeline import production_resources
+
+
+def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | None = None) -> dg.Definitions:
+    """Make the definitions anew.
+
+    Args:
+        resources: "pipeline" and "retention"; those of the environment by default.
+        start_hour: the first partition ("2026-11-25-13:00", UTC); that of the environment by default.
+    """
+    partitions = hours(start_hour or environment.value(environment.START_DATE))
+    selection = dg.AssetSelection.assets(*MADE)
+    live, backfill = live_job(selection), backfill_job(selection)
+    return dg.Definitions(
+        assets=[segments_spec(partitions), made_assets(partitions)],
+        asset_checks=[hour_checks()],
+        jobs=[live, backfill],
+        sensors=[landing_sensor(live), housekeeping_sensor()],
+        resources=dict(resources) if resources is not None else production_resources(),
+        # One step does the work; a process per step would cost three seconds each.
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `workspace.yaml` names."""
+    return build_defs()

@@ -1,0 +1,4 @@
+"""Dagster: partitions, assets, checks, sensors, jobs; shells over `pipeline`.
+
+Add what people see, start and schedule; what is done to bytes and rows belongs below, where nothing imports Dagster.
+"""

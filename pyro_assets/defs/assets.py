@@ -1,0 +1,155 @@
+"""The assets: what lands, and what one task makes of it.
+
+An asset is a shell: partition keys -> `Pipeline.run` -> metadata. Three of them are one multi-asset because a whole
+job is done while its columns are in memory; add a fourth only if it is made from the same columns.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import dagster as dg
+
+from pyro_assets.defs.jobs import is_live
+from pyro_assets.defs.metadata import hour_metadata
+from pyro_assets.pipeline.pipeline import STEPS, Step
+from pyro_assets.pipeline.reports import HourReport, Progress, total_run
+from resources.pipeline import PipelineResource
+
+SEGMENTS: Final = "segments"
+#: In the order in which a job is done.
+MADE: Final[tuple[Step, ...]] = ("l1_blocks", "dimension_series", "function_series")
+OWNERS: Final = ["team:observability"]
+_PROGRESS_SECONDS: Final = 10.0
+_SHOWN_ERRORS: Final = 10
+
+_SERIES_COLUMNS: Final = dg.TableSchema(
+    [
+        dg.TableColumn("tenant", "string", description="as in Pyroscope"),
+        dg.TableColumn("metric", "string", description="Prometheus name, made from the profile type"),
+        dg.TableColumn("labels", "list<struct<name, value>>", description="sorted by name, without __name__"),
+        dg.TableColumn("timestamp_ms", "int64", description="creation of the job's first segment, Unix ms"),
+        dg.TableColumn("value", "float64", description="what a receiver is sent"),
+        dg.TableColumn("value_int", "int64", description="the exact value where it is an integer"),
+        dg.TableColumn("rule", "string", description="the rule that asked for the series"),
+        dg.TableColumn("job", "string", description="the compaction job"),
+    ]
+)
+
+
+def segments_spec(partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
+    """The external asset: level-0 segments, written by Pyroscope and reported by the sensor."""
+    return dg.AssetSpec(
+        SEGMENTS,
+        description="Level-0 segments in Pyroscope's bucket: all tenants of a shard in one object, about two a second "
+        "and shard. Only ever read. The sensor `segments_landed` reports what landed, one event per hour and tick.",
+        partitions_def=partitions,
+        group_name="source",
+        owners=OWNERS,
+        kinds={"pyroscope"},
+        metadata={"key": "segments/{shard}/anonymous/{ULID}/block.bin"},
+    )
+
+
+def made_specs() -> list[dg.AssetSpec]:
+    """Level-1 blocks and both kinds of series."""
+    return [
+        dg.AssetSpec(
+            "l1_blocks",
+            deps=[SEGMENTS],
+            description="Segments of one shard and hour compacted to level-1 blocks, one per job and tenant, in "
+            "Pyroscope's own format. Written once under an id made from the sources; a repeated run changes nothing.",
+            group_name="compaction",
+            owners=OWNERS,
+            kinds={"pyroscope", "parquet"},
+            metadata={"key": "blocks/{shard}/{tenant}/{ULID}/block.bin"},
+        ),
+        dg.AssetSpec(
+            "dimension_series",
+            deps=["l1_blocks"],
+            description="One series per profile type and set of public labels: the sum of a job's profiles (of levels "
+            "such as memory in use: the last profile). Values are exact integers.",
+            group_name="series",
+            owners=OWNERS,
+            kinds={"polars", "parquet"},
+            metadata={
+                "key": "series/kind=dimension/hour={hour}/{job}.parquet",
+                "dagster/column_schema": _SERIES_COLUMNS,
+            },
+        ),
+        dg.AssetSpec(
+            "function_series",
+            deps=["l1_blocks"],
+            description="The same, restricted to samples whose stack contains the function of a rule; each sample "
+            "counts once, recursion and inlining included.",
+            group_name="series",
+            owners=OWNERS,
+            kinds={"polars", "parquet"},
+            metadata={
+                "key": "series/kind=function/hour={hour}/{job}.parquet",
+                "dagster/column_schema": _SERIES_COLUMNS,
+            },
+        ),
+    ]
+
+
+def made_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The multi-asset; a range of hours is one run."""
+
+    @dg.multi_asset(
+        name="compact_and_derive",
+        specs=made_specs(),
+        partitions_def=partitions,
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def compact_and_derive(
+        context: dg.AssetExecutionContext, pipeline: PipelineResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        """Do the due jobs of the run's hours: compact, derive, store."""
+        steps = frozenset(step for step in STEPS if dg.AssetKey(step) in context.selected_asset_keys)
+        with pipeline.open(series=True) as opened:
+            reports = opened.run(
+                context.partition_keys,
+                steps,
+                run_id=context.run_id,
+                deadline_monotonic=pipeline.deadline_monotonic(live=is_live(context.run)),
+                progress=_log_progress(context.log),
+            )
+        yield from _results(context, steps, reports)
+
+    return compact_and_derive
+
+
+def _results(
+    context: dg.AssetExecutionContext, steps: frozenset[Step], reports: Mapping[str, HourReport]
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Metadata per hour and asset. A run with failed jobs leaves the compaction materialised and fails after it."""
+    for hour, report in reports.items():
+        context.log.info(f"{hour}: {report.run.summary}")
+    run = total_run(reports)
+    for step in MADE:
+        if step in steps and (step == "l1_blocks" or not run.failed):
+            for hour, report in reports.items():
+                context.add_asset_metadata(hour_metadata(report, step), asset_key=step, partition_key=hour)
+            yield dg.MaterializeResult(asset_key=step)
+    if run.failed:
+        # The ledger decides when a failed job is tried again; a second attempt of this run would only repeat it.
+        raise dg.Failure(
+            f"{run.failed} jobs failed and will be tried again; the rest is done ({run.summary}). First errors: "
+            + "; ".join(run.errors[:_SHOWN_ERRORS]),
+            allow_retries=False,
+        )
+
+
+def _log_progress(log: dg.DagsterLogManager) -> Callable[[Progress], None]:
+    """Say how far a long run is; every line is an event that is stored, so not for each job."""
+    last = time.monotonic()
+
+    def say(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _PROGRESS_SECONDS:
+            last = time.monotonic()
+            log.info(f"{progress.done} of {progress.total} jobs done, now in {progress.hour}")
+
+    return say

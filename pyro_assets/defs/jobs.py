@@ -1,0 +1,55 @@
+"""The jobs and their tags: a live lane that the sensor fills, and a lane for backfills.
+
+dagster.yaml allows one run at a time for each value of the tag `lane`. Add a job when something must be started apart
+from these; a run over a range of hours is the same job with range tags.
+"""
+
+from typing import Any, Final
+
+import dagster as dg
+
+#: The class of what `define_asset_job` returns has no public name.
+AssetJob = Any
+
+LANE: Final = "lane"
+LIVE: Final = "live"
+BACKFILL: Final = "backfill"
+LIVE_JOB: Final = "live"
+BACKFILL_JOB: Final = "backfill"
+# Dagster's own tags: how long a run may last, and which partitions it is about.
+MAX_RUNTIME: Final = "dagster/max_runtime"
+PARTITION: Final = "dagster/partition"
+RANGE_START: Final = "dagster/asset_partition_range_start"
+RANGE_END: Final = "dagster/asset_partition_range_end"
+
+#: A live run ends by its budget (a minute by default); one that is still there after this is dead.
+_LIVE_MAX_RUNTIME_SECONDS: Final = 300
+_BACKFILL_MAX_RUNTIME_SECONDS: Final = 21_600
+
+
+def live_job(selection: dg.AssetSelection) -> AssetJob:
+    """What the sensor requests. No IO of its own: an in-process executor saves a process start per step."""
+    return dg.define_asset_job(
+        LIVE_JOB,
+        selection,
+        description="All that is due, requested by the sensor `segments_landed`; one run at a time.",
+        tags={LANE: LIVE, MAX_RUNTIME: str(_LIVE_MAX_RUNTIME_SECONDS)},
+        executor_def=dg.in_process_executor,
+    )
+
+
+def backfill_job(selection: dg.AssetSelection) -> AssetJob:
+    """What people start for hours of the past; a range of hours becomes one run."""
+    return dg.define_asset_job(
+        BACKFILL_JOB,
+        selection,
+        description="Hours of the past, in a lane of their own, so that live data does not wait. Hours with nothing "
+        "left to do are left as they are.",
+        tags={LANE: BACKFILL, MAX_RUNTIME: str(_BACKFILL_MAX_RUNTIME_SECONDS)},
+        executor_def=dg.in_process_executor,
+    )
+
+
+def is_live(run: dg.DagsterRun) -> bool:
+    """Whether the run belongs to the live lane, which must end soon."""
+    return run.tags.get(LANE) == LIVE

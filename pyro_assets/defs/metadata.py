@@ -1,0 +1,126 @@
+"""Reports as Dagster metadata: what people see of an hour, with units in the names.
+
+Add a line when a report has a field that a person needs; computing belongs to `pipeline`. Numbers stay numbers, so
+that the UI plots them over partitions.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import dagster as dg
+
+from pyro_assets.pipeline.reports import HourArrivals, HourReport, VerifyReport
+
+Metadata = Mapping[str, dg.MetadataValue]
+AssetName = Literal["l1_blocks", "dimension_series", "function_series"]
+
+_SERIES_KIND: Final[Mapping[str, str]] = {"dimension_series": "dimension", "function_series": "function"}
+_SHOWN: Final = 50
+
+_SERVICE_COLUMNS: Final = dg.TableSchema(
+    [
+        dg.TableColumn("tenant", "string"),
+        dg.TableColumn("service", "string"),
+        dg.TableColumn("samples", "int"),
+        dg.TableColumn("unsymbolised", "int", description="the innermost frame has no function"),
+        dg.TableColumn("unsymbolised_percent", "float"),
+    ]
+)
+_SET_ASIDE_COLUMNS: Final = dg.TableSchema(
+    [dg.TableColumn("key", "string"), dg.TableColumn("state", "string"), dg.TableColumn("reason", "string")]
+)
+_DIFFERENCE_COLUMNS: Final = dg.TableSchema([dg.TableColumn("difference", "string")])
+
+
+def arrival_metadata(arrivals: HourArrivals, now_ms: int) -> Metadata:
+    """What landed in an hour since the tick before."""
+    return {
+        "objects": dg.MetadataValue.int(arrivals.objects),
+        "bytes": dg.MetadataValue.int(arrivals.size_bytes),
+        "shards": dg.MetadataValue.int(arrivals.shards),
+        "oldest_age_seconds": dg.MetadataValue.float(round(arrivals.oldest_age_seconds(now_ms), 3)),
+        "oldest_created": dg.MetadataValue.timestamp(arrivals.oldest_created_ms / 1000),
+        "newest_created": dg.MetadataValue.timestamp(arrivals.newest_created_ms / 1000),
+    }
+
+
+def hour_metadata(report: HourReport, asset: str) -> Metadata:
+    """Everything about an hour, as one of the three assets shows it.
+
+    "Materialised" in Dagster means touched; `pending` and `complete` say whether the hour is done.
+    """
+    kind = _SERIES_KIND.get(asset)
+    rows = report.series.get(kind, 0) if kind else report.profiles
+    metadata: dict[str, dg.MetadataValue] = {
+        "dagster/row_count": dg.MetadataValue.int(rows),
+        "run": dg.MetadataValue.text(report.run.summary),
+        "complete": dg.MetadataValue.bool(report.complete),
+        "pending": dg.MetadataValue.int(report.pending),
+        "segments": dg.MetadataValue.int(report.segments),
+        "shards": dg.MetadataValue.int(report.shards),
+        "jobs": dg.MetadataValue.int(sum(report.jobs_by_state.values())),
+        "jobs_undone": dg.MetadataValue.int(report.undone_jobs),
+        "blocks": dg.MetadataValue.int(report.blocks),
+        "bytes_in": dg.MetadataValue.int(report.bytes_in),
+        "bytes_out": dg.MetadataValue.int(report.bytes_out),
+        "profiles": dg.MetadataValue.int(report.profiles),
+        "samples": dg.MetadataValue.int(report.samples),
+        "duplicates": dg.MetadataValue.int(report.duplicates),
+        "conflicts": dg.MetadataValue.int(report.conflicts),
+        "series": dg.MetadataValue.int(rows if kind else sum(report.series.values())),
+        "seconds": dg.MetadataValue.float(round(report.job_seconds, 3)),
+        "set_aside": dg.MetadataValue.int(report.set_aside_total),
+    }
+    for name, time_ms in (("oldest_profile", report.oldest_ms), ("newest_profile", report.newest_ms)):
+        if time_ms is not None:
+            metadata[name] = dg.MetadataValue.timestamp(time_ms / 1000)
+    if report.lag is not None:
+        metadata["lag_p50_seconds"] = dg.MetadataValue.float(round(report.lag.p50_seconds, 3))
+        metadata["lag_p95_seconds"] = dg.MetadataValue.float(round(report.lag.p95_seconds, 3))
+        metadata["lag_max_seconds"] = dg.MetadataValue.float(round(report.lag.max_seconds, 3))
+    if report.services:
+        metadata["unsymbolised_by_service"] = _services(report)
+    if report.set_aside:
+        metadata["set_aside_sources"] = _set_aside(report)
+    return metadata
+
+
+def verify_metadata(report: VerifyReport) -> Metadata:
+    """What a comparison of level-1 objects with their sources found."""
+    metadata: dict[str, dg.MetadataValue] = {
+        "jobs_compared": dg.MetadataValue.int(report.checked),
+        "jobs_compared_before": dg.MetadataValue.int(report.before),
+        "jobs_left": dg.MetadataValue.int(report.left),
+        "jobs_without_sources": dg.MetadataValue.int(report.unverifiable),
+        "totals_compared": dg.MetadataValue.int(report.totals),
+        "seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+    }
+    if report.differences:
+        records = [dg.TableRecord({"difference": str(difference)}) for difference in report.differences[:_SHOWN]]
+        metadata["differences"] = dg.MetadataValue.table(records, schema=_DIFFERENCE_COLUMNS)
+    return metadata
+
+
+def _services(report: HourReport) -> dg.MetadataValue:
+    worst_first = sorted(report.services, key=lambda service: -service.unsymbolised_share)
+    records = [
+        dg.TableRecord(
+            {
+                "tenant": service.tenant,
+                "service": service.service,
+                "samples": service.samples,
+                "unsymbolised": service.unsymbolised,
+                "unsymbolised_percent": round(100 * service.unsymbolised_share, 2),
+            }
+        )
+        for service in worst_first[:_SHOWN]
+    ]
+    return dg.MetadataValue.table(records, schema=_SERVICE_COLUMNS)
+
+
+def _set_aside(report: HourReport) -> dg.MetadataValue:
+    records = [
+        dg.TableRecord({"key": source.key, "state": source.state, "reason": source.reason})
+        for source in report.set_aside[:_SHOWN]
+    ]
+    return dg.MetadataValue.table(records, schema=_SET_ASIDE_COLUMNS)

@@ -1,0 +1,110 @@
+"""The pipeline as a Dagster resource: URLs and settings in, an open `Pipeline` out.
+
+Add a field when a person may need another value, with its variable in `environment.py`. What a setting does is said
+in `pyro_assets.pipeline.settings`.
+"""
+
+import os
+import time
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
+from pyro_assets.pipeline.settings import Settings
+from resources import environment as env
+
+
+class PipelineResource(dg.ConfigurableResource[Pipeline]):
+    """Where bytes live, how jobs are cut, and how long a run may take."""
+
+    source_url: str = Field(description=env.SOURCE_URL.meaning)
+    archive_url: str = Field(description=env.ARCHIVE_URL.meaning)
+    ledger_url: str = Field(description=env.LEDGER_URL.meaning)
+    series_config: str = Field(default=env.CONFIG.default, description=env.CONFIG.meaning)
+    compaction: str = Field(default=env.COMPACTION.default, description=env.COMPACTION.meaning)
+    dedup: str = Field(default=env.DEDUP.default, description=env.DEDUP.meaning)
+    start_date: str = Field(default=env.START_DATE.default, description=env.START_DATE.meaning)
+    live_since: str = Field(default=env.LIVE_SINCE.default, description=env.LIVE_SINCE.meaning)
+    job_blocks: int = Field(default=int(env.JOB_BLOCKS.default), description=env.JOB_BLOCKS.meaning)
+    job_mib: int = Field(default=int(env.JOB_MIB.default), description=env.JOB_MIB.meaning)
+    job_age_seconds: float = Field(default=float(env.JOB_AGE_SECONDS.default), description=env.JOB_AGE_SECONDS.meaning)
+    live_budget_seconds: float = Field(
+        default=float(env.LIVE_BUDGET_SECONDS.default), description=env.LIVE_BUDGET_SECONDS.meaning
+    )
+    backfill_budget_seconds: float = Field(
+        default=float(env.BACKFILL_BUDGET_SECONDS.default), description=env.BACKFILL_BUDGET_SECONDS.meaning
+    )
+
+    def open(self, *, series: bool = False) -> Pipeline:
+        """Open buckets and ledger; `series` also reads the rules, which ticks and checks do not need.
+
+        Raises:
+            SettingsError: source and archive overlap, or a setting cannot be used.
+            ConfigError: the file of series is refused.
+            StorageUnavailable, LedgerUnavailable, SchemaMismatch.
+        """
+        config = None
+        if series:
+            # Polars comes with it, and the code server that only ticks should not pay for that.
+            from pyro_assets.series.config import load_config, parse_config
+
+            config = load_config(self.series_config) if self.series_config else parse_config("", "<defaults>")
+        return open_pipeline(
+            self.source_url, self.archive_url, self.ledger_url, settings=self.settings(), config=config
+        )
+
+    def settings(self) -> Settings:
+        """The settings of jobs as a plain object.
+
+        Raises:
+            SettingsError: one of them cannot be used.
+        """
+        choices: dict[str, Any] = {"mode": self.compaction, "dedup": self.dedup}
+        return Settings(
+            **choices,
+            start_hour=self.start_date,
+            max_blocks=self.job_blocks,
+            max_bytes=self.job_mib << 20,
+            max_age_ms=round(self.job_age_seconds * 1000),
+        )
+
+    def deadline_monotonic(self, *, live: bool) -> float:
+        """The `time.monotonic()` after which a run takes no further job."""
+        return time.monotonic() + (self.live_budget_seconds if live else self.backfill_budget_seconds)
+
+
+class RetentionResource(dg.ConfigurableResource[None]):
+    """How long Dagster's records of live runs are kept."""
+
+    keep_runs_minutes: float = Field(
+        default=float(env.KEEP_RUNS_MINUTES.default), description=env.KEEP_RUNS_MINUTES.meaning
+    )
+
+
+def production_resources() -> dict[str, Any]:
+    """The resources of a real deployment: from the environment where it says something, else the defaults."""
+    return {
+        "pipeline": PipelineResource(
+            source_url=_text(env.SOURCE_URL),
+            archive_url=_text(env.ARCHIVE_URL),
+            ledger_url=_text(env.LEDGER_URL),
+            series_config=_text(env.CONFIG),
+            compaction=_text(env.COMPACTION),
+            dedup=_text(env.DEDUP),
+            start_date=_text(env.START_DATE),
+            live_since=_text(env.LIVE_SINCE),
+            job_blocks=int(env.number(env.JOB_BLOCKS)),
+            job_mib=int(env.number(env.JOB_MIB)),
+            job_age_seconds=env.number(env.JOB_AGE_SECONDS),
+            live_budget_seconds=env.number(env.LIVE_BUDGET_SECONDS),
+            backfill_budget_seconds=env.number(env.BACKFILL_BUDGET_SECONDS),
+        ),
+        "retention": RetentionResource(keep_runs_minutes=env.number(env.KEEP_RUNS_MINUTES)),
+    }
+
+
+def _text(variable: env.Variable) -> Any:
+    # A set variable stays a reference: the UI then shows its name, and its value is not written anywhere.
+    return dg.EnvVar(variable.name) if os.environ.get(variable.name) else variable.default
