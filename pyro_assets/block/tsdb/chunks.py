@@ -22,8 +22,7 @@ _SERIES_INDEX_BOUND: Final = 1 << 32
 def decode_chunks(chunks: Sequence[bytes], places: Sequence[tuple[Where, int]]) -> tuple[I64, I64, I64]:
     """Decodes one chunk a series: four LEB128 numbers and four bytes of checksum, which real blocks leave 0.
 
-    All chunks are laid into one matrix, a row each. A byte below 128 ends a number, so the count of such bytes before
-    a byte says which number it belongs to.
+    All chunks are laid into one matrix, a row each; a byte below 128 ends a number.
 
     Args:
         chunks: the bytes of each chunk, nothing before or after it.
@@ -47,29 +46,32 @@ def decode_chunks(chunks: Sequence[bytes], places: Sequence[tuple[Where, int]]) 
     joined = b"".join([chunk.ljust(width, b"\0") for chunk in chunks])
     matrix = np.frombuffer(joined, np.uint8).reshape(count, width)
     ends = matrix < 0x80
-    number = np.cumsum(ends, axis=1, dtype=np.int8)
-    number -= ends
-    bits = (matrix & 0x7F).astype(np.uint64)
-    start = np.zeros(count, np.int64)
-    values = []
-    too_long = np.zeros(count, np.bool_)
-    columns = np.arange(width, dtype=np.int64)
-    for field in range(_FIELDS):
-        inside = number == field
-        size = inside.sum(axis=1)
-        shift = ((columns - start[:, None]) * 7).clip(0, 63).astype(np.uint64)
-        values.append(np.where(inside, bits << shift, np.uint64(0)).sum(axis=1, dtype=np.uint64))
-        last = matrix[np.arange(count), (start + size - 1).clip(0, width - 1)]
-        too_long |= (size > UVARINT_MAX_BYTES) | ((size == UVARINT_MAX_BYTES) & (last > 1))
-        start += size
-    if (start + 4 != length).any():
-        _refuse_length(start + 4 != length, length, places)
-    zigzag, duration, _, series_index = values
+    of_row = ends.sum(axis=1, dtype=np.int64)
+    if int(of_row.min()) < _FIELDS:
+        _refuse_length(of_row < _FIELDS, length, places)
+    # Where the first numbers of each row end: positions of ends in the flat matrix, from each row's first on.
+    first_end = np.cumsum(of_row) - of_row
+    stops = np.flatnonzero(ends).take(first_end[:, None] + np.arange(_FIELDS)) + 1
+    row = np.arange(0, count * width, width, dtype=np.int64)
+    if (stops[:, -1] - row + 4 != length).any():
+        _refuse_length(stops[:, -1] - row + 4 != length, length, places)
+    starts = np.concatenate((row[:, None], stops), axis=1)
+    # Every byte's place within its number gives its shift; the sums of numbers are the sums of their bytes.
+    begins = np.zeros(count * width, np.int64)
+    begins[starts.ravel()] = starts.ravel()
+    place = np.arange(count * width, dtype=np.int64) - np.maximum.accumulate(begins)
+    shift = np.minimum(place * 7, 63).view(np.uint64)
+    bits = (matrix.ravel() & 0x7F).astype(np.uint64) << shift
+    sums = np.add.reduceat(bits, starts.ravel()).reshape(count, _FIELDS + 1)
+    size = stops - starts[:, :-1]
+    too_long = (size > UVARINT_MAX_BYTES) | ((size == UVARINT_MAX_BYTES) & (matrix.ravel()[stops - 1] > 1))
+    unfit = too_long.any(axis=1)
+    zigzag, duration, _, series_index = np.ascontiguousarray(sums.T[:_FIELDS])
     min_time = ((zigzag >> np.uint64(1)) ^ (~(zigzag & np.uint64(1)) + np.uint64(1))).view(np.int64)
     max_time = min_time + duration.view(np.int64)
-    too_long |= (duration.view(np.int64) < 0) | (max_time < min_time)
-    if too_long.any():
-        where, offset = places[int(too_long.argmax())]
+    unfit |= (duration.view(np.int64) < 0) | (max_time < min_time)
+    if unfit.any():
+        where, offset = places[int(unfit.argmax())]
         raise BadEncoding("number in a chunk", where, offset=offset, expected="64 bits", actual="more")
     if int(series_index.max()) >= _SERIES_INDEX_BOUND:
         worst = int(series_index.argmax())

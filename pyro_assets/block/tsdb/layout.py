@@ -7,6 +7,7 @@ import struct
 from typing import Final, NamedTuple
 
 from pyro_assets.block.checksum import check_crc, crc32c
+from pyro_assets.block.cursor import Cursor
 from pyro_assets.errors import BadIndex, BadMagic, Truncated, UnsupportedVersion, Where
 
 MAGIC: Final = 0xBAAAD700
@@ -118,6 +119,32 @@ def uvarint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def read_uvarint(data: bytes, position: int, base: int, where: Where) -> tuple[int, int]:
+    """Reads a number: one of two bytes quickly, a longer one through a cursor.
+
+    Args:
+        data: what it stands in.
+        position: of its first byte in `data`.
+        base: offset of `data` in its section, for messages.
+        where: for messages.
+
+    Returns:
+        The number and the position after it.
+
+    Raises:
+        IndexError: the bytes end at once; every caller reads many and translates it once.
+        Truncated, BadLength: from the cursor.
+    """
+    first, second = data[position], data[position + 1]
+    if first < 0x80:
+        return first, position + 1
+    if second < 0x80:
+        return first & 0x7F | second << 7, position + 2
+    cursor = Cursor(data, where, base)
+    cursor.position = position
+    return cursor.uvarint(), cursor.position
 
 
 def varint(number: int) -> bytes:

@@ -6,148 +6,108 @@ and references are checked here. Nothing is returned; series themselves are read
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import NamedTuple
 
 import google_crc32c
 
 from pyro_assets.block.checksum import check_crc
-from pyro_assets.block.cursor import Cursor
-from pyro_assets.block.tsdb.layout import FINGERPRINT_STEP, U32, Toc, align
+from pyro_assets.block.tsdb.layout import FINGERPRINT_STEP, U32, Toc, align, read_uvarint
+from pyro_assets.block.tsdb.lists import LIST_ALIGNMENT, Lists, check_lists, lists_are_right
 from pyro_assets.errors import BadCount, BadIndex, BadLength, Truncated, Where
 
 _crc = google_crc32c.value
-
-_LIST_ALIGNMENT: Final = 4
-#: Smallest entry of an offset table: number of strings, that many empty strings, a one-byte offset.
-_LABEL_INDEX_STRINGS: Final = 1
-_POSTINGS_STRINGS: Final = 2
+_PAIR = struct.Struct(">QQ")
 
 
-def check_lookup(index: bytes, toc: Toc, references: Sequence[int], symbols: int, where: Where) -> None:
-    """Checks everything between the series and the fingerprint offsets.
+class Lookup(NamedTuple):
+    """What the look-up parts of one index are checked against.
 
-    Args:
-        index: the whole TSDB index.
+    Attributes:
+        data: the whole TSDB index.
         toc: its table of contents.
         references: of the series that were read, offset / 16.
         symbols: how many symbols there are.
         where: object, dataset and section.
+    """
+
+    data: bytes
+    toc: Toc
+    references: Sequence[int]
+    symbols: int
+    where: Where
+
+
+def check_lookups(lookups: Sequence[Lookup]) -> None:
+    """Checks everything between the series and the fingerprint offsets of many indices.
 
     Raises:
         BadLength, BadCount, BadIndex, ChecksumMismatch, Truncated.
     """
-    start = align(toc.label_indices, _LIST_ALIGNMENT)
-    starts = _check_lists(index, start, toc.postings, 2, frozenset(range(symbols)), "label index", where)
-    _check_table(index, toc.label_index_table, toc.postings_table, 1, starts, "label-index table", where)
-    start = align(toc.postings, _LIST_ALIGNMENT)
-    starts = _check_lists(index, start, toc.label_index_table, 1, frozenset(references), "postings", where)
-    _check_table(index, toc.postings_table, toc.fingerprints, 2, starts, "postings table", where)
+    lists = []
+    for data, toc, references, symbols, where in lookups:
+        start, end = toc.label_index_table, toc.postings_table
+        offsets = _table_offsets(data, start, end, 1, "label-index table", where)
+        start, end = align(toc.label_indices, LIST_ALIGNMENT), toc.postings
+        lists.append(Lists(data, start, end, 2, offsets, range(symbols), "label index", where))
+        start, end = toc.postings_table, toc.fingerprints
+        offsets = _table_offsets(data, start, end, 2, "postings table", where)
+        start, end = align(toc.postings, LIST_ALIGNMENT), toc.label_index_table
+        lists.append(Lists(data, start, end, 1, offsets, references, "postings list", where))
+    if not lists_are_right(lists):
+        for one in lists:
+            check_lists(one)
 
 
-def _check_lists(
-    index: bytes, start: int, end: int, head: int, allowed: frozenset[int], what: str, where: Where
-) -> list[int]:
-    """Walks the lists `u32 length, head words, n words, u32 CRC` that fill [start, end).
+def _table_offsets(data: bytes, start: int, end: int, strings: int, what: str, where: Where) -> list[int]:
+    """Reads `u32 length, u32 count, entries, u32 CRC` in [start, end).
 
-    Args:
-        index: the whole TSDB index.
-        start: of the first list.
-        end: half-open bound of the last.
-        head: words before the items; the last of them is the number of items.
-        allowed: what an item may be.
-        what: for messages.
-        where: for messages.
+    An entry is the number of its strings as uvarint, the strings, and the offset of a list as uvarint.
 
     Returns:
-        The offsets where lists start.
+        The offsets, in the order of the table.
     """
-    if start >= end:
-        return []
-    if (end - start) % 4:
-        raise BadLength(f"lists of {what}", where, offset=start, expected="a multiple of 4", actual=end - start)
-    words = struct.unpack_from(f">{(end - start) // 4}I", index, start)
-    starts = []
-    position, last = 0, len(words)
-    while position < last:
-        size = words[position] >> 2
-        stop = position + 1 + size
-        offset = start + 4 * position
-        if stop >= last or words[position] & 3 or size < head:
-            raise BadLength(
-                f"length of a {what}",
-                where,
-                offset=offset,
-                expected=f"{4 * head} to {4 * (last - position - 2)}, a multiple of 4",
-                actual=words[position],
-            )
-        if _crc(index[offset + 4 : start + 4 * stop]) != words[stop]:
-            check_crc(index[offset + 4 : start + 4 * stop], words[stop], what, where, offset + 4)
-        if words[position + head] != size - head:
-            raise BadCount(
-                f"items of a {what}",
-                where,
-                offset=offset + 4 * head,
-                expected=size - head,
-                actual=words[position + head],
-            )
-        if head == 2 and words[position + 1] != 1:
-            raise BadCount(f"names of a {what}", where, offset=offset + 4, expected=1, actual=words[position + 1])
-        if not allowed.issuperset(words[position + 1 + head : stop]):
-            bad = next(item for item in words[position + 1 + head : stop] if item not in allowed)
-            raise BadIndex(
-                f"item of a {what}", where, offset=offset, expected="a symbol or series that exists", actual=bad
-            )
-        starts.append(offset)
-        position = stop + 1
-    return starts
-
-
-def _check_table(index: bytes, start: int, end: int, strings: int, starts: list[int], what: str, where: Where) -> None:
-    """Checks `u32 length, u32 count, entries, u32 CRC` in [start, end); every list must have one entry.
-
-    An entry is `uvarint strings`, that many strings and the offset of a list.
-    """
-    table = part(index, start, end, what, where)
+    table = part(data, start, end, what, where)
     count = U32.unpack_from(table)[0]
-    if count != len(starts):
-        raise BadCount(f"entries of the {what}", where, offset=start + 4, expected=len(starts), actual=count)
+    if count > (len(table) - 4) // (strings + 2):
+        most = (len(table) - 4) // (strings + 2)
+        raise BadCount(f"entries of the {what}", where, offset=start + 4, expected=f"at most {most}", actual=count)
     offsets = []
     position = 4
-    marks = range(strings)
+    base = start + 4
     try:
         for _ in range(count):
             if table[position] != strings:
                 raise BadCount(
                     f"strings of an entry of the {what}",
                     where,
-                    offset=start + 4 + position,
+                    offset=base + position,
                     expected=strings,
                     actual=table[position],
                 )
-            position += 1
-            for _mark in marks:
+            # Written out rather than called, because this runs for every label value of a job.
+            size = table[position + 1]
+            if size < 0x80:
+                position += 2 + size
+            else:
+                size, position = read_uvarint(table, position + 1, base, where)
+                position += size
+            if strings == 2:
                 size = table[position]
                 if size < 0x80:
                     position += 1 + size
                 else:
-                    size, position = read_uvarint(table, position, start + 4, where)
+                    size, position = read_uvarint(table, position, base, where)
                     position += size
             size = table[position]
-            if size < 0x80:
-                position += 1
-            else:
-                size, position = read_uvarint(table, position, start + 4, where)
+            position += 1
+            if size >= 0x80:
+                size, position = read_uvarint(table, position - 1, base, where)
             offsets.append(size)
     except IndexError:
-        raise Truncated(f"entries of the {what}", where, offset=start + 4 + position) from None
+        raise Truncated(f"entries of the {what}", where, offset=base + position) from None
     if position != len(table):
-        raise BadLength(
-            f"entries of the {what}", where, offset=start + 4, expected=f"{len(table)} bytes", actual=position
-        )
-    if offsets != starts and sorted(offsets) != starts:
-        known = set(starts)
-        bad = next((offset for offset in offsets if offset not in known), "the same list twice")
-        raise BadIndex(f"offset in the {what}", where, offset=start, expected="the start of a list", actual=bad)
+        raise BadLength(f"entries of the {what}", where, offset=start, expected=len(table), actual=position)
+    return offsets
 
 
 def check_fingerprints(
@@ -159,22 +119,17 @@ def check_fingerprints(
         BadLength, BadCount, BadIndex, ChecksumMismatch.
     """
     table = part(index, start, end, "fingerprint offsets", where)
-    pairs = list(zip(references[::FINGERPRINT_STEP], fingerprints[::FINGERPRINT_STEP], strict=True))
+    references, fingerprints = references[::FINGERPRINT_STEP], fingerprints[::FINGERPRINT_STEP]
     count = U32.unpack_from(table)[0]
-    if count != len(pairs):
-        raise BadCount("fingerprint offsets", where, offset=start + 4, expected=len(pairs), actual=count)
+    if count != len(references):
+        raise BadCount("fingerprint offsets", where, offset=start + 4, expected=len(references), actual=count)
     if len(table) != 4 + 16 * count:
         raise BadLength("fingerprint offsets", where, offset=start, expected=4 + 16 * count, actual=len(table))
-    found = list(struct.iter_unpack(">QQ", table[4:]))
-    if found != pairs:
-        number = next(number for number, pair in enumerate(pairs) if found[number] != pair)
-        raise BadIndex(
-            "fingerprint offset",
-            where,
-            offset=start + 8 + 16 * number,
-            expected=pairs[number],
-            actual=found[number],
-        )
+    for number, expected in enumerate(zip(references, fingerprints, strict=True)):
+        found = _PAIR.unpack_from(table, 4 + 16 * number)
+        if found != expected:
+            offset = start + 8 + 16 * number
+            raise BadIndex("fingerprint offset", where, offset=offset, expected=expected, actual=found)
 
 
 def part(index: bytes, start: int, end: int, what: str, where: Where) -> bytes:
@@ -193,12 +148,3 @@ def part(index: bytes, start: int, end: int, what: str, where: Where) -> bytes:
     if _crc(payload) != expected:
         check_crc(payload, expected, what, where, start + 4)
     return payload
-
-
-def read_uvarint(data: bytes, position: int, base: int, where: Where) -> tuple[int, int]:
-    """A number of two bytes quickly, a longer one through a cursor; returns it and the position after it."""
-    second = data[position + 1]
-    if second < 0x80:
-        return data[position] & 0x7F | second << 7, position + 2
-    cursor = Cursor(memoryview(data)[position:], where, base + position)
-    return cursor.uvarint(), position + cursor.position

@@ -11,11 +11,11 @@ import google_crc32c
 import numpy as np
 
 from pyro_assets.block.checksum import check_crc
-from pyro_assets.block.columns import Labels, SeriesTable
+from pyro_assets.block.columns import I64, Labels, SeriesTable
 from pyro_assets.block.cursor import Cursor
 from pyro_assets.block.tsdb.chunks import decode_chunks, first_chunks
-from pyro_assets.block.tsdb.layout import SERIES_ALIGNMENT, U32, U64, Toc, read_toc
-from pyro_assets.block.tsdb.lookup import check_fingerprints, check_lookup, part, read_uvarint
+from pyro_assets.block.tsdb.layout import SERIES_ALIGNMENT, TOC_BYTES, U32, U64, Toc, read_toc, read_uvarint
+from pyro_assets.block.tsdb.lookup import Lookup, check_fingerprints, check_lookups, part
 from pyro_assets.errors import BadCount, BadIndex, BadLength, Truncated, Where
 
 _crc = google_crc32c.value
@@ -42,7 +42,7 @@ def read_series(sections: Sequence[memoryview | bytes], wheres: Sequence[Where])
     for position, (section, where) in enumerate(zip(sections, wheres, strict=True)):
         job.read(bytes(section), where)
         dataset_start[position + 1] = len(job.fingerprints)
-    series_index, min_time_ns, max_time_ns = decode_chunks(job.chunks, job.places)
+    series_index, min_time_ns, max_time_ns = job.finish()
     return SeriesTable(
         dataset_start=dataset_start,
         fingerprint=np.array(job.fingerprints, np.uint64),
@@ -75,7 +75,7 @@ class _Job:
         self.chunks: list[bytes] = []
         self.places: list[tuple[Where, int]] = []
         self._symbols: dict[bytes, _Symbols] = {}
-        self._checked: set[tuple[bytes, Toc, tuple[int, ...], int]] = set()
+        self._lookups: dict[tuple[bytes, tuple[int, ...], tuple[int, ...], int], Lookup] = {}
 
     def read(self, index: bytes, where: Where) -> None:
         """Reads one index."""
@@ -84,15 +84,18 @@ class _Job:
         symbols = self._symbols.get(raw)
         if symbols is None:
             symbols = self._symbols[raw] = _Symbols(_read_symbols(index, toc, where))
-        first = len(self.fingerprints)
         references, fingerprints = self._read_entries(index, toc, symbols, where)
-        end = index[toc.label_indices : toc.fingerprints]
-        key = (end, toc._replace(from_ns=0, through_ns=0), tuple(references), len(symbols.strings))
-        if key not in self._checked:
-            check_lookup(index, toc, references, len(symbols.strings), where)
-            self._checked.add(key)
-        del first
-        check_fingerprints(index, toc.fingerprints, len(index) - 76, references, fingerprints, where)
+        check_fingerprints(index, toc.fingerprints, len(index) - TOC_BYTES, references, fingerprints, where)
+        tail = index[toc.label_indices : toc.fingerprints]
+        count = len(symbols.strings)
+        key = (tail, toc[:7], tuple(references), count)
+        if key not in self._lookups:
+            self._lookups[key] = Lookup(index, toc, references, count, where)
+
+    def finish(self) -> tuple[I64, I64, I64]:
+        """Does what is done for the whole job at once; returns series index, first and last time."""
+        check_lookups(list(self._lookups.values()))
+        return decode_chunks(self.chunks, self.places)
 
     def _read_entries(self, index: bytes, toc: Toc, symbols: _Symbols, where: Where) -> tuple[list[int], list[int]]:
         """Reads the series entries; returns the reference and the fingerprint of each."""
@@ -153,6 +156,21 @@ class _Job:
 
 def _read_labels(entry: bytes, symbols: _Symbols, where: Where, base: int) -> tuple[Labels, int]:
     """The labels of an entry and the position after them."""
+    text = symbols.strings.__getitem__
+    position = 9 + 2 * entry[8]
+    numbers: Sequence[int] = entry[9:position]
+    # Numbers below 128 are their own encoding, and most symbol tables have no more.
+    if position < len(entry) and entry[8:position].isascii():
+        try:
+            return tuple(zip(map(text, numbers[::2]), map(text, numbers[1::2]), strict=True)), position
+        except IndexError:
+            pass  # The long way names the number.
+    numbers, position = _read_numbers(entry, len(symbols.strings), where, base)
+    return tuple(zip(map(text, numbers[::2]), map(text, numbers[1::2]), strict=True)), position
+
+
+def _read_numbers(entry: bytes, symbols: int, where: Where, base: int) -> tuple[list[int], int]:
+    """The symbols of an entry's labels, where some need two bytes or are wrong; and the position after them."""
     cursor = Cursor(entry, where, base)
     cursor.position = 8
     count = cursor.uvarint("number of labels")
@@ -165,21 +183,24 @@ def _read_labels(entry: bytes, symbols: _Symbols, where: Where, base: int) -> tu
             expected=f"at most {(cursor.remaining - 1) // 2}",
             actual=count,
         )
-    strings = symbols.strings
+    position = cursor.position
     numbers = []
-    for _ in range(2 * count):
-        number = cursor.uvarint("label symbol")
-        if number >= len(strings):
-            raise BadIndex(
-                "label symbol",
-                where,
-                offset=cursor.offset,
-                expected=f"at most {len(strings) - 1}",
-                actual=number,
-            )
-        numbers.append(number)
-    texts = [strings[number] for number in numbers]
-    return tuple(zip(texts[::2], texts[1::2], strict=True)), cursor.position
+    try:
+        for _ in range(2 * count):
+            start = position
+            number = entry[position]
+            position += 1
+            if number >= 0x80:
+                number, position = read_uvarint(entry, start, base, where)
+            if number >= symbols:
+                raise BadIndex(
+                    "label symbol", where, offset=base + start, expected=f"at most {symbols - 1}", actual=number
+                )
+            numbers.append(number)
+        entry[position]
+    except IndexError:
+        raise Truncated("labels of a series", where, offset=base + position) from None
+    return numbers, position
 
 
 def _read_symbols(index: bytes, toc: Toc, where: Where) -> list[bytes]:
