@@ -1,0 +1,374 @@
+"""Where every checksum, length, count and offset of an object lies, and ways to falsify them.
+
+Starts from a good object: `layout` finds the places, `patched` changes fields and can put all checksums right again,
+so that what lies behind a checksum is reached; `random_mutation` does both at random. Independent of the package, like
+the slow decoder, whose byte reader it uses.
+"""
+
+import io
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from slow_bytes import Reader, crc32c
+from slow_decoder import metadata_of
+
+
+@dataclass(frozen=True)
+class Crc:
+    """A checksum at `at` over [start, end)."""
+
+    name: str
+    start: int
+    end: int
+    at: int
+
+
+@dataclass
+class Layout:
+    """Checksums, inner ones before those that cover them, and fields as (offset, width in bytes, byte order)."""
+
+    crcs: list[Crc] = field(default_factory=list)
+    fields: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+
+    def add(self, name: str, offset: int, width: int = 4, order: str = "big") -> None:
+        self.fields[name] = (offset, width, order)
+
+
+def layout(data: bytes, dataset: int = 0) -> Layout:
+    """Places in one dataset of format 0 of an object, and in its footer."""
+    found = Layout()
+    meta = metadata_of(data)
+    toc = meta["datasets"][dataset]["table_of_contents"]
+    end = toc[0] + meta["datasets"][dataset]["size"]
+    found.add("parquet.magic", toc[0])
+    found.add("parquet.end_magic", toc[1] - 4)
+    found.add("parquet.footer_length", toc[1] - 8, 4, "little")
+    _tsdb(data, toc[1], toc[2], found)
+    _symbols(data, toc[2], end, found)
+    found.add("footer.length", len(data) - 8)
+    found.crcs.append(Crc("footer", meta["metadata_offset"], len(data) - 4, len(data) - 4))
+    return found
+
+
+def _framed(data: bytes, at: int, name: str, found: Layout) -> int:
+    """Note a part framed as length, content, CRC; the offset after it."""
+    length = int.from_bytes(data[at : at + 4], "big")
+    found.add(f"{name}.length", at)
+    found.crcs.append(Crc(name, at + 4, at + 4 + length, at + 4 + length))
+    return at + 8 + length
+
+
+def _tsdb(data: bytes, start: int, end: int, found: Layout) -> None:
+    found.add("tsdb.magic", start)
+    found.add("tsdb.version", start + 4, 1)
+    names = ("symbols", "series", "label_indices", "label_table", "postings", "postings_table", "fingerprints")
+    offsets = {}
+    for i, name in enumerate(names):
+        at = end - 76 + 8 * i
+        found.add(f"tsdb.toc.{name}", at, 8)
+        offsets[name] = start + int.from_bytes(data[at : at + 8], "big")
+    found.add("tsdb.toc.from", end - 20, 8)
+    found.add("tsdb.toc.through", end - 12, 8)
+    _framed(data, offsets["symbols"], "tsdb.symbols", found)
+    found.add("tsdb.symbols.count", offsets["symbols"] + 4)
+    found.add("tsdb.symbols.first_length", offsets["symbols"] + 8, 1)
+    position, number = offsets["series"], 0
+    while position < offsets["label_indices"]:
+        position += -(position - start) % 16
+        reader = Reader(data, position)
+        length = reader.uvarint()
+        content = reader.position
+        if number == 0:
+            found.add("tsdb.series.length", position, 1)
+            found.add("tsdb.series.label_count", content + 8, 1)
+            found.add("tsdb.series.name_symbol", content + 9, 1)
+            found.add("tsdb.series.value_symbol", content + 10, 1)
+        found.crcs.append(Crc(f"tsdb.series[{number}]", content, content + length, content + length))
+        position, number = content + length + 4, number + 1
+    parts = (("label_indices", "postings", "label_index"), ("postings", "label_table", "postings"))
+    for begin, stop, name in parts:
+        position, number = offsets[begin], 0
+        while position < offsets[stop]:
+            position += -(position - start) % 4
+            if position >= offsets[stop]:
+                break
+            after = _framed(data, position, f"tsdb.{name}[{number}]", found)
+            if name == "label_index":
+                found.add(f"tsdb.{name}[{number}].names", position + 4)
+                found.add(f"tsdb.{name}[{number}].count", position + 8)
+                found.add(f"tsdb.{name}[{number}].first", position + 12)
+            else:
+                found.add(f"tsdb.{name}[{number}].count", position + 4)
+                found.add(f"tsdb.{name}[{number}].first", position + 8)
+            position, number = after, number + 1
+    for name in ("label_table", "postings_table", "fingerprints"):
+        _framed(data, offsets[name], f"tsdb.{name}", found)
+        found.add(f"tsdb.{name}.count", offsets[name] + 4)
+    found.crcs.append(Crc("tsdb.toc", end - 76, end - 4, end - 4))
+
+
+def _symbols(data: bytes, start: int, end: int, found: Layout) -> None:
+    index = start + int.from_bytes(data[end - 16 : end - 8], "big")
+    found.add("symbols.footer.magic", end - 24)
+    found.add("symbols.footer.version", end - 20)
+    found.add("symbols.footer.index_offset", end - 16, 8)
+    found.add("symbols.index.magic", index)
+    found.add("symbols.index.version", index + 4)
+    found.add("symbols.index.size", index + 16, 8)
+    found.add("symbols.index.offset", index + 24, 8)
+    found.add("symbols.partition_count", index + 32)
+    count = int.from_bytes(data[index + 32 : index + 36], "big")
+    position = index + 36
+    for number in range(count):
+        name = f"symbols[{number}]"
+        found.add(f"{name}.partition", position, 8)
+        found.add(f"{name}.chunk_count", position + 8)
+        chunk = position + 12
+        for label, offset, width in (
+            ("offset", 0, 8),
+            ("size", 8, 8),
+            ("partition", 16, 8),
+            ("encoding", 27, 1),
+            ("stacks", 32, 4),
+            ("nodes", 36, 4),
+            ("max_depth", 40, 4),
+            ("max_nodes", 44, 4),
+        ):
+            found.add(f"{name}.chunk.{label}", chunk + offset, width)
+        begin = start + int.from_bytes(data[chunk : chunk + 8], "big")
+        size = int.from_bytes(data[chunk + 8 : chunk + 16], "big")
+        found.crcs.append(Crc(f"{name}.chunk", begin, begin + size, chunk + 60))
+        found.add(f"{name}.chunk.first_byte", begin, 1)
+        position = chunk + 64
+        for kind in ("locations", "mappings", "functions", "strings"):
+            block = f"{name}.{kind}"
+            for label, offset, width in (
+                ("offset", 0, 8),
+                ("size", 8, 4),
+                ("count", 16, 4),
+                ("per_block", 20, 4),
+                ("header_size", 24, 2),
+                ("format", 26, 2),
+            ):
+                found.add(f"{block}.{label}", position + offset, width)
+            begin = start + int.from_bytes(data[position : position + 8], "big")
+            size, _, items, per_block = (
+                int.from_bytes(data[position + i : position + i + 4], "big") for i in (8, 12, 16, 20)
+            )
+            header_size = int.from_bytes(data[position + 24 : position + 26], "big")
+            if items:
+                found.add(f"{block}.inner.count", begin)
+                found.crcs.append(Crc(f"{block}.inner", begin, begin + header_size - 4, begin + header_size - 4))
+                if kind == "strings":
+                    found.add(f"{block}.inner.encoding", begin + 5, 1)
+                else:
+                    for i in range((header_size - 8) // 4):
+                        found.add(f"{block}.inner.size[{i}]", begin + 4 + 4 * i)
+            assert items <= per_block, "take a smaller object: only the first inner block is described"
+            found.crcs.append(Crc(block, begin, begin + size, position + 12))
+            position += 32
+    found.crcs.append(Crc("symbols.index", index, end - 28, end - 28))
+    found.crcs.append(Crc("symbols.footer", end - 24, end - 4, end - 4))
+
+
+def refixed(data: bytes, crcs: list[Crc]) -> bytes:
+    """The object with all these checksums computed again, in order."""
+    out = bytearray(data)
+    for crc in crcs:
+        out[crc.at : crc.at + 4] = crc32c(bytes(out[crc.start : crc.end])).to_bytes(4, "big")
+    return bytes(out)
+
+
+def patched(data: bytes, found: Layout, values: Mapping[str, int], *, refix: bool = True) -> bytes:
+    """The object with other numbers in some fields (modulo their width), checksums put right or not."""
+    out = bytearray(data)
+    for name, value in values.items():
+        offset, width, order = found.fields[name]
+        out[offset : offset + width] = (value % (1 << 8 * width)).to_bytes(width, order)  # type: ignore[arg-type]
+    return refixed(bytes(out), found.crcs) if refix else bytes(out)
+
+
+# --- Metadata and sections --------------------------------------------------------------------------------------
+
+
+def _uvarint(value: int) -> bytes:
+    value %= 1 << 64
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def encode_metadata(meta: Mapping[str, Any]) -> bytes:
+    """The message of a metadata dictionary, every field written whatever it holds."""
+
+    def number(field_number: int, value: int) -> bytes:
+        return _uvarint(field_number << 3) + _uvarint(value)
+
+    def text(field_number: int, value: bytes) -> bytes:
+        return _uvarint(field_number << 3 | 2) + _uvarint(len(value)) + value
+
+    parts = [number(1, meta["format_version"]), text(2, meta["id"])]
+    names = ("tenant", "shard", "compaction_level", "min_time", "max_time", "created_by", "size")
+    parts += [number(i, meta[name]) for i, name in enumerate(names, start=3)]
+    for one in meta["datasets"]:
+        inner = b"".join(
+            [
+                *(number(i, one[n]) for i, n in enumerate(("tenant", "name", "min_time", "max_time"), start=1)),
+                text(5, b"".join(map(_uvarint, one["table_of_contents"]))),
+                number(6, one["size"]),
+                text(8, b"".join(map(_uvarint, one["labels"]))),
+                number(9, one["format"]),
+            ]
+        )
+        parts.append(text(10, inner))
+    parts += [text(11, string) for string in meta["string_table"]]
+    parts.append(number(12, meta["metadata_offset"]))
+    return b"".join(parts)
+
+
+def sealed(body: bytes, message: bytes) -> bytes:
+    """Body, message, its length and checksum."""
+    tail = message + len(message).to_bytes(4, "big")
+    return body + tail + crc32c(tail).to_bytes(4, "big")
+
+
+def with_metadata(data: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
+    """The object with its metadata changed by a function that edits the dictionary in place."""
+    meta = metadata_of(data)
+    body = data[: meta["metadata_offset"]]
+    change(meta)
+    return sealed(body, encode_metadata(meta))
+
+
+def with_section(data: bytes, section: int, new: bytes, dataset: int = 0) -> bytes:
+    """The object with one section of a dataset replaced, offsets put right."""
+    meta = metadata_of(data)
+    body = data[: meta["metadata_offset"]]
+    one = meta["datasets"][dataset]
+    bounds = [*one["table_of_contents"], one["table_of_contents"][0] + one["size"]]
+    start, end = bounds[section], bounds[section + 1]
+    shift = len(new) - (end - start)
+    body = body[:start] + new + body[end:]
+    one["size"] += shift
+    for other in meta["datasets"]:
+        other["table_of_contents"] = [at + shift if at >= end else at for at in other["table_of_contents"]]
+    meta["metadata_offset"] += shift
+    return sealed(body, encode_metadata(meta))
+
+
+def section_of(data: bytes, section: int, dataset: int = 0) -> bytes:
+    """The bytes of one section of a dataset."""
+    one = metadata_of(data)["datasets"][dataset]
+    bounds = [*one["table_of_contents"], one["table_of_contents"][0] + one["size"]]
+    return data[bounds[section] : bounds[section + 1]]
+
+
+def with_profiles(data: bytes, change: Callable[[pa.Table], pa.Table], dataset: int = 0) -> bytes:
+    """The object with another profiles table, written by plain pyarrow."""
+    table = pq.ParquetFile(io.BytesIO(section_of(data, 0, dataset)), arrow_extensions_enabled=True).read()
+    buffer = io.BytesIO()
+    pq.write_table(
+        change(table),
+        buffer,
+        compression="none",
+        use_dictionary=False,
+        store_schema=False,
+        write_page_index=True,
+    )
+    return with_section(data, 0, buffer.getvalue(), dataset)
+
+
+# --- At random --------------------------------------------------------------------------------------------------
+
+EXTREMES = (
+    0,
+    1,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    1 << 62,
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 1,
+)
+
+
+def random_mutation(data: bytes, rng: random.Random, found: list[Layout]) -> tuple[str, bytes]:
+    """A name and a mutant; half of the time all checksums are right again wherever lengths allow."""
+    kind = rng.choice(("bits", "bytes", "field", "field", "field", "number", "truncate", "cut", "double", "metadata"))
+    out = bytearray(data)
+    refix = rng.random() < 0.7
+    crcs = [crc for one in found for crc in one.crcs]
+    if kind == "bits":
+        for _ in range(rng.randint(1, 4)):
+            out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
+    elif kind == "bytes":
+        start = rng.randrange(len(out))
+        length = min(rng.randint(1, 16), len(out) - start)
+        out[start : start + length] = rng.choice((rng.randbytes(length), b"\xff" * length, bytes(length)))
+    elif kind == "field":
+        one = rng.choice(found)
+        name = rng.choice(list(one.fields))
+        offset, width, order = one.fields[name]
+        old = int.from_bytes(out[offset : offset + width], order)  # type: ignore[arg-type]
+        value = rng.choice((*EXTREMES, old + 1, old - 1, old * 2, rng.getrandbits(64))) % (1 << 8 * width)
+        out[offset : offset + width] = value.to_bytes(width, order)  # type: ignore[arg-type]
+        kind = f"field {name}={value}"
+    elif kind == "number":
+        width = rng.choice((1, 2, 4, 8))
+        start = rng.randrange(max(len(out) - width, 1))
+        value = rng.choice(EXTREMES) % (1 << 8 * width)
+        out[start : start + width] = value.to_bytes(width, rng.choice(("big", "little")))
+    elif kind == "truncate":
+        del out[rng.randrange(len(out)) :]
+        refix = False
+    elif kind == "cut":
+        start = rng.randrange(len(out))
+        del out[start : start + rng.randint(1, 200)]
+        refix = False
+    elif kind == "double":
+        start = rng.randrange(len(out))
+        piece = out[start : start + rng.randint(1, 200)]
+        out[start:start] = piece
+        refix = False
+    else:
+        return _random_metadata(data, rng)
+    return kind + (" refixed" if refix else ""), refixed(bytes(out), crcs) if refix else bytes(out)
+
+
+def _random_metadata(data: bytes, rng: random.Random) -> tuple[str, bytes]:
+    described = ""
+
+    def change(meta: dict[str, Any]) -> None:
+        nonlocal described
+        names = ("format_version", "tenant", "shard", "compaction_level", "min_time", "max_time", "created_by")
+        extreme = rng.choice(EXTREMES)
+        where = rng.randrange(3) if meta["datasets"] else 0
+        if where == 0:
+            name = rng.choice((*names, "size", "metadata_offset"))
+            meta[name] = extreme
+        else:
+            one = rng.choice(meta["datasets"])
+            name = rng.choice(("tenant", "name", "min_time", "max_time", "size", "format"))
+            if where == 1:
+                one[name] = extreme
+            else:
+                name = rng.choice(("table_of_contents", "labels"))
+                values = list(one[name]) or [0]
+                values[rng.randrange(len(values))] = rng.choice((extreme, rng.randrange(len(data))))
+                one[name] = values
+        described = f"{name}={extreme}"
+
+    mutant = with_metadata(data, change)
+    return f"metadata {described}", mutant
