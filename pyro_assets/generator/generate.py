@@ -31,6 +31,16 @@ class Produced:
     seconds: float = 0.0
     hours: dict[int, int] = field(default_factory=dict)
 
+    def add(self, other: "Produced") -> None:
+        """Adds what another run made."""
+        self.segments += other.segments
+        self.size_bytes += other.size_bytes
+        self.rows += other.rows
+        self.late += other.late
+        self.seconds += other.seconds
+        for hour_ms, segments in other.hours.items():
+            self.hours[hour_ms] = self.hours.get(hour_ms, 0) + segments
+
 
 Progress = Callable[[Produced], None]
 
@@ -43,16 +53,19 @@ def generate_past(
     start_ms: int,
     end_ms: int,
     rate: float,
+    stop: threading.Event | None = None,
     progress: Progress | None = None,
 ) -> Produced:
     """Makes all segments of start_ms:end_ms (Unix ms, end exclusive) at once.
 
     `rate` is segments per second of that time and shard. Equal arguments give equal objects; an object that is there
-    already is left as it is.
+    already is left as it is. Setting `stop` ends it early.
     """
     begun = time.monotonic()
     produced = Produced()
     for shard, slot, created_ms in past_slots(maker.recipe.seed, maker.recipe.shards, start_ms, end_ms, rate):
+        if stop is not None and stop.is_set():
+            break
         segment = maker.make(shard, slot, created_ms)
         if segment is None:
             continue

@@ -1,0 +1,40 @@
+"""Options that several commands share, with defaults from the environment, and what they open.
+
+Add an option here when a second command wants it. Environment variables are named in `resources.environment` alone;
+URLs are read when a command runs, never at import.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from resources import environment as env
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def from_environment(variable: env.Variable) -> Callable[[], str]:
+    """A default that is looked up when the command runs."""
+    return lambda: env.value(variable)
+
+
+def url_option(name: str, variable: env.Variable, meaning: str = "") -> Callable[[Command], Command]:
+    """An option whose default is an environment variable's value."""
+    return click.option(
+        name,
+        default=from_environment(variable),
+        show_default=f"{variable.name}, else {variable.default or 'none'}",
+        metavar="URL",
+        help=(meaning or variable.meaning).capitalize() + ".",
+    )
+
+
+def json_option(command: Command) -> Command:
+    """`--json`: one JSON document on stdout in place of tables."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")(command)
+
+
+source_option = url_option("--source-url", env.SOURCE_URL)
+archive_option = url_option("--archive-url", env.ARCHIVE_URL)
+ledger_option = url_option("--ledger-url", env.LEDGER_URL)

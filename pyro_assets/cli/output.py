@@ -1,0 +1,143 @@
+"""How commands show things: tables of text, JSON, sizes and times for people.
+
+Add a formatter when a second command needs it. Results go to stdout; progress and failures to stderr.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+
+def is_terminal(stream: Any = None) -> bool:
+    """Whether a person sees the stream (stdout unless another is given)."""
+    stream = sys.stdout if stream is None else stream
+    return bool(getattr(stream, "isatty", lambda: False)())
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns side by side, numbers to the right.
+
+    >>> print(table(["name", "n"], [["a", 1], ["bcdef", 1000]]))
+    name       n
+    -----  -----
+    a          1
+    bcdef  1,000
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [all(right for _, right in column) for column in zip(*cells, strict=True)] or [False] * len(header)
+    texts = [list(header), *([text for text, _ in row] for row in cells)]
+    widths = [max(len(text) for text in column) for column in zip(*texts, strict=True)]
+    lines = [_line(texts[0], widths, numeric), "  ".join("-" * width for width in widths)]
+    lines.extend(_line(row, widths, numeric) for row in texts[1:])
+    return "\n".join(lines)
+
+
+def _line(texts: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
+    columns = zip(texts, widths, numeric, strict=True)
+    return "  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in columns).rstrip()
+
+
+def _cell(value: object) -> tuple[str, bool]:
+    """A value as text, and whether it is a number (or nothing)."""
+    if value is None:
+        return "", True
+    if isinstance(value, bool):
+        return ("yes" if value else "no"), False
+    if isinstance(value, int):
+        return f"{value:,}", True
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip("."), True
+    return str(value), False
+
+
+def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints a table on stdout."""
+    click.echo(table(header, rows))
+
+
+def show_json(value: Any, *, indent: int | None = 2) -> None:
+    """Prints JSON on stdout; bytes become text, those that are not UTF-8 with escapes."""
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return text(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def text(data: bytes) -> str:
+    r"""Bytes for people: UTF-8, with escapes for what is not.
+
+    >>> text(b"caf\xc3\xa9 \xff")
+    'café \\xff'
+    """
+    return data.decode("utf-8", "backslashreplace")
+
+
+def size_text(size_bytes: int) -> str:
+    """A size for people.
+
+    >>> size_text(999), size_text(22_528), size_text(7_340_032)
+    ('999 B', '22.0 KiB', '7.0 MiB')
+    """
+    amount = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            break
+        amount /= 1024
+    return f"{size_bytes} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def time_text(time_ms: int | None) -> str:
+    """A time in Unix milliseconds for people, in UTC; the number itself where it is outside of years.
+
+    >>> time_text(1795600274692)
+    '2026-11-25 09:51:14.692'
+    """
+    if time_ms is None:
+        return ""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    except (OverflowError, OSError, ValueError):
+        return str(time_ms)
+
+
+class Bar:
+    """A progress bar on stderr; silent where no person looks."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._bar: Any = None
+        self._shown = is_terminal(sys.stderr)
+
+    def update(self, done: int, total: int) -> None:
+        """Tells how far the work is."""
+        if not self._shown:
+            return
+        if self._bar is None:
+            self._bar = click.progressbar(length=total, label=self._label, file=sys.stderr, show_pos=True)
+            self._bar.render_progress()
+        self._bar.length = max(total, 1)
+        self._bar.update(done - self._bar.pos)
+
+    def finish(self) -> None:
+        """Ends the line of the bar."""
+        if self._bar is not None:
+            self._bar.render_finish()
+            self._bar = None
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Bar]:
+    """A bar that is ended whatever happens."""
+    bar = Bar(label)
+    try:
+        yield bar
+    finally:
+        bar.finish()

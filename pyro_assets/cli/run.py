@@ -1,0 +1,189 @@
+"""`pyro-assets run`: the whole pipeline once, without a daemon, and what it did as a table or JSON.
+
+Add an option when a person needs it; the work is `pyro_assets.pipeline`'s. Exit status 1 when a job failed or a
+listing did.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pyro_assets.cli.options import (
+    archive_option,
+    from_environment,
+    json_option,
+    ledger_option,
+    source_option,
+)
+from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text, time_text
+from resources import environment as env
+
+if TYPE_CHECKING:
+    from pyro_assets.pipeline.pipeline import Pipeline
+    from pyro_assets.pipeline.reports import HourReport, Progress, TickReport
+    from pyro_assets.pipeline.settings import Settings
+
+
+@click.command()
+@source_option
+@archive_option
+@ledger_option
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False),
+    default=from_environment(env.CONFIG),
+    show_default=env.CONFIG.name,
+    help="YAML file that says which series to derive.",
+)
+@click.option(
+    "--jobs",
+    "jobs_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON file: a list of jobs, each a list of source keys. Exactly these are done, in this order.",
+)
+@click.option(
+    "--dedup",
+    type=click.Choice(["exact", "original"]),
+    default=from_environment(env.DEDUP),
+    show_default=f"{env.DEDUP.name}, else {env.DEDUP.default}",
+    help="Which profiles are duplicates: those with equal samples, or whatever the original drops.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["own", "observe"]),
+    default=from_environment(env.COMPACTION),
+    show_default=f"{env.COMPACTION.name}, else {env.COMPACTION.default}",
+    help="Compact segments, or take the level-1 blocks that Pyroscope made.",
+)
+@json_option
+def run(
+    source_url: str,
+    archive_url: str,
+    ledger_url: str,
+    config: str,
+    jobs_file: Path | None,
+    dedup: str,
+    mode: str,
+    as_json: bool,
+) -> None:
+    """Find, compact and derive everything that is due, once."""
+    jobs = _read_jobs(jobs_file) if jobs_file else None
+    from pyro_assets.pipeline.pipeline import open_pipeline
+    from pyro_assets.series.config import load_config, parse_config
+
+    series = load_config(config) if config else parse_config("", "<defaults>")
+    begun = time.monotonic()
+    with open_pipeline(source_url, archive_url, ledger_url, settings=_settings(mode, dedup), config=series) as pipeline:
+        run_id = f"cli-{time.time_ns():x}-{os.getpid()}"
+        ticks: list[TickReport] = []
+        with progress_bar("jobs") as bar:
+            progress = lambda at: bar.update(at.done, at.total)  # noqa: E731 - a named function says no more
+            if jobs is not None:
+                reports = pipeline.run_exact(jobs, run_id=run_id, progress=progress)
+            else:
+                reports = _run_all_due(pipeline, run_id, ticks, progress)
+    seconds = time.monotonic() - begun
+    failures = [sentence for tick in ticks for sentence in tick.failures]
+    failures += [sentence for report in reports.values() for sentence in report.run.errors]
+    if as_json:
+        show_json(_document(reports, ticks, seconds))
+    else:
+        _show(reports, ticks, seconds)
+    if failures or any(report.run.failed for report in reports.values()):
+        raise click.ClickException(failures[0] if len(failures) == 1 else f"{len(failures)} failures: {failures[0]}")
+
+
+def _run_all_due(
+    pipeline: "Pipeline", run_id: str, ticks: "list[TickReport]", progress: "Callable[[Progress], None]"
+) -> "dict[str, HourReport]":
+    """Ticks and runs until nothing is due any more; of an hour that was run twice, the counts are added."""
+    from pyro_assets.pipeline.reports import total_run
+
+    reports: dict[str, HourReport] = {}
+    while True:
+        ticks.append(pipeline.tick())
+        if ticks[-1].due:
+            done = pipeline.run(list(ticks[-1].due), run_id=run_id, progress=progress)
+            for hour, report in done.items():
+                earlier = {"earlier": reports[hour]} if hour in reports else {}
+                reports[hour] = replace(report, run=total_run({**earlier, "now": report}))
+            if not any(report.run.compacted or report.run.derived for report in done.values()):
+                return reports
+        elif not ticks[-1].truncated:
+            return reports
+
+
+def _settings(mode: Any, dedup: Any) -> "Settings":
+    from pyro_assets.pipeline.settings import Settings
+
+    return Settings(
+        mode=mode,
+        dedup=dedup,
+        start_hour=env.value(env.START_DATE),
+        max_blocks=int(env.number(env.JOB_BLOCKS)),
+        max_bytes=int(env.number(env.JOB_MIB) * 2**20),
+        max_age_ms=round(env.number(env.JOB_AGE_SECONDS) * 1000),
+    )
+
+
+def _read_jobs(path: Path) -> list[list[str]]:
+    """The jobs of a file, in their order."""
+    try:
+        jobs: Any = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise click.ClickException(f"{path} is not JSON: {error}") from error
+    if not isinstance(jobs, list) or not all(map(_is_job, jobs)):
+        raise click.ClickException(f"{path} must be a list of jobs, each a list of one or more source keys")
+    return jobs
+
+
+def _is_job(job: Any) -> bool:
+    return isinstance(job, list) and bool(job) and all(isinstance(key, str) for key in job)
+
+
+def _document(reports: "dict[str, HourReport]", ticks: "list[TickReport]", seconds: float) -> dict[str, Any]:
+    last = ticks[-1] if ticks else None
+    return {
+        "seconds": round(seconds, 3),
+        "hours": {hour: report.to_dict() for hour, report in reports.items()},
+        "planned_jobs": sum(tick.planned_jobs for tick in ticks),
+        "waiting_sources": last.waiting_sources if last else 0,
+        "out_of_range": sum(tick.out_of_range for tick in ticks),
+        "not_block_keys": last.not_block_keys if last else 0,
+        "failures": [sentence for tick in ticks for sentence in tick.failures],
+    }
+
+
+def _show(reports: "dict[str, HourReport]", ticks: "list[TickReport]", seconds: float) -> None:
+    if not reports:
+        click.echo("nothing to do")
+    else:
+        header = ["hour (UTC)", "compacted", "derived", "failed", "segments", "blocks", "in", "out", "profiles"]
+        header += ["samples", "duplicates", "series", "pending", "set aside", "first profile", "last profile"]
+        show_table(
+            header,
+            [
+                [
+                    hour, report.run.compacted, report.run.derived, report.run.failed, report.segments, report.blocks,
+                    size_text(report.bytes_in), size_text(report.bytes_out), report.profiles, report.samples,
+                    report.duplicates, sum(report.series.values()), report.pending, report.set_aside_total,
+                    time_text(report.oldest_ms), time_text(report.newest_ms),
+                ]
+                for hour, report in reports.items()
+            ],
+        )  # fmt: skip
+    jobs = sum(report.run.derived for report in reports.values())
+    click.echo(f"\n{jobs:,} jobs derived in {seconds:.2f} s")
+    for report in reports.values():
+        for source in report.set_aside:
+            click.echo(f"{source.state}: {source.key}: {source.reason}")
+    if ticks and ticks[-1].waiting_sources:
+        click.echo(f"{ticks[-1].waiting_sources:,} young sources wait for company; the next run takes them")
+    if any(tick.out_of_range for tick in ticks):
+        click.echo(f"{sum(tick.out_of_range for tick in ticks):,} sources were created outside of the partitions")
