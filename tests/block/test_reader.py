@@ -11,6 +11,7 @@ from column_facts import datasets_of, facts_of_columns
 from hypothesis import given
 
 from pyro_assets.block.reader import RawObject, read_blocks
+from pyro_assets.block.writer import BlockIdentity, write_segment
 from pyro_assets.errors import BlockError, ChecksumMismatch, Truncated
 
 GOLDEN = golden_bucket.committed()
@@ -88,11 +89,9 @@ def test_no_objects_give_empty_columns():
 
 
 def test_a_total_that_its_samples_contradict_is_counted_not_refused():
-    model = next(m for m in strategies.jobs().filter(lambda job: any(m.facts() for m in job)).example() if m.facts())
+    model = strategies.rich_object()
     columns = strategies.columns_of(model)
     columns.rows.total_value = columns.rows.total_value + 1
-    from pyro_assets.block.writer import BlockIdentity, write_segment
-
     written = write_segment(columns, BlockIdentity(model.ulid, model.shard, 0))
     result = read_blocks([RawObject(model.key, written.data)], isolate=False)
     assert result.columns.facts["total_mismatches"] == len(columns.rows.total_value)
