@@ -1,0 +1,163 @@
+"""Finds new blocks in a bucket that is listed again and again, with a cursor per folder and a look-back window.
+
+A tick costs a request per shard and one per thousand new keys, however much lies behind the cursors. Knowing which
+keys are new is the ledger's part: what lies in the window is returned every time. Nothing is read here but listings.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pyro_assets.errors import NotABlockKey, StorageUnavailable
+from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.keys import ANONYMOUS, SEGMENTS, BlockKey, LevelKind, parse_block_key, parse_shard
+from pyro_assets.storage.ulid import first_ulid, is_ulid, ulid_time_ms
+
+_EXAMPLES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBlock:
+    """A block in a listing."""
+
+    block: BlockKey
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How far to look.
+
+    Attributes:
+        now_ms: keys from later than this cannot move a cursor.
+        lookback_ms: so long before a cursor the listing starts again.
+        page_keys: keys in one request.
+        max_keys: keys beyond the cursors to take, over all folders; what is more comes with the next call.
+    """
+
+    now_ms: int
+    lookback_ms: int
+    page_keys: int = 1000
+    max_keys: int = 20_000
+
+
+@dataclass(slots=True)
+class Discovery:
+    """What was found.
+
+    Attributes:
+        found: blocks in the windows and beyond the cursors, in key order within each folder.
+        cursors: folder -> ULID of the last block seen there, for the folders where it moved.
+        not_block_keys: keys that name no block, the first of them in `examples`.
+        truncated: there is more than `Window.max_keys`.
+        failures: one sentence for each listing that failed; what was found before it is kept.
+    """
+
+    found: list[FoundBlock] = field(default_factory=list)
+    cursors: dict[str, str] = field(default_factory=dict)
+    not_block_keys: int = 0
+    examples: list[str] = field(default_factory=list)
+    truncated: bool = False
+    failures: list[str] = field(default_factory=list)
+
+    def stray(self, key: str) -> None:
+        """Counts a key that names no block."""
+        self.not_block_keys += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(key)
+
+
+def discover(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str], window: Window) -> Discovery:
+    """Lists what is new under `kind`.
+
+    Args:
+        bucket: where.
+        kind: "segments", or "blocks" (of any level: the key does not tell).
+        cursors: folder ("segments/4/anonymous/") -> ULID, as `Discovery.cursors` gave them; lost, set back or set
+            ahead to the future they cost time but lose nothing that lies within the look-back window before now.
+        window: how far to look.
+    """
+    result = Discovery()
+    folders = list(_folders(bucket, kind, cursors, result))
+    share = max(window.max_keys // max(len(folders), 1), window.page_keys)
+    for folder in folders:
+        try:
+            _list(bucket, folder, cursors.get(folder, ""), window, share, result)
+        except StorageUnavailable as error:
+            result.failures.append(str(error))
+    return result
+
+
+def _folders(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str], result: Discovery) -> Iterator[str]:
+    """The folders that hold blocks; those with a cursor where a listing fails."""
+    try:
+        top = bucket.list_folder(f"{kind}/")
+    except StorageUnavailable as error:
+        result.failures.append(str(error))
+        yield from sorted(folder for folder in cursors if folder.startswith(f"{kind}/"))
+        return
+    for item in top.objects:
+        result.stray(item.key)
+    for name in top.folders:
+        if parse_shard(name) is None:
+            result.stray(f"{kind}/{name}/")
+        elif kind == "segments":
+            yield f"{kind}/{name}/{ANONYMOUS}/"
+        else:
+            try:
+                shard = bucket.list_folder(f"{kind}/{name}/")
+            except StorageUnavailable as error:
+                result.failures.append(str(error))
+                yield from sorted(folder for folder in cursors if folder.startswith(f"{kind}/{name}/"))
+                continue
+            for item in shard.objects:
+                result.stray(item.key)
+            yield from (f"{kind}/{name}/{tenant}/" for tenant in shard.folders)
+
+
+def _list(bucket: ReadOnlyBucket, folder: str, cursor: str, window: Window, share: int, result: Discovery) -> None:
+    # Strays beside "anonymous" are seen too; they sort after the cursor or are seen when there is none yet.
+    scope = folder.removesuffix(f"{ANONYMOUS}/") if folder.startswith(SEGMENTS) else folder
+    start = ""
+    if is_ulid(cursor):
+        start = folder + first_ulid(min(ulid_time_ms(cursor), window.now_ms) - window.lookback_ms)
+    else:
+        cursor = ""
+    taken = 0
+    while True:
+        page = bucket.list_after(scope, start, window.page_keys)
+        for item in page:
+            taken += _take(item, cursor, result)
+        _move(folder, cursor, window.now_ms, page, result)
+        if len(page) < window.page_keys:
+            return
+        if taken >= share:
+            result.truncated = True
+            return
+        start = page[-1].key
+
+
+def _take(item: ObjectInfo, cursor: str, result: Discovery) -> bool:
+    """Adds a line of a listing to the result; True if it lies beyond the cursor."""
+    try:
+        block = parse_block_key(item.key)
+    except NotABlockKey:
+        result.stray(item.key)
+        # Counted, so that a folder full of other things cannot hold up a tick.
+        return True
+    result.found.append(FoundBlock(block, item.size_bytes))
+    return block.ulid > cursor
+
+
+def _move(folder: str, cursor: str, now_ms: int, page: list[ObjectInfo], result: Discovery) -> None:
+    """Moves a folder's cursor to the last block that is not from the future: such a one must not move the window."""
+    last = result.cursors.get(folder, cursor)
+    if is_ulid(last) and ulid_time_ms(last) > now_ms:
+        last = ""
+    for item in reversed(page):
+        ulid = item.key.removeprefix(folder).split("/")[0]
+        if is_ulid(ulid) and ulid_time_ms(ulid) <= now_ms:
+            last = max(last, ulid)
+            break
+    if last and last != cursor:
+        result.cursors[folder] = last
