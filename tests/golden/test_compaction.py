@@ -1,0 +1,126 @@
+"""Real jobs through the real code: blocks with the facts of their sources and of the original's blocks."""
+
+from collections import Counter
+from pathlib import Path
+
+import golden_bucket
+import pytest
+import slow_decoder
+import strategies
+from slow_values import Block
+
+from pyro_assets.block.metadata import metadata_from_dict
+from pyro_assets.block.reader import RawObject
+from pyro_assets.compaction.compact import Compacted, compact
+
+COMMITTED = golden_bucket.committed()
+
+
+def compacted(bucket: golden_bucket.GoldenBucket, job: list[str], dedup: str = "original") -> Compacted:
+    return compact([RawObject(key, data) for key, data in bucket.sources(job)], dedup=dedup)
+
+
+def originals(bucket: golden_bucket.GoldenBucket, job: list[str]) -> dict[bytes, Block]:
+    """The original's level-1 blocks by tenant."""
+    blocks = [slow_decoder.decode_object(bucket.read(key), ascending=False) for key in bucket.level1_keys(job)]
+    return {block.tenant: block for block in blocks}
+
+
+def compare_with_original(bucket: golden_bucket.GoldenBucket, job: list[str]) -> None:
+    """Everything that our blocks must have in common with the original's."""
+    result = compacted(bucket, job)
+    assert not result.set_aside
+    assert (result.duplicates, result.conflicts) == (0, 0)
+    ours = {block.tenant: slow_decoder.decode_object(block.data) for block in result.blocks}
+    theirs = originals(bucket, job)
+    assert set(ours) == set(theirs)
+    sources = Counter(slow_decoder.facts_of(bucket.decoded_sources(job)))
+    assert Counter(slow_decoder.facts_of(ours.values())) == sources
+    for tenant, one in ours.items():
+        other = theirs[tenant]
+        assert Counter(one.facts()) == Counter(other.facts())
+        assert strategies.profile_counts(one.datasets) == strategies.profile_counts(other.datasets)
+        for name in ("shard", "level", "min_time_ms", "max_time_ms", "format_version", "string_table"):
+            assert getattr(one, name) == getattr(other, name), name
+        assert one.id[:10] == other.id[:10]
+        for mine, real in zip(one.datasets, other.datasets, strict=True):
+            for name in ("tenant", "name", "min_time_ms", "max_time_ms", "label_sets", "format"):
+                assert getattr(mine, name) == getattr(real, name), name
+            assert [p._replace(samples=()) for p in mine.profiles] == [p._replace(samples=()) for p in real.profiles]
+            # The TSDB section of a dataset, or the whole of a dataset index.
+            index = 0 if real.format == 1 else 1
+            assert mine.sections[index] == real.sections[index]
+
+
+@pytest.mark.parametrize("number", range(len(COMMITTED.jobs)))
+def test_committed_jobs_compact_as_the_original_did(number):
+    compare_with_original(COMMITTED, COMMITTED.jobs[number])
+
+
+@pytest.mark.parametrize("number", range(len(COMMITTED.jobs)))
+def test_exact_and_original_agree_where_nothing_is_equal(number):
+    job = COMMITTED.jobs[number]
+    one, other = (compacted(COMMITTED, job, dedup).blocks for dedup in ("exact", "original"))
+    assert [block.data for block in one] == [block.data for block in other]
+
+
+def test_all_jobs_of_the_bucket_compact_as_the_original_did(bucket_2026: Path):
+    bucket = golden_bucket.GoldenBucket(bucket_2026)
+    assert len(bucket.jobs) == 18
+    assert sum(len(bucket.level1_keys(job)) for job in bucket.jobs) == 31
+    for job in bucket.jobs:
+        compare_with_original(bucket, job)
+
+
+def test_blocks_of_a_whole_bucket_hold_its_facts(bucket_2026: Path):
+    bucket = golden_bucket.GoldenBucket(bucket_2026)
+    blocks = [
+        slow_decoder.decode_object(block.data)
+        for job in bucket.jobs
+        for block in compacted(bucket, job, "exact").blocks
+    ]
+    samples = sum(len(p.samples) for block in blocks for d in block.datasets for p in d.profiles)
+    profiles = sum(len(d.profiles) for block in blocks for d in block.datasets)
+    # One fact for every profile and one for each of its samples.
+    assert samples + profiles == 140_278
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_large_jobs_keep_their_facts(shared_data: Path, number):
+    bucket = golden_bucket.GoldenBucket(shared_data / "large-2026")
+    job = bucket.jobs[number]
+    result = compacted(bucket, job, "exact")
+    ours = [slow_decoder.decode_object(block.data) for block in result.blocks]
+    sources = bucket.decoded_sources(job)
+    assert Counter(slow_decoder.facts_of(ours)) == Counter(slow_decoder.facts_of(sources))
+    datasets = [dataset for block in sources for dataset in block.datasets]
+    ours_datasets = [dataset for block in ours for dataset in block.datasets]
+    assert strategies.profile_counts(ours_datasets) == strategies.profile_counts(datasets)
+
+
+def test_blocks_without_footers_compact_with_metadata_from_outside(shared_data: Path):
+    import json
+
+    folder = shared_data / "segments-2024"
+    metas = {meta["id"]: meta for meta in json.loads((folder / "metas.json").read_text())}
+    raw = [
+        RawObject(f"{ulid}", (folder / ulid / "block.bin").read_bytes(), metadata_from_dict(meta))
+        for ulid, meta in sorted(metas.items())
+    ]
+    result = compact(raw, dedup="original")
+    assert not result.set_aside
+    sources = [slow_decoder.decode_object(item.data, metas[item.object_key]) for item in raw]
+    ours = [slow_decoder.decode_object(block.data) for block in result.blocks]
+    assert Counter(slow_decoder.facts_of(ours)) == Counter(slow_decoder.facts_of(sources))
+
+
+def test_blocks_of_2025_compact_further_without_a_difference(shared_data: Path):
+    for path in sorted((shared_data / "blocks-2025").rglob("block.bin")):
+        result = compact([RawObject(f"blocks/4/anonymous/{path.parent.name}/block.bin", path.read_bytes())])
+        assert not result.set_aside
+        source = slow_decoder.decode_object(path.read_bytes(), ascending=False)
+        (ours,) = (slow_decoder.decode_object(block.data) for block in result.blocks)
+        expected = Counter(source.facts())
+        found = Counter(ours.facts())
+        assert found <= expected
+        assert (found == expected) == (result.duplicates == 0)
