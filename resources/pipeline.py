@@ -47,10 +47,9 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         """
         config = None
         if series:
-            # Polars comes with it, and the code server that only ticks should not pay for that.
-            from pyro_assets.series.config import load_config, parse_config
+            from pyro_assets.series.config import SeriesConfig, load_config
 
-            config = load_config(self.series_config) if self.series_config else parse_config("", "<defaults>")
+            config = load_config(self.series_config) if self.series_config else SeriesConfig()
         return open_pipeline(
             self.source_url, self.archive_url, self.ledger_url, settings=self.settings(), config=config
         )

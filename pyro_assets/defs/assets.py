@@ -112,7 +112,7 @@ def made_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             reports = opened.run(
                 context.partition_keys,
                 steps,
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 deadline_monotonic=pipeline.deadline_monotonic(live=is_live(context.run)),
                 progress=_log_progress(context.log),
             )

@@ -1,0 +1,144 @@
+"""Assets through Dagster's own entry point: one hour, a range, a subset, a re-run, a failed derivation."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+import pytest
+from fake_pipeline import FakePipeline, hour_of_work, resources_with
+
+from pyro_assets.definitions import build_defs
+
+START = "2026-11-20-00:00"
+HOURS = [f"2026-11-20-0{hour}:00" for hour in range(4)]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def materialise(
+    instance: dg.DagsterInstance, fake: FakePipeline, *hours: str, selection: Sequence[str] = (), job: str = "live"
+) -> dg.ExecuteInProcessResult:
+    tags = {"dagster/asset_partition_range_start": hours[0], "dagster/asset_partition_range_end": hours[-1]}
+    return (
+        build_defs(resources_with(fake), start_hour=START)
+        .resolve_job_def(job)
+        .execute_in_process(
+            instance=instance,
+            partition_key=hours[0] if len(hours) == 1 else None,
+            asset_selection=[dg.AssetKey(name) for name in selection] or None,
+            tags=tags if len(hours) > 1 else {},
+            raise_on_error=False,
+        )
+    )
+
+
+def materialised(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dict[str, object]]:
+    return {
+        (event.asset_key.to_user_string(), event.partition): {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+    }
+
+
+def test_one_hour(instance: dg.DagsterInstance):
+    fake = FakePipeline({HOURS[1]: hour_of_work(HOURS[1])})
+    result = materialise(instance, fake, HOURS[1])
+    assert result.success
+    found = materialised(result)
+    assert set(found) == {(name, HOURS[1]) for name in ("l1_blocks", "dimension_series", "function_series")}
+    metadata = found["l1_blocks", HOURS[1]]
+    assert metadata["run"] == "compacted 2 jobs, derived 2 jobs"
+    assert metadata["segments"] == 40
+    assert metadata["bytes_in"] == 40_000
+    assert metadata["pending"] == 0
+    assert metadata["lag_p95_seconds"] == 9.0
+    assert found["dimension_series", HOURS[1]]["series"] == 80
+    assert found["function_series", HOURS[1]]["dagster/row_count"] == 8
+    (asked,) = fake.asked
+    assert asked["hours"] == [HOURS[1]]
+    assert asked["run_id"] == result.run_id
+    assert fake.opened == fake.closed
+
+
+def test_a_range_of_hours_is_one_run_with_metadata_for_each(instance: dg.DagsterInstance):
+    fake = FakePipeline({hour: hour_of_work(hour, jobs) for jobs, hour in enumerate(HOURS[:3], 1)})
+    result = materialise(instance, fake, *HOURS[:3], job="backfill")
+    assert result.success
+    assert [asked["hours"] for asked in fake.asked] == [HOURS[:3]]
+    found = materialised(result)
+    assert len(found) == 9
+    assert [found["l1_blocks", hour]["jobs"] for hour in HOURS[:3]] == [1, 2, 3]
+
+
+def test_a_run_of_one_asset_does_its_step_only(instance: dg.DagsterInstance):
+    fake = FakePipeline({HOURS[0]: hour_of_work(HOURS[0], done=True)})
+    result = materialise(instance, fake, HOURS[0], selection=["function_series"], job="backfill")
+    assert result.success
+    assert fake.asked[0]["steps"] == {"function_series"}
+    assert set(materialised(result)) == {("function_series", HOURS[0])}
+
+
+def test_a_re_run_with_nothing_new_says_so(instance: dg.DagsterInstance):
+    fake = FakePipeline({HOURS[0]: hour_of_work(HOURS[0])})
+    materialise(instance, fake, HOURS[0], job="backfill")
+    result = materialise(instance, fake, *HOURS[:2], job="backfill")
+    assert result.success
+    found = materialised(result)
+    assert {metadata["run"] for metadata in found.values()} == {"nothing to do"}
+    messages = [record.user_message for record in instance.all_logs(result.run_id)]
+    assert f"{HOURS[1]}: nothing to do" in messages
+
+
+def test_a_failed_derivation_leaves_the_compaction_materialised(instance: dg.DagsterInstance):
+    fake = FakePipeline({HOURS[0]: hour_of_work(HOURS[0])}, failing={HOURS[0]: "job 7: a sum does not fit int64"})
+    result = materialise(instance, fake, HOURS[0])
+    assert not result.success
+    assert set(materialised(result)) == {("l1_blocks", HOURS[0])}
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    assert "1 jobs failed and will be tried again" in failure.step_failure_data.user_failure_data.description
+    assert "job 7: a sum does not fit int64" in failure.step_failure_data.user_failure_data.description
+
+
+def test_live_runs_have_a_short_budget_and_others_a_long_one(instance: dg.DagsterInstance):
+    fake = FakePipeline({HOURS[0]: hour_of_work(HOURS[0])})
+    for job in ("live", "backfill"):
+        materialise(instance, fake, HOURS[0], job=job)
+    live, backfill = (asked["deadline"] for asked in fake.asked)
+    assert backfill - live > 3600
+
+
+def test_assets_materialise_from_the_graph_too(instance: dg.DagsterInstance):
+    """As "Materialize" in the UI does: the implicit job, with no lane."""
+    fake = FakePipeline({HOURS[0]: hour_of_work(HOURS[0])})
+    result = materialise(instance, fake, HOURS[0], job="__ASSET_JOB")
+    assert result.success
+    assert "lane" not in result.dagster_run.tags
+
+
+@pytest.mark.parametrize("name", ["segments", "l1_blocks", "dimension_series", "function_series"])
+def test_every_asset_is_described(name: str):
+    spec = build_defs(resources_with(FakePipeline()), start_hour=START).resolve_asset_graph().get(dg.AssetKey(name))
+    assert len(spec.description) > 80
+    assert spec.owners
+    assert spec.group_name != "default"
+    assert spec.kinds
+    assert spec.is_partitioned
+
+
+def test_the_graph_is_the_one_of_the_design():
+    graph = build_defs(resources_with(FakePipeline()), start_hour=START).resolve_asset_graph()
+    parents = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    assert parents == {
+        "segments": set(),
+        "l1_blocks": {"segments"},
+        "dimension_series": {"l1_blocks"},
+        "function_series": {"l1_blocks"},
+    }
+    assert not graph.get(dg.AssetKey("segments")).is_executable

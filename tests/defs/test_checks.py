@@ -1,0 +1,72 @@
+"""The two checks: what passes, what fails, what waits."""
+
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+from fake_pipeline import FakePipeline, hour_of_work, resources_with
+
+from pyro_assets.definitions import build_defs
+from pyro_assets.defs.checks import totals_result, undone_result
+from pyro_assets.pipeline.reports import Difference, HourReport, VerifyReport
+from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+
+HOUR = "2026-11-20-03:00"
+NEXT = "2026-11-20-04:00"
+SETTLE_MS = 120_000
+END_MS = hour_start_ms(HOUR) + HOUR_MS
+DIFFERENCE = Difference("ab12", "acme", "checkout", "process_cpu:cpu:nanoseconds:cpu:nanoseconds", "total", 7, 8)
+
+
+def run_checks(fake: FakePipeline) -> dict[str, dg.AssetCheckEvaluation]:
+    job = build_defs(resources_with(fake), start_hour="2026-11-20-00:00").resolve_job_def("live")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, partition_key=HOUR, raise_on_error=False)
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+def test_checks_run_with_the_assets():
+    found = run_checks(FakePipeline({HOUR: hour_of_work(HOUR)}))
+    assert {name: evaluation.passed for name, evaluation in found.items()} == {
+        "totals_equal_sources": True,
+        "no_source_left_undone": True,
+    }
+
+
+def test_a_difference_fails_and_is_shown():
+    fake = FakePipeline({HOUR: hour_of_work(HOUR)}, verified={HOUR: VerifyReport(HOUR, 1, differences=(DIFFERENCE,))})
+    evaluation = run_checks(fake)["totals_equal_sources"]
+    assert not evaluation.passed
+    assert evaluation.description == f"1 totals differ in {HOUR}"
+    (record,) = evaluation.metadata["differences"].records
+    assert "acme/checkout/process_cpu" in record.data["difference"]
+    assert "expected 7, found 8" in record.data["difference"]
+
+
+@pytest.mark.parametrize(
+    ("pending", "now_ms", "passed"),
+    [
+        (0, END_MS + SETTLE_MS, True),
+        (5, END_MS - 1, True),
+        (5, END_MS + SETTLE_MS - 1, True),
+        (5, END_MS + SETTLE_MS, False),
+    ],
+)
+def test_what_is_pending_fails_once_the_hour_is_closed(pending: int, now_ms: int, passed: bool):
+    result = undone_result([replace(HourReport(HOUR), pending=pending)], now_ms, SETTLE_MS)
+    assert result.passed is passed
+    assert result.metadata["left"].value == (0 if passed else 5)
+
+
+def test_one_hour_left_of_two_is_named():
+    reports = [replace(HourReport(HOUR), pending=5), replace(HourReport(NEXT), pending=2)]
+    result = undone_result(reports, END_MS + SETTLE_MS, SETTLE_MS)
+    assert result.description == f"5 sources of {HOUR} are left: run these hours again"
+    assert result.metadata["waiting"].value == 2
+
+
+def test_hours_of_a_range_are_added_up():
+    result = totals_result([VerifyReport(HOUR, 2, before=1, totals=9), VerifyReport(NEXT, 3, totals=8)])
+    assert result.passed
+    assert result.description == "5 jobs compared, 1 before; all totals equal"
+    assert result.metadata["totals_compared"].value == 17

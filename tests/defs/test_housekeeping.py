@@ -1,0 +1,165 @@
+"""Sealing and pruning: what a live run said last outlives the run."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from fake_pipeline import FakePipeline, hour_of_work, resources_with
+
+from pyro_assets.definitions import build_defs
+from pyro_assets.defs.housekeeping import hours_of, prune, seal_closed
+
+ASSETS = ("l1_blocks", "dimension_series", "function_series")
+HOUR, NEXT = "2026-11-20-03:00", "2026-11-20-04:00"
+START = "2026-11-20-00:00"
+SETTLE_MS = 120_000
+KEEP = timedelta(hours=1)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    # On disk, because pruning must also remove the files that Dagster leaves.
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
+        yield instance
+
+
+@pytest.fixture
+def fake() -> FakePipeline:
+    return FakePipeline({HOUR: hour_of_work(HOUR), NEXT: hour_of_work(NEXT)})
+
+
+def run(instance: dg.DagsterInstance, fake: FakePipeline, *hours: str, job: str = "live") -> str:
+    tags = {"dagster/asset_partition_range_start": hours[0], "dagster/asset_partition_range_end": hours[-1]}
+    result = (
+        build_defs(resources_with(fake), start_hour=START)
+        .resolve_job_def(job)
+        .execute_in_process(
+            instance=instance,
+            partition_key=hours[0] if len(hours) == 1 else None,
+            tags=tags if len(hours) > 1 else {},
+            raise_on_error=False,
+        )
+    )
+    return result.run_id
+
+
+def latest(instance: dg.DagsterInstance, asset: str, hour: str) -> dg.EventLogRecord | None:
+    filter_ = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[hour])
+    records = instance.fetch_materializations(filter_, limit=1).records
+    return records[0] if records else None
+
+
+def check_passed(instance: dg.DagsterInstance, name: str) -> bool:
+    record = instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(dg.AssetKey("l1_blocks"), name))
+    return record.event.dagster_event.event_specific_data.passed
+
+
+def soon() -> datetime:
+    return datetime.now(UTC) + timedelta(minutes=5)
+
+
+def much_later() -> datetime:
+    return datetime.now(UTC) + KEEP + timedelta(minutes=5)
+
+
+def test_old_live_runs_go_and_their_figures_stay(instance: dg.DagsterInstance, fake: FakePipeline, tmp_path: Path):
+    run_id = run(instance, fake, HOUR)
+    file = tmp_path / "history" / "runs" / f"{run_id}.db"
+    assert file.is_file()
+    assert prune(instance, fake, soon(), KEEP) == 0
+    assert prune(instance, fake, much_later(), KEEP) == 1
+    assert instance.get_run_by_id(run_id) is None
+    assert not file.exists()
+    assert not (tmp_path / "storage" / run_id).exists()
+    for asset in ASSETS:
+        record = latest(instance, asset, HOUR)
+        assert record.run_id == ""
+        metadata = record.asset_materialization.metadata
+        assert metadata["segments"].value == 40
+        assert metadata["run"].value == "none: these figures outlive the runs"
+    assert prune(instance, fake, much_later(), KEEP) == 0
+
+
+def test_an_hour_with_a_younger_run_needs_no_seal(instance: dg.DagsterInstance, fake: FakePipeline):
+    old = run(instance, fake, HOUR)
+    middle = datetime.now(UTC)
+    young = run(instance, fake, HOUR)
+    assert prune(instance, fake, middle + KEEP, KEEP) == 1
+    assert instance.get_run_by_id(old) is None
+    assert latest(instance, "l1_blocks", HOUR).run_id == young
+
+
+def test_a_range_run_is_sealed_in_each_hour(instance: dg.DagsterInstance, fake: FakePipeline):
+    run(instance, fake, HOUR, NEXT)
+    prune(instance, fake, much_later(), KEEP)
+    assert latest(instance, "l1_blocks", HOUR).run_id == latest(instance, "l1_blocks", NEXT).run_id == ""
+
+
+def test_backfills_and_failures_stay(instance: dg.DagsterInstance, fake: FakePipeline):
+    backfill = run(instance, fake, HOUR, job="backfill")
+    fake.failing[NEXT] = "broken"
+    failed = run(instance, fake, NEXT)
+    assert prune(instance, fake, much_later(), KEEP) == 0
+    assert instance.get_run_by_id(backfill)
+    assert prune(instance, fake, much_later() + timedelta(days=8), KEEP) == 1
+    assert instance.get_run_by_id(failed) is None
+
+
+def test_what_a_failed_run_did_not_materialise_is_not_sealed(instance: dg.DagsterInstance, fake: FakePipeline):
+    fake.failing[HOUR] = "broken"
+    run(instance, fake, HOUR)
+    prune(instance, fake, much_later() + timedelta(days=8), KEEP)
+    assert latest(instance, "l1_blocks", HOUR) is not None
+    assert latest(instance, "dimension_series", HOUR) is None
+
+
+def test_an_hour_is_sealed_with_its_checks_once_it_is_closed(instance: dg.DagsterInstance, fake: FakePipeline):
+    run(instance, fake, HOUR)
+    begin = datetime(2026, 11, 20, 3, 30, tzinfo=UTC)
+    sealed, cursor = seal_closed(instance, fake, None, begin, SETTLE_MS)
+    assert (sealed, cursor) == (0, "2026-11-20-02:00")
+    sealed, cursor = seal_closed(instance, fake, cursor, begin.replace(hour=4, minute=1), SETTLE_MS)
+    assert (sealed, cursor) == (0, "2026-11-20-02:00")
+    sealed, cursor = seal_closed(instance, fake, cursor, begin.replace(hour=4, minute=2), SETTLE_MS)
+    assert (sealed, cursor) == (1, HOUR)
+    assert latest(instance, "dimension_series", HOUR).run_id == ""
+    assert check_passed(instance, "no_source_left_undone")
+    assert check_passed(instance, "totals_equal_sources")
+
+
+def test_a_closed_hour_with_something_pending_fails_its_check(instance: dg.DagsterInstance, fake: FakePipeline):
+    run(instance, fake, HOUR)
+    fake.hours_known[HOUR] = replace(fake.hours_known[HOUR], pending=3)
+    seal_closed(instance, fake, "2026-11-20-02:00", datetime(2026, 11, 20, 5, 0, tzinfo=UTC), SETTLE_MS)
+    assert not check_passed(instance, "no_source_left_undone")
+
+
+def test_hours_that_nobody_processed_are_passed_over(instance: dg.DagsterInstance, fake: FakePipeline):
+    now = datetime(2026, 11, 21, 5, 0, tzinfo=UTC)
+    sealed, cursor = seal_closed(instance, fake, "2026-11-20-02:00", now, SETTLE_MS)
+    # A tick looks at ten hours, so that it ends in time; the next one goes on.
+    assert (sealed, cursor) == (0, "2026-11-20-12:00")
+
+
+@pytest.mark.parametrize(("keep_minutes", "left"), [(0, 1), (0.0001, 0)])
+def test_the_sensor(instance: dg.DagsterInstance, fake: FakePipeline, keep_minutes: float, left: int):
+    run(instance, fake, HOUR)
+    resources = resources_with(fake, keep_runs_minutes=keep_minutes)
+    definitions = build_defs(resources, start_hour=START)
+    context = dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources)
+    result = definitions.resolve_sensor_def("housekeeping")(context)
+    assert not result.run_requests
+    assert result.cursor
+    assert instance.get_runs_count() == left
+
+
+def test_hours_of_a_run():
+    def hours(**tags: str) -> list[str]:
+        return list(hours_of(dg.DagsterRun(job_name="live", tags={f"dagster/{name}": v for name, v in tags.items()})))
+
+    assert hours(partition=HOUR) == [HOUR]
+    assert hours(asset_partition_range_start=HOUR, asset_partition_range_end=NEXT) == [HOUR, NEXT]
+    assert hours() == []

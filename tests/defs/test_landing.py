@@ -1,0 +1,207 @@
+"""The sensor as a table of cases, through Dagster's own entry point."""
+
+from dataclasses import dataclass, field
+
+import dagster as dg
+import pytest
+from fake_pipeline import FakePipeline, hour_of_work, resources_with
+
+from pyro_assets.definitions import build_defs
+from pyro_assets.defs.due import Watch
+from pyro_assets.errors import LedgerUnavailable, StorageUnavailable
+from pyro_assets.pipeline.reports import HourArrivals, TickReport
+from pyro_assets.storage.keys import hour_start_ms
+
+NOW = "2026-11-25-13:00"
+BEFORE = "2026-11-25-12:00"
+LATE = "2026-11-25-09:00"
+FUTURE = "2026-11-25-14:00"
+NOW_MS = hour_start_ms(NOW) + 600_000
+ARRIVALS = HourArrivals(3, 66_000, 2, NOW_MS - 4_200, NOW_MS - 300)
+
+
+def tick(**what) -> TickReport:
+    return TickReport(NOW_MS, **what)
+
+
+@dataclass
+class Case:
+    """What a tick finds -> what it asks for."""
+
+    tick: TickReport
+    runs: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    skip: str | None = None
+    cursor: Watch = field(default_factory=lambda: Watch(BEFORE))
+    live_run: dg.DagsterRunStatus | None = None
+
+
+CASES = {
+    "nothing new": Case(tick(), skip="nothing new: every segment that landed is in a derived job"),
+    "new keys, too young for a job": Case(
+        tick(arrivals={NOW: ARRIVALS}, waiting_sources=3),
+        events=[NOW],
+        skip="nothing is due; 3 segments wait for more or for their age",
+    ),
+    "new keys, due": Case(tick(arrivals={NOW: ARRIVALS}, due={NOW: 2}, unfinished_jobs=2), runs=[NOW], events=[NOW]),
+    "due by age, without an arrival": Case(tick(due={NOW: 1}, unfinished_jobs=1), runs=[NOW]),
+    "the hour changes: one run for both": Case(
+        tick(due={BEFORE: 1, NOW: 2}, unfinished_jobs=3), runs=[f"{BEFORE}..{NOW}"]
+    ),
+    "a late key behind the cursor": Case(
+        tick(arrivals={LATE: ARRIVALS}, due={LATE: 1}, unfinished_jobs=1), runs=[LATE], events=[LATE]
+    ),
+    "a late key and fresh ones": Case(
+        tick(arrivals={LATE: ARRIVALS, NOW: ARRIVALS}, due={LATE: 1, NOW: 1}, unfinished_jobs=2),
+        runs=[NOW, LATE],
+        events=[LATE, NOW],
+    ),
+    "a late hour whose job is tried again": Case(
+        tick(due={LATE: 1}, unfinished_jobs=1), runs=[LATE], cursor=Watch(BEFORE, (LATE,))
+    ),
+    "history waits for a backfill": Case(
+        tick(due={"2026-11-25-01:00": 5, "2026-11-25-02:00": 6}, unfinished_jobs=11),
+        skip="nothing is due; 11 jobs of 2 hours from 2026-11-25-01:00 to 2026-11-25-02:00 landed before "
+        "2026-11-25-12:00: start a backfill for them",
+    ),
+    "an hour that is no partition yet": Case(tick(due={FUTURE: 1}, unfinished_jobs=1), skip="nothing is due"),
+    "a failed listing, the rest is due": Case(
+        tick(failures=("shard 3: timeout",), due={NOW: 1}, unfinished_jobs=1), runs=[NOW]
+    ),
+    "a failed listing, the rest is young": Case(
+        tick(failures=("shard 3: timeout",), arrivals={NOW: ARRIVALS}, waiting_sources=3),
+        events=[NOW],
+        skip="nothing is due; 3 segments wait for more or for their age; shard 3: timeout",
+    ),
+    "outside the partitions": Case(
+        tick(out_of_range=7),
+        skip="nothing new: every segment that landed is in a derived job; 7 new segments were created outside the "
+        "partitions and are left alone",
+    ),
+    "more than a tick takes": Case(
+        tick(arrivals={NOW: ARRIVALS}, truncated=True, waiting_sources=3),
+        events=[NOW],
+        skip="nothing is due; 3 segments wait for more or for their age; the listing goes on with the next tick",
+    ),
+    **{
+        f"a live run is {status.value}": Case(
+            tick(arrivals={NOW: ARRIVALS}, due={NOW: 2}, leased_jobs=1, unfinished_jobs=3),
+            events=[NOW],
+            live_run=status,
+            skip=f"live run 11111111 is {status.value.lower()}; 2 due jobs of {NOW} are for the next; "
+            "1 jobs are being worked on",
+        )
+        for status in (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+    },
+    "a live run is over": Case(tick(due={NOW: 2}, unfinished_jobs=2), runs=[NOW], live_run=dg.DagsterRunStatus.SUCCESS),
+}
+
+
+def live_run(status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    run_id = "11111111-0000-4000-8000-000000000000"
+    return dg.DagsterRun(job_name="live", run_id=run_id, tags={"lane": "live"}, status=status)
+
+
+def sensor_of(fake: FakePipeline) -> tuple[dg.SensorDefinition, dg.Definitions, dict]:
+    resources = resources_with(fake)
+    definitions = build_defs(resources, start_hour="2026-11-01-00:00")
+    return definitions.resolve_sensor_def("segments_landed"), definitions, resources
+
+
+def evaluate(fake: FakePipeline, instance: dg.DagsterInstance, cursor: str | None) -> dg.SensorResult:
+    sensor, definitions, resources = sensor_of(fake)
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, definitions=definitions, resources=resources)
+    result = sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def partitions_of(request: dg.RunRequest) -> str:
+    first = request.tags.get("dagster/asset_partition_range_start")
+    return request.partition_key or f"{first}..{request.tags['dagster/asset_partition_range_end']}"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_tick(name: str):
+    case = CASES[name]
+    fake = FakePipeline({LATE: hour_of_work(LATE, done=True)}, [case.tick])
+    with dg.DagsterInstance.ephemeral() as instance:
+        if case.live_run:
+            instance.add_run(live_run(case.live_run))
+        result = evaluate(fake, instance, case.cursor.to_cursor())
+    assert [partitions_of(request) for request in result.run_requests or ()] == case.runs
+    assert [event.partition for event in result.asset_events] == case.events
+    assert (result.skip_reason.skip_message if result.skip_reason else None) == case.skip
+    # A run key would de-duplicate for ever, also after a failure.
+    assert all(request.run_key is None for request in result.run_requests or ())
+    assert fake.opened == fake.closed == 1
+
+
+def test_the_same_input_twice_requests_once():
+    fake = FakePipeline({}, [tick(arrivals={NOW: ARRIVALS}, due={NOW: 2}, unfinished_jobs=2), tick(unfinished_jobs=2)])
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = evaluate(fake, instance, None)
+        instance.add_run(live_run(dg.DagsterRunStatus.NOT_STARTED))
+        second = evaluate(fake, instance, first.cursor)
+    assert len(first.run_requests or ()) == 1
+    assert not second.run_requests
+    assert not second.asset_events
+
+
+def test_the_first_tick_fixes_where_live_begins():
+    fake = FakePipeline({}, [tick(due={NOW: 1, BEFORE: 9}, unfinished_jobs=10)])
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = evaluate(fake, instance, None)
+    assert [partitions_of(request) for request in result.run_requests or ()] == [NOW]
+    assert Watch.from_cursor(result.cursor, "x") == Watch(NOW)
+
+
+def test_a_setting_makes_history_live():
+    fake = FakePipeline({}, [tick(due={LATE: 1, BEFORE: 9, NOW: 1}, unfinished_jobs=10)])
+    resources = resources_with(fake, live_since="2026-11-01-00:00")
+    definitions = build_defs(resources, start_hour="2026-11-01-00:00")
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources)
+        result = definitions.resolve_sensor_def("segments_landed")(context)
+    assert [partitions_of(request) for request in result.run_requests] == [f"{BEFORE}..{NOW}", LATE]
+
+
+def test_a_listing_that_fails_with_nothing_else_to_say_fails_the_tick():
+    fake = FakePipeline({}, [tick(failures=("the bucket does not answer", "nor here"))])
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        pytest.raises(StorageUnavailable, match=r"2 listings failed.*the bucket does not answer"),
+    ):
+        evaluate(fake, instance, None)
+
+
+def test_a_ledger_that_is_away_fails_the_tick():
+    fake = FakePipeline({}, [LedgerUnavailable("no database")])
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(LedgerUnavailable, match="no database"):
+        evaluate(fake, instance, None)
+    assert fake.opened == fake.closed == 1
+
+
+def test_events_say_what_landed():
+    fake = FakePipeline({}, [tick(arrivals={NOW: ARRIVALS}, waiting_sources=3)])
+    with dg.DagsterInstance.ephemeral() as instance:
+        (event,) = evaluate(fake, instance, None).asset_events
+    assert event.asset_key == dg.AssetKey("segments")
+    values = {name: value.value for name, value in event.metadata.items()}
+    assert values["objects"] == 3
+    assert values["bytes"] == 66_000
+    assert values["shards"] == 2
+    assert values["oldest_age_seconds"] == 4.2
+
+
+def test_a_request_resolves_to_a_run_over_its_hours():
+    fake = FakePipeline({}, [tick(due={BEFORE: 1, NOW: 2}, unfinished_jobs=3)])
+    with dg.DagsterInstance.ephemeral() as instance:
+        sensor, definitions, resources = sensor_of(fake)
+        context = dg.build_sensor_context(
+            instance=instance, cursor=Watch(BEFORE).to_cursor(), definitions=definitions, resources=resources
+        )
+        (request,) = sensor.evaluate_tick(context).run_requests
+    job = definitions.resolve_job_def("live")
+    assert {**job.run_tags, **request.tags}["lane"] == "live"
+    assert request.tags["dagster/asset_partition_range_start"] == BEFORE

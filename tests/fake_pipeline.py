@@ -1,0 +1,114 @@
+"""A pipeline in memory for tests of its faces: says what it is told to, remembers what it was asked.
+
+It holds to the declarations of `pyro_assets.pipeline`; behaviour belongs to the real one.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pyro_assets.errors import PyroAssetsError
+from pyro_assets.pipeline.pipeline import STEPS, Pipeline, Step
+from pyro_assets.pipeline.reports import HourReport, Lag, Progress, RunCounts, TickReport, VerifyReport
+from resources.pipeline import PipelineResource, RetentionResource
+
+_numbers = itertools.count()
+_FAKES: dict[str, "FakePipeline"] = {}
+
+
+@dataclass
+class FakePipeline:
+    """The pipeline: `hours_known` is what hours look like, `ticks` what the next ticks find (the last one repeats)."""
+
+    hours_known: dict[str, HourReport] = field(default_factory=dict)
+    ticks: list[TickReport | PyroAssetsError] = field(default_factory=list)
+    failing: dict[str, str] = field(default_factory=dict)
+    verified: dict[str, VerifyReport] = field(default_factory=dict)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    opened: int = 0
+    closed: int = 0
+
+    def tick(self, now_ms: int | None = None) -> TickReport:
+        tick = self.ticks.pop(0) if len(self.ticks) > 1 else self.ticks[0]
+        if isinstance(tick, PyroAssetsError):
+            raise tick
+        return tick
+
+    def run(
+        self,
+        hours: Sequence[str],
+        steps: frozenset[Step] = STEPS,
+        *,
+        run_id: str,
+        lane: object = None,
+        deadline_monotonic: float | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> dict[str, HourReport]:
+        self.asked.append({"hours": list(hours), "steps": set(steps), "run_id": run_id, "deadline": deadline_monotonic})
+        reports = {}
+        for hour in hours:
+            before = self.hour_report(hour)
+            done = RunCounts(compacted=before.undone_jobs, derived=before.undone_jobs, seconds=0.5)
+            if hour in self.failing and before.undone_jobs:
+                done = RunCounts(compacted=before.undone_jobs, failed=1, errors=[self.failing[hour]])
+            elif before.undone_jobs:
+                self.hours_known[hour] = replace(before, pending=0, undone_jobs=0)
+            if progress:
+                progress(Progress(1, len(hours), "job", hour))
+            reports[hour] = replace(self.hour_report(hour), run=done)
+        return reports
+
+    def hours(self) -> list[str]:
+        return sorted(self.hours_known)
+
+    def hour_report(self, hour: str) -> HourReport:
+        return self.hours_known.get(hour, HourReport(hour))
+
+    def verify_hour(self, hour: str, *, deadline_monotonic: float | None = None, again: bool = False) -> VerifyReport:
+        return self.verified.get(hour, VerifyReport(hour, checked=1, totals=3))
+
+    def __enter__(self) -> "FakePipeline":
+        self.opened += 1
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.closed += 1
+
+
+class FakePipelineResource(PipelineResource):
+    """Opens the fake that is registered under its source's URL (Dagster copies resources, so it cannot hold one)."""
+
+    def open(self, *, series: bool = False) -> Pipeline:
+        return _FAKES[self.source_url]  # type: ignore[return-value]
+
+
+def resources_with(fake: FakePipeline, **settings: Any) -> dict[str, Any]:
+    """What `build_defs` takes, around a fake."""
+    url = f"fake://{next(_numbers)}"
+    _FAKES[url] = fake
+    keep = settings.pop("keep_runs_minutes", 60.0)
+    pipeline = FakePipelineResource(
+        source_url=url, archive_url="fake://archive", ledger_url="fake://ledger", **settings
+    )
+    return {"pipeline": pipeline, "retention": RetentionResource(keep_runs_minutes=keep)}
+
+
+def hour_of_work(hour: str, jobs: int = 2, *, done: bool = False) -> HourReport:
+    """An hour with some jobs, planned or derived."""
+    return HourReport(
+        hour,
+        segments=20 * jobs,
+        shards=2,
+        jobs_by_state={"derived" if done else "planned": jobs},
+        blocks=3 * jobs if done else 0,
+        bytes_in=20_000 * jobs,
+        bytes_out=9_000 * jobs,
+        profiles=100 * jobs,
+        samples=1_000 * jobs,
+        series={"dimension": 40 * jobs, "function": 4 * jobs},
+        job_seconds=0.25 * jobs,
+        lag=Lag(jobs, 6.0, 9.0, 11.0),
+        pending=0 if done else 20 * jobs,
+        undone_jobs=0 if done else jobs,
+    )
