@@ -306,7 +306,11 @@ EXTREMES = (
 
 def random_mutation(data: bytes, rng: random.Random, found: list[Layout]) -> tuple[str, bytes]:
     """A name and a mutant; half of the time all checksums are right again wherever lengths allow."""
-    kind = rng.choice(("bits", "bytes", "field", "field", "field", "number", "truncate", "cut", "double", "metadata"))
+    kind = rng.choice(
+        ("bits", "bytes", "field", "field", "field", "number", "truncate", "cut", "double", "metadata", "section")
+    )
+    if kind == "section":
+        return _random_section(data, rng)
     out = bytearray(data)
     refix = rng.random() < 0.7
     crcs = [crc for one in found for crc in one.crcs]
@@ -345,6 +349,27 @@ def random_mutation(data: bytes, rng: random.Random, found: list[Layout]) -> tup
     else:
         return _random_metadata(data, rng)
     return kind + (" refixed" if refix else ""), refixed(bytes(out), crcs) if refix else bytes(out)
+
+
+def _random_section(data: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """One section shorter, longer or another's, with the metadata telling its new place."""
+    datasets = metadata_of(data)["datasets"]
+    dataset = rng.randrange(len(datasets))
+    sections = len(datasets[dataset]["table_of_contents"])
+    section = rng.randrange(sections)
+    old = section_of(data, section, dataset)
+    start, length = rng.randrange(len(old)), rng.randint(1, 64)
+    new = rng.choice(
+        (
+            old[:start],
+            old[start:],
+            old[:start] + old[start + length :],
+            old[: start + length] + old[start:],
+            section_of(data, rng.randrange(sections), dataset),
+            rng.randbytes(length),
+        )
+    )
+    return f"section {section} of dataset {dataset}", with_section(data, section, new, dataset)
 
 
 def _random_metadata(data: bytes, rng: random.Random) -> tuple[str, bytes]:

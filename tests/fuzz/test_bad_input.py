@@ -159,7 +159,8 @@ LENGTH_FIELDS = sorted(
     if (".size" in name or name.endswith((".length", ".offset", "index_offset")) or ".toc." in name)
     and not name.endswith(("toc.from", "toc.through", "parquet.footer_length"))
 )
-ANY_STRUCTURE = (BadCount, BadLength, BadIndex, BadEncoding, Truncated, ChecksumMismatch)
+#: A false number may make its neighbours look like anything; all of these say so.
+ANY_STRUCTURE = (BadCount, BadLength, BadIndex, BadEncoding, Truncated, ChecksumMismatch, UnsupportedVersion)
 
 
 @pytest.mark.parametrize("value", [1 << 31, (1 << 32) - 1])
@@ -183,7 +184,9 @@ def test_counts_that_are_off_by_one(name, difference):
 def test_lengths_and_offsets_past_the_end(name, value):
     if LAYOUT.fields[name][1] == 1:
         value = 0x7F
-    refused(mutations.patched(GOOD, LAYOUT, {name: value}), *ANY_STRUCTURE)
+    data = mutations.patched(GOOD, LAYOUT, {name: value})
+    if data != GOOD:  # a size of zero stays what it was
+        refused(data, *ANY_STRUCTURE)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +201,6 @@ def test_lengths_and_offsets_past_the_end(name, value):
         ("symbols[0].chunk.encoding", (BadEncoding, UnsupportedVersion)),
         ("symbols[0].strings.inner.encoding", (BadEncoding, UnsupportedVersion)),
         ("symbols[0].functions.header_size", (BadLength, BadEncoding, UnsupportedVersion)),
-        ("symbols[0].functions.per_block", (BadCount, BadLength)),
     ],
 )
 def test_ids_and_formats_out_of_range(name, errors):
@@ -411,9 +413,8 @@ def test_empty_tables_and_profiles_without_samples():
             assert strategies.profile_counts(kept) == strategies.profile_counts(datasets)
 
 
-def test_a_profile_type_or_service_label_that_is_missing_is_no_error():
+def test_a_series_without_type_and_service_is_no_error():
     labels = ((b"pod", b"a"),)
-    sample = slow_decoder.Sample(strategies.stack_of(b"f"), 1, None, None, ())
     columns = strategies.columns_of(strategies.plain_object())
     columns.series.labels = [labels]
     columns.series.fingerprint = np.array([strategies.fingerprint(labels)], np.uint64)
@@ -421,4 +422,3 @@ def test_a_profile_type_or_service_label_that_is_missing_is_no_error():
     datasets = datasets_of(read_blocks([RawObject("k", written.data)], isolate=False).columns)
     assert datasets[0].profiles[0].labels == labels
     assert datasets[0].profiles[0].samples[0].value == 7
-    assert sample.value == 1
