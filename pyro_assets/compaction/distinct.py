@@ -1,8 +1,8 @@
 """Equal rows of a table get one code, by hashed keys that are verified exactly.
 
-Add other ways of numbering equal rows here; what the rows are stays with the callers. Idea: sort (hash, position)
-packed in one 64-bit word, number the classes in order of first occurrence, compare every row with its
-representative, and fall back to an exact sort where two different rows shared a hash.
+Add other ways of numbering equal rows here; what the rows are stays with the callers. Idea: find the
+first row of each hash through a table of slots, number the classes in order of first occurrence, compare every row
+with its representative, and fall back to an exact sort where two different rows shared a hash.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,8 @@ from pyro_assets.block.columns import I64, U64
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
+_ROUND_SALT = np.array([0x2545F4914F6CDD1D], dtype=np.uint64)
+_ROUNDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +49,35 @@ def hash_columns(columns: Sequence[I64]) -> U64:
 
 
 def number_by_hash(hashed: U64) -> Distinct:
-    """Number rows of equal hash; the low bits of the hashes are used, as many as fit beside a row number."""
+    """Number rows of equal hash, without sorting.
+
+    Every row writes its number into a table at its hash's top bits, last row first, so that the first row of a class
+    remains there; rows whose slot went to another class try again with other bits. All rows of a class share their
+    slots, so a class is settled in one round as a whole.
+    """
     count = len(hashed)
-    bits = np.uint64(max(count - 1, 1).bit_length())
-    packed = (hashed << bits) | np.arange(count, dtype=np.uint64)
-    packed.sort()
-    is_first = np.empty(count, dtype=np.bool_)
-    is_first[:1] = True
-    np.not_equal(packed[1:] >> bits, packed[:-1] >> bits, out=is_first[1:])
-    position = (packed & ((np.uint64(1) << bits) - np.uint64(1))).view(np.int64)
-    first_of_class = position[is_first]
-    seen_first = np.zeros(count, dtype=np.bool_)
-    seen_first[first_of_class] = True
-    rank = np.cumsum(seen_first, dtype=np.int64) - 1
-    code_of_class = rank.take(first_of_class)
-    codes = np.empty(count, dtype=np.int64)
-    codes[position] = code_of_class.take(np.cumsum(is_first, dtype=np.int64) - 1)
-    return Distinct(codes, np.flatnonzero(seen_first))
+    first_of_row = np.empty(count, dtype=np.int64)
+    pending = np.arange(count, dtype=np.int64)
+    keys = hashed
+    for _ in range(_ROUNDS):
+        if not len(pending):
+            break
+        bits = max((len(pending) - 1).bit_length() + 1, 1)
+        slot = (keys >> np.uint64(64 - bits)).view(np.int64)
+        table = np.empty(1 << bits, dtype=np.int64)
+        # Of several values for one slot NumPy keeps the last; this is checked below, not relied upon.
+        table[slot[::-1].copy()] = np.arange(len(pending) - 1, -1, -1, dtype=np.int64)
+        winner = table.take(slot)
+        settled = keys.take(winner) == keys
+        first_of_row[pending[settled]] = pending.take(winner[settled])
+        left = np.flatnonzero(~settled)
+        pending = pending.take(left)
+        keys = mix(keys.take(left), _ROUND_SALT)
+    if len(pending) or (first_of_row > np.arange(count, dtype=np.int64)).any():
+        return number_exactly([hashed.view(np.int64)])
+    is_first = first_of_row == np.arange(count, dtype=np.int64)
+    rank = np.cumsum(is_first, dtype=np.int64) - 1
+    return Distinct(rank.take(first_of_row), np.flatnonzero(is_first))
 
 
 def number_exactly(columns: Sequence[I64]) -> Distinct:

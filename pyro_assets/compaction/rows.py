@@ -99,17 +99,23 @@ def take_rows(rows: ProfileRows, order: I64, stack: I64, row_of_dataset: I64) ->
 
 
 def _by_stack(row: I64, stack: I64) -> I64:
-    """Order of samples by (row, stack, position); one sort of packed words where they fit in 63 bits."""
+    """Order of samples by (row, stack, position): a radix sort of the packed words, 16 bits a pass.
+
+    NumPy sorts 16-bit integers by counting, several times faster than a comparison sort of whole words.
+    """
     count = len(row)
     if not count:
         return row
-    position_bits = max(count - 1, 1).bit_length()
     stack_bits = max(int(stack.max()), 1).bit_length()
-    if position_bits + stack_bits + max(int(row[-1]), 1).bit_length() > 63:
+    bits = stack_bits + max(int(row[-1]), 1).bit_length()
+    if bits > 63:
         return np.lexsort((stack, row))
-    packed = (((row << stack_bits) | stack) << position_bits) | np.arange(count, dtype=np.int64)
-    packed.sort()
-    return packed & ((1 << position_bits) - 1)
+    packed = (row << stack_bits) | stack
+    order = np.argsort(packed.astype(np.uint16), kind="stable")
+    for shift in range(16, bits, 16):
+        digit = (packed >> shift).astype(np.uint16).take(order)
+        order = order.take(np.argsort(digit, kind="stable"))
+    return order
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pyro_assets.block.columns import I64, U64, SymbolTables
-from pyro_assets.block.symbols.paths import find_runs, path_sums
+from pyro_assets.block.symbols.paths import find_runs, path_depths, path_sums
 from pyro_assets.compaction.distinct import (
     Distinct,
     Numbering,
@@ -211,7 +211,7 @@ def _distinct_nodes(tables: SymbolTables, location: I64, unit: I64, number: Numb
     """Nodes are equal when their locations from the root down are: equal location, equal parent class."""
     parent = tables.node_parent
     runs = find_runs(parent)
-    depth = path_sums(runs, np.ones(len(parent), dtype=np.int64))
+    depth = path_depths(runs)
     weight = mix(mix(np.full(len(parent), 0x5851F42D4C957F2D, dtype=np.uint64), location), depth)
     root = np.flatnonzero(parent < 0)
     # Roots carry their unit, which keeps the trees of different outputs apart.

@@ -53,6 +53,18 @@ def find_runs(parent: I64) -> Runs:
     return Runs(start, run_of_node, parent_node, run_of_node.take(parent_node), is_root)
 
 
+def path_depths(runs: Runs) -> I64:
+    """Number of nodes on every node's path, itself included: 1 for roots.
+
+    >>> path_depths(find_runs(np.array([-1, 0, 1, 0, -1, 4], dtype=np.int64))).tolist()
+    [1, 2, 3, 2, 1, 2]
+    """
+    base = runs.parent_node - runs.start.take(runs.parent_run) + 1
+    base[runs.is_root] = 0
+    base = _sum_to_root(runs, base)
+    return np.arange(1, len(runs.run_of_node) + 1, dtype=np.int64) + (base - runs.start).take(runs.run_of_node)
+
+
 def path_sums(runs: Runs, weight: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """Sum of `weight` over every node's path, root and node included, modulo 2**64.
 
@@ -71,12 +83,17 @@ def path_sums(runs: Runs, weight: npt.NDArray[Number]) -> npt.NDArray[Number]:
     # The sum from the run's first node to the parent that the next run hangs on, added up run by run to the root.
     base = total.take(runs.parent_node) - before_run.take(runs.parent_run)
     base[runs.is_root] = 0
+    base = _sum_to_root(runs, base)
+    total += (base - before_run).take(runs.run_of_node)
+    return total
+
+
+def _sum_to_root(runs: Runs, step: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """Add up each run's step and those of the runs it hangs on, to the root, whose own must be 0."""
     hop = runs.parent_run
     while True:
         further = hop.take(hop)
-        base = base + base.take(hop)
+        step = step + step.take(hop)
         if np.array_equal(further, hop):
-            break
+            return step
         hop = further
-    total += (base - before_run).take(runs.run_of_node)
-    return total
