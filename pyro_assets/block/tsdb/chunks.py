@@ -16,6 +16,7 @@ from pyro_assets.errors import BadCount, BadEncoding, BadIndex, BadLength, Where
 #: varint min time, uvarint duration, uvarint KB, uvarint series index; then a u32 checksum.
 _FIELDS: Final = 4
 _LONGEST_BYTES: Final = _FIELDS * UVARINT_MAX_BYTES + 4
+_LATEST: Final = np.uint64((1 << 63) - 1)
 _SERIES_INDEX_BOUND: Final = 1 << 32
 
 
@@ -69,7 +70,8 @@ def decode_chunks(chunks: Sequence[bytes], places: Sequence[tuple[Where, int]]) 
     zigzag, duration, _, series_index = np.ascontiguousarray(sums.T[:_FIELDS])
     min_time = ((zigzag >> np.uint64(1)) ^ (~(zigzag & np.uint64(1)) + np.uint64(1))).view(np.int64)
     max_time = min_time + duration.view(np.int64)
-    unfit |= (duration.view(np.int64) < 0) | (max_time < min_time)
+    # Both sides modulo 2^64: the room above min_time is never negative.
+    unfit |= duration > _LATEST - min_time.view(np.uint64)
     if unfit.any():
         where, offset = places[int(unfit.argmax())]
         raise BadEncoding("number in a chunk", where, offset=offset, expected="64 bits", actual="more")

@@ -4,26 +4,25 @@ Real blocks are reproduced to the byte. Which series there are, and their order,
 in `reader` (FORMAT.md, 5).
 """
 
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from struct import Struct, pack
 
 import google_crc32c
 
 from pyro_assets.block.columns import I64, U64, Labels
-from pyro_assets.block.tsdb.layout import (
-    FINGERPRINT_STEP,
-    HEAD,
-    SERIES_ALIGNMENT,
-    Toc,
-    uvarint,
-    varint,
-)
-from pyro_assets.block.tsdb.layout import U64 as U64_STRUCT
+from pyro_assets.block.tsdb.layout import FINGERPRINT_STEP, HEAD, SERIES_ALIGNMENT, Toc, uvarint, varint
+from pyro_assets.block.tsdb.lists import LIST_ALIGNMENT
 from pyro_assets.errors import Unwritable, Where
 
 _crc = google_crc32c.value
-_U32 = struct.Struct(">I").pack
+_U32 = Struct(">I").pack
+_U64 = Struct(">Q").pack
+_PAIR = Struct(">QQ").pack
 _MAX_U32 = (1 << 32) - 1
+
+Label = tuple[bytes, bytes]
+#: One series: labels, fingerprint, series index, first and last time.
+_Column = tuple[Labels, int, int, int, int]
 
 
 def write_index(
@@ -51,11 +50,9 @@ def write_index(
         Unwritable: a series index outside 32 bits, or a last time before the first.
     """
     where = where or Where(section="tsdb")
-    fingerprints, indices = fingerprint.tolist(), series_index.tolist()
     first, last = min_time_ns.tolist(), max_time_ns.tolist()
-    if not len(labels) == len(fingerprints) == len(indices) == len(first) == len(last):
-        raise Unwritable("series columns of different lengths", where, expected=len(labels), actual=len(indices))
-    for number, (index, start, end) in enumerate(zip(indices, first, last, strict=True)):
+    columns = list(zip(labels, fingerprint.tolist(), series_index.tolist(), first, last, strict=True))
+    for number, (_, _, index, start, end) in enumerate(columns):
         if not 0 <= index <= _MAX_U32 or end < start:
             raise Unwritable(
                 f"series {number}",
@@ -63,30 +60,61 @@ def write_index(
                 expected="an index of 32 bits and times in order",
                 actual=(index, start, end),
             )
-
     strings = sorted({text for one in labels for label in one for text in label})
-    number_of = {text: number for number, text in enumerate(strings)}
+    # Every string stands among the symbols and, with its length in front of it as here, in the offset tables.
+    written = {text: uvarint(len(text)) + text for text in strings}
+
     out = bytearray(HEAD)
     symbols = len(out)
-    entries = [_U32(len(strings))]
-    entries += [uvarint(len(text)) + text for text in strings]
-    out += _framed(b"".join(entries))
-
+    out += _framed(_U32(len(strings)) + b"".join(written.values()))
     series = len(out)
-    code = {text: uvarint(number) for text, number in number_of.items()}
-    references = []
-    postings: dict[tuple[bytes, bytes], list[int]] = {}
-    for one, value, index, start, end in zip(labels, fingerprints, indices, first, last, strict=True):
+    references, holders = _append_series(out, columns, strings)
+    pairs = sorted(holders)
+    label_indices = len(out)
+    names = _append_label_indices(out, pairs, strings, written)
+    postings = len(out)
+    lists = _append_postings(out, pairs, holders, references, written)
+    label_index_table = len(out)
+    out += _framed(_U32(len(names)) + b"".join(names))
+    postings_table = len(out)
+    out += _framed(_U32(len(lists)) + b"".join(lists))
+    fingerprints = len(out)
+    marked = range(0, len(references), FINGERPRINT_STEP)
+    marks = [_PAIR(references[number], columns[number][1]) for number in marked]
+    out += _framed(_U32(len(marks)) + b"".join(marks))
+    toc = Toc(
+        symbols,
+        series,
+        label_indices,
+        label_index_table,
+        postings,
+        postings_table,
+        fingerprints,
+        min(first, default=0),
+        max(last, default=0),
+    )
+    out += toc.encode()
+    return bytes(out)
+
+
+def _append_series(
+    out: bytearray, columns: Iterable[_Column], strings: Sequence[bytes]
+) -> tuple[list[int], dict[Label, list[int]]]:
+    """Appends the entries; returns the references of all, and of those that hold each label."""
+    symbol = {text: uvarint(number) for number, text in enumerate(strings)}
+    references: list[int] = []
+    holders: dict[Label, list[int]] = {}
+    for labels, fingerprint, index, start, end in columns:
         out += bytes(-len(out) % SERIES_ALIGNMENT)
         reference = len(out) // SERIES_ALIGNMENT
         references.append(reference)
-        for label in one:
-            postings.setdefault(label, []).append(reference)
-        body = b"".join(
+        for label in labels:
+            holders.setdefault(label, []).append(reference)
+        entry = b"".join(
             (
-                U64_STRUCT.pack(value),
-                uvarint(len(one)),
-                b"".join([code[text] for label in one for text in label]),
+                _U64(fingerprint),
+                uvarint(len(labels)),
+                b"".join([symbol[text] for label in labels for text in label]),
                 b"\x01",
                 varint(start),
                 uvarint(end - start),
@@ -95,48 +123,41 @@ def write_index(
                 b"\x00\x00\x00\x00",
             )
         )
-        out += uvarint(len(body)) + body + _U32(_crc(body))
+        out += uvarint(len(entry)) + entry + _U32(_crc(entry))
+    return references, holders
 
-    label_indices = len(out)
-    out += bytes(-len(out) % 4)
-    pairs = sorted(postings)
+
+def _append_label_indices(
+    out: bytearray, pairs: Iterable[Label], strings: Sequence[bytes], written: dict[bytes, bytes]
+) -> list[bytes]:
+    """Appends the values of each label name; returns the entries of their offset table."""
+    number_of = {text: number for number, text in enumerate(strings)}
     values: dict[bytes, list[int]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(number_of[value])
-    names = []
+    out += bytes(-len(out) % LIST_ALIGNMENT)
+    table = []
     for name, numbers in values.items():
-        names.append(b"\x01" + uvarint(len(name)) + name + uvarint(len(out)))
-        out += _framed(struct.pack(f">{len(numbers) + 2}I", 1, len(numbers), *numbers))
+        table.append(b"\x01" + written[name] + uvarint(len(out)))
+        out += _framed(pack(f">{len(numbers) + 2}I", 1, len(numbers), *numbers))
+    return table
 
-    postings_start = len(out)
-    table = [b"\x02\x00\x00" + uvarint(postings_start)]
-    out += _framed(struct.pack(f">{len(references) + 1}I", len(references), *references))
+
+def _append_postings(
+    out: bytearray,
+    pairs: Iterable[Label],
+    holders: dict[Label, list[int]],
+    references: Sequence[int],
+    written: dict[bytes, bytes],
+) -> list[bytes]:
+    """Appends the series of all and of each label; returns the entries of their offset table."""
+    table = [b"\x02\x00\x00" + uvarint(len(out))]
+    out += _framed(pack(f">{len(references) + 1}I", len(references), *references))
     for pair in pairs:
-        name, value = pair
-        table.append(b"".join((b"\x02", uvarint(len(name)), name, uvarint(len(value)), value, uvarint(len(out)))))
-        holders = postings[pair]
-        out += _framed(struct.pack(f">{len(holders) + 1}I", len(holders), *holders))
-
-    label_index_table = len(out)
-    out += _framed(_U32(len(names)) + b"".join(names))
-    postings_table = len(out)
-    out += _framed(_U32(len(table)) + b"".join(table))
-    fingerprint_offsets = len(out)
-    marks = list(zip(references[::FINGERPRINT_STEP], fingerprints[::FINGERPRINT_STEP], strict=True))
-    out += _framed(_U32(len(marks)) + b"".join([struct.pack(">QQ", *mark) for mark in marks]))
-    toc = Toc(
-        symbols,
-        series,
-        label_indices,
-        label_index_table,
-        postings_start,
-        postings_table,
-        fingerprint_offsets,
-        min(first, default=0),
-        max(last, default=0),
-    )
-    out += toc.encode()
-    return bytes(out)
+        table.append(b"\x02" + written[pair[0]] + written[pair[1]] + uvarint(len(out)))
+        held = holders[pair]
+        out += _framed(pack(f">{len(held) + 1}I", len(held), *held))
+    return table
 
 
 def _framed(payload: bytes) -> bytes:
