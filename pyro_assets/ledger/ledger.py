@@ -1,40 +1,19 @@
-"""The ledger: one class over sources, planning, claims and status, and the lane that a worker takes.
+"""The ledger: one class over sources, planning, claims, failures and status.
 
-Add tables to `schema`, and methods to the part of the ledger they belong to.
+Add tables to `schema`, and methods to the part of the ledger they belong to; nothing but the sum stands here.
 """
 
-from dataclasses import dataclass
+from pyro_assets.ledger.claims import Claims, Retry
+from pyro_assets.ledger.hours import Hours
+from pyro_assets.ledger.plan import Planner
+from pyro_assets.ledger.policy import Policy
+from pyro_assets.ledger.quarantine import Quarantine
+from pyro_assets.ledger.records import Lane
+from pyro_assets.ledger.sources import Sources
+from pyro_assets.ledger.status import Status
 
-from pyro_assets.errors import SettingsError
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """A share of the shards: those whose number modulo `count` is `index`.
-
-    >>> Lane(1, 4).has_shard(5), Lane().has_shard(5)
-    (True, True)
-    """
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
-            raise SettingsError(f"lane {self.index} of {self.count} does not exist; lanes are numbered from 0")
-
-    def has_shard(self, shard: int) -> bool:
-        """Whether the lane takes this shard."""
-        return shard % self.count == self.index
+__all__ = ["Lane", "Ledger", "Policy", "Retry"]
 
 
-class Ledger:
-    """Every source, job, output and receipt."""
-
-    @classmethod
-    def open(cls, url: str) -> "Ledger":
-        """Opens (and makes or migrates) the ledger at an SQLAlchemy URL or the path of an SQLite file."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Gives the connections back."""
+class Ledger(Sources, Planner, Claims, Quarantine, Status, Hours):
+    """Every source, job, output and receipt. Open one with `Ledger.open(url)`, close it with `close`."""

@@ -1,0 +1,144 @@
+"""The ledger's database: opening it, transactions that several processes can share, and its errors in our words.
+
+Add what differs between SQLite and Postgres here, so that queries need not know. Tables and queries do not belong here.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Self
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from pyro_assets.errors import JobConflict, LedgerUnavailable, SettingsError
+from pyro_assets.ledger.migrate import migrate
+
+#: A writer waits so long for another one: planning and commits take milliseconds.
+BUSY_TIMEOUT_SECONDS: Final = 30
+# Any constant that no other user of the same Postgres is likely to lock.
+_ADVISORY_LOCK: Final = 0x7079726F
+
+
+def parse_ledger_url(url: str) -> URL:
+    """An SQLAlchemy URL from a URL or the path of an SQLite file; Postgres URLs get a driver that is installed.
+
+    >>> str(parse_ledger_url("data/ledger.db"))
+    'sqlite:///data/ledger.db'
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if not url:
+        raise SettingsError("the ledger's URL is empty; name a file or for example postgresql://user@host/database")
+    if "://" not in url:
+        return URL.create("sqlite", database=url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingsError(f"the ledger's URL does not parse: {error}") from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        # A bare scheme means psycopg 3 to newer SQLAlchemy and psycopg2 to older one: take what is there.
+        driver = next((name for name in ("psycopg2", "psycopg") if find_spec(name)), None)
+        if driver is None:
+            raise SettingsError("a ledger on Postgres needs a driver: pip install psycopg2-binary")
+        return parsed.set(drivername=f"postgresql+{driver}")
+    return parsed
+
+
+class Database:
+    """Connections to the ledger. Safe to use from several threads and processes at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Opens the ledger; makes the file or the tables where they are missing, migrates an older schema.
+
+        Args:
+            url: an SQLAlchemy URL, or the path of an SQLite file.
+
+        Raises:
+            SettingsError: the URL cannot be used.
+            LedgerUnavailable: the database cannot be reached or opened.
+            SchemaMismatch: it was written by a newer version of this project.
+        """
+        parsed = parse_ledger_url(url)
+        try:
+            engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+        except (SQLAlchemyError, ImportError) as error:
+            raise SettingsError(f"the ledger {parsed.render_as_string()} cannot be used: {error}") from error
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine, parsed)
+        database = cls(engine)
+        try:
+            with database._write(planning=True) as connection:
+                migrate(connection, time.time_ns() // 1_000_000)
+        except BaseException:
+            engine.dispose()
+            raise
+        return database
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the ledger."""
+        with _our_errors(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _write(self, *, planning: bool = False) -> Iterator[Connection]:
+        """A transaction that writes; with `planning` at most one at a time, over all processes."""
+        with _our_errors(), self._engine.connect() as connection:
+            connection = connection.execution_options(pyro_writes=True)
+            with connection.begin():
+                if planning and connection.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+                yield connection
+
+
+def _prepare_sqlite(engine: Engine, url: URL) -> None:
+    if url.database and url.database != ":memory:":
+        folder = Path(url.database).absolute().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerUnavailable(f"the folder {folder} of the ledger cannot be made: {error.strerror}") from error
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        # The driver must not begin transactions by itself: ours begin as what they are.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        # FULL: a plan that a power failure took back would let the archive's records name sources of other jobs.
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # IMMEDIATE takes the lock at once: a transaction that reads first and writes then could only fail.
+        writes = connection.get_execution_options().get("pyro_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise JobConflict(f"the ledger refuses a contradiction: {error.orig}") from error
+    except DBAPIError as error:
+        raise LedgerUnavailable(
+            f"the ledger's database does not do what was asked ({error.orig}); check that it is reachable, "
+            "writable and has room, then run again: nothing was lost"
+        ) from error

@@ -1,0 +1,57 @@
+"""Jobs and outputs between rows of the database and the classes that leave the ledger.
+
+Add the translation of a table here when its rows leave the ledger; deciding anything belongs elsewhere.
+"""
+
+from sqlalchemy import Connection, select
+
+from pyro_assets.ledger.records import Job, JobSource, Output
+from pyro_assets.ledger.schema import job_sources, jobs, outputs, series_files, sources
+
+
+def load_job(connection: Connection, job_id: str) -> Job:
+    """A job with everything that belongs to it."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
+    found = connection.execute(
+        select(sources.c.key, sources.c.created_ms, sources.c.size_bytes, sources.c.state, sources.c.reason)
+        .join(job_sources, job_sources.c.source_id == sources.c.id)
+        .where(job_sources.c.job_id == job_id)
+        .order_by(job_sources.c.position)
+    )
+    made = connection.execute(select(outputs).where(outputs.c.job_id == job_id).order_by(outputs.c.position))
+    kinds = connection.execute(select(series_files.c.kind).where(series_files.c.job_id == job_id)).scalars()
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        shard=row.shard,
+        tenant=row.tenant,
+        hour=row.hour,
+        timestamp_ms=row.timestamp_ms,
+        mode=row.mode,
+        dedup=row.dedup,
+        state=row.state,
+        attempts=row.attempts,
+        run_id=row.run_id,
+        fence=row.fence,
+        sources=tuple(JobSource(*source) for source in found),
+        outputs=tuple(Output(o.tenant, o.block_id, o.key, o.size_bytes, o.crc32c, o.profiles, o.samples) for o in made),
+        kinds=frozenset(kinds),
+        config_hash=row.config_hash,
+        instance=row.instance,
+        committed=row.compacted_ms is not None,
+    )
+
+
+def output_row(job_id: str, position: int, output: Output) -> dict[str, object]:
+    """The row of a job's output."""
+    return {
+        "job_id": job_id,
+        "position": position,
+        "tenant": output.tenant,
+        "block_id": output.block_id,
+        "key": output.key,
+        "size_bytes": output.size_bytes,
+        "crc32c": output.crc32c,
+        "profiles": output.profiles,
+        "samples": output.samples,
+    }

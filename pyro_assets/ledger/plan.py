@@ -1,0 +1,198 @@
+"""Planning: the only place that writes jobs, in one transaction at a time over all processes.
+
+Add what must hold for every job from its birth on; the rules of grouping are in `policy`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+
+from pyro_assets.errors import JobConflict
+from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.policy import Policy, Waiting, cut, job_id
+from pyro_assets.ledger.schema import job_sources, jobs, sources
+from pyro_assets.ledger.sources import chunks, source_row
+from pyro_assets.storage.discovery import FoundBlock
+from pyro_assets.storage.keys import hour_of
+
+#: Sources that one transaction looks at: bounds its memory and how long others wait.
+SLICE: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What sources must share to be in one job."""
+
+    kind: str
+    shard: int
+    tenant: str
+
+
+class Planner(Database):
+    """The part of the ledger that makes jobs of sources."""
+
+    def plan(self, now_ms: int, policy: Policy) -> int:
+        """Makes jobs of the sources that wait, oldest hour first.
+
+        Sources that were out of range and no longer are (the start date was changed, the future has come) take part.
+
+        Returns:
+            The number of new jobs.
+        """
+        planned = 0
+        while True:
+            jobs_of_slice, more = self._plan_slice(now_ms, policy)
+            planned += jobs_of_slice
+            if not more or not jobs_of_slice:
+                return planned
+
+    def plan_exact(self, wanted: Sequence[Sequence[FoundBlock]], now_ms: int, policy: Policy) -> list[str]:
+        """Makes exactly these jobs, whatever the rules of grouping say, and no others.
+
+        Returns:
+            The jobs' ids in the order given; jobs that exist already are not made again.
+
+        Raises:
+            JobConflict: a source is in another job, twice in one, or a job is empty or has several shards or tenants.
+        """
+        ids = []
+        with self._write(planning=True) as connection:
+            for blocks in wanted:
+                keys = [item.block.key for item in blocks]
+                identity = job_id(policy.mode, policy.dedup, keys)
+                ids.append(identity)
+                if connection.execute(select(jobs.c.id).where(jobs.c.id == identity)).first() is None:
+                    group = _group_of(blocks, keys)
+                    waiting = _take_exactly(connection, blocks, now_ms, policy)
+                    _insert(connection, group, [waiting], now_ms, policy)
+        return ids
+
+    def _plan_slice(self, now_ms: int, policy: Policy) -> tuple[int, bool]:
+        kind = "segments" if policy.mode == "own" else "blocks"
+        with self._read() as connection:
+            if not _anything_waits(connection, now_ms, policy):
+                return 0, False
+        planned = 0
+        with self._write(planning=True) as connection:
+            connection.execute(
+                sources.update()
+                .where(
+                    sources.c.state == "out_of_range",
+                    sources.c.created_ms.between(policy.start_ms, now_ms + policy.future_ms),
+                )
+                .values(state="pending", reason=None)
+            )
+            rows = connection.execute(
+                select(sources)
+                .where(sources.c.state == "pending", sources.c.kind == kind)
+                .order_by(sources.c.hour, sources.c.shard, sources.c.tenant, sources.c.ulid, sources.c.key)
+                .limit(SLICE + 1)
+            ).all()
+            more = len(rows) > SLICE
+            groups = [(key, list(items)) for key, items in groupby(rows[:SLICE], lambda r: (r.hour, r.shard, r.tenant))]
+            for number, ((_, shard, tenant), items) in enumerate(groups):
+                waiting = [Waiting(r.id, r.key, r.created_ms, r.first_seen_ms, r.size_bytes) for r in items]
+                last = number == len(groups) - 1
+                wanted = cut(waiting, policy, now_ms, more=more and last)
+                _insert(connection, _Group(kind, shard, tenant), wanted, now_ms, policy)
+                planned += len(wanted)
+        return planned, more
+
+
+def _anything_waits(connection: Connection, now_ms: int, policy: Policy) -> bool:
+    """Whether a transaction that writes is worth its lock."""
+    in_range = sources.c.created_ms.between(policy.start_ms, now_ms + policy.future_ms)
+    for condition in (sources.c.state == "pending", (sources.c.state == "out_of_range") & in_range):
+        if connection.execute(select(sources.c.id).where(condition).limit(1)).first() is not None:
+            return True
+    return False
+
+
+def _group_of(blocks: Sequence[FoundBlock], keys: Sequence[str]) -> _Group:
+    groups = {
+        _Group(b.block.level_kind, b.block.shard, b.block.tenant if b.block.level_kind == "blocks" else "")
+        for b in blocks
+    }
+    if len(groups) != 1 or len(set(keys)) != len(keys):
+        raise JobConflict(
+            f"the job that begins with {keys[0] if keys else 'nothing'} cannot be: a job has at least one source, each "
+            "once, all of one shard and kind (and tenant, where they are level-1 blocks)"
+        )
+    return groups.pop()
+
+
+def _take_exactly(connection: Connection, blocks: Sequence[FoundBlock], now_ms: int, policy: Policy) -> list[Waiting]:
+    """Sources of an exact job, recorded where they were not known, in the order given."""
+    known: dict[str, Any] = {}
+    for chunk in chunks([item.block.key for item in blocks]):
+        known |= {row.key: row for row in connection.execute(select(sources).where(sources.c.key.in_(chunk)))}
+    missing = [item for item in blocks if item.block.key not in known]
+    for rows in chunks([source_row(item, now_ms, policy) for item in missing]):
+        connection.execute(sources.insert(), rows)
+    for chunk in chunks([item.block.key for item in missing]):
+        known |= {row.key: row for row in connection.execute(select(sources).where(sources.c.key.in_(chunk)))}
+    for row in known.values():
+        if row.state not in ("pending", "out_of_range"):
+            raise JobConflict(f"{row.key} is {row.state}: it already belongs to another job or was set aside")
+    taken = [known[item.block.key] for item in blocks]
+    return [Waiting(r.id, r.key, r.created_ms, r.first_seen_ms, r.size_bytes) for r in taken]
+
+
+def _insert(
+    connection: Connection, group: _Group, wanted: Sequence[Sequence[Waiting]], now_ms: int, policy: Policy
+) -> None:
+    """Writes jobs of one group, each with a timestamp that no other of its series has."""
+    if not wanted:
+        return
+    first = min(job[0].created_ms for job in wanted)
+    last = max(job[0].created_ms for job in wanted)
+    taken = _taken_timestamps(connection, group, first, last)
+    rows, links = [], []
+    for job in wanted:
+        timestamp_ms = job[0].created_ms
+        while timestamp_ms in taken:
+            timestamp_ms += 1
+            if timestamp_ms > last:
+                # Pushed past what was looked up.
+                last = timestamp_ms + len(wanted)
+                taken |= _taken_timestamps(connection, group, timestamp_ms, last)
+        taken.add(timestamp_ms)
+        identity = job_id(policy.mode, policy.dedup, [source.key for source in job])
+        created = [source.created_ms for source in job]
+        rows.append(
+            {
+                "id": identity,
+                "kind": group.kind,
+                "shard": group.shard,
+                "tenant": group.tenant,
+                "hour": hour_of(job[0].created_ms),
+                "timestamp_ms": timestamp_ms,
+                "mode": policy.mode,
+                "dedup": policy.dedup,
+                "sources": len(job),
+                "bytes_in": sum(source.size_bytes for source in job),
+                "first_created_ms": min(created),
+                "last_created_ms": max(created),
+                "planned_ms": now_ms,
+                "state": "planned",
+            }
+        )
+        links += [{"source_id": s.id, "job_id": identity, "position": i} for i, s in enumerate(job)]
+    for rows_chunk in chunks(rows):
+        connection.execute(jobs.insert(), rows_chunk)
+    for links_chunk in chunks(links):
+        connection.execute(job_sources.insert(), links_chunk)
+        ids = [link["source_id"] for link in links_chunk]
+        connection.execute(sources.update().where(sources.c.id.in_(ids)).values(state="planned", reason=None))
+
+
+def _taken_timestamps(connection: Connection, group: _Group, first_ms: int, last_ms: int) -> set[int]:
+    query = select(jobs.c.timestamp_ms).where(
+        jobs.c.shard == group.shard, jobs.c.timestamp_ms.between(first_ms, last_ms)
+    )
+    if group.tenant:
+        query = query.where(jobs.c.tenant.in_((group.tenant, "")))
+    return set(connection.execute(query).scalars())

@@ -1,0 +1,160 @@
+"""What the ledger hands out and takes in: jobs with their sources and outputs, and what became of them.
+
+Add a field when it is stored and needed outside; rows of the database stay inside the ledger.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pyro_assets.errors import SettingsError
+from pyro_assets.ledger.schema import JobState, SourceState
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A share of the shards: those whose number modulo `count` is `index`.
+
+    >>> Lane(1, 4).has_shard(5), Lane(2, 4).has_shard(5), Lane().has_shard(5)
+    (True, False, True)
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise SettingsError(f"lane {self.index} of {self.count} does not exist; lanes are numbered from 0")
+
+    def has_shard(self, shard: int) -> bool:
+        """Whether the lane takes this shard."""
+        return shard % self.count == self.index
+
+
+@dataclass(frozen=True, slots=True)
+class JobSource:
+    """A source of a job; `reason` says why it is in no output."""
+
+    key: str
+    created_ms: int
+    size_bytes: int
+    state: SourceState
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A level-1 block in the archive; `tenant` is printable, the block itself has the bytes."""
+
+    tenant: str
+    block_id: str
+    key: str
+    size_bytes: int
+    crc32c: int
+    profiles: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFile:
+    """A series file in the archive; `key` is None where a job without outputs was derived to nothing."""
+
+    kind: str
+    key: str | None
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as a worker claimed it.
+
+    Attributes:
+        id: derived from sources, mode and dedup.
+        kind: "segments" or "blocks" (observe mode).
+        shard: all sources are of this one.
+        tenant: "" or, in observe mode, the tenant's folder.
+        hour: partition key.
+        timestamp_ms: of all its samples.
+        mode, dedup: how to do it.
+        state: before this attempt; `committed` tells whether its level-1 blocks are.
+        attempts: how often it was claimed since it last got further, this time included.
+        run_id, fence: who has it; a commit with another fence is refused.
+        sources: in job order.
+        outputs: committed level-1 blocks.
+        kinds: kinds of series that are committed.
+        config_hash: the rules of its series so far.
+        instance: `pyroscope_instance` of the imported rules' series, known once it is committed.
+        committed: its level-1 blocks are committed.
+    """
+
+    id: str
+    kind: str
+    shard: int
+    tenant: str
+    hour: str
+    timestamp_ms: int
+    mode: str
+    dedup: str
+    state: JobState
+    attempts: int
+    run_id: str
+    fence: int
+    sources: tuple[JobSource, ...]
+    outputs: tuple[Output, ...] = ()
+    kinds: frozenset[str] = frozenset()
+    config_hash: str | None = None
+    instance: str | None = None
+    committed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt, or a source, failed; `cause` is the error's class, `offset` counts from the section's start."""
+
+    cause: str
+    message: str
+    section: str | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What a job's compaction gave.
+
+    Attributes:
+        outputs: level-1 blocks, in the order of the commit record.
+        sources: key -> its state, for those that are in no output (set_aside, lost); the others are done.
+        reasons: key -> why.
+        sizes: key -> size in bytes where it was not what the listing said.
+        failures: key -> the error, for the quarantine's list.
+        profiles, samples: in the outputs; duplicates, conflicts: as compaction counted them.
+        oldest_ms, newest_ms: first and last profile, None without any.
+        services: (tenant, service, samples, unsymbolised samples).
+        instance: see `Job`.
+        seconds: how long it took.
+    """
+
+    outputs: tuple[Output, ...]
+    sources: Mapping[str, SourceState] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    profiles: int = 0
+    samples: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+    services: tuple[tuple[str, str, int, int], ...] = ()
+    instance: str | None = None
+    seconds: float = 0.0
+
+
+def printable(data: bytes) -> str:
+    r"""Bytes as text that every database, terminal and JSON file takes; what is not UTF-8 is escaped.
+
+    >>> printable(b"acme"), printable(b"a\xff\0")
+    ('acme', 'a\\xff\\x00')
+    """
+    text = data.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,230 @@
+"""The tables of the ledger, on SQLite and Postgres.
+
+Add tables and columns here together with a step in `migrate`; what they mean stands beside them. Queries do not belong
+here. Times are Unix milliseconds; hours are partition keys ("2026-11-25-13:00").
+"""
+
+from typing import Final, Literal
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+#: pending: in no job yet; planned: in a job; done: in the job's outputs; set_aside: unreadable, with its reason;
+#: lost: gone before it was read; quarantined: its job was given up; out_of_range: created outside the partitions.
+SourceState = Literal["pending", "planned", "done", "set_aside", "lost", "quarantined", "out_of_range"]
+
+#: planned -> compacted -> derived -> exported; or split (its sources became smaller jobs), lost (all its sources
+#: vanished), quarantined (given up; `compacted_ms` tells whether its level-1 blocks are committed).
+JobState = Literal["planned", "compacted", "derived", "exported", "split", "lost", "quarantined"]
+
+#: States from which a worker goes on.
+OPEN_STATES: Final[tuple[JobState, ...]] = ("planned", "compacted")
+#: States of sources that no output holds.
+UNHELD_STATES: Final[tuple[SourceState, ...]] = ("set_aside", "lost", "quarantined")
+
+metadata = MetaData()
+_Id = BigInteger().with_variant(Integer, "sqlite")
+_Hour = String(16)
+_Hash = String(64)
+
+#: One row: the version of the schema, see `migrate`.
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, nullable=False),
+    Column("applied_ms", BigInteger, nullable=False),
+)
+
+#: Every object ever found. `tenant` is "" for segments, which hold all tenants.
+sources = Table(
+    "sources",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("kind", String(8), nullable=False),
+    Column("shard", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("ulid", String(26), nullable=False),
+    Column("hour", _Hour, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text),
+    Index("ix_sources_hour", "hour", "state"),
+    # Small however many sources there were: what the planner and every tick look at.
+    Index(
+        "ix_sources_waiting",
+        "state",
+        "hour",
+        "shard",
+        "tenant",
+        "ulid",
+        sqlite_where=text("state IN ('pending', 'out_of_range')"),
+        postgresql_where=text("state IN ('pending', 'out_of_range')"),
+    ),
+)
+
+#: The units of work. Written by the planner only; workers change states, leases and counts.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _Hash, primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("shard", BigInteger, nullable=False),
+    # "" for segments; a tenant's folder for level-1 blocks, of which several have the same creation time.
+    Column("tenant", Text, nullable=False),
+    Column("hour", _Hour, nullable=False),
+    Column("timestamp_ms", BigInteger, nullable=False),
+    Column("mode", String(8), nullable=False),
+    Column("dedup", String(8), nullable=False),
+    Column("parent", _Hash),  # the job that was split
+    Column("sources", Integer, nullable=False),
+    Column("bytes_in", BigInteger, nullable=False),
+    Column("first_created_ms", BigInteger, nullable=False),
+    Column("last_created_ms", BigInteger, nullable=False),
+    Column("planned_ms", BigInteger, nullable=False),
+    # Work.
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt_ms", BigInteger, nullable=False, default=0),
+    Column("run_id", Text),
+    Column("lease_expires_ms", BigInteger, nullable=False, default=0),
+    Column("fence", BigInteger, nullable=False, default=0),
+    Column("compacted_ms", BigInteger),
+    Column("derived_ms", BigInteger),  # the first time: ends the lag
+    Column("exported_ms", BigInteger),
+    Column("verified_ms", BigInteger),  # level-1 blocks were read back and found equal to the sources
+    Column("config_hash", _Hash),  # the rules of its series
+    # What came out, for reports.
+    Column("instance", String(16)),
+    Column("blocks", Integer, nullable=False, default=0),
+    Column("bytes_out", BigInteger, nullable=False, default=0),
+    Column("profiles", BigInteger, nullable=False, default=0),
+    Column("samples", BigInteger, nullable=False, default=0),
+    Column("duplicates", BigInteger, nullable=False, default=0),
+    Column("conflicts", BigInteger, nullable=False, default=0),
+    Column("oldest_ms", BigInteger),
+    Column("newest_ms", BigInteger),
+    Column("compact_seconds", Float, nullable=False, default=0.0),
+    Column("derive_seconds", Float, nullable=False, default=0.0),
+    Column("services", Text),  # JSON: [[tenant, service, samples, unsymbolised], ...]
+    # All samples of a job have this timestamp: two jobs with the same one would be one series to a receiver.
+    UniqueConstraint("shard", "tenant", "timestamp_ms", name="uq_jobs_timestamp"),
+    Index("ix_jobs_hour", "hour", "state"),
+    Index(
+        "ix_jobs_open",
+        "hour",
+        "timestamp_ms",
+        sqlite_where=text("state IN ('planned', 'compacted')"),
+        postgresql_where=text("state IN ('planned', 'compacted')"),
+    ),
+)
+
+#: The ordered list of a job's sources; the primary key is what lets no source be in two jobs.
+job_sources = Table(
+    "job_sources",
+    metadata,
+    Column("source_id", _Id, ForeignKey("sources.id"), primary_key=True, autoincrement=False),
+    Column("job_id", _Hash, ForeignKey("jobs.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    UniqueConstraint("job_id", "position", name="uq_job_sources_position"),
+)
+
+#: Committed level-1 blocks. `tenant` is printable; the block itself has the bytes.
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("job_id", _Hash, ForeignKey("jobs.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("tenant", Text, nullable=False),
+    Column("block_id", String(26), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("crc32c", BigInteger, nullable=False),
+    Column("profiles", BigInteger, nullable=False),
+    Column("samples", BigInteger, nullable=False),
+)
+
+#: Committed series files. A job without outputs has rows without a key: it was derived, to nothing.
+series_files = Table(
+    "series_files",
+    metadata,
+    Column("job_id", _Hash, ForeignKey("jobs.id"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("key", Text),
+    Column("rows", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("config_hash", _Hash),
+    Column("written_ms", BigInteger, nullable=False),
+)
+
+#: How far listings have come: purpose "live" for the tick, others for sweeps.
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("folder", Text, primary_key=True),
+    Column("purpose", String(16), primary_key=True),
+    Column("ulid", String(26), nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+
+#: What a receiver has of a job: one row per kind, rule ("" for all of a kind) and receiver.
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("job_id", _Hash, ForeignKey("jobs.id"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("rule", Text, primary_key=True),
+    Column("receiver", Text, primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("samples", BigInteger, nullable=False, default=0),
+    Column("accepted", BigInteger, nullable=False, default=0),
+    Column("refused", BigInteger, nullable=False, default=0),
+    Column("sample_hash", _Hash),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("first_ms", BigInteger),
+    Column("last_ms", BigInteger),
+    Column("detail", Text),  # JSON: reasons of refusal and what else the receiver said
+)
+
+#: Why a job or a source was given up, for the person who decides what becomes of it.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("subject", String(8), primary_key=True),  # job or source
+    Column("subject_id", Text, primary_key=True),  # the job's id or the source's key
+    Column("job_id", _Hash),
+    Column("hour", _Hour, nullable=False),
+    Column("cause", Text, nullable=False),  # the error's class
+    Column("message", Text, nullable=False),
+    Column("section", Text),
+    Column("offset", BigInteger),  # bytes from the start of the section
+    Column("failures", Integer, nullable=False),
+    Column("first_failed_ms", BigInteger, nullable=False),
+    Column("last_failed_ms", BigInteger, nullable=False),
+    Column("given_up", Integer, nullable=False),  # 0: still being retried
+    Column("released_ms", BigInteger),
+    Index("ix_quarantine_hour", "hour"),
+)
+
+#: Single values that outlive a process, such as the mode in force.
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+)
