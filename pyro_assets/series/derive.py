@@ -1,0 +1,147 @@
+"""Series of one job: the columns of its profiles, and a configuration, to exact values with names and labels.
+
+The order of the steps stands here: label sets, rows that count, sums per rule and group, frames. What stacks contain
+is found by `stacks`, what rules mean by `rules`. A value depends on nothing but the job's profiles and the
+configuration: not on the order of sources, rules or anything seen before.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xxhash
+
+from pyro_assets.block.columns import I64, BlockColumns
+from pyro_assets.errors import ValueOverflow
+from pyro_assets.series.config import SeriesConfig
+from pyro_assets.series.facts import SeriesFacts, count_services
+from pyro_assets.series.frame import series_table, to_polars
+from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions
+from pyro_assets.series.names import show_bytes
+from pyro_assets.series.rules import INSTANCE_VALUE, KINDS, SHARD_VALUE, RuleSet, compile_rules
+from pyro_assets.series.sums import sum_series
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ALL_KINDS: Final = frozenset(KINDS)
+_EXACT_DOUBLE: Final = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """What series need to know of their job.
+
+    Attributes:
+        job_id: a column of the stored series.
+        shard: the label `pyroscope_shard` of native series.
+        timestamp_ms: of all samples, Unix milliseconds.
+        instance: the label `pyroscope_instance` of imported recording rules, see `instance_hash`.
+    """
+
+    job_id: str
+    shard: int
+    timestamp_ms: int
+    instance: str
+
+
+@dataclass(slots=True)
+class Derived:
+    """Series by kind, and what was noticed.
+
+    Attributes:
+        frames: kind -> frame with the columns tenant, metric, labels (list of name and value, sorted by name, without
+            `__name__`), timestamp_ms, value (float64), value_int (int64, the exact value), rule and job; sorted by
+            tenant, rule, metric and labels. A kind that was asked for is there even when it has no series.
+        facts: counts.
+    """
+
+    frames: "dict[str, pl.DataFrame]"
+    facts: SeriesFacts
+
+
+def instance_hash(shard: int, created_by_index: int) -> str:
+    """The label `pyroscope_instance` of a job: its shard, and `created_by` of its first source's metadata, hashed.
+
+    Args:
+        shard: the job's shard.
+        created_by_index: position of `created_by` in the string table (a position, not the name).
+
+    >>> instance_hash(4, 1)
+    'abc0cb31853a3dcd'
+    """
+    data = (shard & 0xFFFF_FFFF).to_bytes(4, "big") + (created_by_index & 0xFFFF_FFFF).to_bytes(4, "big")
+    return f"{xxhash.xxh64_intdigest(data):x}"
+
+
+def derive(columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: frozenset[str] = ALL_KINDS) -> Derived:
+    """Derive the series of a job.
+
+    Flows (and everything that an imported recording rule asks for) are summed. Of a gauge the last profile of each
+    series counts, where a series is a tenant, service and full label set; if several profiles share that last time,
+    they are parts of one upload and all count. Function series of native rules that would be 0 are left out; those of
+    imported rules are kept.
+
+    Args:
+        columns: merged columns, or those read from level-1 blocks; datasets may repeat a tenant and service.
+        job: names and time of the job.
+        config: what is wanted.
+        kinds: "dimension", "function" or both; what is not asked for is not computed.
+
+    Raises:
+        ValueOverflow: a value does not fit int64; names the metric and its labels.
+    """
+    rules = compile_rules(config)
+    sets = find_label_sets(columns, rules)
+    facts = SeriesFacts(services=count_services(columns))
+    facts.negative_samples = int(np.count_nonzero(columns.rows.value < 0))
+    note_collisions(sets, facts)
+    wanted = np.array([rule.kind in kinds for rule in rules.rules], dtype=np.bool_)
+    rule, group, sums = sum_series(columns, rules, sets, wanted, facts)
+
+    constants = [
+        [
+            job.instance if text == INSTANCE_VALUE else str(job.shard) if text == SHARD_VALUE else text
+            for text in one.constants
+        ]
+        for one in rules.rules
+    ]
+    order, tenants = _order(sets, rules, rule, group)
+    rule, group = rule.take(order), group.take(order)
+    value, is_over = sums.take(order).narrow()
+    if is_over.any():
+        first = int(np.flatnonzero(is_over)[0])
+        table = series_table(
+            rules.rules, constants, sets.groups, tenants, rule[first : first + 1], group[first : first + 1],
+            value[:1], job.timestamp_ms, job.job_id,
+        )  # fmt: skip
+        raise _overflow(table.to_pylist()[0])
+    large = value.compress((value > _EXACT_DOUBLE) | (value < -_EXACT_DOUBLE)).tolist()
+    facts.rounded_values = sum(int(float(number)) != number for number in large)
+    table = series_table(rules.rules, constants, sets.groups, tenants, rule, group, value, job.timestamp_ms, job.job_id)
+    frame = to_polars(table)
+    split = int(np.count_nonzero(np.array([one.kind == KINDS[0] for one in rules.rules], dtype=np.bool_).take(rule)))
+    parts: dict[str, pl.DataFrame] = {KINDS[0]: frame[:split], KINDS[1]: frame[split:]}
+    frames = {kind: part for kind, part in parts.items() if kind in kinds}
+    facts.series = {kind: part.height for kind, part in frames.items()}
+    return Derived(frames, facts)
+
+
+def _order(sets: LabelSets, rules: RuleSet, rule: I64, group: I64) -> tuple[I64, list[str]]:
+    """Positions that sort series by kind, tenant, rule, metric and labels; and each group's tenant as text."""
+    tenants = [show_bytes(tenant) for tenant in sets.tenants]
+    ranked = sorted(range(len(tenants)), key=lambda position: (tenants[position], sets.groups[position].order))
+    rank = np.zeros(len(tenants), dtype=np.int64)
+    rank[ranked] = np.arange(len(tenants), dtype=np.int64)
+    tenant_number = {tenant: position for position, tenant in enumerate(sorted(set(tenants)))}
+    tenant_rank = np.array([tenant_number[tenant] for tenant in tenants], dtype=np.int64)
+    kind = np.array([KINDS.index(one.kind) for one in rules.rules], dtype=np.int64)
+    return np.lexsort((rank.take(group), rule, tenant_rank.take(group), kind.take(rule))), tenants
+
+
+def _overflow(series: dict[str, Any]) -> ValueOverflow:
+    labels = ", ".join(f"{label['name']}={label['value']!r}" for label in series["labels"])
+    return ValueOverflow(
+        f"the sum of {series['metric']}{{{labels}}} of tenant {series['tenant']!r} (rule {series['rule']}) does not "
+        "fit 64 bits, so no series of this job were made; look at the profiles' values with `pyro-assets inspect`"
+    )

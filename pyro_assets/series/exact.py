@@ -1,0 +1,80 @@
+"""Sums of 64-bit integers that never wrap: computed wider than their result, and checked at the end.
+
+Add other exact reductions here. Where the bounds of the input allow it, one pass over doubles is exact and enough;
+otherwise values are split into a signed upper and an unsigned lower half of 32 bits that are summed apart.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyro_assets.block.columns import I64, Bool
+
+_LOW_BITS = np.int64(0xFFFF_FFFF)
+_EXACT_DOUBLE = 2**53
+# So many halves of 32 bits still add up exactly in a double.
+_CHUNK = 1 << 20
+
+
+@dataclass(slots=True)
+class Wide:
+    """Integers of up to 95 bits: `high` * 2**32 + `low`, with 0 <= low < 2**32; both int64[n]."""
+
+    high: I64
+    low: I64
+
+    def take(self, rows: I64) -> "Wide":
+        """The integers at these rows."""
+        return Wide(self.high.take(rows), self.low.take(rows))
+
+    def nonzero(self) -> I64:
+        """The rows whose integer is not 0."""
+        return np.flatnonzero(self.high | self.low)
+
+    def narrow(self) -> tuple[I64, Bool]:
+        """As int64[n], and bool[n] where that is not possible."""
+        return (self.high << 32) | self.low, (self.high < -(2**31)) | (self.high >= 2**31)
+
+
+def widen(values: I64) -> Wide:
+    """int64[n] as wide integers."""
+    return Wide(values >> 32, values & _LOW_BITS)
+
+
+def sum_by(codes: I64, values: I64, size: int) -> Wide:
+    """Exact sums per code.
+
+    Args:
+        codes: int64[n], 0 <= code < size.
+        values: int64[n].
+        size: number of codes.
+
+    >>> most = 2**63 - 1
+    >>> sums = sum_by(np.array([0, 1, 1]), np.array([-1, most, most]), 2)
+    >>> [int(high) * 2**32 + int(low) for high, low in zip(sums.high, sums.low)] == [-1, 2 * most]
+    True
+    """
+    if not len(values):
+        return Wide(np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64))
+    largest = max(int(values.max()), -int(values.min()))
+    if largest * len(values) <= _EXACT_DOUBLE:
+        return widen(np.bincount(codes, weights=values, minlength=size).astype(np.int64))
+    high, low = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+    for begin in range(0, len(values), _CHUNK):
+        chunk = widen(values[begin : begin + _CHUNK])
+        chunk_codes = codes[begin : begin + _CHUNK]
+        high += np.bincount(chunk_codes, weights=chunk.high, minlength=size).astype(np.int64)
+        low += np.bincount(chunk_codes, weights=chunk.low, minlength=size).astype(np.int64)
+    return _carry(high, low)
+
+
+def add_up(codes: I64, sums: Wide, size: int) -> Wide:
+    """Exact sums of wide integers per code; for the few that are left after `sum_by`."""
+    high, low = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+    np.add.at(high, codes, sums.high)
+    np.add.at(low, codes, sums.low)
+    return _carry(high, low)
+
+
+def _carry(high: I64, low: I64) -> Wide:
+    return Wide(high + (low >> 32), low & _LOW_BITS)

@@ -1,0 +1,94 @@
+"""What is worth knowing about a derivation beside its series: services, unsymbolised samples, what was odd.
+
+Add a count here when a person or a check needs to see it; nothing that a series depends on.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from pyro_assets.block.columns import I64, BlockColumns
+from pyro_assets.series.names import show_bytes
+
+#: So many examples of label collisions are kept.
+MAX_EXAMPLES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """One service of a tenant.
+
+    Attributes:
+        profiles: one per uploaded profile and sample type.
+        samples: of all these.
+        unsymbolised_samples: samples whose innermost frame has no function, only an address.
+        dangling: references of its symbols that lead nowhere.
+    """
+
+    tenant: str
+    service: str
+    profiles: int
+    samples: int
+    unsymbolised_samples: int
+    dangling: int
+
+
+@dataclass(slots=True)
+class SeriesFacts:
+    """Counts of one derivation.
+
+    Attributes:
+        services: sorted by tenant and service.
+        series: series per kind.
+        skipped_zero_series: function series of native rules that would be 0, and are left out.
+        rounded_values: series whose exact value is not a double, so that what is sent is rounded.
+        negative_samples: samples with a value below 0; they count as they are.
+        label_collisions: label sets in which two labels wanted the same name; one of them is called `exported_...`.
+        merged_series: native series that add up label sets (or profile types) that differ only in characters which
+            Prometheus does not allow in names.
+        collision_examples: a few of these, in words.
+    """
+
+    services: list[ServiceFacts] = field(default_factory=list)
+    series: dict[str, int] = field(default_factory=dict)
+    skipped_zero_series: int = 0
+    rounded_values: int = 0
+    negative_samples: int = 0
+    label_collisions: int = 0
+    merged_series: int = 0
+    collision_examples: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def count_services(columns: BlockColumns) -> list[ServiceFacts]:
+    """Samples per tenant and service, and how many of them lack symbols."""
+    rows, symbols = columns.rows, columns.symbols
+    datasets = len(columns.datasets)
+    samples = np.diff(rows.sample_start.take(rows.dataset_start))
+    unsymbolised = _unsymbolised_per_dataset(columns, samples)
+    dangling = np.zeros(datasets, dtype=np.int64)
+    np.add.at(dangling, symbols.unit_dataset, symbols.dangling)
+    counts = np.stack([np.diff(rows.dataset_start), samples, unsymbolised, dangling], axis=1).tolist()
+    services: dict[tuple[bytes, bytes], list[int]] = {}
+    for dataset, added in zip(columns.datasets, counts, strict=True):
+        total = services.setdefault((dataset.tenant, dataset.name), [0, 0, 0, 0])
+        for position, number in enumerate(added):
+            total[position] += number
+    return [
+        ServiceFacts(show_bytes(tenant), show_bytes(name), *total) for (tenant, name), total in sorted(services.items())
+    ]
+
+
+def _unsymbolised_per_dataset(columns: BlockColumns, samples: I64) -> I64:
+    rows, symbols = columns.rows, columns.symbols
+    # One more than there are locations: a stack without frames (location -1) is not called unsymbolised.
+    is_bare = np.append(symbols.line_start[1:] == symbols.line_start[:-1], False)
+    if not is_bare.any():
+        return np.zeros(len(samples), dtype=np.int64)
+    position = np.flatnonzero(is_bare.take(symbols.node_location).take(rows.stack))
+    found = np.searchsorted(position, rows.sample_start.take(rows.dataset_start))
+    return np.diff(found)

@@ -1,0 +1,98 @@
+"""The distinct label sets of a job's profiles, and what a configuration's rules make of each.
+
+Everything that depends on labels but not on values is worked out here, once per tenant, service and label set; rows
+then carry numbers. What to sum over them is in `sums`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pyro_assets.block.columns import I64, BlockColumns, Bool
+from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts
+from pyro_assets.series.rules import Group, Meaning, RuleSet
+
+
+@dataclass(slots=True)
+class LabelSets:
+    """Distinct (tenant, service, label set) with profiles.
+
+    Attributes:
+        of_row: int64[rows].
+        meanings: s meanings.
+        origin: int32[s, groupings], see Meaning.
+        selected: bool[s, rules].
+        group: int64[s, groupings], positions in `groups`.
+        groups: g distinct pairs of a tenant and a group.
+        tenants: g tenants.
+    """
+
+    of_row: I64
+    meanings: list[Meaning]
+    origin: npt.NDArray[np.int32]
+    selected: Bool
+    group: I64
+    groups: list[Group]
+    tenants: list[bytes]
+
+
+def find_label_sets(columns: BlockColumns, rules: RuleSet) -> LabelSets:
+    """Work out what the label sets of a job's profiles mean, each distinct one once."""
+    series = columns.series
+    services = sorted({(dataset.tenant, dataset.name) for dataset in columns.datasets})
+    number = {service: position for position, service in enumerate(services)}
+    tenants = sorted({tenant for tenant, _ in services})
+    tenant_of_service = np.array([tenants.index(tenant) for tenant, _ in services], dtype=np.int64)
+    service_of_dataset = np.array([number[d.tenant, d.name] for d in columns.datasets], dtype=np.int64)
+    memory, positions = rules.look_up(series.labels)
+    entry_service = np.repeat(service_of_dataset, np.diff(series.dataset_start))
+    # Entries that no profile refers to make no series.
+    entry_used = np.zeros(len(positions), dtype=np.bool_)
+    entry_used[columns.rows.series] = True
+    key = (entry_service << 32) | np.array(positions, dtype=np.int64)
+    distinct = np.unique(key.compress(entry_used))
+    of_entry = np.searchsorted(distinct, key)
+    meanings = [memory.meanings[position] for position in (distinct & 0xFFFF_FFFF).tolist()]
+    tenant = tenant_of_service.take(distinct >> 32)
+    packed = np.frombuffer(b"".join([meaning.selected for meaning in meanings]), dtype=np.uint8)
+    width = -(-len(rules.rules) // 8)
+    selected = np.unpackbits(packed.reshape(len(meanings), width), axis=1, count=len(rules.rules)).view(np.bool_)
+    groups, local = _tenant_groups(meanings, tenant, len(rules.groupings))
+    origins = np.frombuffer(b"".join([meaning.origins for meaning in meanings]), dtype=np.int32)
+    return LabelSets(
+        of_entry.take(columns.rows.series),
+        meanings,
+        origins.reshape(len(meanings), len(rules.groupings)),
+        selected,
+        local,
+        [memory.groups[position & 0xFFFF_FFFF] for position in groups.tolist()],
+        [tenants[position >> 32] for position in groups.tolist()],
+    )
+
+
+def _tenant_groups(meanings: Sequence[Meaning], tenant: I64, groupings: int) -> tuple[I64, I64]:
+    numbers = np.frombuffer(b"".join([meaning.groups for meaning in meanings]), dtype=np.int32)
+    numbers = numbers.reshape(len(meanings), groupings)
+    distinct, inverse = np.unique((tenant[:, None] << 32) | numbers, return_inverse=True)
+    return distinct, inverse.reshape(len(meanings), groupings)
+
+
+def note_collisions(sets: LabelSets, facts: SeriesFacts) -> None:
+    """Count where names had to be changed so that two labels, or two label sets, wanted to be the same."""
+    examples: list[str] = []
+    for meaning in sets.meanings:
+        if meaning.collisions:
+            facts.label_collisions += 1
+            examples += meaning.collisions
+    # Two origins in one group: label sets that differ as stored and no longer as exported.
+    origin = sets.origin.ravel()
+    made = np.flatnonzero(origin)
+    pairs = np.unique((sets.group.ravel().take(made) << 32) | origin.take(made))
+    merged = np.flatnonzero((pairs[1:] >> 32) == (pairs[:-1] >> 32))
+    facts.merged_series = len(merged)
+    for position in merged[:MAX_EXAMPLES].tolist():
+        one = sets.groups[int(pairs[position] >> 32)]
+        examples.append(f"different labels became one series of {one.metric}: {dict(one.labels)}")
+    facts.collision_examples = list(dict.fromkeys(examples))[:MAX_EXAMPLES]

@@ -1,0 +1,295 @@
+"""What a configuration means: every kind of rule in one form, and what each label set means to all rules.
+
+Add a kind of rule by giving it this form; evaluating rules on profiles belongs to `derive`. Selectors and names are
+worked out once per distinct label set and remembered across jobs, because the same series come again every second.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final, Literal
+
+import numpy as np
+
+from pyro_assets.block.columns import Labels
+from pyro_assets.block.tsdb.labels import profile_type
+from pyro_assets.series.config import SeriesConfig
+from pyro_assets.series.names import (
+    FUNCTION_LABEL,
+    FUNCTION_METRIC_PREFIX,
+    INSTANCE_LABEL,
+    METRIC_PREFIX,
+    RULE_ID_LABEL,
+    SHARD_LABEL,
+    TextLabels,
+    legal_label_name,
+    metric_name,
+    public_labels,
+    show_bytes,
+)
+from pyro_assets.series.selectors import Selector, parse_selector
+
+Kind = Literal["dimension", "function"]
+KINDS: Final[tuple[Kind, ...]] = ("dimension", "function")
+
+#: Values of constant labels that only the job knows.
+SHARD_VALUE: Final = "\0shard"
+INSTANCE_VALUE: Final = "\0instance"
+
+#: The id of the one rule that makes dimension series.
+DIMENSIONS_ID: Final = "dimensions"
+
+# So many label sets are remembered before all are forgotten.
+_REMEMBERED: Final = 20_000
+_COMPILED: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """How a label set becomes the labels of a series, but for the values of the rule's own labels.
+
+    Attributes:
+        constants: names of the labels that rules add, sorted.
+        by: labels to keep where present; None keeps all public ones, as `keep` and `drop` say.
+        metric_prefix: the metric is this and the profile type; None where the rule names it.
+    """
+
+    constants: tuple[str, ...]
+    by: tuple[str, ...] | None = None
+    keep: frozenset[str] | None = None
+    drop: frozenset[str] = frozenset()
+    metric_prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        id: unique among the rules of a configuration; a column of stored series.
+        any_of: a label set is selected when all selectors of one of these hold.
+        function: count only samples whose stack contains it; None for whole profiles.
+        last_of_gauges: of gauges only the last profile of each series counts; otherwise all are summed.
+        keeps_zero: a function series exists for every selected label set, even where nothing matched.
+        metric: None where the grouping makes it from the profile type.
+        constants: values of the grouping's constants, in its order.
+    """
+
+    id: str
+    kind: Kind
+    any_of: tuple[tuple[Selector, ...], ...]
+    function: bytes | None
+    grouping: Grouping
+    last_of_gauges: bool
+    keeps_zero: bool
+    metric: str | None
+    constants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What one label set means to a configuration.
+
+    Attributes:
+        is_gauge: the profile type is one of the configuration's gauges.
+        selected: one bit per rule, packed.
+        groups: int32 per grouping, the group the label set belongs to.
+        origins: int32 per grouping, what the group's labels were made of; 0 where names cannot have collided.
+        collisions: messages about labels that could not get their name.
+    """
+
+    is_gauge: bool
+    selected: bytes
+    groups: bytes
+    origins: bytes
+    collisions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Labels of a series, with holes for what rules add.
+
+    Attributes:
+        metric: None where the rule names it.
+        labels: sorted by name; the value of a rule's own label is its position among the constants.
+        order: sorts groups by their text, the same in every process.
+    """
+
+    metric: str | None
+    labels: tuple[tuple[str, str | int], ...]
+    order: str
+
+
+@dataclass(slots=True)
+class Memory:
+    """Meanings and groups known so far; group numbers are valid within one memory only."""
+
+    meanings: list[Meaning] = field(default_factory=list)
+    position: dict[Labels, int] = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
+    _group_numbers: dict[Group, int] = field(default_factory=dict)
+    _origin_numbers: dict[tuple[bytes, Labels], int] = field(default_factory=dict)
+
+    def number_group(self, group: Group) -> int:
+        """The group's number."""
+        number = self._group_numbers.setdefault(group, len(self.groups))
+        if number == len(self.groups):
+            self.groups.append(group)
+        return number
+
+    def number_origin(self, kind: bytes, kept: Labels) -> int:
+        """A number above 0 for the profile type and labels that a group was made of."""
+        return self._origin_numbers.setdefault((kind, kept), len(self._origin_numbers) + 1)
+
+
+class RuleSet:
+    """A configuration's rules, and the memory of what label sets mean to them. Safe to share between threads.
+
+    Attributes:
+        rules: sorted by kind and id.
+        groupings: distinct groupings of the rules.
+        grouping_of_rule: position in `groupings` per rule.
+        functions: distinct function names, sorted.
+    """
+
+    def __init__(self, config: SeriesConfig) -> None:
+        rules = sorted(_rules(config), key=lambda rule: (KINDS.index(rule.kind), rule.id))
+        self.rules: tuple[Rule, ...] = tuple(rules)
+        self.groupings: list[Grouping] = list(dict.fromkeys(rule.grouping for rule in rules))
+        self.grouping_of_rule = np.array([self.groupings.index(rule.grouping) for rule in rules], dtype=np.int64)
+        self.functions: list[bytes] = sorted({rule.function for rule in rules if rule.function is not None})
+        self._gauges = tuple(config.gauges)
+        # Rules often share selectors, and selectors matchers: each distinct one is evaluated once.
+        self._selectors = list(dict.fromkeys(s for rule in rules for conjunction in rule.any_of for s in conjunction))
+        numbers = {selector: number for number, selector in enumerate(self._selectors)}
+        conditions = [tuple(tuple(numbers[s] for s in c) for c in rule.any_of) for rule in rules]
+        self._conditions = list(dict.fromkeys(conditions))
+        self._condition_of_rule = np.array([self._conditions.index(c) for c in conditions], dtype=np.int64)
+        self._memory = Memory()
+        self._lock = threading.Lock()
+
+    def look_up(self, labels: Iterable[Labels]) -> tuple[Memory, list[int]]:
+        """What label sets mean.
+
+        Returns:
+            A memory, and per label set its position in the memory's `meanings`.
+        """
+        with self._lock:
+            if len(self._memory.meanings) > _REMEMBERED:
+                self._memory = Memory()  # not cleared: another thread's job may still use the old one
+            memory = self._memory
+            known, result = memory.position, []
+            for one in labels:
+                position = known.get(one)
+                if position is None:
+                    position = known[one] = len(memory.meanings)
+                    memory.meanings.append(self._work_out(memory, one))
+                result.append(position)
+            return memory, result
+
+    def _work_out(self, memory: Memory, labels: Labels) -> Meaning:
+        values = dict(reversed(labels))  # of a name that stands twice the first counts
+        kind = profile_type(labels)
+        selected = [selector.matches(values) for selector in self._selectors]
+        holds = [any(all(selected[number] for number in c) for c in condition) for condition in self._conditions]
+        per_rule = np.array(holds, dtype=np.bool_).take(self._condition_of_rule) if holds else np.zeros(0, np.bool_)
+        groups, origins = [], []
+        collisions: list[str] = []
+        for grouping in self.groupings:
+            origin = 0
+            if grouping.by is None:
+                public = public_labels(labels, keep=grouping.keep, drop=grouping.drop)
+                origin = memory.number_origin(kind, public.kept)
+                collisions += public.collisions
+                text = public.labels
+            else:
+                text = _grouped(values, grouping.by)
+            metric = None if grouping.metric_prefix is None else metric_name(kind, grouping.metric_prefix)
+            groups.append(memory.number_group(_group(metric, text, grouping.constants)))
+            origins.append(origin)
+        return Meaning(
+            _is_gauge(kind, self._gauges),
+            np.packbits(per_rule).tobytes(),
+            np.array(groups, dtype=np.int32).tobytes(),
+            np.array(origins, dtype=np.int32).tobytes(),
+            tuple(dict.fromkeys(collisions)),
+        )
+
+
+def compile_rules(config: SeriesConfig) -> RuleSet:
+    """The rules of a configuration; equal configurations share one set, and with it what it remembers."""
+    key = config.hash
+    with _compile_lock:
+        rules = _compiled.get(key)
+        if rules is None:
+            rules = _compiled[key] = RuleSet(config)
+            while len(_compiled) > _COMPILED:
+                _compiled.popitem(last=False)
+        _compiled.move_to_end(key)
+        return rules
+
+
+_compiled: OrderedDict[str, RuleSet] = OrderedDict()
+_compile_lock = threading.Lock()
+
+
+def function_rule_id(function: str) -> str:
+    """The id of the rule that the short form `function: selector` stands for.
+
+    >>> function_rule_id("main.(*Server).Serve")
+    'function:main.(*Server).Serve'
+    """
+    return f"function:{function}"
+
+
+def _rules(config: SeriesConfig) -> Iterable[Rule]:
+    dimensions = config.dimensions
+    if dimensions.selectors:
+        keep = None if dimensions.keep_labels is None else frozenset(dimensions.keep_labels)
+        grouping = Grouping((SHARD_LABEL,), None, keep, frozenset(dimensions.drop_labels), METRIC_PREFIX)
+        any_of = tuple((parse_selector(text),) for text in dimensions.selectors)
+        yield Rule(DIMENSIONS_ID, "dimension", any_of, None, grouping, True, True, None, (SHARD_VALUE,))
+    grouping = Grouping((FUNCTION_LABEL, SHARD_LABEL), metric_prefix=FUNCTION_METRIC_PREFIX)
+    for function, text in config.functions.items():
+        selected = ((parse_selector(text),),)
+        constants = (function, SHARD_VALUE)
+        yield Rule(
+            function_rule_id(function), "function", selected, function.encode(), grouping, True, False, None, constants
+        )
+    for rule in config.recording_rules:
+        added = {label.name: label.value for label in rule.external_labels if label.value}
+        added |= {RULE_ID_LABEL: rule.id, INSTANCE_LABEL: INSTANCE_VALUE}
+        names = tuple(sorted(added))
+        yield Rule(
+            rule.id,
+            "dimension" if rule.function is None else "function",
+            (tuple(parse_selector(text) for text in rule.matchers),),
+            None if rule.function is None else rule.function.encode(),
+            Grouping(names, tuple(rule.group_by)),
+            last_of_gauges=False,
+            keeps_zero=True,
+            metric=rule.metric_name,
+            constants=tuple(added[name] for name in names),
+        )
+
+
+def _grouped(values: Mapping[bytes, bytes], by: Iterable[str]) -> TextLabels:
+    kept = ((name, values.get(name.encode(), b"")) for name in by)
+    return tuple((legal_label_name(name), show_bytes(value)) for name, value in kept if value)
+
+
+def _group(metric: str | None, labels: TextLabels, constants: tuple[str, ...]) -> Group:
+    holes: list[tuple[str, str | int]] = [(name, position) for position, name in enumerate(constants)]
+    # Names are unique, so that values, text or positions, are never compared.
+    together = tuple(sorted([*labels, *holes], key=lambda label: label[0]))
+    order = "\0".join([metric or "", *(part for label in labels for part in label), *constants])
+    return Group(metric, together, order)
+
+
+def _is_gauge(kind: bytes, gauges: Iterable[str]) -> bool:
+    """Whether a profile type is one of the gauges, which are globs of sample types or of whole profile types."""
+    text = show_bytes(kind)
+    sample_type = text.split(":")[1] if ":" in text else text
+    return any(fnmatchcase(text if ":" in gauge else sample_type, gauge) for gauge in gauges)

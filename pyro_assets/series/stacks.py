@@ -1,0 +1,274 @@
+"""Which stacks contain which of the wanted functions, for all functions and the whole job at once.
+
+Names are looked up once per string of the symbol tables; a function counts once per stack, however often it stands on
+it and whether inlined or not. Frames without a function match nothing. All functions of a tree, instead of a wanted
+few, are in `top`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pyro_assets.block.columns import I32, I64, Bool, ProfileRows, SymbolTables
+from pyro_assets.series.exact import Wide, add_up, sum_by
+
+_WORD = 64
+# Bounds the memory of tables that are addressed by two codes.
+_DENSE = 1 << 22
+# How many (sum, function) pairs are expanded at a time.
+_PAIRS = 1 << 22
+
+Words = npt.NDArray[np.uint64]
+
+
+@dataclass(slots=True)
+class StackClasses:
+    """Stacks that contain the same wanted functions are of one class.
+
+    Attributes:
+        anchor: int32[n], for each node of the trees the nearest node at or above it that can begin another class.
+        class_of_anchor: int32[k].
+        member_start: int64[c + 1], class i contains the functions member_start[i]:member_start[i + 1] of `member`.
+        member: int64[p], positions in the list of wanted functions, ascending within a class.
+    """
+
+    anchor: I32
+    class_of_anchor: I32
+    member_start: I64
+    member: I64
+
+    def of_stacks(self, stack: I64) -> I32:
+        """The class of each stack (rows of the nodes)."""
+        return self.class_of_anchor.take(self.anchor.take(stack))
+
+
+@dataclass(slots=True)
+class FunctionSums:
+    """Sums of the samples whose stack contains a function; sums that are 0 are left out.
+
+    Attributes:
+        cell: int64[k], the cell of the rows.
+        function: int64[k], position in the list of wanted functions; (cell, function) is unique.
+        sums: k exact sums.
+    """
+
+    cell: I64
+    function: I64
+    sums: Wide
+
+
+def find_functions(symbols: SymbolTables, names: Sequence[bytes]) -> tuple[I64, I64]:
+    """Locations that have a wanted function among their lines.
+
+    Args:
+        symbols: the tables.
+        names: f distinct names, compared byte for byte.
+
+    Returns:
+        int64[h] locations, ascending, and int64[h] positions in `names`: one pair per line that matches.
+    """
+    import pyarrow.compute as pc
+
+    nothing = np.zeros(0, dtype=np.int64)
+    if not len(symbols.strings) or not names:
+        return nothing, nothing
+    options = pc.SetLookupOptions(value_set=pa.array(names, type=symbols.strings.type))
+    wanted_of_string = pc.index_in(symbols.strings, options=options).fill_null(-1).to_numpy(zero_copy_only=False)
+    # Dangling references are -1 and find the -1 at the end of each table.
+    wanted_of_function = np.append(wanted_of_string, -1).take(symbols.function_name)
+    wanted_of_line = np.append(wanted_of_function, -1).take(symbols.line_function)
+    line = np.flatnonzero(wanted_of_line >= 0)
+    location = np.searchsorted(symbols.line_start, line, side="right") - 1
+    return location, wanted_of_line.take(line).astype(np.int64)
+
+
+def classify_stacks(symbols: SymbolTables, names: Sequence[bytes]) -> StackClasses:
+    """Sort all stacks into classes by the wanted functions that they contain.
+
+    Only nodes that have a wanted function themselves (hits), or do not follow their parent directly, can differ from
+    the node before them. These anchors form a smaller tree; in it the nearest hit above is found by pointer doubling,
+    and the sets of functions (bits) are passed down the tree of hits alone in the same way.
+
+    Args:
+        symbols: the tables; parents precede children.
+        names: f distinct names.
+    """
+    location, function = find_functions(symbols, names)
+    nodes = len(symbols.node_parent)
+    if not len(location):
+        zero = np.zeros(1, dtype=np.int32)
+        empty = np.zeros(0, dtype=np.int64)
+        return StackClasses(np.zeros(nodes, dtype=np.int32), zero, np.zeros(2, dtype=np.int64), empty)
+    slots, bits = _bits_of_locations(location, function, len(names))
+    slot_of_location = np.full(len(symbols.line_start), -1, dtype=np.int32)  # one more than locations: for -1
+    slot_of_location[slots] = np.arange(len(slots), dtype=np.int32)
+    slot_of_node = slot_of_location.take(symbols.node_location)
+    is_anchor = slot_of_node >= 0
+    is_anchor |= symbols.node_parent != np.arange(-1, nodes - 1, dtype=np.int64)
+    is_anchor[:1] = True
+    anchor = np.cumsum(is_anchor, dtype=np.int32)
+    anchor -= 1
+    anchor_node = np.flatnonzero(is_anchor)
+    parent = symbols.node_parent.take(anchor_node)
+    above = anchor.take(np.maximum(parent, 0))
+    above[parent < 0] = len(anchor_node)  # above the roots stands one more anchor, which holds nothing
+    slot = slot_of_node.take(anchor_node)
+    hit_of_anchor, above_hit = _nearest_hits(above, slot >= 0)
+    held = _pass_down(above_hit, bits.take(slot.compress(slot >= 0), axis=0))
+    class_of_hit, member_start, member = _number(held)
+    return StackClasses(anchor, class_of_hit.take(hit_of_anchor), member_start, member)
+
+
+def _bits_of_locations(location: I64, function: I64, functions: int) -> tuple[I64, Words]:
+    """Distinct locations, ascending, and uint64[h, w]: bit f of a row tells that the location has function f."""
+    begin = np.flatnonzero(np.append(True, location[1:] != location[:-1]))
+    words = -(-functions // _WORD)
+    each = np.zeros((len(location), words), dtype=np.uint64)
+    each[np.arange(len(location)), function // _WORD] = np.uint64(1) << (function % _WORD).astype(np.uint64)
+    return location.take(begin), np.bitwise_or.reduceat(each, begin, axis=0)
+
+
+def _nearest_hits(above: I32, is_hit: Bool) -> tuple[I32, I32]:
+    """The nearest hit at or above each anchor, and the nearest one above each hit.
+
+    Args:
+        above: int32[k], the anchor above each one; k stands for none.
+        is_hit: bool[k], anchors that have a wanted function themselves.
+
+    Returns:
+        int32[k] and int32[h], positions among the h hits; h stands for none.
+    """
+    anchors = len(above)
+    nearest = np.append(np.where(is_hit, np.arange(anchors, dtype=np.int32), above), np.int32(anchors))
+    is_end = np.append(is_hit, True)
+    active = np.flatnonzero(~is_end.take(nearest))
+    while len(active):
+        ahead = nearest.take(nearest.take(active))
+        nearest[active] = ahead
+        active = active.compress(~is_end.take(ahead))
+    number = np.cumsum(is_hit, dtype=np.int32)
+    hits = number[-1]
+    number -= 1
+    number = np.append(number, hits)
+    hit_of_anchor = number.take(nearest)
+    return hit_of_anchor[:-1], hit_of_anchor.take(above.compress(is_hit))
+
+
+def _pass_down(above: I32, own: Words) -> Words:
+    """uint64[h + 1, w]: the functions that stand at or above each hit; the last row is that of no hit.
+
+    Args:
+        above: int32[h], the hit above each one; h stands for none.
+        own: uint64[h, w], the functions of each hit alone.
+    """
+    hits = len(above)
+    held = np.zeros((hits + 1, own.shape[1]), dtype=np.uint64)
+    held[:-1] = own
+    hop = np.append(above, np.int32(hits))
+    active = np.flatnonzero(above < hits)
+    while len(active):
+        ahead = hop.take(active)
+        held[active] |= held.take(ahead, axis=0)
+        ahead = hop.take(ahead)
+        hop[active] = ahead
+        active = active.compress(ahead < hits)
+    return held
+
+
+def _number(held: Words) -> tuple[I32, I64, I64]:
+    """Equal sets get one class: int32[h + 1], and the members of each class (see StackClasses)."""
+    width = held.shape[1] * 8
+    buffers = [None, pa.py_buffer(held)]
+    encoded = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(held), buffers).dictionary_encode()
+    distinct = np.frombuffer(encoded.dictionary.buffers()[1], dtype=np.uint8)[: len(encoded.dictionary) * width]
+    distinct = distinct.reshape(-1, width)
+    classes, member = [], []
+    rows = max(1, _DENSE // (width * 8))
+    for begin in range(0, len(distinct), rows):
+        row, bit = np.nonzero(np.unpackbits(distinct[begin : begin + rows], axis=1, bitorder="little"))
+        classes.append(row + begin)
+        member.append(bit)
+    member_start = np.zeros(len(distinct) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(np.concatenate(classes), minlength=len(distinct)), out=member_start[1:])
+    return encoded.indices.to_numpy(), member_start, np.concatenate(member)
+
+
+def function_sums(
+    symbols: SymbolTables, rows: ProfileRows, names: Sequence[bytes], cell_of_row: I64, cells: int
+) -> FunctionSums:
+    """Sum, per cell of rows and per function, the values of the samples whose stack contains the function.
+
+    The cost hardly depends on the number of functions: samples are summed once per cell and class of stacks.
+
+    Args:
+        symbols: the tables that the stacks of the rows refer to.
+        rows: the profiles.
+        names: f distinct function names.
+        cell_of_row: int64[n], which cell a row adds to; -1 leaves it out.
+        cells: number of cells.
+    """
+    classes = classify_stacks(symbols, names)
+    class_size = np.diff(classes.member_start)
+    if not class_size.any():
+        empty = np.zeros(0, dtype=np.int64)
+        return FunctionSums(empty, empty, Wide(empty, empty))
+    cell = np.repeat(cell_of_row, np.diff(rows.sample_start))
+    stack, value = rows.stack, rows.value
+    if len(cell_of_row) and cell_of_row.min() < 0:
+        chosen = np.flatnonzero(cell >= 0)
+        cell, stack, value = cell.take(chosen), stack.take(chosen), value.take(chosen)
+    code = classes.of_stacks(stack)
+    matching = np.flatnonzero((class_size > 0).take(code))
+    key = cell.take(matching) * len(class_size) + code.take(matching)
+    keys, sums = _sum_by_key(key, value.take(matching), cells * len(class_size))
+    return _expand(keys // len(class_size), keys % len(class_size), sums, classes, len(names), cells)
+
+
+def _sum_by_key(key: I64, value: I64, size: int) -> tuple[I64, Wide]:
+    """Distinct keys, ascending, and their sums; sums of 0 may be among them or not."""
+    if size <= max(4 * len(key), 1 << 16):
+        sums = sum_by(key, value, size)
+        keys = sums.nonzero()
+        return keys, sums.take(keys)
+    keys, code = np.unique(key, return_inverse=True)
+    return keys, sum_by(code, value, len(keys))
+
+
+def _expand(cell: I64, code: I64, sums: Wide, classes: StackClasses, functions: int, cells: int) -> FunctionSums:
+    """From sums per (cell, class) to sums per (cell, function)."""
+    count = np.diff(classes.member_start).take(code)
+    before = np.cumsum(count) - count
+    is_dense = cells * functions <= _DENSE
+    parts: list[tuple[I64, Wide]] = []
+    begin = 0
+    while begin < len(cell):
+        # At least one, at most about _PAIRS pairs at a time, whatever hostile trees look like.
+        end = max(begin + 1, int(np.searchsorted(before, before[begin] + _PAIRS)))
+        some, first = count[begin:end], classes.member_start.take(code[begin:end])
+        owner = np.repeat(np.arange(begin, end, dtype=np.int64), some)
+        place = np.arange(len(owner), dtype=np.int64) + np.repeat(first - (before[begin:end] - before[begin]), some)
+        key = cell.take(owner) * functions + classes.member.take(place)
+        parts.append(_add_by_key(key, sums.take(owner), cells * functions if is_dense else 0))
+        begin = end
+    key = np.concatenate([np.zeros(0, dtype=np.int64), *(key for key, _ in parts)])
+    every = Wide(
+        np.concatenate([np.zeros(0, dtype=np.int64), *(part.high for _, part in parts)]),
+        np.concatenate([np.zeros(0, dtype=np.int64), *(part.low for _, part in parts)]),
+    )
+    if len(parts) > 1:
+        key, every = _add_by_key(key, every, 0)
+    keep = every.nonzero()
+    return FunctionSums(key.take(keep) // functions, key.take(keep) % functions, every.take(keep))
+
+
+def _add_by_key(key: I64, sums: Wide, size: int) -> tuple[I64, Wide]:
+    """Distinct keys, ascending, and their sums; by a table of `size` entries unless that is 0."""
+    if size:
+        total = add_up(key, sums, size)
+        keys = total.nonzero()
+        return keys, total.take(keys)
+    keys, inverse = np.unique(key, return_inverse=True)
+    return keys, add_up(inverse, sums, len(keys))
