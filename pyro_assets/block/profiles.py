@@ -34,7 +34,10 @@ from pyro_assets.block.profiles_schema import (
     empty_lists,
     retype_lists,
 )
+from pyro_assets.block.profiles_writer import write_profiles
 from pyro_assets.errors import BadCount, BadEncoding, BadLength, BadMagic, Truncated, Where
+
+__all__ = ["read_profiles", "write_profiles"]
 
 _MAGIC: Final = b"PAR1"
 _ID_BYTES: Final = 16
