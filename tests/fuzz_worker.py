@@ -1,7 +1,7 @@
 """A process that reads mutants until it is done, under a limit of memory: one line of JSON about each failure.
 
-`python fuzz_worker.py SEED COUNT LIMIT_MIB` reads COUNT mutants of the objects in its standard input (a JSON list of
-paths), compacts what can still be read, and ends with a summary. It is a process of its own so that a crash, an
+`python fuzz_worker.py SEED FIRST COUNT LIMIT_MIB` reads COUNT mutants of the objects in its standard input (a JSON
+list of paths), compacts what can still be read, and ends with a summary. It is a process of its own so that a crash, an
 endless loop or a memory bomb is one failed test and not the end of all.
 """
 
@@ -42,8 +42,8 @@ def peak_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def run(seed: int, count: int, paths: list[str]) -> dict[str, Any]:
-    """Read `count` mutants; what came of them."""
+def run(seed: int, first: int, count: int, paths: list[str]) -> dict[str, Any]:
+    """Read the mutants number `first` and following of a seed; what came of them."""
     originals = [(path, Path(path).read_bytes()) for path in paths]
     layouts = {}
     for path, data in originals:
@@ -54,7 +54,7 @@ def run(seed: int, count: int, paths: list[str]) -> dict[str, Any]:
     failures = []
     base, slowest = peak_mib(), 0.0
     signal.signal(signal.SIGALRM, _alarm)
-    for number in range(count):
+    for number in range(first, first + count):
         rng = random.Random(f"{seed}/{number}")
         path, data = rng.choice(originals)
         kind, mutant = mutations.random_mutation(data, rng, layouts[path])
@@ -93,6 +93,6 @@ def _read(path: str, mutant: bytes) -> str:
 
 
 if __name__ == "__main__":
-    limit = int(sys.argv[3]) << 20
+    limit = int(sys.argv[4]) << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    print(json.dumps(run(int(sys.argv[1]), int(sys.argv[2]), json.load(sys.stdin))))
+    print(json.dumps(run(*(int(number) for number in sys.argv[1:4]), json.load(sys.stdin))))

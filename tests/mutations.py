@@ -306,9 +306,9 @@ EXTREMES = (
 
 def random_mutation(data: bytes, rng: random.Random, found: list[Layout]) -> tuple[str, bytes]:
     """A name and a mutant; half of the time all checksums are right again wherever lengths allow."""
-    kind = rng.choice(
-        ("bits", "bytes", "field", "field", "field", "number", "truncate", "cut", "double", "metadata", "section")
-    )
+    kinds = ["bits", "bytes", "field", "field", "field", "number", "truncate", "cut", "double"]
+    kinds += ["metadata", "section", "parquet", "parquet"]
+    kind = rng.choice(kinds)
     if kind == "section":
         return _random_section(data, rng)
     out = bytearray(data)
@@ -317,6 +317,13 @@ def random_mutation(data: bytes, rng: random.Random, found: list[Layout]) -> tup
     if kind == "bits":
         for _ in range(rng.randint(1, 4)):
             out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
+    elif kind == "parquet":
+        # The footer of a Parquet file is small, claims everything, and has no checksum.
+        one = rng.choice(found)
+        end = one.fields["parquet.footer_length"][0]
+        begin = end - int.from_bytes(out[end : end + 4], "little")
+        for _ in range(rng.randint(1, 3)):
+            out[rng.randrange(begin, end)] = rng.choice((rng.randrange(256), 0, 0xFF, 0x7F))
     elif kind == "bytes":
         start = rng.randrange(len(out))
         length = min(rng.randint(1, 16), len(out) - start)

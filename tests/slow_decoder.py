@@ -232,8 +232,7 @@ def read_profiles(
         must(partition in partitions or not stack_ids, "a row of no partition", partition)
         for sample in value["Samples"]:
             labels = tuple(
-                (label["Key"], label["Str"], label["Num"], label["NumUnit"])
-                for label in sample["Labels"] or ()
+                (label["Key"], label["Str"], label["Num"], label["NumUnit"]) for label in sample["Labels"] or ()
             )
             samples.append(
                 Sample(
@@ -262,9 +261,7 @@ def read_profiles(
             period=value["Period"],
             comments=tuple(value["Comments"] or ()),
             default_sample_type=value["DefaultSampleType"],
-            annotations=tuple(
-                (_as_bytes(a["Key"]), _as_bytes(a["Value"])) for a in value["Annotations"] or ()
-            ),
+            annotations=tuple((_as_bytes(a["Key"]), _as_bytes(a["Value"])) for a in value["Annotations"] or ()),
         )
     for index, one in by_index.items():
         if index in times:

@@ -124,9 +124,7 @@ def read_symbols(data: bytes) -> dict[int, Partition]:
             "chunk header",
         )
         must(max_depth == 0 and max_nodes >= node_count, "limits of a chunk", max_depth, max_nodes)
-        must(
-            chunk_at >= 0 and chunk_size >= 0 and chunk_at + chunk_size <= index_offset, "chunk past the end"
-        )
+        must(chunk_at >= 0 and chunk_size >= 0 and chunk_at + chunk_size <= index_offset, "chunk past the end")
         chunk = data[chunk_at : chunk_at + chunk_size]
         check_crc(chunk, chunk_crc, "stack traces")
         nodes = read_tree(chunk, node_count)

@@ -57,9 +57,7 @@ def read_tsdb(data: bytes, is_dataset_index: bool = False) -> list[Series]:
             chunks.append((start, end, reader.uvarint()))
             must(reader.u32() == 0, "checksum of a chunk")
         must(reader.at_end(), "bytes after a series entry", offset)
-        must(
-            all(name < len(symbols) and value < len(symbols) for name, value in pairs), "symbol out of range"
-        )
+        must(all(name < len(symbols) and value < len(symbols) for name, value in pairs), "symbol out of range")
         labels = tuple((symbols[name], symbols[value]) for name, value in pairs)
         series.append(Series(labels, fingerprint, tuple(chunks), offset // 16))
         entries.append((offset // 16, pairs))
@@ -79,9 +77,7 @@ def read_tsdb(data: bytes, is_dataset_index: bool = False) -> list[Series]:
         must(values == expected, "values of a label index", symbols[name])
         outer.position = reader.end
 
-    must(
-        outer.position == postings_at, "postings do not follow the label indices", postings_at, outer.position
-    )
+    must(outer.position == postings_at, "postings do not follow the label indices", postings_at, outer.position)
     lists: dict[tuple[bytes, bytes], list[int]] = {(b"", b""): [reference for reference, _ in entries]}
     for reference, pairs in entries:
         for name, value in pairs:

@@ -76,9 +76,7 @@ class Stack:
     def function_names(self) -> frozenset[bytes]:
         """The names of all functions on the stack, inlined ones included."""
         if self._names is None:
-            self._names = frozenset(
-                line.name for frame in self for line in frame.lines if line.name is not None
-            )
+            self._names = frozenset(line.name for frame in self for line in frame.lines if line.name is not None)
         return self._names
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ def corpus(folder: Path) -> list[str]:
 
 def fuzz(seed: int, count: int, paths: list[str], timeout: float) -> dict:
     done = subprocess.run(
-        [sys.executable, str(WORKER), str(seed), str(count), str(LIMIT_MIB)],
+        [sys.executable, str(WORKER), str(seed), "0", str(count), str(LIMIT_MIB)],
         input=json.dumps(paths),
         capture_output=True,
         text=True,
