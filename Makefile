@@ -35,7 +35,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 demo: setup
-	@exec $(BIN)/python -m pyro_assets.demo
+	@exec $(BIN)/python -m pyro_assets.demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
 check: setup
 	$(BIN)/ruff check .

@@ -32,7 +32,7 @@ LAYERS: dict[str, set[str]] = {
     "defs": {"errors", "storage", "pipeline", "resources"},
     "definitions": {"defs", "resources"},
     "cli": _BELOW_SERIES | {"series", "ledger", "pipeline", "generator", "resources"},
-    "demo": {"errors", "storage", "series", "pipeline", "generator", "resources"},
+    "demo": {"errors", "storage", "pipeline", "generator", "cli", "resources"},
     # Dagster configuration -> plain objects.
     "resources": _BELOW_SERIES | {"series", "ledger", "pipeline"},
 }

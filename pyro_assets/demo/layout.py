@@ -1,0 +1,121 @@
+"""Where the demo keeps its things: one folder, emptied at every start, and the environment of what it starts.
+
+Add a path here when a process needs one. Nothing outside the folder is written.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Final
+
+import yaml
+
+from pyro_assets.errors import PyroAssetsError
+from pyro_assets.storage.keys import HOUR_FORMAT
+from resources import environment as env
+
+#: Function name -> selector of the profiles it is looked for in; the generator records the totals of all of them.
+FUNCTIONS: Final[Mapping[str, str]] = {
+    "net/http.HandlerFunc.ServeHTTP": "{}",
+    "encoding/json.Unmarshal": "{}",
+    "runtime.gcDrain": "{}",
+    "org/springframework/web/servlet/DispatcherServlet.doDispatch": "{}",
+    "dispatch_request": '{service_name!=""}',
+}
+_LOCK: Final = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The demo's folder (absolute) and what lies in it."""
+
+    root: Path
+
+    @property
+    def bucket(self) -> Path:
+        """The source: what Pyroscope's bucket is in production."""
+        return self.root / "bucket"
+
+    @property
+    def archive(self) -> Path:
+        """Level-1 blocks, commits and series."""
+        return self.root / "archive"
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger, an SQLite file."""
+        return f"sqlite:///{self.root / 'ledger.db'}"
+
+    @property
+    def manifest(self) -> Path:
+        """What the generator says that it made."""
+        return self.root / "manifest.jsonl"
+
+    @property
+    def config(self) -> Path:
+        """Which series are derived."""
+        return self.root / "series.yaml"
+
+    @property
+    def dagster_home(self) -> Path:
+        """DAGSTER_HOME."""
+        return self.root / "dagster_home"
+
+    @property
+    def workspace(self) -> Path:
+        """Tells webserver and daemon where the code server is."""
+        return self.root / "workspace.yaml"
+
+    @property
+    def logs(self) -> Path:
+        """One file per process."""
+        return self.root / "logs"
+
+    def lock(self) -> IO[str]:
+        """Take the folder; it is free again when the file is closed or the process ends.
+
+        Raises:
+            PyroAssetsError: another demo has it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        file = (self.root / _LOCK).open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise PyroAssetsError(f"another demo is running in {self.root}; end it first") from None
+        return file
+
+    def prepare(self, code_server_port: int) -> None:
+        """Remove what an earlier demo left, and write the files that the processes read."""
+        for path in self.root.iterdir():
+            if path.name != _LOCK:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for folder in (self.bucket, self.archive, self.dagster_home, self.logs):
+            folder.mkdir()
+        template = Path(env.__file__).with_name("dagster.yaml")
+        shutil.copyfile(template, self.dagster_home / "dagster.yaml")
+        server = {"host": "127.0.0.1", "port": code_server_port, "location_name": "pyro_assets"}
+        self.workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}), "utf-8")
+        self.config.write_text(yaml.safe_dump({"functions": dict(FUNCTIONS)}, allow_unicode=True), "utf-8")
+
+    def environment(self, base: Mapping[str, str], now: datetime | None = None) -> dict[str, str]:
+        """`base` without the settings of another installation, with the demo's own."""
+        now = datetime.now(UTC) if now is None else now
+        # A few days of partitions, so that the bars in the UI show something.
+        start = (now - timedelta(days=2)).replace(hour=0)
+        ours = {variable.name for variable in env.VARIABLES}
+        return {
+            **{name: value for name, value in base.items() if name not in ours},
+            "DAGSTER_HOME": str(self.dagster_home),
+            "DAGSTER_DISABLE_TELEMETRY": "yes",
+            "PYTHONUNBUFFERED": "1",
+            env.SOURCE_URL.name: str(self.bucket),
+            env.ARCHIVE_URL.name: str(self.archive),
+            env.LEDGER_URL.name: self.ledger_url,
+            env.CONFIG.name: str(self.config),
+            env.START_DATE.name: start.replace(minute=0).strftime(HOUR_FORMAT),
+        }

@@ -1,0 +1,58 @@
+"""Whether everything that was made came out: the archive's series against the generator's manifest, exactly.
+
+The series are read with plain Polars, as any user would; what is right is decided in `generator.check`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyro_assets.generator.check import Difference, compare
+from pyro_assets.generator.manifest import read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was compared, and every difference."""
+
+    segments: int
+    jobs: int
+    series: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether anything was made, all of it was processed, and every value is what it must be."""
+        return self.segments > 0 and self.jobs > 0 and self.series > 0 and not self.differences
+
+
+def prove(archive: Path, manifest: Path, functions: Mapping[str, str]) -> Proof:
+    """Compare all series of an archive with all that a manifest says.
+
+    Args:
+        archive: a folder.
+        manifest: of the generator; it may still be written to.
+        functions: selector by function, as configured.
+    """
+    made = read_manifest(manifest)
+    commits = read_commits(archive)
+    series = read_series(archive)
+    differences = compare(made, series, commits, functions)
+    return Proof(len(made.segments), len(commits), len(series), tuple(differences))
+
+
+def read_commits(archive: Path) -> list[dict[str, Any]]:
+    """All commit records of an archive."""
+    return [json.loads(path.read_bytes()) for path in sorted((archive / "commits").rglob("*.json"))]
+
+
+def read_series(archive: Path) -> Any:
+    """All series of an archive as a Polars frame, newest last; empty if there are none."""
+    import polars as pl
+
+    files = sorted((archive / "series").rglob("*.parquet"))
+    if not files:
+        return pl.DataFrame()
+    return pl.read_parquet(files, hive_partitioning=True).sort("timestamp_ms", "tenant", "metric", maintain_order=True)

@@ -1,0 +1,112 @@
+"""What the demo says in the terminal: steps, a table of the newest series, a line of figures, where to look.
+
+Add what a person should read; colours only where the output is a terminal. Finding things out belongs to `story`.
+"""
+
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+from pyro_assets.cli.output import table
+from pyro_assets.demo.proof import Proof
+from pyro_assets.pipeline.reports import HourReport
+
+_SHOWN_DIFFERENCES: Final = 20
+_LABELS_WIDTH: Final = 60
+_HIDDEN_LABELS: Final = ("service_name", "function", "pyroscope_shard")
+
+
+class Screen:
+    """Lines for a person, on `out`."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = sys.stdout if out is None else out
+        self._colours = self._out.isatty()
+
+    def step(self, text: str) -> None:
+        """What is done next."""
+        self._say(f"{self._style('1;36', '==>')} {self._style('1', text)}")
+
+    def note(self, text: str) -> None:
+        """Something beside the main line."""
+        self._say(f"    {text}")
+
+    def error(self, text: str) -> None:
+        """What went wrong."""
+        self._say(f"{self._style('1;31', 'error:')} {text}")
+
+    def newest_series(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A table of series, one line each."""
+        header = ["time (UTC)", "tenant", "service", "metric / function", "labels", "value"]
+        self._say("")
+        for line in table(header, [_series_line(row) for row in rows]).splitlines():
+            self._say(f"    {line}")
+        self._say("")
+
+    def figures(self, report: HourReport) -> None:
+        """The running hour in a line."""
+        time = datetime.now(UTC).strftime("%H:%M:%S")
+        lag = report.lag
+        text = (
+            f"{time}  {report.segments:>6,} segments  {report.blocks:>5,} blocks  {sum(report.series.values()):>7,} "
+            f"series values  {report.pending:>4,} segments pending"
+        )
+        if lag is not None:
+            text += f"  lag p50 {lag.p50_seconds:.1f} s, p95 {lag.p95_seconds:.1f} s"
+        self._say(f"    {text}")
+
+    def places(self, url: str, logs: object) -> None:
+        """Where to look in the UI, and at what."""
+        self._say("")
+        self._say(f"    {self._style('1;32', 'Dagster is at ' + url)}")
+        places = {
+            "/asset-groups": "the graph: segments -> l1_blocks -> series; click an asset",
+            "/assets/dimension_series?view=partitions": "one hour per square; the newest has lag, pending, series",
+            "/assets/l1_blocks?view=checks": "totals of the sources against the blocks as read back",
+            "/locations/pyro_assets/sensors/segments_landed": "ticks: what landed, what is pending, runs requested",
+            "/runs?q[0]=tag:lane=live": "one live run at a time, a few seconds each",
+            "/runs/backfills": "the two past hours, in a lane of their own",
+        }
+        width = max(map(len, places))
+        for path, meaning in places.items():
+            self._say(f"      {url}{path.ljust(width)}  {meaning}")
+        self._say(f"    Logs of all processes: {logs}")
+        self._say("")
+
+    def proof(self, proof: Proof) -> None:
+        """What the comparison with the manifest found."""
+        what = f"{proof.segments:,} segments, {proof.jobs:,} jobs, {proof.series:,} series values"
+        if proof.equal:
+            self._say(f"{self._style('1;32', 'equal:')} {what}; every value is the generator's, to the unit")
+            return
+        self._say(f"{self._style('1;31', 'NOT equal:')} {what}, {len(proof.differences):,} differences")
+        for difference in proof.differences[:_SHOWN_DIFFERENCES]:
+            self._say(textwrap.shorten(f"    {difference}", 240))
+
+    def _style(self, code: str, text: str) -> str:
+        return f"\033[{code}m{text}\033[0m" if self._colours else text
+
+    def _say(self, line: str) -> None:
+        self._out.write(line + "\n")
+        self._out.flush()
+
+
+def _series_line(row: Mapping[str, Any]) -> list[object]:
+    labels = {label["name"]: label["value"] for label in row["labels"]}
+    metric = str(row["metric"]).removeprefix("pyroscope_exported_metrics_").removeprefix("functions_")
+    function = labels.get("function")
+    rest = _pairs((name, value) for name, value in labels.items() if name not in _HIDDEN_LABELS)
+    return [
+        datetime.fromtimestamp(row["timestamp_ms"] / 1000, UTC).strftime("%H:%M:%S"),
+        row["tenant"],
+        labels.get("service_name", ""),
+        f"{metric.split('_')[0]} in {function}" if function else metric,
+        rest if len(rest) <= _LABELS_WIDTH else rest[: _LABELS_WIDTH - 1] + "…",
+        row["value_int"] if row["value_int"] is not None else row["value"],
+    ]
+
+
+def _pairs(labels: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in labels)

@@ -1,0 +1,66 @@
+"""The processes of the demo: generator, code server, webserver, daemon, as a production runs them, on one machine.
+
+Add a process when the system gets one. `dagster dev` is not used: it restarts and announces things of its own.
+"""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from pyro_assets.demo.layout import Layout
+from pyro_assets.demo.processes import Processes, listens
+from pyro_assets.demo.webserver import Webserver
+
+CODE_SERVER, WEBSERVER, DAEMON, GENERATOR = "code-server", "webserver", "daemon", "generator"
+SHARDS: Final = 4
+SEED: Final = 7
+HISTORY_HOURS: Final = 2
+#: Segments per second and shard.
+_HISTORY_RATE: Final = 0.02
+_LIVE_RATE: Final = 1.0
+#: A slow machine needs most of it for imports.
+_START_SECONDS: Final = 120.0
+_BIN: Final = Path(sys.executable).parent
+
+
+def make_history(processes: Processes, layout: Layout) -> None:
+    """Fill the last full hours at once."""
+    arguments = ["--hours", str(HISTORY_HOURS), "--past-rate", str(_HISTORY_RATE)]
+    processes.run("history", [*_generate(layout), *arguments], layout.root)
+
+
+def start_generator(processes: Processes, layout: Layout) -> None:
+    """Let segments land as time passes, until it is stopped; some uploads are late, some repeated."""
+    arguments = ["--live", "--rate", str(_LIVE_RATE), "--late-share", "0.02"]
+    processes.start(GENERATOR, [*_generate(layout), *arguments], layout.root)
+
+
+def start_code_server(processes: Processes, layout: Layout, port: int) -> None:
+    """The process that holds the definitions; every run is a child of it."""
+    arguments = ["api", "grpc", "--host", "127.0.0.1", "--port", str(port), "--location-name", "pyro_assets"]
+    processes.start(CODE_SERVER, [_BIN / "dagster", *arguments, "-m", "pyro_assets.definitions"], layout.root)
+
+
+def start_dagster(processes: Processes, layout: Layout, code_server_port: int, port: int) -> Webserver:
+    """Webserver and daemon, once the code server answers; returns when both are ready."""
+    processes.wait_until(lambda: listens(code_server_port), "the code server", _START_SECONDS)
+    server: list[str | Path] = [
+        _BIN / "dagster-webserver",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "-w",
+        layout.workspace,
+    ]
+    processes.start(WEBSERVER, server, layout.root)
+    processes.start(DAEMON, [_BIN / "dagster-daemon", "run", "-w", layout.workspace], layout.root)
+    webserver = Webserver(port)
+    processes.wait_until(webserver.location_loaded, "Dagster's webserver", _START_SECONDS)
+    processes.wait_until(webserver.daemon_healthy, "Dagster's daemon", _START_SECONDS)
+    return webserver
+
+
+def _generate(layout: Layout) -> list[str | Path]:
+    where = ["--url", str(layout.bucket), "--manifest", str(layout.manifest)]
+    return [_BIN / "pyro-assets", "generate", *where, "--seed", str(SEED), "--shards", str(SHARDS)]

@@ -1,0 +1,124 @@
+"""What the demo does, in order: history, servers, a backfill, live data, figures, and perhaps the proof.
+
+Add a chapter here; how processes are started, asked and shown stands in the neighbouring modules.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pyro_assets.demo import services
+from pyro_assets.demo.layout import FUNCTIONS, Layout
+from pyro_assets.demo.processes import Processes, free_port
+from pyro_assets.demo.proof import prove, read_series
+from pyro_assets.demo.screen import Screen
+from pyro_assets.demo.webserver import Webserver
+from pyro_assets.pipeline.pipeline import STEPS, Pipeline, now_ms, open_pipeline
+from pyro_assets.pipeline.reports import HourReport
+from pyro_assets.storage.keys import hour_of
+
+_WEBSERVER_PORT: Final = 3000
+_CODE_SERVER_PORT: Final = 4266
+_FIGURES_SECONDS: Final = 10.0
+_NEWEST_SERIES: Final = 12
+_LIVE_SECONDS: Final = 180.0
+_DRAIN_SECONDS: Final = 300.0
+
+
+class Story:
+    """One demo from start to end; everything that it starts is in `processes`."""
+
+    def __init__(self, layout: Layout, processes: Processes, screen: Screen) -> None:
+        self._layout, self._processes, self._screen = layout, processes, screen
+
+    def run(self, seconds: float | None) -> bool:
+        """Tell it; for ever, or for some seconds (counted from here) and then with a proof.
+
+        Returns:
+            Whether the series equal the manifest.
+
+        Raises:
+            PyroAssetsError: a process ended or something did not come in time.
+        """
+        end = float("inf") if seconds is None else time.monotonic() + seconds
+        screen, layout, processes = self._screen, self._layout, self._processes
+        code_server_port = free_port(_CODE_SERVER_PORT)
+        layout.prepare(code_server_port)
+        screen.step(f"making {services.HISTORY_HOURS} past hours of segments, starting Dagster meanwhile")
+        services.start_code_server(processes, layout, code_server_port)
+        services.make_history(processes, layout)
+        port = free_port(_WEBSERVER_PORT)
+        webserver = services.start_dagster(processes, layout, code_server_port, port)
+        with open_pipeline(str(layout.bucket), str(layout.archive), layout.ledger_url) as pipeline:
+            history = self._backfill(pipeline, webserver)
+            screen.step(f"live segments: {services.SHARDS} shards; waiting for the first series of this hour")
+            services.start_generator(processes, layout)
+            self._wait(lambda: derived(self._live(pipeline, history)) > 0, "the first live series", _LIVE_SECONDS)
+            self._show(pipeline, history)
+            screen.places(webserver.url, layout.logs)
+            self._figures(pipeline, history, end)
+            return self._finish(pipeline)
+
+    def _backfill(self, pipeline: Pipeline, webserver: Webserver) -> list[str]:
+        """Start a backfill of the past hours as soon as the sensor has seen them all."""
+        landed = sum(1 for _ in self._layout.bucket.rglob("block.bin"))
+        self._screen.step(f"{landed} segments landed; the sensor `segments_landed` looks for them")
+        self._wait(lambda: _seen(pipeline) >= landed, "the sensor", _LIVE_SECONDS)
+        history = pipeline.hours()
+        backfill = webserver.start_backfill(sorted(STEPS), history, "two past hours", {"lane": "backfill"})
+        self._screen.step(f"backfill {backfill} of {', '.join(history)}: one run, in a lane of its own")
+        return history
+
+    def _show(self, pipeline: Pipeline, history: list[str]) -> None:
+        """The newest series that are not of the past hours, one per metric and service at first."""
+        newest = read_series(self._layout.archive)
+        rows = newest.filter(newest["value"] != 0).unique(["tenant", "metric"], keep="last", maintain_order=True)
+        self._screen.newest_series(rows.tail(_NEWEST_SERIES).rows(named=True))
+        self._screen.figures(self._live(pipeline, history))
+
+    def _figures(self, pipeline: Pipeline, history: list[str], end: float) -> None:
+        """A line every ten seconds until the end; a process that ends by itself ends the demo."""
+        while (left := end - time.monotonic()) > 0:
+            waited = time.monotonic() + min(_FIGURES_SECONDS, left)
+            while time.monotonic() < waited:
+                self._processes.check()
+                time.sleep(0.25)
+            self._screen.figures(self._live(pipeline, history))
+
+    def _finish(self, pipeline: Pipeline) -> bool:
+        """Stop the generator, let the rest be processed, compare everything with the manifest."""
+        self._screen.step("stopping the generator; what has landed is still processed")
+        self._processes.stop(services.GENERATOR)
+        landed = sum(1 for _ in self._layout.bucket.rglob("block.bin"))
+
+        def processed() -> bool:
+            reports = [pipeline.hour_report(hour) for hour in pipeline.hours()]
+            return sum(report.segments for report in reports) >= landed and not any(map(_undone, reports))
+
+        self._wait(processed, "the rest of the segments", _DRAIN_SECONDS)
+        self._screen.step("comparing all series in the archive with the generator's manifest")
+        proof = prove(self._layout.archive, self._layout.manifest, FUNCTIONS)
+        self._screen.proof(proof)
+        return proof.equal
+
+    def _wait(self, ready: Callable[[], bool], what: str, seconds: float) -> None:
+        self._processes.wait_until(ready, what, seconds)
+
+    def _live(self, pipeline: Pipeline, history: list[str]) -> HourReport:
+        """The running hour, or the one before while the running one has no series yet."""
+        reports = [pipeline.hour_report(hour) for hour in pipeline.hours()[-2:] if hour not in history]
+        done = [report for report in reports if derived(report)]
+        return (done or reports or [HourReport(hour_of(now_ms()))])[-1]
+
+
+def derived(report: HourReport) -> int:
+    """Jobs of an hour whose series are in the archive."""
+    return sum(report.jobs_by_state.get(state, 0) for state in ("derived", "exported"))
+
+
+def _undone(report: HourReport) -> bool:
+    return report.pending > 0 or report.undone_jobs > 0
+
+
+def _seen(pipeline: Pipeline) -> int:
+    return sum(pipeline.hour_report(hour).segments for hour in pipeline.hours())
