@@ -8,6 +8,7 @@ and what to do. Logic does not belong here.
     │   ├── ObjectMissing         listed, but gone when read
     │   ├── ObjectChanged         shorter or longer than the listing said
     │   ├── ObjectConflict        to be created, but there with other bytes
+    │   ├── BadRecord             a commit record that does not parse
     │   ├── NotABlockKey          a key under segments/ or blocks/ that names no block
     │   └── StorageUnavailable    the bucket does not answer, throttles or refuses
     ├── BlockError                one object is not what the format says
@@ -59,6 +60,10 @@ class ObjectChanged(StorageError):
 
 class ObjectConflict(StorageError):
     """The object was to be created but exists with other bytes, which were left alone."""
+
+
+class BadRecord(StorageError):
+    """A commit record in the archive does not parse."""
 
 
 class NotABlockKey(StorageError):
