@@ -20,19 +20,21 @@ U32 = npt.NDArray[np.uint32]
 MAX_GROUP_BYTES: Final = 17
 MIN_GROUP_BYTES: Final = 5
 
-_FIELD_BYTES: Final = np.array([[((c >> (2 * k)) & 3) + 1 for c in range(256)] for k in range(4)], dtype=np.int64)
-_GROUP_BYTES: Final = bytes((1 + _FIELD_BYTES.sum(axis=0)).astype(np.uint8))
-# Where the numbers of a group start, from the control byte on, and the bits that belong to each.
-_FIELD_OFFSET: Final = np.concatenate([np.ones((1, 256), np.int64), 1 + np.cumsum(_FIELD_BYTES, axis=0)[:3]])
-_FIELD_MASK: Final = (np.uint64(1) << (8 * _FIELD_BYTES).astype(np.uint64)).astype(np.uint64) - np.uint64(1)
-_FIELD_MASK_U32: Final = _FIELD_MASK.astype(np.uint32)
+# Tables by control byte: bytes of each number and of the group, where each number starts, which bits are its own.
+_FIELD_BYTES: Final = np.array([[((c >> (2 * k)) & 3) + 1 for k in range(4)] for c in range(256)], dtype=np.int64)
+_GROUP_BYTES: Final = bytes((1 + _FIELD_BYTES.sum(axis=1)).astype(np.uint8))
+_FIELD_OFFSET: Final = 1 + np.cumsum(_FIELD_BYTES, axis=1) - _FIELD_BYTES
+_FIELD_MASK: Final = ((1 << (8 * _FIELD_BYTES)) - 1).astype(np.uint32)
 
 # Room for reads past the last group: a guessed group may start anywhere and a number is loaded as four bytes.
-_PADDING: Final = bytes(2 * MAX_GROUP_BYTES)
-# Lanes of the guessed walk and steps of the reconciling one; measured, not critical.
-_MAX_CHUNK_BYTES: Final = 1024
-_MIN_CHUNK_BYTES: Final = 160
-_RECONCILE_STEPS: Final = 24
+_PADDING_BYTES: Final = 2 * MAX_GROUP_BYTES
+# What one guessed walk has to cover, in the most steps it may take, and the steps of a reconciling walk: of real trees
+# one walk in a hundred is not through by then. Measured; longer chunks mean more steps, shorter ones more meetings.
+_CHUNK_BYTES: Final = 512
+_GUESS_STEPS: Final = _CHUNK_BYTES // MIN_GROUP_BYTES + 2
+_RECONCILE_STEPS: Final = 40
+_TAIL_ROWS: Final = np.arange(_RECONCILE_STEPS, dtype=np.int64)[:, None]
+_BYTES_33, _BYTES_0F, _BYTES_05 = (np.uint64(byte * 0x0101010101010101) for byte in (0x33, 0x0F, 0x05))
 
 
 class BadStreamError(ValueError):
@@ -43,36 +45,56 @@ class BadStreamError(ValueError):
         self.stream, self.why = stream, why
 
 
-def decode(streams: Sequence[bytes | memoryview]) -> tuple[U32, I64]:
-    """Decode many streams of groups.
+def split(streams: Sequence[bytes | memoryview]) -> tuple[bytes, I64, I64]:
+    """Put many streams end to end and find their groups.
 
     Args:
         streams: t streams, each a whole number of groups.
 
     Returns:
-        uint32[g, 4], the numbers of all groups of all streams; int64[t + 1], the groups of stream i are
-        start[i]:start[i + 1].
+        The streams' bytes and some padding; int64[g], offsets of the groups in them, ascending; int64[t + 1], the
+        groups of stream i are start[i]:start[i + 1].
 
     Raises:
         BadStreamError: a stream ends inside a group.
-
-    >>> decode([bytes([0b00000001, 0x2C, 0x01, 2, 3, 4])])[0].tolist()
-    [[300, 2, 3, 4]]
     """
     size = np.array([len(stream) for stream in streams], dtype=np.int64)
     end = np.cumsum(size)
-    data = b"".join((*streams, _PADDING))
-    starts = group_starts(data, end - size, end)
+    padding = _PADDING_BYTES + -(int(size.sum()) + _PADDING_BYTES) % 8
+    data = b"".join((*streams, bytes(padding)))
+    groups = group_starts(data, end - size, end)
     first_group = np.zeros(len(size) + 1, dtype=np.int64)
-    first_group[1:] = np.searchsorted(starts, end)
-    numbers = np.empty((len(starts), 4), dtype=np.uint32)
+    first_group[1:] = np.searchsorted(groups, end)
+    return data, groups, first_group
+
+
+def decode(data: bytes, groups: I64) -> U32:
+    """Decode groups that `split` found.
+
+    Args:
+        data: as returned by `split`.
+        groups: int64[g], a part of the offsets that it returned, ascending.
+
+    Returns:
+        uint32[g, 4].
+
+    >>> decode(*split([bytes([0b00000001, 0x2C, 0x01, 2, 3, 4])])[:2]).tolist()
+    [[300, 2, 3, 4]]
+    """
+    if not len(groups):
+        return np.empty((0, 4), dtype=np.uint32)
+    first, last = int(groups[0]), int(groups[-1])
     # One copy of every byte's four-byte neighbourhood makes unaligned loads plain gathers.
-    window = np.ascontiguousarray(np.ndarray(len(data) - 3, "<u4", data, strides=(1,)))
-    control = np.frombuffer(data, np.uint8).take(starts)
+    window = np.ascontiguousarray(np.ndarray(last - first + MAX_GROUP_BYTES, "<u4", data, first, strides=(1,)))
+    control = np.frombuffer(data, np.uint8).take(groups).astype(np.int64)
+    # "clip" clips nothing here: it spares NumPy a second pass that looks for indices out of range.
+    place = _FIELD_OFFSET.take(control, axis=0, mode="clip")
+    base = groups - first
     for field in range(4):
-        loaded = window.take(starts + _FIELD_OFFSET[field].take(control))
-        np.bitwise_and(loaded, _FIELD_MASK_U32[field].take(control), out=numbers[:, field])
-    return numbers, first_group
+        place[:, field] += base
+    numbers = window.take(place, mode="clip")
+    numbers &= _FIELD_MASK.take(control, axis=0, mode="clip")
+    return numbers
 
 
 def group_starts(data: bytes, begin: I64, end: I64) -> I64:
@@ -84,7 +106,7 @@ def group_starts(data: bytes, begin: I64, end: I64) -> I64:
     positions before the meeting are dropped. Few chunks (in hostile bytes: all) are left to a plain loop.
 
     Args:
-        data: the streams, followed by at least 34 bytes of padding.
+        data: the streams, followed by at least 34 bytes of padding up to a multiple of 8.
         begin: int64[t], first byte of each stream.
         end: int64[t], their half-open ends.
 
@@ -94,85 +116,95 @@ def group_starts(data: bytes, begin: I64, end: I64) -> I64:
     Raises:
         BadStreamError: a stream ends inside a group.
     """
-    total = int(end[-1]) if len(end) else 0
-    if total == 0:
+    if not len(end) or end[-1] == 0:
         return np.zeros(0, dtype=np.int64)
-    group_bytes = data.translate(_GROUP_BYTES)
-    step = np.frombuffer(group_bytes, np.uint8).astype(np.int64)
-    # Steps cost as much as some hundred lanes, so lanes and steps grow together with the bytes.
-    chunk_bytes = min(max(_MIN_CHUNK_BYTES, int(1.2 * total**0.5)), _MAX_CHUNK_BYTES)
-    chunks = -(-(end - begin) // chunk_bytes)
+    step = _group_bytes(data)
+    chunks = -(-(end - begin) // _CHUNK_BYTES)
+    first_lane = np.cumsum(chunks) - chunks
     stream = np.repeat(np.arange(len(begin), dtype=np.int64), chunks)
-    is_first = np.zeros(len(stream), dtype=np.bool_)
-    occupied = chunks > 0
-    is_first[(np.cumsum(chunks) - chunks)[occupied]] = True
-    lane_begin = begin.take(stream) + chunk_bytes * (
-        np.arange(len(stream), dtype=np.int64) - np.repeat(np.cumsum(chunks) - chunks, chunks)
-    )
+    lanes = np.arange(len(stream), dtype=np.int64)
+    lane_begin = np.repeat(begin - first_lane * _CHUNK_BYTES, chunks)
+    lane_begin += lanes * _CHUNK_BYTES
     stream_end = end.take(stream)
-    lane_end = np.minimum(lane_begin + chunk_bytes, stream_end)
+    lane_end = np.minimum(lane_begin + _CHUNK_BYTES, stream_end)
+    # Walking is one row a step: the guessed walks, then the reconciling ones from where those left their chunks.
+    rows = np.empty((_GUESS_STEPS + _RECONCILE_STEPS, len(stream)), dtype=np.int64)
+    walk, tail = rows[:_GUESS_STEPS], rows[_GUESS_STEPS:]
+    is_true = np.empty(rows.shape, dtype=np.bool_)
+    inside, is_true_tail = is_true[:_GUESS_STEPS], is_true[_GUESS_STEPS:]
+    _walk(step, lane_begin, walk)
+    np.less(walk, lane_end, out=inside)
+    lane_exit = walk[np.count_nonzero(inside, axis=0), lanes]
+    flags = bytearray(len(data))
+    is_guess = np.frombuffer(flags, np.bool_)
+    is_guess[walk[inside]] = True
 
-    walk = _walk(step, lane_begin, chunk_bytes // MIN_GROUP_BYTES + 1)
-    inside = walk < lane_end
-    lane_exit = walk[np.count_nonzero(inside, axis=0), np.arange(len(stream))]
-    is_start = np.zeros(len(data), dtype=np.bool_)
-    guessed = walk[inside]
-    is_start[guessed] = True
-
-    # Reconcile: from each exit on until a guessed start, or the stream's end, is met.
-    tail = _walk(step, lane_exit, _RECONCILE_STEPS)
-    met = is_start.take(tail, mode="clip")
+    _walk(step, lane_exit, tail)
+    met = is_guess.take(tail, mode="clip")
     met |= tail >= stream_end
     meeting = met.argmax(axis=0)
-    meeting_at = tail[meeting, np.arange(len(stream))]
+    meeting_at = tail[meeting, lanes]
     # A walk that passes over the whole next chunk makes that one's exit untrue: left to the loop.
-    is_met = met[meeting, np.arange(len(stream))]
+    is_met = met[meeting, lanes]
+    is_first = np.zeros(len(stream), dtype=np.bool_)
+    is_first[first_lane[chunks > 0]] = True
     is_met[:-1] &= is_first[1:] | (meeting_at[:-1] < lane_end[1:])
-    loop = np.flatnonzero(~is_met).tolist()
     true_from = lane_begin.copy()
     true_from[1:] = np.where(is_first[1:], lane_begin[1:], meeting_at[:-1])
-    is_true_tail = np.arange(len(tail), dtype=np.int64)[:, None] < np.where(is_met, meeting, 0)
+    np.less(_TAIL_ROWS, np.where(is_met, meeting, 0), out=is_true_tail)
+    last_exit = meeting_at.copy()
     added: list[int] = []
     resume = -1  # lanes before this one were passed over by the loop
-    last_exit = meeting_at.copy()
-    for lane in loop:
+    lengths = memoryview(step)
+    for lane in np.flatnonzero(~is_met).tolist():
         if lane < resume:
             continue
         position, stop = int(lane_exit[lane]), int(stream_end[lane])
-        while position < stop and not is_start[position]:
+        while position < stop and not flags[position]:
             added.append(position)
-            position += group_bytes[position]
+            position += lengths[position]
         last_exit[lane] = position
         resume = lane + 1
         while resume < len(stream) and not is_first[resume] and lane_end[resume] <= position:
-            true_from[resume] = total
+            true_from[resume] = len(data)
             is_true_tail[:, resume] = False
             last_exit[resume] = position
             resume += 1
         if resume < len(stream) and not is_first[resume]:
             true_from[resume] = position
-    last = np.cumsum(chunks)[occupied] - 1
+    last = (first_lane + chunks - 1)[chunks > 0]
     wrong = last_exit.take(last) != stream_end.take(last)
     if wrong.any():
         raise BadStreamError(int(stream.take(last)[wrong][0]), "the last group runs past the end")
-    false_start = inside & (walk < true_from)
-    is_start[walk[false_start]] = False
-    is_start[tail[is_true_tail]] = True
-    is_start[added] = True
-    return np.flatnonzero(is_start)
+    inside &= walk >= true_from
+    # Lane by lane, so that the offsets come in order.
+    starts = rows.T[is_true.T]
+    return np.insert(starts, np.searchsorted(starts, added), added) if added else starts
 
 
-def _walk(step: I64, begin: I64, steps: int) -> I64:
-    """Positions int64[steps + 1, lanes] of walks from `begin`; past the end of the data they only grow."""
-    walk = np.empty((steps + 1, len(begin)), dtype=np.int64)
-    rows = list(walk)
+def _group_bytes(data: bytes) -> U8:
+    """The length of the group that every byte would begin, adding all 2-bit fields of eight bytes at once."""
+    words = np.frombuffer(data, np.uint64)
+    pairs = words >> np.uint64(2)
+    pairs &= _BYTES_33
+    pairs += words & _BYTES_33
+    sums = pairs >> np.uint64(4)
+    sums &= _BYTES_0F
+    pairs &= _BYTES_0F
+    sums += pairs
+    sums += _BYTES_05
+    return sums.view(np.uint8)
+
+
+def _walk(step: U8, begin: I64, rows: I64) -> None:
+    """Fill each row with the positions after one more group; past the end of the data they only grow."""
+    stride = np.empty(len(begin), dtype=np.uint8)
     here = rows[0]
     here[:] = begin
-    for following in rows[1:]:
-        step.take(here, out=following, mode="clip")
-        np.add(here, following, out=following)
+    for following in list(rows)[1:]:
+        step.take(here, out=stride, mode="clip")
+        np.add(here, stride, out=following)
         here = following
-    return walk
 
 
 def encode(numbers: U32, group_start: I64) -> list[bytes]:
@@ -210,7 +242,7 @@ def _kept_bytes() -> npt.NDArray[np.bool_]:
     kept[:, 0] = 1
     for field in range(4):
         for byte in range(4):
-            kept[:, 1 + 4 * field + byte] = byte < _FIELD_BYTES[field]
+            kept[:, 1 + 4 * field + byte] = byte < _FIELD_BYTES[:, field]
     return kept.astype(np.bool_)
 
 

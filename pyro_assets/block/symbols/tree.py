@@ -5,7 +5,8 @@ last node is completed by zeros. Node 0 is the root with parent -1, and parents 
 directions and the checks that make a tree safe to walk; what a location is does not concern this module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from pyro_assets.block.symbols import group_varint
 from pyro_assets.errors import BadCount, BadEncoding, BadIndex, BlockError, Where
 
 Place = tuple[Where, int]
+
+_BATCH_BYTES: Final = 1 << 18
 
 
 def decode_trees(
@@ -36,69 +39,106 @@ def decode_trees(
         BadCount: it holds another number of nodes.
         BadIndex: a node whose parent does not precede it, a first node that is no root, a location out of range.
     """
+    node_start = np.zeros(len(nodes) + 1, dtype=np.int64)
+    np.cumsum(nodes, dtype=np.int64, out=node_start[1:])
+    parent = np.empty(int(node_start[-1]), dtype=np.int64)
+    location = np.empty(int(node_start[-1]), dtype=np.int64)
+    for units in _batches(chunks):
+        bounds = slice(units.start, units.stop + 1)
+        rows = slice(int(node_start[units.start]), int(node_start[units.stop]))
+        pairs = _decode_pairs(chunks[units], np.diff(node_start[bounds]), places[units])
+        _resolve(pairs, node_start[bounds], location_start[bounds], parent[rows], location[rows], places[units])
+    return node_start, parent, location
+
+
+def _batches(chunks: Sequence[bytes | memoryview]) -> Iterator[slice]:
+    """Cut the units so that a batch's arrays stay in the processor's cache, which a large job's would not."""
+    begin = total = 0
+    for unit, chunk in enumerate(chunks, start=1):
+        total += len(chunk)
+        if total >= _BATCH_BYTES:
+            yield slice(begin, unit)
+            begin, total = unit, 0
+    if begin < len(chunks):
+        yield slice(begin, len(chunks))
+
+
+def _decode_pairs(chunks: Sequence[bytes | memoryview], count: I64, places: Sequence[Place]) -> group_varint.U32:
+    """Both numbers of every node, uint32[n, 2], padding left out."""
     try:
-        numbers, group_start = group_varint.decode(chunks)
+        data, groups, group_start = group_varint.split(chunks)
     except group_varint.BadStreamError as error:
         where, offset = places[error.stream]
         raise BadEncoding(f"stack-trace chunk: {error.why}", where, offset=offset) from None
-    count = np.array(nodes, dtype=np.int64)
-    node_start = np.zeros(len(count) + 1, dtype=np.int64)
-    np.cumsum(count, out=node_start[1:])
-    groups = np.diff(group_start)
-    if not np.array_equal(groups, (count + 1) >> 1):
-        unit = int(np.flatnonzero(groups != (count + 1) >> 1)[0])
+    actual = np.diff(group_start)
+    wrong = actual != (count + 1) >> 1
+    if wrong.any():
+        unit = int(np.flatnonzero(wrong)[0])
         where, offset = places[unit]
         raise BadCount(
             "number of nodes in the stack-trace chunk",
             where,
             offset=offset,
             expected=int(count[unit]),
-            actual=f"{int(groups[unit])} groups of two",
+            actual=f"{int(actual[unit])} groups of two",
         )
-    pairs = numbers.reshape(-1, 2)
-    # Undo the zig-zag, then the differences of all trees in one running sum.
-    zigzag = pairs[:, 0]
-    delta = ((zigzag >> np.uint32(1)) ^ (np.uint32(0) - (zigzag & np.uint32(1)))).view(np.int32)
-    running = np.cumsum(delta, dtype=np.int64)
-    pair_start = 2 * group_start[:-1]
-    before = np.where(pair_start > 0, running.take(pair_start - 1, mode="clip"), 0) if len(running) else pair_start
-    location = pairs[:, 1]
+    pairs = group_varint.decode(data, groups).reshape(-1, 2)
     odd = np.flatnonzero(count & 1)
-    if len(odd):
-        padding = pair_start.take(odd) + count.take(odd)
-        if pairs.take(padding, axis=0).any():
-            unit = int(odd[pairs.take(padding, axis=0).any(axis=1)][0])
-            where, offset = places[unit]
-            raise BadEncoding("padding of the stack-trace chunk", where, offset=offset, expected=0)
-        bounds = list(zip(pair_start.tolist(), (pair_start + count).tolist(), strict=True))
-        running = np.concatenate([running[begin:end] for begin, end in bounds])
-        location = np.concatenate([location[begin:end] for begin, end in bounds])
-    first = np.repeat(node_start[:-1], count)
-    parent = running
-    parent -= np.repeat(before - node_start[:-1], count)
-    root = node_start[:-1][count > 0]
-    # Roots are the nodes whose parent is the row before their tree's first; any other such node is an error.
-    is_wrong = (parent < first) | (parent >= np.arange(len(parent), dtype=np.int64))
-    if np.count_nonzero(is_wrong) != len(root) or (parent.take(root) != root - 1).any():
-        is_wrong[root] = parent.take(root) != root - 1
-        raise _bad_node("parent of a node", is_wrong, node_start, parent - first, places)
+    if not len(odd):
+        return pairs
+    begin = 2 * group_start[:-1]
+    end = begin + count
+    padding = pairs.take(end.take(odd), axis=0)
+    if padding.any():
+        where, offset = places[int(odd[padding.any(axis=1)][0])]
+        raise BadEncoding("padding of the stack-trace chunk", where, offset=offset, expected=0)
+    return np.concatenate([pairs[i:j] for i, j in zip(begin.tolist(), end.tolist(), strict=True)])
+
+
+def _resolve(
+    pairs: group_varint.U32,
+    node_start: I64,
+    location_start: I64,
+    parent: I64,
+    location: I64,
+    places: Sequence[Place],
+) -> None:
+    """Fill in `parent` and `location` of the nodes of some units and check them."""
+    count = np.diff(node_start)
+    first = node_start[:-1] - node_start[0]
+    # Undo the zig-zag, then the differences of all trees in one running sum.
+    zigzag, own_location = pairs[:, 0], pairs[:, 1]
+    delta = ((zigzag >> np.uint32(1)) ^ (np.uint32(0) - (zigzag & np.uint32(1)))).view(np.int32)
+    running = np.zeros(len(delta) + 1, dtype=np.int64)
+    np.cumsum(delta, dtype=np.int64, out=running[1:])
+    base = np.repeat(node_start[:-1], count)
+    # Counted from the tree's first node; as unsigned, -1 is beyond every node, so one comparison finds both errors.
+    own_parent = running[1:]
+    own_parent -= np.repeat(running.take(first), count)
+    np.add(own_parent, base, out=parent)
+    node = np.arange(node_start[0], node_start[-1], dtype=np.int64)
+    node -= base
+    is_wrong = own_parent.view(np.uint64) >= node.view(np.uint64)
+    root = first[count > 0]
+    if np.count_nonzero(is_wrong) != len(root) or (own_parent.take(root) != -1).any():
+        is_wrong[root] = own_parent.take(root) != -1
+        raise _bad_node("parent of a node", is_wrong, node_start, own_parent, places)
     limit = np.diff(location_start)
-    beyond = location >= np.repeat(limit, count)
+    beyond = own_location >= np.repeat(limit, count)
     beyond[root] = False
     if beyond.any():
-        raise _bad_node("location of a node", beyond, node_start, location, places, limit)
-    row = np.add(location, np.repeat(location_start[:-1], count), dtype=np.int64)
+        raise _bad_node("location of a node", beyond, node_start, own_location, places, limit)
+    np.add(own_location, np.repeat(location_start[:-1], count), out=location)
     parent[root] = -1
-    row[root] = -1
-    return node_start, parent, row
+    location[root] = -1
 
 
 def _bad_node(
     what: str, wrong: np.ndarray, node_start: I64, value: np.ndarray, places: Sequence[Place], limit: I64 | None = None
 ) -> BlockError:
     row = int(np.flatnonzero(wrong)[0])
-    unit = int(np.searchsorted(node_start, row, side="right")) - 1
-    node = row - int(node_start[unit])
+    unit = int(np.searchsorted(node_start - node_start[0], row, side="right")) - 1
+    node = row - int(node_start[unit] - node_start[0])
     where, offset = places[unit]
     expected = f"0 to {node - 1}" if node else "-1, the root"
     if limit is not None:
