@@ -16,14 +16,14 @@ from pyro_assets.errors import BadCount, BadEncoding, BadIndex, BadLength, Where
 #: varint min time, uvarint duration, uvarint KB, uvarint series index; then a u32 checksum.
 _FIELDS: Final = 4
 _LONGEST_BYTES: Final = _FIELDS * UVARINT_MAX_BYTES + 4
+#: Rows of a matrix; a job has a few hundred, so more than one batch bounds the memory that made-up indices can ask for.
+_BATCH: Final = 8192
 _LATEST: Final = np.uint64((1 << 63) - 1)
 _SERIES_INDEX_BOUND: Final = 1 << 32
 
 
 def decode_chunks(chunks: Sequence[bytes], places: Sequence[tuple[Where, int]]) -> tuple[I64, I64, I64]:
     """Decodes one chunk a series: four LEB128 numbers and four bytes of checksum, which real blocks leave 0.
-
-    All chunks are laid into one matrix, a row each; a byte below 128 ends a number.
 
     Args:
         chunks: the bytes of each chunk, nothing before or after it.
@@ -37,9 +37,19 @@ def decode_chunks(chunks: Sequence[bytes], places: Sequence[tuple[Where, int]]) 
         BadEncoding: a number or the last time does not fit 64 bits.
         BadIndex: a series index that does not fit 32 bits.
     """
+    decoded = np.empty((3, len(chunks)), np.int64)
+    for first in range(0, len(chunks), _BATCH):
+        last = first + _BATCH
+        decoded[:, first:last] = _decode_batch(chunks[first:last], places[first:last])
+    return decoded[0], decoded[1], decoded[2]
+
+
+def _decode_batch(chunks: Sequence[bytes], places: Sequence[tuple[Where, int]]) -> tuple[I64, I64, I64]:
+    """Decodes one batch, in which a row of the matrix is as wide as the longest chunk.
+
+    A byte below 128 ends a number.
+    """
     count = len(chunks)
-    if not count:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
     length = np.array([len(chunk) for chunk in chunks], np.int64)
     width = int(length.max())
     if width > _LONGEST_BYTES:

@@ -24,7 +24,7 @@ def fingerprint(labels: Labels) -> int:
     """xxHash64 over `name 0xFF value 0xFF` of every label in stored order, unsigned.
 
     >>> hex(fingerprint(((b"a", b"1"),)))
-    '0xd10ca0aae38b155d'
+    '0x6577cd4df75e4415'
     """
     data = b"".join([part + b"\xff" for label in labels for part in label])
     return int(xxhash.xxh64_intdigest(data))

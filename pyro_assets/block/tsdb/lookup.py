@@ -4,19 +4,17 @@ This project never looks a series up, but it vouches for every byte of a block: 
 and references are checked here. Nothing is returned; series themselves are read in `reader` (FORMAT.md, 5.5).
 """
 
-import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import google_crc32c
 
 from pyro_assets.block.checksum import check_crc
-from pyro_assets.block.tsdb.layout import FINGERPRINT_STEP, U32, Toc, align, read_uvarint
+from pyro_assets.block.tsdb.layout import FINGERPRINT_STEP, U32, U64, Toc, align, read_uvarint
 from pyro_assets.block.tsdb.lists import LIST_ALIGNMENT, Lists, check_lists, lists_are_right
 from pyro_assets.errors import BadCount, BadIndex, BadLength, Truncated, Where
 
 _crc = google_crc32c.value
-_PAIR = struct.Struct(">QQ")
 
 
 class Lookup(NamedTuple):
@@ -111,25 +109,40 @@ def _table_offsets(data: bytes, start: int, end: int, strings: int, what: str, w
 
 
 def check_fingerprints(
-    index: bytes, start: int, end: int, references: Sequence[int], fingerprints: Sequence[int], where: Where
+    index: bytes, start: int, end: int, references: Sequence[int], fingerprints: Sequence[bytes], where: Where
 ) -> None:
     """Checks the fingerprint offsets in [start, end) against the series that were read.
 
+    Args:
+        index: the whole TSDB index.
+        start: of the part.
+        end: of the part, half-open.
+        references: of all series, offset / 16.
+        fingerprints: of all series, eight bytes each as they stand in the entries.
+        where: for messages.
+
     Raises:
-        BadLength, BadCount, BadIndex, ChecksumMismatch.
+        Truncated, BadLength, BadCount, BadIndex, ChecksumMismatch.
     """
     table = part(index, start, end, "fingerprint offsets", where)
-    references, fingerprints = references[::FINGERPRINT_STEP], fingerprints[::FINGERPRINT_STEP]
-    count = U32.unpack_from(table)[0]
-    if count != len(references):
-        raise BadCount("fingerprint offsets", where, offset=start + 4, expected=len(references), actual=count)
+    count = len(range(0, len(references), FINGERPRINT_STEP))
+    found = U32.unpack_from(table)[0]
+    if found != count:
+        raise BadCount("fingerprint offsets", where, offset=start + 4, expected=count, actual=found)
     if len(table) != 4 + 16 * count:
         raise BadLength("fingerprint offsets", where, offset=start, expected=4 + 16 * count, actual=len(table))
-    for number, expected in enumerate(zip(references, fingerprints, strict=True)):
-        found = _PAIR.unpack_from(table, 4 + 16 * number)
-        if found != expected:
-            offset = start + 8 + 16 * number
-            raise BadIndex("fingerprint offset", where, offset=offset, expected=expected, actual=found)
+    for number in range(count):
+        series = number * FINGERPRINT_STEP
+        expected = U64.pack(references[series]) + fingerprints[series]
+        at = 4 + 16 * number
+        if table[at : at + 16] != expected:
+            raise BadIndex(
+                "fingerprint offset",
+                where,
+                offset=start + 4 + at,
+                expected=expected.hex(),
+                actual=table[at : at + 16].hex(),
+            )
 
 
 def part(index: bytes, start: int, end: int, what: str, where: Where) -> bytes:

@@ -14,7 +14,7 @@ from pyro_assets.block.checksum import check_crc
 from pyro_assets.block.columns import I64, Labels, SeriesTable
 from pyro_assets.block.cursor import Cursor
 from pyro_assets.block.tsdb.chunks import decode_chunks, first_chunks
-from pyro_assets.block.tsdb.layout import SERIES_ALIGNMENT, TOC_BYTES, U32, U64, Toc, read_toc, read_uvarint
+from pyro_assets.block.tsdb.layout import SERIES_ALIGNMENT, TOC_BYTES, U32, Toc, read_toc, read_uvarint
 from pyro_assets.block.tsdb.lookup import Lookup, check_fingerprints, check_lookups, part
 from pyro_assets.errors import BadCount, BadIndex, BadLength, Truncated, Where
 
@@ -45,7 +45,7 @@ def read_series(sections: Sequence[memoryview | bytes], wheres: Sequence[Where])
     series_index, min_time_ns, max_time_ns = job.finish()
     return SeriesTable(
         dataset_start=dataset_start,
-        fingerprint=np.array(job.fingerprints, np.uint64),
+        fingerprint=np.frombuffer(b"".join(job.fingerprints), ">u8").astype(np.uint64),
         labels=job.labels,
         series_index=series_index,
         min_time_ns=min_time_ns,
@@ -70,7 +70,7 @@ class _Job:
     """
 
     def __init__(self) -> None:
-        self.fingerprints: list[int] = []
+        self.fingerprints: list[bytes] = []
         self.labels: list[Labels] = []
         self.chunks: list[bytes] = []
         self.places: list[tuple[Where, int]] = []
@@ -97,13 +97,13 @@ class _Job:
         check_lookups(list(self._lookups.values()))
         return decode_chunks(self.chunks, self.places)
 
-    def _read_entries(self, index: bytes, toc: Toc, symbols: _Symbols, where: Where) -> tuple[list[int], list[int]]:
+    def _read_entries(self, index: bytes, toc: Toc, symbols: _Symbols, where: Where) -> tuple[list[int], list[bytes]]:
         """Reads the series entries; returns the reference and the fingerprint of each."""
         references: list[int] = []
-        fingerprints: list[int] = []
+        fingerprints: list[bytes] = []
         resolved = symbols.resolved
         end = toc.label_indices
-        position = stop = toc.series
+        position = toc.series
         while True:
             start = (position + SERIES_ALIGNMENT - 1) & -SERIES_ALIGNMENT
             if start >= end:
@@ -126,7 +126,7 @@ class _Job:
             entry = index[body:stop]
             if _crc(entry) != crc:
                 check_crc(entry, crc, "series entry", where, body)
-            value = U64.unpack_from(entry)[0]
+            fingerprint = entry[:8]
             # Labels: where all numbers are below 128 they are the bytes themselves.
             count = entry[8]
             chunk = 9 + 2 * count
@@ -137,15 +137,15 @@ class _Job:
                 if chunk == 9 + 2 * count:
                     resolved[refs] = labels
             references.append(start // SERIES_ALIGNMENT)
-            fingerprints.append(value)
+            fingerprints.append(fingerprint)
             if entry[chunk] == 1:
-                self.fingerprints.append(value)
+                self.fingerprints.append(fingerprint)
                 self.labels.append(labels)
                 self.chunks.append(entry[chunk + 1 :])
                 self.places.append((where, body + chunk + 1))
             else:
                 for data in first_chunks(entry, chunk, body, where):
-                    self.fingerprints.append(value)
+                    self.fingerprints.append(fingerprint)
                     self.labels.append(labels)
                     self.chunks.append(data)
                     self.places.append((where, body + chunk))
