@@ -10,25 +10,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pyro_assets.block.columns import BlockColumns, ProfileRows
-from pyro_assets.block.metadata import BlockMeta, Dataset
+from pyro_assets.block.metadata import FORMAT_INDEX, FORMAT_PROFILES, INDEX_LABELS, BlockMeta, Dataset
 from pyro_assets.block.object import seal_object
 from pyro_assets.block.profiles import write_profiles
 from pyro_assets.block.symbols.writer import write_symbols
 from pyro_assets.block.tsdb.dataset_index import write_dataset_index
 from pyro_assets.block.tsdb.writer import write_index
 
-#: What marks the tenant's dataset index among the datasets of a block.
-INDEX_LABELS = ((b"__tenant_dataset__", b"dataset_tsdb_index"),)
-
 
 @dataclass(frozen=True, slots=True)
 class BlockIdentity:
-    """What an object says of itself: ULID, shard, compaction level, and (level 0) who created it."""
+    """What an object says of itself: ULID, shard, compaction level, and (level 0) who created it.
+
+    `string_table`: strings that the metadata numbers first, see `BlockMeta`.
+    """
 
     id: str
     shard: int
     level: int
     created_by: bytes = b""
+    string_table: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def _assemble(
                 toc=table,
                 size=length,
                 label_sets=info.label_sets,
-                format=0,
+                format=FORMAT_PROFILES,
             )
         )
         is_last = number + 1 == len(positions) or columns.datasets[positions[number + 1]].tenant != info.tenant
@@ -152,7 +153,7 @@ def _assemble(
                 toc=table,
                 size=length,
                 label_sets=(INDEX_LABELS,),
-                format=1,
+                format=FORMAT_INDEX,
             )
         )
         first_of_tenant = number + 1
@@ -164,11 +165,9 @@ def _assemble(
         min_time_ms=min((dataset.min_time_ms for dataset in datasets), default=0),
         max_time_ms=max((dataset.max_time_ms for dataset in datasets), default=0),
         created_by=identity.created_by,
-        created_by_index=0,
-        size=0,
         metadata_offset=size,
         datasets=datasets,
-        format_version=1,
+        string_table=identity.string_table,
     )
     data = seal_object(body, meta)
     return WrittenBlock(tenant, identity.id, data, replace(meta, size=len(data)))

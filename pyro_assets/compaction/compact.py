@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pyro_assets.block.columns import BlockColumns, DatasetInfo, ProfileRows, SeriesTable
-from pyro_assets.block.metadata import BlockMeta
+from pyro_assets.block.metadata import BlockMeta, merged_string_table
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.writer import BlockIdentity, WrittenBlock, write_tenant_blocks
 from pyro_assets.compaction.prune import prune_symbols
@@ -177,7 +177,12 @@ def identify(sources: Sequence[BlockMeta], tenant: bytes) -> BlockIdentity:
     for meta in sources:
         digest.update(f"\n{meta.id} {meta.level}".encode())
     level = max(meta.level for meta in sources) + 1
-    return BlockIdentity(make_ulid(ulid_time_ms(first.id), digest.digest()[:10]), first.shard, level)
+    return BlockIdentity(
+        id=make_ulid(ulid_time_ms(first.id), digest.digest()[:10]),
+        shard=first.shard,
+        level=level,
+        string_table=merged_string_table(sources, tenant),
+    )
 
 
 def _name(item: RawObject) -> tuple[str, str]:
