@@ -96,31 +96,21 @@ def derive(columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: fro
     facts = SeriesFacts(services=count_services(columns))
     facts.negative_samples = int(np.count_nonzero(columns.rows.value < 0))
     note_collisions(sets, facts)
-    wanted = np.array([rule.kind in kinds for rule in rules.rules], dtype=np.bool_)
-    rule, group, sums = sum_series(columns, rules, sets, wanted, facts)
-
-    constants = [
-        [
-            job.instance if text == INSTANCE_VALUE else str(job.shard) if text == SHARD_VALUE else text
-            for text in one.constants
-        ]
-        for one in rules.rules
-    ]
+    rule, group, sums = sum_series(columns, rules, sets, kinds, facts)
     order, tenants = _order(sets, rules, rule, group)
     rule, group = rule.take(order), group.take(order)
     value, is_over = sums.take(order).narrow()
+    of_job = {INSTANCE_VALUE: job.instance, SHARD_VALUE: str(job.shard)}
+    constants = [[of_job.get(text, text) for text in one.constants] for one in rules.rules]
+    table = series_table(
+        rules.rules, constants, sets.memory, sets.groups, tenants, rule, group, value, job.timestamp_ms, job.job_id
+    )
     if is_over.any():
-        first = int(np.flatnonzero(is_over)[0])
-        table = series_table(
-            rules.rules, constants, sets.groups, tenants, rule[first : first + 1], group[first : first + 1],
-            value[:1], job.timestamp_ms, job.job_id,
-        )  # fmt: skip
-        raise _overflow(table.to_pylist()[0])
+        raise _overflow(table.slice(int(np.flatnonzero(is_over)[0]), 1).to_pylist()[0])
     large = value.compress((value > _EXACT_DOUBLE) | (value < -_EXACT_DOUBLE)).tolist()
     facts.rounded_values = sum(int(float(number)) != number for number in large)
-    table = series_table(rules.rules, constants, sets.groups, tenants, rule, group, value, job.timestamp_ms, job.job_id)
     frame = to_polars(table)
-    split = int(np.count_nonzero(np.array([one.kind == KINDS[0] for one in rules.rules], dtype=np.bool_).take(rule)))
+    split = int(np.count_nonzero(rules.kind_of_rule.take(rule) == 0))
     parts: dict[str, pl.DataFrame] = {KINDS[0]: frame[:split], KINDS[1]: frame[split:]}
     frames = {kind: part for kind, part in parts.items() if kind in kinds}
     facts.series = {kind: part.height for kind, part in frames.items()}
@@ -130,13 +120,12 @@ def derive(columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: fro
 def _order(sets: LabelSets, rules: RuleSet, rule: I64, group: I64) -> tuple[I64, list[str]]:
     """Positions that sort series by kind, tenant, rule, metric and labels; and each group's tenant as text."""
     tenants = [show_bytes(tenant) for tenant in sets.tenants]
-    ranked = sorted(range(len(tenants)), key=lambda position: (tenants[position], sets.groups[position].order))
+    ranked = sorted(range(len(tenants)), key=lambda position: (tenants[position], sets.describe(position).order))
     rank = np.zeros(len(tenants), dtype=np.int64)
     rank[ranked] = np.arange(len(tenants), dtype=np.int64)
     tenant_number = {tenant: position for position, tenant in enumerate(sorted(set(tenants)))}
     tenant_rank = np.array([tenant_number[tenant] for tenant in tenants], dtype=np.int64)
-    kind = np.array([KINDS.index(one.kind) for one in rules.rules], dtype=np.int64)
-    return np.lexsort((rank.take(group), rule, tenant_rank.take(group), kind.take(rule))), tenants
+    return np.lexsort((rank.take(group), rule, tenant_rank.take(group), rules.kind_of_rule.take(rule))), tenants
 
 
 def _overflow(series: dict[str, Any]) -> ValueOverflow:

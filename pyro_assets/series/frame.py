@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pyro_assets.block.columns import I64
-from pyro_assets.series.rules import Group, Rule
+from pyro_assets.series.rules import Memory, Rule
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,25 +33,11 @@ SCHEMA: Final = pa.schema(
 )
 
 
-class Texts:
-    """Distinct strings and their numbers."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def number(self, text: str) -> int:
-        """The number of a string, in order of first appearance."""
-        return self._numbers.setdefault(text, len(self._numbers))
-
-    def array(self) -> Any:
-        """All strings, as a large_string array."""
-        return pa.array(list(self._numbers), type=pa.large_string())
-
-
 def series_table(
     rules: Sequence[Rule],
     constants: Sequence[Sequence[str]],
-    groups: Sequence[Group],
+    memory: Memory,
+    groups: Sequence[int],
     tenants: Sequence[str],
     rule: I64,
     group: I64,
@@ -64,10 +50,11 @@ def series_table(
     Args:
         rules: r rules.
         constants: per rule the values of its own labels.
-        groups: g groups.
+        memory: what the groups' numbers refer to.
+        groups: g numbers of groups.
         tenants: g tenants, one per group.
         rule: int64[n], the rule of each series.
-        group: int64[n], the group of each series.
+        group: int64[n], the group of each series, a position in `groups`.
         value: int64[n].
         timestamp_ms: of all series.
         job_id: of all series.
@@ -75,62 +62,54 @@ def series_table(
     Returns:
         An Arrow table of SCHEMA with n rows in the order given.
     """
-    texts = Texts()
-    used_rules, used_groups = np.unique(rule), np.unique(group)
-    metric_of_group = np.full(len(groups), -1, dtype=np.int64)
-    tenant_of_group = np.zeros(len(groups), dtype=np.int64)
-    start_of_group = np.zeros(len(groups), dtype=np.int64)
-    count_of_group = np.zeros(len(groups), dtype=np.int64)
-    names: list[int] = []
-    values: list[int] = []
-    for position in used_groups.tolist():
-        one = groups[position]
-        tenant_of_group[position] = texts.number(tenants[position])
-        if one.metric is not None:
-            metric_of_group[position] = texts.number(one.metric)
-        start_of_group[position], count_of_group[position] = len(names), len(one.labels)
-        for name, text in one.labels:
-            names.append(texts.number(name))
-            # The rule's own values are told from texts by being negative.
-            values.append(texts.number(text) if isinstance(text, str) else -1 - text)
-    widest = max((len(constants[position]) for position in used_rules.tolist()), default=0)
-    constant_of_rule = np.zeros((len(rules), max(widest, 1)), dtype=np.int64)
-    metric_of_rule = np.zeros(len(rules), dtype=np.int64)
-    id_of_rule = np.zeros(len(rules), dtype=np.int64)
-    for position in used_rules.tolist():
-        id_of_rule[position] = texts.number(rules[position].id)
-        metric = rules[position].metric
-        if metric is not None:
-            metric_of_rule[position] = texts.number(metric)
-        for column, text in enumerate(constants[position]):
-            constant_of_rule[position, column] = texts.number(text)
-    job = texts.number(job_id)
+    codes = [memory.group_codes[number] for number in groups]
+    flat = np.frombuffer(b"".join(codes), dtype=np.int32).reshape(-1, 2).astype(np.int64)
+    group_end = np.cumsum(np.fromiter(map(len, codes), dtype=np.int64, count=len(codes)) // 8)
+    group_begin = np.append(0, group_end[:-1])
+    # The few texts that are used, renumbered, and behind them those of rules, tenants and the job.
+    used = np.unique(flat[flat >= 0])
+    flat[flat >= 0] = np.searchsorted(used, flat[flat >= 0])
+    texts = [memory.texts[number] for number in used.tolist()]
 
-    count = count_of_group.take(group)
+    def append(more: Sequence[str]) -> I64:
+        texts.extend(more)
+        return np.arange(len(texts) - len(more), len(texts), dtype=np.int64)
+
+    tenant_of_group = append(tenants)
+    used_rules = np.unique(rule)
+    chosen = [rules[position] for position in used_rules.tolist()]
+    id_of_rule = append([one.id for one in chosen])
+    metric_of_rule = append([one.metric or "" for one in chosen])
+    own_texts = [constants[position] for position in used_rules.tolist()]
+    own_begin = len(texts) + np.cumsum([0, *map(len, own_texts)], dtype=np.int64)
+    append([text for own in own_texts for text in own])
+    job = append([job_id])
+    rule = np.searchsorted(used_rules, rule)
+
+    count = group_end.take(group) - group_begin.take(group) - 1  # the metric stands before the labels
     offsets = np.zeros(len(group) + 1, dtype=np.int32)
     np.cumsum(count, out=offsets[1:])
-    label = np.arange(offsets[-1], dtype=np.int64) + np.repeat(start_of_group.take(group) - offsets[:-1], count)
-    name_code = np.array(names, dtype=np.int64).take(label)
-    value_code = np.array(values, dtype=np.int64).take(label)
-    own = np.flatnonzero(value_code < 0)
-    value_code[own] = constant_of_rule[np.repeat(rule, count).take(own), -1 - value_code.take(own)]
-    metric_code = metric_of_group.take(group)
-    metric_code = np.where(metric_code < 0, metric_of_rule.take(rule), metric_code)
+    label = np.arange(offsets[-1], dtype=np.int64) + np.repeat(group_begin.take(group) + 1 - offsets[:-1], count)
+    name, text = flat[:, 0].take(label), flat[:, 1].take(label)
+    own_labels = np.flatnonzero(text < 0)
+    text[own_labels] = np.repeat(own_begin.take(rule), count).take(own_labels) - 1 - text.take(own_labels)
+    metric = flat[:, 0].take(group_begin.take(group))
+    metric = np.where(metric < 0, metric_of_rule.take(rule), metric)
 
-    strings = texts.array()
+    strings = pa.array(texts, type=pa.large_string())
     pairs = pa.StructArray.from_arrays(
-        [strings.take(pa.array(name_code)), strings.take(pa.array(value_code))], fields=list(LABELS_TYPE.value_type)
+        [strings.take(pa.array(name)), strings.take(pa.array(text))], fields=list(LABELS_TYPE.value_type)
     )
     return pa.Table.from_arrays(
         [
             strings.take(pa.array(tenant_of_group.take(group))),
-            strings.take(pa.array(metric_code)),
+            strings.take(pa.array(metric)),
             pa.ListArray.from_arrays(pa.array(offsets), pairs, type=LABELS_TYPE),
             pa.array(np.full(len(group), timestamp_ms, dtype=np.int64)),
             pa.array(value.astype(np.float64)),
             pa.array(value),
             strings.take(pa.array(id_of_rule.take(rule))),
-            strings.take(pa.array(np.full(len(group), job, dtype=np.int64))),
+            strings.take(pa.array(np.repeat(job, len(group)))),
         ],
         schema=SCHEMA,
     )

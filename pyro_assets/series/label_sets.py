@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts
-from pyro_assets.series.rules import Group, Meaning, RuleSet
+from pyro_assets.series.rules import Group, Meaning, Memory, RuleSet
 
 
 @dataclass(slots=True)
@@ -25,7 +25,8 @@ class LabelSets:
         origin: int32[s, groupings], see Meaning.
         selected: bool[s, rules].
         group: int64[s, groupings], positions in `groups`.
-        groups: g distinct pairs of a tenant and a group.
+        memory: what the numbers of groups refer to.
+        groups: g numbers of groups, distinct together with the tenant.
         tenants: g tenants.
     """
 
@@ -34,8 +35,13 @@ class LabelSets:
     origin: npt.NDArray[np.int32]
     selected: Bool
     group: I64
-    groups: list[Group]
+    memory: Memory
+    groups: list[int]
     tenants: list[bytes]
+
+    def describe(self, position: int) -> Group:
+        """One of the g groups."""
+        return self.memory.groups[self.groups[position]]
 
 
 def find_label_sets(columns: BlockColumns, rules: RuleSet) -> LabelSets:
@@ -67,7 +73,8 @@ def find_label_sets(columns: BlockColumns, rules: RuleSet) -> LabelSets:
         origins.reshape(len(meanings), len(rules.groupings)),
         selected,
         local,
-        [memory.groups[position & 0xFFFF_FFFF] for position in groups.tolist()],
+        memory,
+        (groups & 0xFFFF_FFFF).tolist(),
         [tenants[position >> 32] for position in groups.tolist()],
     )
 
@@ -93,6 +100,6 @@ def note_collisions(sets: LabelSets, facts: SeriesFacts) -> None:
     merged = np.flatnonzero((pairs[1:] >> 32) == (pairs[:-1] >> 32))
     facts.merged_series = len(merged)
     for position in merged[:MAX_EXAMPLES].tolist():
-        one = sets.groups[int(pairs[position] >> 32)]
+        one = sets.describe(int(pairs[position] >> 32))
         examples.append(f"different labels became one series of {one.metric}: {dict(one.labels)}")
     facts.collision_examples = list(dict.fromkeys(examples))[:MAX_EXAMPLES]

@@ -124,19 +124,44 @@ class Group:
 
 @dataclass(slots=True)
 class Memory:
-    """Meanings and groups known so far; group numbers are valid within one memory only."""
+    """Meanings and groups known so far; all numbers are valid within one memory only.
+
+    Attributes:
+        meanings: per label set.
+        position: of each label set in `meanings`.
+        groups: distinct groups.
+        group_codes: per group int32 pairs, the numbers of each label's name and value; the value of a rule's own
+            label is -1 minus its position among the constants. A metric comes before them as a pair of twice its
+            number, -1 where the rule names it.
+        texts: distinct strings of the groups.
+    """
 
     meanings: list[Meaning] = field(default_factory=list)
     position: dict[Labels, int] = field(default_factory=dict)
     groups: list[Group] = field(default_factory=list)
+    group_codes: list[bytes] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     _group_numbers: dict[Group, int] = field(default_factory=dict)
+    _text_numbers: dict[str, int] = field(default_factory=dict)
     _origin_numbers: dict[tuple[bytes, Labels], int] = field(default_factory=dict)
 
     def number_group(self, group: Group) -> int:
         """The group's number."""
         number = self._group_numbers.setdefault(group, len(self.groups))
         if number == len(self.groups):
+            metric = -1 if group.metric is None else self.number_text(group.metric)
+            codes = [metric, metric]
+            for name, value in group.labels:
+                codes += self.number_text(name), self.number_text(value) if isinstance(value, str) else -1 - value
+            self.group_codes.append(np.array(codes, dtype=np.int32).tobytes())
             self.groups.append(group)
+        return number
+
+    def number_text(self, text: str) -> int:
+        """The string's number."""
+        number = self._text_numbers.setdefault(text, len(self.texts))
+        if number == len(self.texts):
+            self.texts.append(text)
         return number
 
     def number_origin(self, kind: bytes, kept: Labels) -> int:
@@ -152,6 +177,9 @@ class RuleSet:
         groupings: distinct groupings of the rules.
         grouping_of_rule: position in `groupings` per rule.
         functions: distinct function names, sorted.
+        function_of_rule: position in `functions` per rule, -1 for rules of whole profiles.
+        kind_of_rule: position in KINDS per rule.
+        counts_all, keeps_zero: per rule, not `last_of_gauges`, and `keeps_zero`.
     """
 
     def __init__(self, config: SeriesConfig) -> None:
@@ -160,6 +188,12 @@ class RuleSet:
         self.groupings: list[Grouping] = list(dict.fromkeys(rule.grouping for rule in rules))
         self.grouping_of_rule = np.array([self.groupings.index(rule.grouping) for rule in rules], dtype=np.int64)
         self.functions: list[bytes] = sorted({rule.function for rule in rules if rule.function is not None})
+        number = {name: position for position, name in enumerate(self.functions)}
+        function_of_rule = [-1 if rule.function is None else number[rule.function] for rule in rules]
+        self.function_of_rule = np.array(function_of_rule, dtype=np.int64)
+        self.kind_of_rule = np.array([KINDS.index(rule.kind) for rule in rules], dtype=np.int64)
+        self.counts_all = np.array([not rule.last_of_gauges for rule in rules], dtype=np.bool_)
+        self.keeps_zero = np.array([rule.keeps_zero for rule in rules], dtype=np.bool_)
         self._gauges = tuple(config.gauges)
         # Rules often share selectors, and selectors matchers: each distinct one is evaluated once.
         self._selectors = list(dict.fromkeys(s for rule in rules for conjunction in rule.any_of for s in conjunction))
@@ -220,6 +254,10 @@ class RuleSet:
 
 def compile_rules(config: SeriesConfig) -> RuleSet:
     """The rules of a configuration; equal configurations share one set, and with it what it remembers."""
+    global _latest
+    latest = _latest
+    if latest is not None and latest[0] is config:
+        return latest[1]
     key = config.hash
     with _compile_lock:
         rules = _compiled.get(key)
@@ -228,9 +266,12 @@ def compile_rules(config: SeriesConfig) -> RuleSet:
             while len(_compiled) > _COMPILED:
                 _compiled.popitem(last=False)
         _compiled.move_to_end(key)
+        _latest = (config, rules)
         return rules
 
 
+# The hash of a large configuration takes longer than a small job; the same object is recognised without it.
+_latest: tuple[SeriesConfig, RuleSet] | None = None
 _compiled: OrderedDict[str, RuleSet] = OrderedDict()
 _compile_lock = threading.Lock()
 

@@ -10,7 +10,7 @@ from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.series.exact import Wide, add_up, sum_by
 from pyro_assets.series.facts import SeriesFacts
 from pyro_assets.series.label_sets import LabelSets
-from pyro_assets.series.rules import RuleSet
+from pyro_assets.series.rules import KINDS, RuleSet
 from pyro_assets.series.stacks import function_sums
 
 
@@ -29,7 +29,7 @@ def _cells(columns: BlockColumns, sets: LabelSets) -> I64:
 
 
 def sum_series(
-    columns: BlockColumns, rules: RuleSet, sets: LabelSets, wanted: Bool, facts: SeriesFacts
+    columns: BlockColumns, rules: RuleSet, sets: LabelSets, kinds: frozenset[str], facts: SeriesFacts
 ) -> tuple[I64, I64, Wide]:
     """Sum what every rule asks for.
 
@@ -37,7 +37,7 @@ def sum_series(
         columns: the job's profiles.
         rules: r rules.
         sets: their label sets, with g groups.
-        wanted: bool[r], the rules to evaluate.
+        kinds: which kinds of rules to evaluate.
         facts: gets `skipped_zero_series`.
 
     Returns:
@@ -46,63 +46,70 @@ def sum_series(
     """
     groups = len(sets.groups)
     cell = _cells(columns, sets)
-    cells = 2 * len(sets.meanings)
-    counts_all = np.array([not rule.last_of_gauges for rule in rules.rules], dtype=np.bool_)
-    has_function = np.array([rule.function is not None for rule in rules.rules], dtype=np.bool_)
-    keeps_zero = np.array([rule.keeps_zero for rule in rules.rules], dtype=np.bool_)
+    is_wanted = np.array([kind in kinds for kind in KINDS], dtype=np.bool_).take(rules.kind_of_rule)
+    has_function = rules.function_of_rule >= 0
+    chosen = sets.selected & is_wanted
     keys: list[I64] = []
     parts: list[Wide] = []
 
-    # Pairs of a label set and a rule that selects it; function rules add their values below.
-    chosen = sets.selected & wanted
-    owner, rule = np.nonzero(chosen & keeps_zero)
-    totals = sum_by(cell, columns.rows.total_value, cells)
-    key = rule * groups + sets.group[owner, rules.grouping_of_rule.take(rule)]
+    # Pairs of a label set and a rule: each is a series, for whole profiles with a value, for functions with 0 so far.
+    owner, rule = np.nonzero(chosen & rules.keeps_zero)
+    key = _keys(rules, sets, owner, rule)
+    totals = sum_by(cell, columns.rows.total_value, 2 * len(sets.meanings))
     is_whole = ~has_function.take(rule)
-    for odd, counted in ((1, is_whole), (0, is_whole & counts_all.take(rule))):
+    for odd, counts in ((1, is_whole), (0, is_whole & rules.counts_all.take(rule))):
         values = totals.take(2 * owner + odd)
         keys.append(key)
-        parts.append(Wide(np.where(counted, values.high, 0), np.where(counted, values.low, 0)))
+        parts.append(Wide(np.where(counts, values.high, 0), np.where(counts, values.low, 0)))
 
-    if (has_function & wanted).any():
-        key, values = _function_values(columns, rules, sets, chosen, cell, counts_all)
+    possible = 0
+    if (has_function & is_wanted).any():
+        key, values = _function_values(columns, rules, sets, chosen & has_function, cell)
         keys.append(key)
         parts.append(values)
-        owner, rule = np.nonzero(chosen & has_function & ~keeps_zero)
-        possible = np.unique(rule * groups + sets.group[owner, rules.grouping_of_rule.take(rule)])
-    else:
-        possible = np.zeros(0, dtype=np.int64)
+        owner, rule = np.nonzero(chosen & has_function & ~rules.keeps_zero)
+        possible = len(np.unique(_keys(rules, sets, owner, rule)))
 
     every = Wide(np.concatenate([part.high for part in parts]), np.concatenate([part.low for part in parts]))
     key, inverse = np.unique(np.concatenate(keys), return_inverse=True)
     sums = add_up(inverse, every, len(key))
-    rule = key // max(groups, 1)
-    keep = np.flatnonzero(keeps_zero.take(rule) | ((sums.high | sums.low) != 0))
-    facts.skipped_zero_series = len(possible) - int(np.count_nonzero(~keeps_zero.take(rule.take(keep))))
-    return rule.take(keep), key.take(keep) - rule.take(keep) * groups, sums.take(keep)
+    rule, group = key // max(groups, 1), key % max(groups, 1)
+    keeps_zero = rules.keeps_zero.take(rule)
+    keep = np.flatnonzero(keeps_zero | ((sums.high | sums.low) != 0))
+    facts.skipped_zero_series = possible - int(np.count_nonzero(~keeps_zero.take(keep)))
+    return rule.take(keep), group.take(keep), sums.take(keep)
+
+
+def _keys(rules: RuleSet, sets: LabelSets, owner: I64, rule: I64) -> I64:
+    """The series that a label set (`owner`) belongs to for a rule, as one number."""
+    return rule * len(sets.groups) + sets.group[owner, rules.grouping_of_rule.take(rule)]
 
 
 def _function_values(
-    columns: BlockColumns, rules: RuleSet, sets: LabelSets, chosen: Bool, cell: I64, counts_all: Bool
+    columns: BlockColumns, rules: RuleSet, sets: LabelSets, chosen: Bool, cell: I64
 ) -> tuple[I64, Wide]:
-    """Keys (rule, group) and values of what function rules count; keys repeat."""
-    number = {name: position for position, name in enumerate(rules.functions)}
-    function_of_rule = np.array([-1 if r.function is None else number[r.function] for r in rules.rules], dtype=np.int64)
-    has_function = function_of_rule >= 0
-    is_counted = (chosen & has_function).any(axis=1)
-    row_is_counted = is_counted.take(sets.of_row)
+    """Keys and values of what function rules count; keys repeat.
+
+    Args:
+        columns: the job's profiles.
+        rules: r rules.
+        sets: s label sets.
+        chosen: bool[s, r], the function rules that select a label set.
+        cell: int64[rows].
+    """
+    row_counts = chosen.any(axis=1).take(sets.of_row)
     cells = 2 * len(sets.meanings)
-    found = function_sums(columns.symbols, columns.rows, rules.functions, np.where(row_is_counted, cell, -1), cells)
+    found = function_sums(columns.symbols, columns.rows, rules.functions, np.where(row_counts, cell, -1), cells)
     # Every rule that asks for the function of a sum.
-    by_function = np.argsort(function_of_rule, kind="stable")
-    begin = np.searchsorted(function_of_rule.take(by_function), np.arange(len(number) + 1, dtype=np.int64))
+    by_function = np.argsort(rules.function_of_rule, kind="stable")
+    function = rules.function_of_rule.take(by_function)
+    begin = np.searchsorted(function, np.arange(len(rules.functions) + 1, dtype=np.int64))
     count = np.diff(begin).take(found.function)
     entry = np.repeat(np.arange(len(count), dtype=np.int64), count)
     before = np.cumsum(count) - count
     place = np.arange(len(entry), dtype=np.int64) + np.repeat(begin.take(found.function) - before, count)
-    rule = by_function.take(place)
-    owner = found.cell.take(entry) >> 1
-    counts = chosen[owner, rule] & (((found.cell.take(entry) & 1) == 1) | counts_all.take(rule))
+    rule, cell_of_entry = by_function.take(place), found.cell.take(entry)
+    owner = cell_of_entry >> 1
+    counts = chosen[owner, rule] & (((cell_of_entry & 1) == 1) | rules.counts_all.take(rule))
     entry, rule, owner = entry.compress(counts), rule.compress(counts), owner.compress(counts)
-    key = rule * len(sets.groups) + sets.group[owner, rules.grouping_of_rule.take(rule)]
-    return key, found.sums.take(entry)
+    return _keys(rules, sets, owner, rule), found.sums.take(entry)
