@@ -16,7 +16,7 @@ from pyro_assets.errors import LeaseLost
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.loading import load_job, output_row
 from pyro_assets.ledger.quarantine import forgive, give_up, note_failure
-from pyro_assets.ledger.records import Compaction, Failure, Job, SeriesFile
+from pyro_assets.ledger.records import Compaction, Derivation, Failure, Job
 from pyro_assets.ledger.schema import JobState, job_sources, jobs, outputs, series_files, sources
 
 #: What a rule's backfill may claim, beside the open jobs: everything that has level-1 blocks.
@@ -89,32 +89,32 @@ class Claims(Database):
             connection.execute(jobs.update().where(jobs.c.id == job.id).values(lease_expires_ms=now_ms + lease_ms))
 
     def release(self, job: Job, *, undone: bool = False) -> None:
-        """Gives the job back; with `undone` as if it had not been tried.
+        """Gives the job back after it got further; with `undone`, as if it had not been tried.
 
         Raises:
             LeaseLost: another worker has the job.
         """
         with self._holding(job) as connection:
-            values: dict[str, Any] = {"lease_expires_ms": 0}
-            if undone:
-                values["attempts"] = jobs.c.attempts - 1
-            connection.execute(jobs.update().where(jobs.c.id == job.id).values(values))
+            attempts = jobs.c.attempts - 1 if undone else 0
+            connection.execute(jobs.update().where(jobs.c.id == job.id).values(lease_expires_ms=0, attempts=attempts))
 
-    def commit_compacted(self, job: Job, done: Compaction, now_ms: int) -> None:
-        """Commits a job's level-1 blocks and what became of its sources; the lease goes on.
+    def commit_compacted(self, job: Job, done: Compaction, now_ms: int) -> JobState:
+        """Commits a job's level-1 blocks and what became of its sources.
 
-        The job is then compacted, or lost when all its sources are.
+        Returns:
+            "compacted", the lease goes on; or "lost" when all its sources are, and nobody has the job any more.
 
         Raises:
             LeaseLost: another worker has the job; nothing was committed.
         """
         lost = bool(job.sources) and all(done.sources.get(source.key) == "lost" for source in job.sources)
+        state: JobState = "lost" if lost else "compacted"
         with self._holding(job) as connection:
             connection.execute(
                 jobs.update()
                 .where(jobs.c.id == job.id)
                 .values(
-                    state="lost" if lost else "compacted",
+                    state=state,
                     attempts=1,
                     lease_expires_ms=0 if lost else jobs.c.lease_expires_ms,
                     compacted_ms=now_ms,
@@ -130,6 +130,7 @@ class Claims(Database):
                     newest_ms=done.newest_ms,
                     compact_seconds=done.seconds,
                     services=json.dumps(done.services),
+                    compact_facts=json.dumps(dict(done.facts)),
                 )
             )
             connection.execute(outputs.delete().where(outputs.c.job_id == job.id))
@@ -138,32 +139,22 @@ class Claims(Database):
                 connection.execute(outputs.insert(), rows)
             _commit_sources(connection, job, done, now_ms)
             forgive(connection, job.id)
+        return state
 
-    def commit_derived(
-        self,
-        job: Job,
-        files: Sequence[SeriesFile],
-        config_hash: str,
-        now_ms: int,
-        *,
-        kinds: frozenset[str],
-        seconds: float,
-    ) -> None:
+    def commit_derived(self, job: Job, done: Derivation, now_ms: int, *, kinds: frozenset[str]) -> None:
         """Commits series files, replacing those of the same kinds, and gives the job back.
 
         Args:
             job: a job whose level-1 blocks are committed.
-            files: what was written.
-            config_hash: the rules they follow.
+            done: what was written.
             now_ms: Unix milliseconds.
             kinds: all kinds that a derived job has: it is derived once it has them.
-            seconds: how long deriving took.
 
         Raises:
             LeaseLost: another worker has the job; nothing was committed.
         """
         with self._holding(job) as connection:
-            for file in files:
+            for file in done.files:
                 same = (series_files.c.job_id == job.id) & (series_files.c.kind == file.kind)
                 connection.execute(series_files.delete().where(same))
                 connection.execute(
@@ -173,7 +164,7 @@ class Claims(Database):
                         key=file.key,
                         rows=file.rows,
                         size_bytes=file.size_bytes,
-                        config_hash=config_hash,
+                        config_hash=done.config_hash,
                         written_ms=now_ms,
                     )
                 )
@@ -183,8 +174,9 @@ class Claims(Database):
                 "attempts": 0,
                 "next_attempt_ms": 0,
                 "lease_expires_ms": 0,
-                "config_hash": config_hash,
-                "derive_seconds": seconds,
+                "config_hash": done.config_hash,
+                "derive_seconds": done.seconds,
+                "derive_facts": json.dumps({**done.facts, "examples": done.examples}),
             }
             if derived:
                 # A backfill does not change when the series were first there, nor undo an export.

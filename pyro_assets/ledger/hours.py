@@ -5,11 +5,14 @@ Add a sum when people should see it. The cost grows with the hour, never with th
 
 import json
 from dataclasses import dataclass, field
+from typing import Final
 
 from sqlalchemy import Connection, func, select
 
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.schema import OPEN_STATES, UNHELD_STATES, jobs, series_files, sources
+
+_EXAMPLES: Final = 10
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class HourStatus:
     unheld_total: int = 0
     unheld: list[tuple[str, str, str]] = field(default_factory=list)
     services: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    facts: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
 
 
 class Hours(Database):
@@ -119,9 +124,12 @@ def _sum_jobs(connection: Connection, hour: str, status: HourStatus) -> None:
             jobs.c.compact_seconds,
             jobs.c.derive_seconds,
             jobs.c.services,
+            jobs.c.compact_facts,
+            jobs.c.derive_facts,
         ).where(jobs.c.hour == hour)
     )
     services: dict[tuple[str, str], list[int]] = {}
+    examples: list[str] = []
     for row in rows:
         status.jobs_by_state[row.state] = status.jobs_by_state.get(row.state, 0) + 1
         if row.state in (*OPEN_STATES, "quarantined"):
@@ -152,6 +160,12 @@ def _sum_jobs(connection: Connection, hour: str, status: HourStatus) -> None:
             total = services.setdefault((tenant, service), [0, 0])
             total[0] += samples
             total[1] += unsymbolised
+        for text in (row.compact_facts, row.derive_facts):
+            facts = json.loads(text or "{}")
+            examples += facts.pop("examples", [])
+            for name, count in facts.items():
+                status.facts[name] = status.facts.get(name, 0) + count
+    status.examples = list(dict.fromkeys(examples))[:_EXAMPLES]
     status.services = {key: (total[0], total[1]) for key, total in sorted(services.items())}
     series = connection.execute(
         select(series_files.c.kind, func.sum(series_files.c.rows))

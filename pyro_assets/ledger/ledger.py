@@ -5,6 +5,7 @@ Add tables to `schema`, and methods to the part of the ledger they belong to; no
 
 from pyro_assets.ledger.claims import Claims, Retry
 from pyro_assets.ledger.hours import Hours
+from pyro_assets.ledger.loading import Loading
 from pyro_assets.ledger.plan import Planner
 from pyro_assets.ledger.policy import Policy
 from pyro_assets.ledger.quarantine import Quarantine
@@ -15,5 +16,5 @@ from pyro_assets.ledger.status import Status
 __all__ = ["Lane", "Ledger", "Policy", "Retry"]
 
 
-class Ledger(Sources, Planner, Claims, Quarantine, Status, Hours):
+class Ledger(Sources, Planner, Claims, Quarantine, Loading, Status, Hours):
     """Every source, job, output and receipt. Open one with `Ledger.open(url)`, close it with `close`."""

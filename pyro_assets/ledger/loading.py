@@ -5,6 +5,8 @@ Add the translation of a table here when its rows leave the ledger; deciding any
 
 from sqlalchemy import Connection, select
 
+from pyro_assets.errors import LedgerError
+from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.records import Job, JobSource, Output
 from pyro_assets.ledger.schema import job_sources, jobs, outputs, series_files, sources
 
@@ -31,7 +33,7 @@ def load_job(connection: Connection, job_id: str) -> Job:
         dedup=row.dedup,
         state=row.state,
         attempts=row.attempts,
-        run_id=row.run_id,
+        run_id=row.run_id or "",
         fence=row.fence,
         sources=tuple(JobSource(*source) for source in found),
         outputs=tuple(Output(o.tenant, o.block_id, o.key, o.size_bytes, o.crc32c, o.profiles, o.samples) for o in made),
@@ -40,6 +42,22 @@ def load_job(connection: Connection, job_id: str) -> Job:
         instance=row.instance,
         committed=row.compacted_ms is not None,
     )
+
+
+class Loading(Database):
+    """The part of the ledger that shows jobs to those who do not claim them."""
+
+    def look_up(self, job_id: str) -> tuple[Job, int]:
+        """A job as it is now, and how many duplicates its compaction dropped.
+
+        Raises:
+            LedgerError: there is no such job.
+        """
+        with self._read() as connection:
+            duplicates = connection.execute(select(jobs.c.duplicates).where(jobs.c.id == job_id)).scalar()
+            if duplicates is None:
+                raise LedgerError(f"the ledger has no job {job_id}")
+            return load_job(connection, job_id), duplicates
 
 
 def output_row(job_id: str, position: int, output: Output) -> dict[str, object]:

@@ -55,6 +55,25 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Derivation:
+    """What a job's series came to.
+
+    Attributes:
+        files: one for each kind that was derived.
+        config_hash: the rules they follow.
+        facts: name -> count of what was odd.
+        examples: the first of these in words.
+        seconds: how long it took.
+    """
+
+    files: "tuple[SeriesFile, ...]"
+    config_hash: str
+    facts: Mapping[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesFile:
     """A series file in the archive; `key` is None where a job without outputs was derived to nothing."""
 
@@ -130,6 +149,7 @@ class Compaction:
         profiles, samples: in the outputs; duplicates, conflicts: as compaction counted them.
         oldest_ms, newest_ms: first and last profile, None without any.
         services: (tenant, service, samples, unsymbolised samples).
+        facts: name -> count of what was odd.
         instance: see `Job`.
         seconds: how long it took.
     """
@@ -146,6 +166,7 @@ class Compaction:
     oldest_ms: int | None = None
     newest_ms: int | None = None
     services: tuple[tuple[str, str, int, int], ...] = ()
+    facts: Mapping[str, int] = field(default_factory=dict)
     instance: str | None = None
     seconds: float = 0.0
 

@@ -121,6 +121,8 @@ jobs = Table(
     Column("compact_seconds", Float, nullable=False, default=0.0),
     Column("derive_seconds", Float, nullable=False, default=0.0),
     Column("services", Text),  # JSON: [[tenant, service, samples, unsymbolised], ...]
+    Column("compact_facts", Text),  # JSON: name -> count of what was odd
+    Column("derive_facts", Text),  # JSON: name -> count, and "examples" in words
     # All samples of a job have this timestamp: two jobs with the same one would be one series to a receiver.
     UniqueConstraint("shard", "tenant", "timestamp_ms", name="uq_jobs_timestamp"),
     Index("ix_jobs_hour", "hour", "state"),

@@ -66,24 +66,20 @@ class Status(Database):
         with self._read() as connection:
             return _due_hours(connection, now_ms, kinds, lane)
 
-    def due_jobs(
-        self, hour: str, now_ms: int, *, compact: bool, kinds: Collection[str], lane: Lane | None = None
-    ) -> list[str]:
+    def due_jobs(self, hour: str, now_ms: int, *, kinds: Collection[str], lane: Lane | None = None) -> list[str]:
         """Ids of an hour's jobs that have work to do and that nobody has, oldest first.
 
         Args:
             hour: partition key.
             now_ms: Unix milliseconds.
-            compact: planned jobs have work to do.
-            kinds: compacted jobs without one of these kinds of series have work to do.
+            kinds: a compacted job that lacks one of these kinds of series has work to do, as every planned one has.
             lane: only jobs of these shards.
         """
-        work = _has_work(kinds) if compact else and_(jobs.c.state == "compacted", _lacks(kinds))
         with self._read() as connection:
             return list(
                 connection.execute(
                     select(jobs.c.id)
-                    .where(jobs.c.hour == hour, work, _free(now_ms), _in_lane(lane))
+                    .where(jobs.c.hour == hour, _has_work(kinds), _free(now_ms), _in_lane(lane))
                     .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
                 ).scalars()
             )

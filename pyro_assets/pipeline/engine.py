@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyro_assets.block.columns import BlockColumns
     from pyro_assets.block.reader import RawObject, ReadResult
     from pyro_assets.compaction.compact import Compacted
+    from pyro_assets.pipeline.summary import Summary
     from pyro_assets.series.config import SeriesConfig
     from pyro_assets.series.derive import Derived, JobInfo
 
@@ -26,6 +27,12 @@ def _read_blocks(objects: "Sequence[RawObject]") -> "ReadResult":
     from pyro_assets.block.reader import read_blocks
 
     return read_blocks(objects)
+
+
+def _summarise(columns: "BlockColumns") -> "Summary":
+    from pyro_assets.pipeline.summary import summarise
+
+    return summarise(columns)
 
 
 def _derive(columns: "BlockColumns", job: "JobInfo", config: "SeriesConfig", kinds: frozenset[str]) -> "Derived":
@@ -47,11 +54,13 @@ class Engine:
     Attributes:
         compact: (objects, dedup) -> Compacted.
         read_blocks: objects -> ReadResult.
+        summarise: columns -> Summary.
         derive: (columns, job, config, kinds) -> Derived.
         series_to_parquet: frame -> bytes.
     """
 
     compact: "Callable[[Sequence[RawObject], str], Compacted]" = _compact
     read_blocks: "Callable[[Sequence[RawObject]], ReadResult]" = _read_blocks
+    summarise: "Callable[[BlockColumns], Summary]" = _summarise
     derive: "Callable[[BlockColumns, JobInfo, SeriesConfig, frozenset[str]], Derived]" = _derive
     series_to_parquet: Callable[[Any], bytes] = _series_to_parquet

@@ -7,17 +7,25 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
-from pyro_assets.ledger.ledger import Lane, Ledger
+from pyro_assets.errors import SettingsError
+from pyro_assets.ledger.ledger import Lane, Ledger, Retry
 from pyro_assets.pipeline.engine import Engine
-from pyro_assets.pipeline.reports import HourReport, Progress, TickReport, VerifyReport
-from pyro_assets.pipeline.settings import Settings
+from pyro_assets.pipeline.hours import report_hour
+from pyro_assets.pipeline.reports import HourReport, Progress, RunCounts, TickReport, VerifyReport
+from pyro_assets.pipeline.settings import KINDS, Settings
+from pyro_assets.pipeline.ticking import policy_of, tick
+from pyro_assets.storage.bucket import open_bucket, place_of
+from pyro_assets.storage.discovery import FoundBlock
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
+from pyro_assets.storage.keys import parse_block_key
 
 if TYPE_CHECKING:
+    from pyro_assets.pipeline.work import Worker
     from pyro_assets.series.config import SeriesConfig
 
 Step = Literal["l1_blocks", "dimension_series", "function_series"]
 STEPS: Final[frozenset[Step]] = frozenset({"l1_blocks", "dimension_series", "function_series"})
+_KIND_OF_STEP: Final[dict[Step, str]] = {"dimension_series": "dimension", "function_series": "function"}
 
 
 def now_ms() -> int:
@@ -48,7 +56,15 @@ def open_pipeline(
         SettingsError: source and archive are the same place, or one lies inside the other.
         StorageUnavailable, LedgerUnavailable, SchemaMismatch.
     """
-    raise NotImplementedError
+    ends = [place_of(source_url), place_of(archive_url)]
+    if ends[0].startswith(ends[1]) or ends[1].startswith(ends[0]):
+        raise SettingsError(
+            f"source {source_url!r} and archive {archive_url!r} are the same place, or one lies inside the other; "
+            "the source is never written to, so name another archive"
+        )
+    source = open_bucket(source_url)
+    archive = open_bucket(archive_url, True)
+    return Pipeline(source, archive, Ledger.open(ledger_url), settings, config, clock=clock)
 
 
 class Pipeline:
@@ -65,7 +81,13 @@ class Pipeline:
         engine: Engine | None = None,
         clock: Callable[[], int] = now_ms,
     ) -> None:
-        raise NotImplementedError
+        self._source = source
+        self._archive = archive
+        self._ledger = ledger
+        self._settings = settings if settings is not None else Settings()
+        self._config = config
+        self._engine = engine if engine is not None else Engine()
+        self._clock = clock
 
     def tick(self, now_ms: int | None = None) -> TickReport:
         """Looks for new sources and plans jobs. A listing that fails is reported, not raised.
@@ -73,7 +95,7 @@ class Pipeline:
         Raises:
             LedgerUnavailable: nothing was recorded.
         """
-        raise NotImplementedError
+        return tick(self._source, self._ledger, self._settings, self._clock() if now_ms is None else now_ms)
 
     def run(
         self,
@@ -103,7 +125,18 @@ class Pipeline:
             A report for each of the hours, with `run.summary` "nothing to do" where there was nothing.
             A job that fails is reported there (`run.failed`, `run.errors`) and tried again by a later run.
         """
-        raise NotImplementedError
+        # Imported where it is needed: ticks come every few seconds and do without NumPy and Arrow.
+        from pyro_assets.pipeline.running import Order, run_hours
+
+        order = Order(
+            compact="l1_blocks" in steps,
+            kinds=_kinds(steps),
+            lane=lane,
+            deadline_monotonic=deadline_monotonic,
+            progress=progress,
+        )
+        counts = run_hours(self._ledger, self._worker(run_id, order.kinds), hours, order)
+        return {hour: self._report(hour, counts.get(hour)) for hour in sorted(set(hours))}
 
     def run_exact(
         self,
@@ -122,19 +155,31 @@ class Pipeline:
             ObjectMissing: a source does not exist.
             JobConflict: a source belongs to another job, or a job has sources of several shards.
         """
-        raise NotImplementedError
+        from pyro_assets.pipeline.running import Order, run_jobs
+
+        order = Order(compact=True, kinds=_kinds(steps), progress=progress)
+        now_ms = self._clock()
+        wanted = [[self._found(key) for key in keys] for keys in jobs]
+        ids = self._ledger.plan_exact(wanted, now_ms, policy_of(self._settings))
+        hours = self._ledger.hours_of(ids)
+        due = {
+            job_id for hour in set(hours.values()) for job_id in self._ledger.due_jobs(hour, now_ms, kinds=order.kinds)
+        }
+        listed = [(hours[job_id], job_id) for job_id in ids if job_id in due]
+        counts = run_jobs(self._worker(run_id, order.kinds), listed, order)
+        return {hour: self._report(hour, counts.get(hour)) for hour in sorted(set(hours.values()))}
 
     def due_hours(self) -> dict[str, int]:
         """Hour -> jobs that a run could take now, oldest first."""
-        raise NotImplementedError
+        return self._ledger.due_hours(self._clock(), KINDS)
 
     def hours(self) -> list[str]:
         """All hours that have sources, oldest first, without those out of range."""
-        raise NotImplementedError
+        return self._ledger.hours()
 
     def hour_report(self, hour: str) -> HourReport:
         """What is known of one hour; all zero when nothing is."""
-        raise NotImplementedError
+        return self._report(hour, None)
 
     def verify_hour(self, hour: str, *, deadline_monotonic: float | None = None, again: bool = False) -> VerifyReport:
         """Compares the level-1 objects of an hour, as read back, with their sources.
@@ -142,14 +187,45 @@ class Pipeline:
         Each job is compared once unless `again`. What no check may forgive, a source left undone, is in
         `hour_report` (`pending`, `undone_jobs`).
         """
-        raise NotImplementedError
+        from pyro_assets.pipeline.verifying import Verifier
+
+        verifier = Verifier(self._source, self._archive, self._ledger, self._engine)
+        return verifier.verify(hour, self._clock(), deadline_monotonic, again=again)
 
     def close(self) -> None:
         """Gives the ledger's connections back."""
-        raise NotImplementedError
+        self._ledger.close()
 
     def __enter__(self) -> "Pipeline":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _worker(self, run_id: str, kinds: frozenset[str]) -> "Worker":
+        from pyro_assets.pipeline.compacting import Compactor
+        from pyro_assets.pipeline.deriving import Deriver
+        from pyro_assets.pipeline.work import Worker
+
+        if kinds and self._config is None:
+            raise SettingsError("a run that derives series needs their configuration; pass config=SeriesConfig()")
+        settings = self._settings
+        return Worker(
+            ledger=self._ledger,
+            compactor=Compactor(self._source, self._archive, self._engine),
+            deriver=Deriver(self._archive, self._engine, self._config) if self._config is not None else None,
+            run_id=run_id,
+            lease_ms=settings.lease_ms,
+            retry=Retry(settings.max_attempts, settings.retry_base_ms, settings.retry_cap_ms),
+            clock=self._clock,
+        )
+
+    def _found(self, key: str) -> FoundBlock:
+        return FoundBlock(parse_block_key(key), self._source.size(key))
+
+    def _report(self, hour: str, counts: RunCounts | None) -> HourReport:
+        return report_hour(self._ledger, hour, self._clock(), self._settings.settle_ms, counts)
+
+
+def _kinds(steps: frozenset[Step]) -> frozenset[str]:
+    return frozenset(kind for step, kind in _KIND_OF_STEP.items() if step in steps)

@@ -162,6 +162,8 @@ class HourReport:
         oldest_pending_ms: creation time of the oldest pending source.
         set_aside: the first of the sources that no output holds (`set_aside_total` counts all).
         services: samples and unsymbolised ones per tenant and service.
+        facts: name -> count of what was odd: dangling, total_mismatches, negative_samples, rounded_values, ...
+        examples: the first of these in words.
         complete: the hour is over, late uploads had their time, and nothing is pending.
         run: what the run that returned this report did; all zero from `hour_report`.
     """
@@ -189,6 +191,8 @@ class HourReport:
     set_aside_total: int = 0
     set_aside: tuple[SetAside, ...] = ()
     services: tuple[ServiceSamples, ...] = ()
+    facts: dict[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
     complete: bool = False
     run: RunCounts = field(default_factory=RunCounts)
 

@@ -13,6 +13,9 @@ from pyro_assets.storage.keys import hour_start_ms
 Mode = Literal["own", "observe"]
 Dedup = Literal["exact", "original"]
 
+#: Kinds of series that a job must have to be derived.
+KINDS: Final = frozenset({"dimension", "function"})
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -85,7 +85,9 @@ def parse_block_key(key: str) -> BlockKey:
     if shard is None:
         raise NotABlockKey(f"{key!r} names no block: {parts[1]!r} is not a shard's number", key=key)
     # Real tenants and our own encoding of strange ones are plain ASCII.
-    if not (parts[2] and parts[2].isascii() and parts[2].isprintable()) or (kind == "segments" and parts[2] != ANONYMOUS):
+    if not (parts[2] and parts[2].isascii() and parts[2].isprintable()) or (
+        kind == "segments" and parts[2] != ANONYMOUS
+    ):
         raise NotABlockKey(f"{key!r} names no block: {parts[2]!r} is not a tenant's folder", key=key)
     if not is_ulid(parts[3]):
         raise NotABlockKey(f"{key!r} names no block: {parts[3]!r} is not a ULID", key=key)

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import ClassVar, Final, NoReturn
 
 from pyro_assets.errors import ObjectChanged, ObjectConflict, ObjectMissing, StorageUnavailable
 from pyro_assets.storage.interface import Bucket, Folder, ObjectInfo, ReadOnlyBucket
@@ -24,7 +24,14 @@ _MAX_DEPTH: Final = 16
 
 
 class LocalReadOnlyBucket(ReadOnlyBucket):
-    """A folder that is only read. It need not exist yet: then it is empty."""
+    """A folder that is only read. It need not exist yet: then its listings are empty.
+
+    Attributes:
+        must_exist: whether the first folder of a key must be there for its object to be called missing: a file system
+            that is not mounted must not look like a source whose objects are all lost.
+    """
+
+    must_exist: ClassVar[bool] = True
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).absolute()
@@ -119,9 +126,8 @@ class LocalReadOnlyBucket(ReadOnlyBucket):
 
     def _raise(self, key: str, error: OSError) -> NoReturn:
         if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
-            # A file system that is not mounted must not look like a bucket whose objects are all lost.
             top = self.folder / key.split("/")[0]
-            if top.exists():
+            if not self.must_exist or top.exists():
                 raise ObjectMissing(f"{key} is not in {self.folder} (any more)", key=key) from error
             raise StorageUnavailable(
                 f"{top} does not exist; mount the file system or correct the bucket's URL", key=key
@@ -131,6 +137,9 @@ class LocalReadOnlyBucket(ReadOnlyBucket):
 
 class LocalBucket(LocalReadOnlyBucket, Bucket):
     """A folder that is written to. An object's bytes are on the disk before its name appears."""
+
+    # Its folders are made as they are needed.
+    must_exist: ClassVar[bool] = False
 
     def create(self, key: str, data: bytes) -> bool:
         """See `Bucket.create`."""

@@ -1,0 +1,221 @@
+"""The first half of a job: sources to level-1 blocks and a commit record in the archive.
+
+Add what must be written before a job counts as compacted here; the ledger and series are `work`'s. Equal sources give
+equal blocks and records, so doing this again repairs whatever a crash left.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pyro_assets.block.checksum import crc32c
+from pyro_assets.errors import BlockError, ObjectConflict, ObjectMissing
+from pyro_assets.ledger.records import Failure, Job, Output, printable
+from pyro_assets.pipeline.engine import Engine
+from pyro_assets.pipeline.record import CommitRecord, RecordedSource, parse_record, record_key
+from pyro_assets.pipeline.sources import ReadSources, read_sources
+from pyro_assets.pipeline.summary import Summary
+from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
+from pyro_assets.storage.keys import block_key, parse_block_key
+
+if TYPE_CHECKING:
+    from pyro_assets.block.columns import BlockColumns
+    from pyro_assets.block.metadata import BlockMeta
+
+#: Compaction level of the blocks that observe mode takes: those that replaced segments.
+_OBSERVED_LEVEL = 1
+
+
+@dataclass(slots=True)
+class CompactedJob:
+    """A job whose level-1 blocks and record are in the archive.
+
+    Attributes:
+        record: what was committed.
+        columns: what the level-1 blocks hold, if that is in memory.
+    """
+
+    record: CommitRecord
+    columns: "BlockColumns | None" = None
+
+
+@dataclass(slots=True)
+class _Made:
+    """What the sources became, before it is written."""
+
+    blocks: list[tuple[bytes, str, bytes]]  # tenant, block id, bytes
+    columns: "BlockColumns"
+    metas: "dict[str, BlockMeta | None]"
+    broken: dict[str, Failure]
+    duplicates: int = 0
+    conflicts: int = 0
+    facts: dict[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compactor:
+    """Does the first half of jobs."""
+
+    source: ReadOnlyBucket
+    archive: Bucket
+    engine: Engine
+
+    def compact(self, job: Job, still_ours: Callable[[], None]) -> CompactedJob:
+        """Reads a job's sources, writes its level-1 blocks, then its commit record.
+
+        A record that is there already wins: it was committed, and what is committed is never overwritten. Blocks
+        without a record are leftovers of a crash and may be replaced.
+
+        Args:
+            job: a claimed job that is not committed.
+            still_ours: raises LeaseLost when it is not; called before anything is replaced.
+
+        Raises:
+            StorageError: the source or the archive does not do what was asked.
+            Unwritable: the merged columns hold what the format cannot express.
+            LeaseLost: see `still_ours`.
+        """
+        if job.attempts > 1:
+            # An earlier attempt may have come as far as the record.
+            committed = self._committed(job)
+            if committed is not None:
+                return CompactedJob(committed)
+        read = read_sources(self.source, job.sources)
+        made = self._make(job, read) if read.data else None
+        record, blocks = self._record(job, read, made)
+        for output, data in zip(record.outputs, blocks, strict=True):
+            try:
+                self.archive.create(output.key, data)
+            except ObjectConflict:
+                committed = self._committed(job)
+                if committed is not None:
+                    return CompactedJob(committed)
+                still_ours()
+                self.archive.replace(output.key, data)
+        try:
+            self.archive.create(record.key, record.to_bytes())
+        except ObjectConflict:
+            return CompactedJob(parse_record(self.archive.read(record.key), record.key))
+        return CompactedJob(record, made.columns if made is not None else None)
+
+    def _committed(self, job: Job) -> CommitRecord | None:
+        key = record_key(job)
+        try:
+            return parse_record(self.archive.read(key), key)
+        except ObjectMissing:
+            return None
+
+    def _make(self, job: Job, read: ReadSources) -> _Made:
+        make = self._merged if job.mode == "own" else self._observed
+        made = make(job, read.data)
+        if made.broken:
+            # What cannot be read is read once more before that counts: the fault may have been the transport's.
+            again = read_sources(self.source, [source for source in job.sources if source.key in made.broken])
+            if any(data != read.data[key] for key, data in again.data.items()):
+                read.data |= again.data
+                made = make(job, read.data)
+        return made
+
+    def _merged(self, job: Job, data: dict[str, bytes]) -> _Made:
+        from pyro_assets.block.reader import RawObject
+
+        keys = list(data)
+        done = self.engine.compact([RawObject(key, data[key]) for key in keys], job.dedup)
+        return _Made(
+            blocks=[(block.tenant, block.id, block.data) for block in done.blocks],
+            columns=done.columns,
+            metas=dict(zip(keys, done.metas, strict=True)),
+            broken={keys[position]: failure_of(error) for position, error in done.set_aside},
+            duplicates=done.duplicates,
+            conflicts=done.conflicts,
+            facts={name: done.facts[name] for name in _ODD if done.facts.get(name)},
+        )
+
+    def _observed(self, _job: Job, data: dict[str, bytes]) -> _Made:
+        """A block that Pyroscope made: copied as it is, so that it outlives Pyroscope's retention."""
+        from pyro_assets.block.reader import RawObject
+
+        ((key, content),) = data.items()
+        read = self.engine.read_blocks([RawObject(key, content)])
+        made = _Made([], read.columns, {key: read.metas[0]}, {})
+        meta = read.metas[0]
+        if meta is None:
+            made.broken[key] = failure_of(read.set_aside[0][1])
+        elif meta.level != _OBSERVED_LEVEL:
+            reason = f"its compaction level is {meta.level}; series are made of level-1 blocks"
+            made.broken[key] = Failure("OtherLevel", reason)
+        else:
+            made.blocks = [(meta.tenant, parse_block_key(key).ulid, content)]
+        return made
+
+    def _record(self, job: Job, read: ReadSources, made: _Made | None) -> tuple[CommitRecord, list[bytes]]:
+        usable = made is not None and bool(made.blocks)
+        summary = self.engine.summarise(made.columns) if made is not None and usable else Summary({})
+        metas = made.metas if made is not None else {}
+        broken = made.broken if made is not None else {}
+        first = next((meta for key in read.data if (meta := metas.get(key)) is not None), None)
+        blocks = made.blocks if made is not None else []
+        record = CommitRecord(
+            job=job.id,
+            mode=job.mode,
+            dedup=job.dedup,
+            kind=job.kind,
+            shard=job.shard,
+            tenant=job.tenant,
+            hour=job.hour,
+            timestamp_ms=job.timestamp_ms,
+            instance=None if first is None else _instance(job.shard, first.created_by_index),
+            sources=tuple(_recorded(source.key, source.size_bytes, read, broken) for source in job.sources),
+            outputs=tuple(_output(job, *block, summary) for block in blocks),
+            profiles=summary.profiles,
+            samples=summary.samples,
+            duplicates=made.duplicates if made is not None else 0,
+            conflicts=made.conflicts if made is not None else 0,
+            oldest_ms=summary.oldest_ms,
+            newest_ms=summary.newest_ms,
+            services=summary.services,
+            facts=(made.facts or {}) if made is not None else {},
+        )
+        return record, [data for _, _, data in blocks]
+
+
+#: Facts of a compaction that mean that something is odd; the others are counts that have their own place.
+_ODD = ("dangling", "total_mismatches")
+
+
+def failure_of(error: BaseException) -> Failure:
+    """An error as the ledger keeps it."""
+    message = str(error).replace("\0", "\\x00") or type(error).__name__
+    if isinstance(error, BlockError):
+        offset = error.offset if error.offset >= 0 else None
+        return Failure(type(error).__name__, message, error.where.section, offset)
+    return Failure(type(error).__name__, message)
+
+
+def _recorded(key: str, listed_bytes: int, read: ReadSources, broken: dict[str, Failure]) -> RecordedSource:
+    if key not in read.data:
+        return RecordedSource(key, listed_bytes, "lost", "it was gone from the bucket before it was read")
+    size_bytes = len(read.data[key])
+    failure = broken.get(key)
+    if failure is None:
+        return RecordedSource(key, size_bytes, "done")
+    return RecordedSource(key, size_bytes, "set_aside", f"{failure.cause}: {failure.message}", failure)
+
+
+def _output(job: Job, tenant: bytes, block_id: str, data: bytes, summary: Summary) -> Output:
+    profiles, samples = summary.tenants.get(tenant, (0, 0))
+    return Output(
+        tenant=printable(tenant),
+        block_id=block_id,
+        key=block_key(job.shard, tenant, block_id),
+        size_bytes=len(data),
+        crc32c=crc32c(data),
+        profiles=profiles,
+        samples=samples,
+    )
+
+
+def _instance(shard: int, created_by_index: int) -> str:
+    from pyro_assets.series.derive import instance_hash
+
+    return instance_hash(shard, created_by_index)

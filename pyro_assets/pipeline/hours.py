@@ -1,0 +1,66 @@
+"""What is known of an hour, for people: the ledger's sums as a report.
+
+Add a figure here when the ledger knows it and a person should see it.
+"""
+
+from collections.abc import Sequence
+
+from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.pipeline.reports import HourReport, Lag, RunCounts, ServiceSamples, SetAside
+from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+
+
+def report_hour(ledger: Ledger, hour: str, now_ms: int, settle_ms: int, run: RunCounts | None = None) -> HourReport:
+    """Sums up an hour.
+
+    Args:
+        ledger: where from.
+        hour: partition key.
+        now_ms: Unix milliseconds.
+        settle_ms: the hour may be complete so long after its end.
+        run: what a run did there.
+    """
+    status = ledger.hour_status(hour)
+    is_over = now_ms >= hour_start_ms(hour) + HOUR_MS + settle_ms
+    return HourReport(
+        hour=hour,
+        segments=sum(count for state, count in status.sources_by_state.items() if state != "out_of_range"),
+        shards=status.shards,
+        sources_by_state=status.sources_by_state,
+        jobs_by_state=status.jobs_by_state,
+        blocks=status.blocks,
+        bytes_in=status.bytes_in,
+        bytes_out=status.bytes_out,
+        profiles=status.profiles,
+        samples=status.samples,
+        duplicates=status.duplicates,
+        conflicts=status.conflicts,
+        series=status.series,
+        job_seconds=status.job_seconds,
+        oldest_ms=status.oldest_ms,
+        newest_ms=status.newest_ms,
+        lag=lag_of(status.lags_ms),
+        pending=status.pending,
+        undone_jobs=status.undone_jobs,
+        oldest_pending_ms=status.oldest_pending_ms,
+        set_aside_total=status.unheld_total,
+        set_aside=tuple(SetAside(*item) for item in status.unheld),
+        services=tuple(ServiceSamples(*names, *counts) for names, counts in status.services.items()),
+        facts=status.facts,
+        examples=tuple(status.examples),
+        complete=is_over and not status.pending and not status.undone_jobs,
+        run=run if run is not None else RunCounts(),
+    )
+
+
+def lag_of(lags_ms: Sequence[int]) -> Lag | None:
+    """Percentiles by nearest rank, None without any.
+
+    >>> lag_of([1000, 3000, 2000])
+    Lag(jobs=3, p50_seconds=2.0, p95_seconds=3.0, max_seconds=3.0)
+    """
+    if not lags_ms:
+        return None
+    ordered = sorted(lags_ms)
+    p50, p95 = (ordered[-(-len(ordered) * percent // 100) - 1] / 1000 for percent in (50, 95))
+    return Lag(len(ordered), p50, p95, ordered[-1] / 1000)

@@ -1,0 +1,147 @@
+"""The commit record of a job: one immutable JSON object in the archive, from which the ledger can be rebuilt.
+
+Add a field when the ledger could not be rebuilt without it, and raise VERSION when an older program could not read it.
+No clock, no host, no version of a library: equal work gives equal bytes.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Final, cast, get_args
+
+from pyro_assets.errors import BadRecord
+from pyro_assets.ledger.records import Compaction, Failure, Job, Output
+from pyro_assets.ledger.schema import SourceState
+from pyro_assets.storage.keys import commit_key
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSource:
+    """A source and what became of it; `failure` is there when it was set aside."""
+
+    key: str
+    size_bytes: int
+    state: SourceState
+    reason: str | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
+    """What a job committed.
+
+    Attributes:
+        job: its id; mode, dedup, kind, shard, tenant, hour, timestamp_ms: as in the ledger.
+        instance: `pyroscope_instance` of the imported rules' series, None if no source could be read.
+        sources: in job order.
+        outputs: its level-1 blocks.
+        profiles, samples, duplicates, conflicts, oldest_ms, newest_ms, services, facts: see `Compaction`.
+    """
+
+    job: str
+    mode: str
+    dedup: str
+    kind: str
+    shard: int
+    tenant: str
+    hour: str
+    timestamp_ms: int
+    instance: str | None
+    sources: tuple[RecordedSource, ...]
+    outputs: tuple[Output, ...]
+    profiles: int = 0
+    samples: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+    services: tuple[tuple[str, str, int, int], ...] = ()
+    facts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Where it lies in the archive."""
+        return commit_key(self.hour, self.shard, self.job)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: sorted names, no spaces, ASCII."""
+        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+    def compaction(self, seconds: float) -> Compaction:
+        """What the ledger commits: the same whether the work was just done or is read from the archive."""
+        return Compaction(
+            outputs=self.outputs,
+            sources={source.key: source.state for source in self.sources if source.state != "done"},
+            reasons={source.key: source.reason for source in self.sources if source.reason is not None},
+            sizes={source.key: source.size_bytes for source in self.sources},
+            failures={source.key: source.failure for source in self.sources if source.failure is not None},
+            profiles=self.profiles,
+            samples=self.samples,
+            duplicates=self.duplicates,
+            conflicts=self.conflicts,
+            oldest_ms=self.oldest_ms,
+            newest_ms=self.newest_ms,
+            services=self.services,
+            facts=self.facts,
+            instance=self.instance,
+            seconds=seconds,
+        )
+
+
+def record_key(job: Job) -> str:
+    """Where the record of a job lies."""
+    return commit_key(job.hour, job.shard, job.id)
+
+
+def parse_record(data: bytes, key: str) -> CommitRecord:
+    """Reads a commit record.
+
+    Raises:
+        BadRecord: it does not parse, or a newer program wrote it.
+    """
+    try:
+        plain = json.loads(data)
+        version = plain.pop("version")
+        if version != VERSION:
+            raise BadRecord(f"{key} has record version {version}; this program knows {VERSION}", key=key)
+        sources = tuple(_source(item) for item in plain.pop("sources"))
+        outputs = tuple(Output(**item) for item in plain.pop("outputs"))
+        services = tuple((str(t), str(s), int(n), int(u)) for t, s, n, u in plain.pop("services"))
+        return CommitRecord(sources=sources, outputs=outputs, services=services, **plain)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadRecord(
+            f"{key} is no commit record ({type(error).__name__}: {error}); restore it from a copy of the archive",
+            key=key,
+        ) from error
+
+
+def _plain(record: CommitRecord) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        name: getattr(record, name) for name in record.__slots__ if name not in ("sources", "outputs")
+    }
+    plain["version"] = VERSION
+    plain["outputs"] = [{name: getattr(output, name) for name in output.__slots__} for output in record.outputs]
+    plain["sources"] = []
+    for source in record.sources:
+        item: dict[str, Any] = {"key": source.key, "size_bytes": source.size_bytes, "state": source.state}
+        if source.reason is not None:
+            item["reason"] = source.reason
+        if source.failure is not None:
+            item["failure"] = {name: getattr(source.failure, name) for name in source.failure.__slots__}
+        plain["sources"].append(item)
+    return plain
+
+
+def _source(item: dict[str, Any]) -> RecordedSource:
+    state = item["state"]
+    if state not in get_args(SourceState):
+        raise ValueError(f"unknown state {state!r}")
+    failure = item.get("failure")
+    return RecordedSource(
+        key=str(item["key"]),
+        size_bytes=int(item["size_bytes"]),
+        state=cast("SourceState", state),
+        reason=item.get("reason"),
+        failure=None if failure is None else Failure(**failure),
+    )

@@ -1,0 +1,68 @@
+"""Ticks: look for new sources, record them, plan jobs, say what is due.
+
+Add what must happen every few seconds here; its cost must not grow with what is finished.
+"""
+
+import time
+from itertools import groupby
+
+from pyro_assets.ledger.ledger import Ledger, Policy
+from pyro_assets.pipeline.reports import HourArrivals, TickReport
+from pyro_assets.pipeline.settings import KINDS, Settings
+from pyro_assets.storage.discovery import FoundBlock, Window, discover
+from pyro_assets.storage.interface import ReadOnlyBucket
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The planner's rules among the settings."""
+    return Policy(
+        mode=settings.mode,
+        dedup=settings.dedup,
+        max_blocks=settings.max_blocks,
+        max_bytes=settings.max_bytes,
+        max_age_ms=settings.max_age_ms,
+        start_ms=settings.start_ms,
+        future_ms=settings.future_ms,
+    )
+
+
+def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int) -> TickReport:
+    """One tick; see `Pipeline.tick`."""
+    begun = time.perf_counter()
+    window = Window(now_ms, settings.lookback_ms, settings.list_page_keys, settings.tick_keys)
+    found = discover(source, "segments" if settings.mode == "own" else "blocks", ledger.cursors(), window)
+    policy = policy_of(settings)
+    recorded = ledger.record_sources(found.found, found.cursors, now_ms, policy)
+    planned = ledger.plan(now_ms, policy)
+    backlog = ledger.backlog(now_ms, KINDS)
+    return TickReport(
+        now_ms=now_ms,
+        arrivals=_arrivals(recorded.new),
+        planned_jobs=planned,
+        due=backlog.due,
+        leased_jobs=backlog.leased,
+        waiting_sources=backlog.waiting,
+        unfinished_jobs=backlog.unfinished,
+        oldest_pending_ms=backlog.oldest_ms,
+        out_of_range=recorded.out_of_range,
+        not_block_keys=found.not_block_keys,
+        not_block_examples=tuple(found.examples),
+        truncated=found.truncated,
+        failures=tuple(found.failures),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _arrivals(new: tuple[FoundBlock, ...]) -> dict[str, HourArrivals]:
+    arrivals = {}
+    ordered = sorted(new, key=lambda item: item.block.ulid)
+    for hour, group in groupby(ordered, lambda item: item.block.hour):
+        items = list(group)
+        arrivals[hour] = HourArrivals(
+            objects=len(items),
+            size_bytes=sum(item.size_bytes for item in items),
+            shards=len({item.block.shard for item in items}),
+            oldest_created_ms=items[0].block.created_ms,
+            newest_created_ms=items[-1].block.created_ms,
+        )
+    return arrivals

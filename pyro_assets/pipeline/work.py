@@ -1,0 +1,139 @@
+"""One job from claim to commit: level-1 blocks, commit record, ledger, series files, ledger.
+
+Any crash may interrupt that order. Add a step of the job here, with what repairs it; how a step does its
+work stands in `compacting` and `deriving`. Doing a job again gives the same bytes, so nothing here asks how far an
+earlier attempt came, beyond what is committed.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from pyro_assets.errors import LeaseLost, LedgerUnavailable, ObjectChanged, StorageUnavailable
+from pyro_assets.ledger.claims import Retry
+from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.records import Job
+from pyro_assets.pipeline.compacting import Compactor, failure_of
+from pyro_assets.pipeline.deriving import Deriver
+from pyro_assets.pipeline.settings import KINDS
+
+if TYPE_CHECKING:
+    from pyro_assets.block.columns import BlockColumns
+
+
+class Outcome(Enum):
+    """How an attempt ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    BUSY = "busy"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one attempt at a job did.
+
+    Attributes:
+        outcome: DONE: what was asked for is committed; FAILED: see `error`; BUSY: another worker has the job.
+        compacted, derived: what this attempt committed, whatever came after.
+        error: one sentence.
+    """
+
+    outcome: Outcome
+    compacted: bool = False
+    derived: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Does jobs, one at a time, under leases.
+
+    Attributes:
+        ledger: where jobs are claimed and committed.
+        compactor, deriver: the halves of a job.
+        run_id: who holds the leases.
+        lease_ms: how long without a word until another worker may take over.
+        retry: what becomes of a job that fails.
+        clock: Unix milliseconds.
+    """
+
+    ledger: Ledger
+    compactor: Compactor
+    deriver: Deriver | None
+    run_id: str
+    lease_ms: int
+    retry: Retry
+    clock: Callable[[], int]
+
+    def do(self, job: Job, kinds: frozenset[str]) -> Attempt:
+        """Does what a claimed job lacks.
+
+        Args:
+            job: as claimed; if it is committed already, only its series are derived, from the archive.
+            kinds: kinds of series to derive (again); none: the job is only compacted.
+
+        Returns:
+            What came of it; failures are in the ledger, to be tried again.
+
+        Raises:
+            LedgerUnavailable: nothing can be recorded now; the lease runs out by itself.
+        """
+        attempt = Attempt(Outcome.DONE)
+        try:
+            self._do(job, kinds, attempt)
+        except LeaseLost as error:
+            return replace(attempt, outcome=Outcome.BUSY, error=str(error))
+        except LedgerUnavailable:
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            self._quietly(lambda: self.ledger.release(job, undone=True))
+            raise
+        # Whatever a job does must not stop the others: it is recorded and tried again, at most so many times.
+        except Exception as error:  # noqa: BLE001
+            return self._failed(job, attempt, error)
+        return attempt
+
+    def _do(self, job: Job, kinds: frozenset[str], attempt: Attempt) -> None:
+        columns: BlockColumns | None = None
+        if not job.committed:
+            begun = time.perf_counter()
+            compacted = self.compactor.compact(job, lambda: self._beat(job))
+            done = compacted.record.compaction(time.perf_counter() - begun)
+            state = self.ledger.commit_compacted(job, done, self.clock())
+            attempt.compacted = True
+            if state == "lost":
+                return
+            columns = compacted.columns
+            job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
+        if not kinds or self.deriver is None:
+            self.ledger.release(job)
+            return
+        derived = self.deriver.derive(job, columns, kinds, lambda: self._beat(job))
+        self.ledger.commit_derived(job, derived, self.clock(), kinds=KINDS)
+        attempt.derived = True
+
+    def _beat(self, job: Job) -> None:
+        self.ledger.heartbeat(job, self.clock(), self.lease_ms)
+
+    def _failed(self, job: Job, attempt: Attempt, error: Exception) -> Attempt:
+        # A bucket that does not answer, or an object still being written, says nothing of the job.
+        counts = not isinstance(error, StorageUnavailable | ObjectChanged)
+        failure = failure_of(error)
+        text = f"job {job.id} of {job.hour}, shard {job.shard}: {failure.cause}: {failure.message}"
+        try:
+            given_up = self.ledger.fail(job, failure, self.clock(), self.retry, counts=counts)
+        except LeaseLost:
+            return replace(attempt, outcome=Outcome.BUSY, error=text)
+        if given_up:
+            text += f" (given up after {self.retry.max_attempts} attempts: quarantined)"
+        return replace(attempt, outcome=Outcome.FAILED, error=text)
+
+    def _quietly(self, action: Callable[[], None]) -> None:
+        """Does what is nice to do on the way out, where a failure must not hide why we leave."""
+        try:
+            action()
+        except (LeaseLost, LedgerUnavailable):
+            return
