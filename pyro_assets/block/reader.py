@@ -15,7 +15,8 @@ from pyro_assets.block.object import dataset_sections, parse_object
 from pyro_assets.block.profiles import read_profiles
 from pyro_assets.block.symbols.reader import read_symbols
 from pyro_assets.block.tsdb.reader import read_series
-from pyro_assets.errors import BadIndex, BlockError, Where
+from pyro_assets.errors import BadIndex, BadMetadata, BlockError, Where
+from pyro_assets.storage.ulid import is_ulid
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ def read_blocks(objects: Sequence[RawObject], *, isolate: bool = True) -> ReadRe
 
 def _read_together(objects: Sequence[RawObject]) -> ReadResult:
     metas = [parse_object(item.data, item.object_key, item.meta) for item in objects]
+    for item, meta in zip(objects, metas, strict=True):
+        if not is_ulid(meta.id):
+            raise BadMetadata(
+                "the block's id is no ULID", Where(item.object_key, "metadata"), expected="a ULID", actual=repr(meta.id)
+            )
     places = sorted(
         (dataset.tenant, dataset.name, source, position)
         for source, meta in enumerate(metas)
