@@ -16,6 +16,7 @@ from pyro_assets.block.cursor import Cursor
 from pyro_assets.block.tsdb.chunks import decode_chunks, first_chunks
 from pyro_assets.block.tsdb.layout import SERIES_ALIGNMENT, TOC_BYTES, U32, Toc, read_toc, read_uvarint
 from pyro_assets.block.tsdb.lookup import Lookup, check_fingerprints, check_lookups, part
+from pyro_assets.block.tsdb.memo import Memo
 from pyro_assets.errors import BadCount, BadIndex, BadLength, Truncated, Where
 
 _crc = google_crc32c.value
@@ -56,15 +57,32 @@ def read_series(sections: Sequence[memoryview | bytes], wheres: Sequence[Where])
 class _Symbols:
     """One symbol table and the label sets that were already resolved with it."""
 
-    __slots__ = ("resolved", "strings")
+    __slots__ = ("_resolved", "strings")
 
     def __init__(self, strings: list[bytes]) -> None:
         self.strings = strings
-        self.resolved: dict[bytes, Labels] = {}
+        self._resolved: dict[bytes, Labels] = {}
+
+    def resolved(self) -> dict[bytes, Labels]:
+        """Label sets by the bytes of their numbers; callers add to it."""
+        if len(self._resolved) > _MOST_RESOLVED:
+            self._resolved = {}
+        return self._resolved
+
+
+#: What of an index its look-up parts depend on: they themselves, the offsets of all parts, series references, symbols.
+_LookupKey = tuple[bytes, tuple[int, ...], tuple[int, ...], int]
+
+#: Label sets that a remembered symbol table keeps resolved.
+_MOST_RESOLVED = 4096
+#: Bytes of symbol tables, and of look-up parts that were found right; either is a few thousand indices.
+_MEMO_BYTES = 2 << 20
+_symbol_tables: Memo[bytes, _Symbols] = Memo(_MEMO_BYTES)
+_right_lookups: Memo[_LookupKey, bool] = Memo(_MEMO_BYTES)
 
 
 class _Job:
-    """What was read so far; equal symbol tables and equal look-up parts of a job are checked once.
+    """What was read so far; equal symbol tables are read once and equal look-up parts checked once.
 
     The segments of a job come from the same programs, so most of their indices differ in nothing but times.
     """
@@ -74,34 +92,35 @@ class _Job:
         self.labels: list[Labels] = []
         self.chunks: list[bytes] = []
         self.places: list[tuple[Where, int]] = []
-        self._symbols: dict[bytes, _Symbols] = {}
-        self._lookups: dict[tuple[bytes, tuple[int, ...], tuple[int, ...], int], Lookup] = {}
+        self._lookups: dict[_LookupKey, Lookup] = {}
 
     def read(self, index: bytes, where: Where) -> None:
         """Reads one index."""
         toc = read_toc(index, where)
         raw = index[toc.symbols : toc.series]
-        symbols = self._symbols.get(raw)
+        symbols = _symbol_tables.get(raw)
         if symbols is None:
-            symbols = self._symbols[raw] = _Symbols(_read_symbols(index, toc, where))
+            symbols = _Symbols(_read_symbols(index, toc, where))
+            _symbol_tables.put(raw, symbols, len(raw))
         references, fingerprints = self._read_entries(index, toc, symbols, where)
         check_fingerprints(index, toc.fingerprints, len(index) - TOC_BYTES, references, fingerprints, where)
-        tail = index[toc.label_indices : toc.fingerprints]
         count = len(symbols.strings)
-        key = (tail, toc[:7], tuple(references), count)
-        if key not in self._lookups:
+        key = (index[toc.label_indices : toc.fingerprints], toc[:7], tuple(references), count)
+        if _right_lookups.get(key) is None and key not in self._lookups:
             self._lookups[key] = Lookup(index, toc, references, count, where)
 
     def finish(self) -> tuple[I64, I64, I64]:
         """Does what is done for the whole job at once; returns series index, first and last time."""
         check_lookups(list(self._lookups.values()))
+        for key in self._lookups:
+            _right_lookups.put(key, True, len(key[0]) + 8 * len(key[2]))
         return decode_chunks(self.chunks, self.places)
 
     def _read_entries(self, index: bytes, toc: Toc, symbols: _Symbols, where: Where) -> tuple[list[int], list[bytes]]:
         """Reads the series entries; returns the reference and the fingerprint of each."""
         references: list[int] = []
         fingerprints: list[bytes] = []
-        resolved = symbols.resolved
+        resolved = symbols.resolved()
         end = toc.label_indices
         position = toc.series
         while True:
