@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @metas_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line per object.")
 def verify(keys: tuple[str, ...], url: str | None, metas_file: Path | None, as_json: bool) -> None:
-    """Check every checksum of blocks: local files, or keys of a bucket.
+    """Check every checksum of blocks.
 
-    Exit status 1 when one of them fails; the others are checked all the same.
+    A KEY is a local file or a key of a bucket. Exit status 1 when one of them fails; the others are checked all the same.
     """
     metas = read_metas(metas_file)
     failed = 0

@@ -19,7 +19,8 @@ class Difference:
     """One thing that is not as it must be.
 
     `what` is one of: value, missing, unexpected, repeated (a series twice in one job), unknown source (a job lists a
-    segment that the manifest lacks), unprocessed (a segment in no job), processed twice.
+    segment that the manifest lacks), dropped (a source that a job could not use), unprocessed (a segment in no job),
+    processed twice.
     """
 
     what: str
@@ -36,12 +37,16 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a commit record says: id, shard, timestamp (Unix ms) of its samples, keys of the sources that went in."""
+    """What a commit record says: id, shard, timestamp (Unix ms) of its samples, keys of the sources that went in.
+
+    `dropped` are the keys of sources that are in no output.
+    """
 
     job_id: str
     shard: int
     timestamp_ms: int
     sources: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
 
 
 def compare(
@@ -104,12 +109,16 @@ def compare(
 
 def job_of(record: Mapping[str, Any]) -> Job:
     """The job that a commit record of the archive tells of."""
-    sources = tuple(source if isinstance(source, str) else source["key"] for source in record["sources"])
-    return Job(str(record["job_id"]), int(record["shard"]), int(record["timestamp_ms"]), sources)
+    states = [(source["key"], source["state"]) for source in record["sources"]]
+    done = tuple(key for key, state in states if state == "done")
+    dropped = tuple(key for key, state in states if state != "done")
+    return Job(record["job"], record["shard"], record["timestamp_ms"], done, dropped)
 
 
 def _sources(job: Job, entries: Mapping[str, object], seen: dict[str, str]) -> Iterator[Difference]:
-    for key in job.sources:
+    for key in job.sources + job.dropped:
+        if key in job.dropped:
+            yield Difference("dropped", job.job_id, key)
         if key not in entries:
             yield Difference("unknown source", job.job_id, key)
         if key in seen:

@@ -68,6 +68,9 @@ def rows_of(counts: Counts, functions: Sequence[str]) -> list[Row]:
     for group, total in totals.items():
         labels = {**counts.pod.public_labels, **dict(group), "__session_id__": session_id(counts.session)}
         for position, value in enumerate(total):
+            if not value:
+                # Counts are never negative, so no sample has a value of this type and no row is made of it.
+                continue
             labels["__profile_type__"] = kind.profile_type(position)
             identity = (counts.pod.service.tenant, tuple(sorted(labels.items())))
             by_function = {name: values[position] for name, values in parts.get(group, {}).items()}

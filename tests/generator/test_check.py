@@ -34,7 +34,12 @@ def sample(metric: str = METRIC, value: int = 2**61 + 3, **labels: str) -> dict[
 GOOD = sample()
 GOOD_FUNCTION = sample(FUNCTION_METRIC, 3, function="f")
 JOB = Job("j", 3, 5, tuple(KEYS))
-RECORD = {"job_id": "j", "shard": 3, "timestamp_ms": 5, "sources": [{"key": key} for key in KEYS]}
+RECORD: dict[str, Any] = {
+    "job": "j",
+    "shard": 3,
+    "timestamp_ms": 5,
+    "sources": [{"key": key, "state": "done", "size_bytes": 1} for key in KEYS],
+}
 
 
 def whats(*arguments: Any, **options: Any) -> list[str]:
@@ -87,6 +92,8 @@ def test_sources_are_accounted_for(manifest: Manifest):
     assert whats(manifest, [half], [Job("j", 3, 5, (KEYS[0],))], unprocessed_is_difference=False) == []
     assert whats(manifest, [GOOD], [Job("j", 3, 5, (*KEYS, "segments/3/anonymous/C/block.bin"))]) == ["unknown source"]
     second = GOOD | {"job": "k"}
+    gone = RECORD | {"sources": [RECORD["sources"][0], {"key": KEYS[1], "state": "set_aside"}]}
+    assert whats(manifest, [half], [gone]) == ["dropped"]
     assert whats(manifest, [GOOD, second], [JOB, Job("k", 3, 5, tuple(KEYS))]) == ["processed twice"] * 2
 
 

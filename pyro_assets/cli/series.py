@@ -1,0 +1,131 @@
+"""`pyro-assets series`: the series of an archive as lines of JSON, or as a table where a person looks.
+
+Add a filter when a person needs one; files of series are read by `pyro_assets.series.store`.
+"""
+
+import fnmatch
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pyro_assets.cli.options import archive_option
+from pyro_assets.cli.output import is_terminal, show_table, time_text
+from pyro_assets.storage.keys import SERIES, hour_from_path, hour_path
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pyro_assets.storage.interface import ReadOnlyBucket
+
+_PAGE_KEYS = 1000
+
+
+@click.command()
+@archive_option
+@click.option("--kind", help="Series of this kind only: dimension or function.")
+@click.option("--hour", "hours", multiple=True, metavar="HOUR", help="This hour of creation only, 2026-11-25-13:00.")
+@click.option("--tenant", "tenants", multiple=True, metavar="NAME", help="This tenant only.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="This metric only; * and ? are wild cards.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows of the table; the newest.")
+@click.option("--json/--table", "as_json", default=None, help="Lines of JSON or a table.  [default: by stdout]")
+def series(
+    archive_url: str,
+    kind: str | None,
+    hours: tuple[str, ...],
+    tenants: tuple[str, ...],
+    metrics: tuple[str, ...],
+    limit: int,
+    as_json: bool | None,
+) -> None:
+    """Print the series of an archive.
+
+    Oldest first; hours, tenants and metrics may be named several times. On a terminal a table of the newest; otherwise one JSON object a line: tenant, labels with __name__, timestamp_ms
+    and value.
+    """
+    paths = {_hour_path(hour) for hour in hours}
+    from pyro_assets.series.store import json_lines
+    from pyro_assets.storage.bucket import open_bucket
+
+    frames = _frames(open_bucket(archive_url), kind, paths, tenants, metrics)
+    if as_json if as_json is not None else not is_terminal():
+        count = 0
+        for frame in frames:
+            count += len(frame)
+            for line in json_lines(frame):
+                click.echo(line)
+    else:
+        count = _show(frames, limit)
+    if not count:
+        click.echo(f"no such series in {archive_url}", err=True)
+
+
+def _hour_path(hour: str) -> str:
+    """An hour as it stands in keys; people may write it either way."""
+    try:
+        return hour_path(hour)
+    except ValueError:
+        pass
+    try:
+        return hour_path(hour_from_path(hour))
+    except ValueError:
+        raise click.BadParameter(f"{hour!r} is no hour such as 2026-11-25-13:00", param_hint="--hour") from None
+
+
+def _frames(
+    bucket: "ReadOnlyBucket", kind: str | None, hours: set[str], tenants: tuple[str, ...], metrics: tuple[str, ...]
+) -> "Iterator[pl.DataFrame]":
+    """What passes the filters, file by file, by hour and kind."""
+    import polars as pl
+
+    from pyro_assets.series.store import parquet_to_series
+
+    for key in _keys(bucket, kind, hours):
+        frame = parquet_to_series(bucket.read(key), key)
+        if tenants:
+            frame = frame.filter(pl.col("tenant").is_in(tenants))
+        if metrics:
+            names = frame["metric"].unique().to_list()
+            wanted = [name for name in names if any(fnmatch.fnmatchcase(name, metric) for metric in metrics)]
+            frame = frame.filter(pl.col("metric").is_in(wanted))
+        if len(frame):
+            yield frame
+
+
+def _keys(bucket: "ReadOnlyBucket", kind: str | None, hours: set[str]) -> list[str]:
+    """Keys of the files of series, by hour, kind and job."""
+    found: list[tuple[str, str, str]] = []
+    for kind_folder in bucket.list_folder(f"{SERIES}/").folders:
+        if kind is not None and kind_folder != f"kind={kind}":
+            continue
+        for hour_folder in bucket.list_folder(f"{SERIES}/{kind_folder}/").folders:
+            if hours and hour_folder.removeprefix("hour=") not in hours:
+                continue
+            prefix, after = f"{SERIES}/{kind_folder}/{hour_folder}/", ""
+            while page := bucket.list_after(prefix, after, _PAGE_KEYS):
+                found += [(hour_folder, kind_folder, item.key) for item in page if item.key.endswith(".parquet")]
+                after = page[-1].key
+    return [key for _, _, key in sorted(found)]
+
+
+def _show(frames: "Iterator[pl.DataFrame]", limit: int) -> int:
+    """A table of the newest series; tells how many there are in all."""
+    import polars as pl
+
+    count, newest = 0, None
+    for frame in frames:
+        count += len(frame)
+        both = frame if newest is None else pl.concat([newest, frame])
+        newest = both.sort("timestamp_ms", maintain_order=True).tail(limit)
+    if newest is not None:
+        header = ["time (UTC)", "tenant", "metric", "labels", "value"]
+        show_table(header, [_row(row) for row in newest.iter_rows(named=True)])
+        if count > limit:
+            click.echo(f"\nthe newest {limit:,} of {count:,} series; --limit or a filter shows others")
+    return count
+
+
+def _row(row: dict[str, Any]) -> list[Any]:
+    labels = ", ".join(f"{label['name']}={label['value']}" for label in row["labels"])
+    value = row["value"] if row["value_int"] is None else row["value_int"]
+    return [time_text(row["timestamp_ms"]), row["tenant"], row["metric"], labels, value]
