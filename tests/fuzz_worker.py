@@ -1,8 +1,9 @@
 """A process that reads mutants until it is done, under a limit of memory: one line of JSON about each failure.
 
 `python fuzz_worker.py SEED FIRST COUNT LIMIT_MIB` reads COUNT mutants of the objects in its standard input (a JSON
-list of paths), compacts what can still be read, and ends with a summary. It is a process of its own so that a crash, an
-endless loop or a memory bomb is one failed test and not the end of all.
+list of paths), compacts what can still be read, and ends with a summary; `python fuzz_worker.py read LIMIT_MIB` reads
+each of the objects once and tells the outcomes. It is a process of its own so that a crash, an endless loop or a
+memory bomb is one failed test and not the end of all.
 """
 
 import json
@@ -92,7 +93,27 @@ def _read(path: str, mutant: bytes) -> str:
     return "read"
 
 
-if __name__ == "__main__":
-    limit = int(sys.argv[4]) << 20
+def read_each(paths: list[str]) -> None:
+    """Print one outcome for every object."""
+    for path in paths:
+        try:
+            outcome = _read(path, Path(path).read_bytes())
+        except BlockError as error:
+            outcome = type(error).__name__
+        print(json.dumps({"path": path, "outcome": outcome}), flush=True)
+
+
+def main(arguments: list[str]) -> None:
+    """What the module's docstring says."""
+    limit = int(arguments[-1]) << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    print(json.dumps(run(*(int(number) for number in sys.argv[1:4]), json.load(sys.stdin))))
+    paths = json.load(sys.stdin)
+    if arguments[0] == "read":
+        read_each(paths)
+    else:
+        seed, first, count = map(int, arguments[:3])
+        print(json.dumps(run(seed, first, count, paths)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

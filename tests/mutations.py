@@ -47,11 +47,71 @@ def layout(data: bytes, dataset: int = 0) -> Layout:
     found.add("parquet.magic", toc[0])
     found.add("parquet.end_magic", toc[1] - 4)
     found.add("parquet.footer_length", toc[1] - 8, 4, "little")
+    _parquet(data, toc[1] - 8 - int.from_bytes(data[toc[1] - 8 : toc[1] - 4], "little"), found)
     _tsdb(data, toc[1], toc[2], found)
     _symbols(data, toc[2], end, found)
     found.add("footer.length", len(data) - 8)
     found.crcs.append(Crc("footer", meta["metadata_offset"], len(data) - 4, len(data) - 4))
     return found
+
+
+#: Fields of Parquet's ColumnMetaData and of what it contains; see parquet.thrift.
+_COLUMN_FIELDS = {
+    (1,): "type",
+    (4,): "codec",
+    (5,): "values",
+    (6,): "uncompressed",
+    (7,): "compressed",
+    (9,): "data_page",
+    (11,): "dictionary_page",
+    (12, 3): "nulls",
+    (16, 2): "repetition_histogram",
+    (16, 3): "definition_histogram",
+}
+
+
+def _parquet(data: bytes, start: int, found: Layout) -> None:
+    """Note the numbers of a Parquet footer (Thrift's compact protocol) that take one byte."""
+    reader = Reader(data, start)
+
+    def note(path: tuple[int, ...], at: int) -> None:
+        if path[:1] == (4,) and path[2:3] == (1,) and path[4:5] == (3,) and path[5:] in _COLUMN_FIELDS:
+            name = f"parquet.column[{path[1]}/{path[3]}].{_COLUMN_FIELDS[path[5:]]}"
+        elif path in ((1,), (3,), (4,), (4, 0, 1), (4, 0, 3)):
+            name = f"parquet.{'/'.join(map(str, path))}"
+        else:
+            return
+        if data[at] < 0x80:
+            found.add(name, at, 1)
+
+    def value(path: tuple[int, ...], kind: int) -> None:
+        at = reader.position
+        if kind in (3, 4, 5, 6):
+            reader.uvarint()
+            note(path, at)
+        elif kind == 7:
+            reader.take(8)
+        elif kind == 8:
+            reader.text()
+        elif kind in (9, 10):
+            note(path, at)
+            header = reader.u8()
+            count = reader.uvarint() if header >> 4 == 15 else header >> 4
+            for number in range(count):
+                if header & 15 in (1, 2):
+                    reader.u8()
+                else:
+                    value((*path, number), header & 15)
+        elif kind == 12:
+            struct(path)
+
+    def struct(path: tuple[int, ...]) -> None:
+        number = 0
+        while header := reader.u8():
+            number = number + (header >> 4) if header >> 4 else reader.varint()
+            value((*path, number), header & 15)
+
+    struct(())
 
 
 def _framed(data: bytes, at: int, name: str, found: Layout) -> int:

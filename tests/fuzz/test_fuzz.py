@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import golden_bucket
+import mutations
 import pytest
 import strategies
 
@@ -46,6 +47,51 @@ def test_a_few_hundred_mutants_end_in_our_errors(tmp_path):
     # The run is worth something only if it got past the first checksum, and if some mutants are harmless.
     assert len(result["outcomes"]) >= 6
     assert result["outcomes"]["read"] > 20
+
+
+def read_in_another_process(mutants: dict[str, bytes], folder: Path) -> dict[str, str]:
+    """Name of each mutant -> what reading it came to; "died" for the one that ended the process."""
+    outcomes: dict[str, str] = {}
+    paths = {}
+    for number, (name, data) in enumerate(mutants.items()):
+        paths[str(folder / f"{number}.bin")] = name
+        (folder / f"{number}.bin").write_bytes(data)
+    left = list(paths)
+    while left:
+        command = [sys.executable, str(WORKER), "read", str(LIMIT_MIB)]
+        done = subprocess.run(command, input=json.dumps(left), capture_output=True, text=True, timeout=600, check=False)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        outcomes |= {paths[line["path"]]: line["outcome"] for line in lines}
+        if done.returncode == 0:
+            break
+        outcomes[paths[left[len(lines)]]] = f"died: {done.stderr.strip()[-200:]}"
+        left = left[len(lines) + 1 :]
+    return outcomes
+
+
+def parquet_mutants(values: tuple[int, ...]) -> dict[str, bytes]:
+    """Every number of the Parquet footer of one real segment, set to each of the values."""
+    bucket = golden_bucket.committed()
+    data = bucket.read(min(bucket.jobs[0], key=lambda key: len(bucket.read(key))))
+    found = mutations.layout(data)
+    names = [name for name in found.fields if name.startswith("parquet.") and found.fields[name][1] == 1]
+    assert len(names) > 80
+    return {
+        f"{name}={value}": mutations.patched(data, found, {name: value}, refix=False)
+        for name in names
+        for value in values
+    }
+
+
+def test_parquet_footers_that_contradict_their_schema_do_not_end_the_process(tmp_path):
+    outcomes = read_in_another_process(parquet_mutants((0x06, 0x7E)), tmp_path)
+    assert {name: outcome for name, outcome in outcomes.items() if outcome.startswith("died")} == {}
+
+
+@pytest.mark.nightly
+def test_no_number_of_a_parquet_footer_ends_the_process(tmp_path):
+    outcomes = read_in_another_process(parquet_mutants(tuple(range(0, 256, 5))), tmp_path)
+    assert {name: outcome for name, outcome in outcomes.items() if outcome.startswith("died")} == {}
 
 
 @pytest.mark.nightly

@@ -1,0 +1,89 @@
+"""One job as it runs in production, without storage: bytes in, finished blocks and stored series out.
+
+Add here what a job does when the pipeline learns something new, so that the benchmark measures all of it. Loading of
+data and measuring belong to the other modules.
+"""
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pyro_assets.series.store import series_to_parquet
+
+from pyro_assets.block.reader import RawObject, read_blocks
+from pyro_assets.compaction.compact import compact
+from pyro_assets.series.config import SeriesConfig, parse_config
+from pyro_assets.series.derive import JobInfo, derive, instance_hash
+
+TESTS = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Jobs in memory; `required_ms` and `aim_ms` are per job, `original_ms` what the original takes for the same."""
+
+    name: str
+    jobs: list[list[RawObject]]
+    config: SeriesConfig
+    required_ms: float
+    aim_ms: float
+    original_ms: float
+    required_mib: float | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all sources."""
+        return sum(len(item.data) for job in self.jobs for item in job)
+
+
+#: Folder -> ms a job: required, aimed at, the original's; peak MiB.
+FIGURES = {
+    "bucket-2026": (20.0, 16.0, 20.0, None),
+    "large-2026": (160.0, 110.0, 342.0, 450.0),
+}
+
+
+def find_sets() -> dict[str, Path]:
+    """Folders of the data sets that this machine has; the committed part stands in for the whole bucket."""
+    root = Path(os.environ.get("PYRO_ASSETS_TEST_DATA", TESTS.parent.parent / "shared" / "data"))
+    sets = {name: root / name for name in FIGURES if (root / name).is_dir()}
+    return sets or {"bucket-2026": TESTS / "golden" / "data" / "bucket-2026"}
+
+
+def load(name: str, folder: Path) -> DataSet:
+    """Read a data set's objects into memory."""
+    jobs = [
+        [RawObject(key, (folder / key).read_bytes()) for key in job]
+        for job in json.loads((folder / "jobs.json").read_text())
+    ]
+    config = parse_config((folder / "rules.json").read_text(), "rules.json")
+    required, aim, original, mib = FIGURES[name]
+    return DataSet(name, jobs, config, required, aim, original, mib)
+
+
+def run_job(job: list[RawObject], config: SeriesConfig) -> int:
+    """Everything that a job does between reading its sources and writing its outputs; bytes that it would write."""
+    result = compact(job)
+    if result.set_aside:
+        raise result.set_aside[0][1]
+    first = result.metas[0]
+    assert first is not None
+    instance = instance_hash(first.shard, first.created_by_index)
+    derived = derive(result.columns, JobInfo("job", first.shard, 0, instance), config)
+    written = sum(len(block.data) for block in result.blocks)
+    return written + sum(len(series_to_parquet(frame)) for frame in derived.frames.values())
+
+
+def with_functions(data: DataSet, number: int) -> SeriesConfig:
+    """No rules but so many functions, the most frequent ones of the data set's first job."""
+    symbols = read_blocks(data.jobs[0], isolate=False).columns.symbols
+    used = symbols.line_function[symbols.line_function >= 0]
+    names = symbols.strings.take(symbols.function_name.take(used))
+    counts = Counter(name for name in names.to_pylist() if name)
+    frequent = [name.decode(errors="replace") for name, _ in counts.most_common(4 * number)]
+    # From all over the list, so that rare ones are among them.
+    chosen = np.linspace(0, len(frequent) - 1, number).astype(int)
+    return SeriesConfig(functions={frequent[i]: "{}" for i in chosen})

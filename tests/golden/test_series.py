@@ -1,0 +1,155 @@
+"""Series of real jobs: what the original recorded, exactly, and our own as the slow evaluation has them."""
+
+import json
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import golden_bucket
+import pytest
+import slow_decoder
+import slow_series
+from series_values import values_of
+
+from pyro_assets.block.metadata import metadata_from_dict
+from pyro_assets.block.reader import RawObject, read_blocks
+from pyro_assets.compaction.compact import Compacted, compact
+from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
+from pyro_assets.series.derive import JobInfo, derive, instance_hash
+
+COMMITTED = golden_bucket.committed()
+NUMBERS = pytest.mark.parametrize("number", range(len(COMMITTED.jobs)))
+
+
+def is_gauge(profile_type: str) -> bool:
+    return any(fnmatchcase(profile_type.split(":")[1], gauge) for gauge in DEFAULT_GAUGES)
+
+
+def compacted(bucket: golden_bucket.GoldenBucket, job: list[str]) -> Compacted:
+    return compact([RawObject(key, data) for key, data in bucket.sources(job)], dedup="original")
+
+
+def job_info(bucket: golden_bucket.GoldenBucket, job: list[str], result: Compacted) -> JobInfo:
+    first = result.metas[0]
+    assert first is not None
+    instance = instance_hash(first.shard, first.created_by_index)
+    return JobInfo("job-1", bucket.shard(job), bucket.timestamp_ms(job), instance)
+
+
+def compare_with_recorded(bucket: golden_bucket.GoldenBucket) -> int:
+    """Every recorded sample of every job is derived, with its value, and no other; how many there are."""
+    config = parse_config((bucket.root / "rules.json").read_text(), "rules.json")
+    count = 0
+    for job in bucket.jobs:
+        result = compacted(bucket, job)
+        info = job_info(bucket, job, result)
+        values = values_of(derive(result.columns, info, config), prefix="profiles_recorded_")
+        expected = bucket.recorded[info.timestamp_ms]
+        assert values == expected
+        # The same from the blocks, as a backfill of a rule reads them.
+        blocks = [RawObject(f"blocks/0/{b.tenant.decode()}/{b.id}/block.bin", b.data) for b in result.blocks]
+        again = derive(read_blocks(blocks, isolate=False).columns, info, config)
+        assert values_of(again, prefix="profiles_recorded_") == expected
+        count += len(values)
+    return count
+
+
+def test_recorded_samples_of_the_committed_jobs():
+    assert compare_with_recorded(COMMITTED) == sum(map(len, COMMITTED.recorded.values())) == 83
+
+
+def test_all_534_recorded_samples_of_bucket_2026(bucket_2026: Path):
+    assert compare_with_recorded(golden_bucket.GoldenBucket(bucket_2026)) == 534
+
+
+def test_all_115_recorded_samples_of_large_2026(shared_data: Path):
+    assert compare_with_recorded(golden_bucket.GoldenBucket(shared_data / "large-2026")) == 115
+
+
+def test_all_39_totals_of_segments_2024(shared_data: Path):
+    folder = shared_data / "segments-2024"
+    metas = json.loads((folder / "metas.json").read_text())
+    totals = json.loads((folder / "recorded.json").read_text())
+    assert len(totals) == 39
+    raw = [
+        RawObject(meta["id"], (folder / meta["id"] / "block.bin").read_bytes(), metadata_from_dict(meta))
+        for meta in metas
+    ]
+    functions = sorted({total["function"] for total in totals} - {None})
+    rules = [
+        {
+            "id": f"rule-{number}",
+            "metric_name": f"total_{number}",
+            "external_labels": [],
+        }
+        | ({"stacktrace_filter": {"function_name": {"function_name": name, "metric_type": 0}}} if name else {})
+        for number, name in enumerate([None, *functions])
+    ]
+    # One rule per profile type, as a private label cannot be grouped by.
+    types = sorted({total["profile_type"] for total in totals})
+    rules = [
+        rule
+        | {
+            "id": f"{rule['id']}-{number}",
+            "metric_name": f"{rule['metric_name']}_{number}",
+            "matchers": [f'{{__profile_type__="{one}"}}'],
+            "group_by": ["service_name"],
+        }
+        for rule in rules
+        for number, one in enumerate(types)
+    ]
+    config = parse_config(json.dumps(rules), "rules.json")
+    columns = compact(raw, dedup="original").columns
+    values = values_of(derive(columns, JobInfo("job-1", 1, 0, "0"), config), prefix="total_")
+    found = {(metric, dict(labels).get("service_name", "")): value for (_, metric, labels), value in values.items()}
+    for total in totals:
+        number = [None, *functions].index(total["function"])
+        metric = f"total_{number}_{types.index(total['profile_type'])}"
+        assert found[metric, total["service_name"]] == total["total"]
+
+
+@NUMBERS
+def test_dimension_series_are_as_the_slow_evaluation_has_them(number):
+    job = COMMITTED.jobs[number]
+    result = compacted(COMMITTED, job)
+    merged = slow_series.merge(COMMITTED.decoded_sources(job), "original")
+    expected = slow_series.native(merged.rows, COMMITTED.shard(job), is_gauge)
+    derived = derive(result.columns, job_info(COMMITTED, job, result), SeriesConfig())
+    assert values_of(derived, "dimension") == expected
+    assert values_of(derived, "function") == {}
+
+
+@NUMBERS
+def test_function_series_are_as_the_slow_evaluation_has_them(number):
+    job = COMMITTED.jobs[number]
+    result = compacted(COMMITTED, job)
+    merged = slow_series.merge(COMMITTED.decoded_sources(job), "original")
+    functions = {
+        "main.fibonacci": "{}",
+        "main.findNearestVehicle": '{vehicle=~"bike|car"}',
+        "runtime.mallocgc": '{service_name!="gateway"}',
+        "runtime.goexit": "{}",
+        "not.there": "{}",
+    }
+    config = SeriesConfig(functions=functions)
+    expected: dict = {}
+    for function, selector in functions.items():
+        series = slow_series.native(merged.rows, COMMITTED.shard(job), is_gauge, function=function, selector=selector)
+        expected |= {key: value for key, value in series.items() if value}
+    derived = derive(result.columns, job_info(COMMITTED, job, result), config)
+    assert values_of(derived, "function") == expected
+    assert len(expected) > 3
+
+
+def test_a_label_with_a_dot_gets_a_legal_name():
+    job = next(job for job in COMMITTED.jobs if COMMITTED.shard(job) == 4)
+    result = compacted(COMMITTED, job)
+    derived = derive(result.columns, job_info(COMMITTED, job, result), SeriesConfig())
+    names = {name for _, _, labels in values_of(derived) for name, _ in labels}
+    assert "service_version" in names
+    assert not any("." in name for name in names)
+
+
+def test_the_slow_instance_is_ours():
+    for job in COMMITTED.jobs:
+        block = slow_decoder.decode_object(COMMITTED.read(job[0]))
+        assert instance_hash(block.shard, block.created_by_index) == slow_series.instance_of(block)
