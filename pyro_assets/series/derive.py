@@ -67,8 +67,11 @@ def instance_hash(shard: int, created_by_index: int) -> str:
         shard: the job's shard.
         created_by_index: position of `created_by` in the string table (a position, not the name).
 
-    >>> instance_hash(4, 1)
-    'abc0cb31853a3dcd'
+    Returns:
+        Hexadecimal digits without leading zeros, as the original writes them.
+
+    >>> instance_hash(1, 1), instance_hash(7, 3)
+    ('abc0cb31853a3dcd', 'd916ad2604c4023')
     """
     data = (shard & 0xFFFF_FFFF).to_bytes(4, "big") + (created_by_index & 0xFFFF_FFFF).to_bytes(4, "big")
     return f"{xxhash.xxh64_intdigest(data):x}"

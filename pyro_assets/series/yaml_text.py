@@ -17,6 +17,8 @@ from pyro_assets.errors import ConfigError
 Path = tuple[str | int, ...]
 
 _MAX_CHARACTERS: Final = 4 << 20
+# JSON writes characters beyond the first 65,536 as two escapes, of which YAML parsers make nothing.
+_TWO_ESCAPES: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _MAX_DEPTH: Final = 32
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -103,7 +105,7 @@ def read_yaml(text: str, file: str) -> Document:
         raise ConfigError(file, 0, "the file", f"is larger than {_MAX_CHARACTERS} characters; split it")
     loader = None
     try:
-        loader = _Loader(text)
+        loader = _Loader(_TWO_ESCAPES.sub(_one_escape, text))
         node = loader.get_single_node()
         if node is not None:
             document.value = _Reader(document).read(node, (), 0)
@@ -124,6 +126,11 @@ def read_yaml(text: str, file: str) -> Document:
     return document
 
 
+def _one_escape(match: re.Match[str]) -> str:
+    code = 0x10000 + ((int(match[2], 16) - 0xD800) << 10) + int(match[3], 16) - 0xDC00
+    return f"{match[1]}\\U{code:08x}"
+
+
 class _Reader:
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -132,14 +139,15 @@ class _Reader:
     def read(self, node: yaml.Node, path: Path, depth: int) -> Any:
         line = node.start_mark.line + 1
         if id(node) in self.seen:
+            line = self.document.key_line.get(path, line)
             raise self._error(line, path, "is an alias (*name); aliases are not supported, write the value again")
         self.seen.add(id(node))
         if depth > _MAX_DEPTH:
             raise self._error(line, path, f"is nested more than {_MAX_DEPTH} levels deep")
         self.document.value_line[path] = line
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self._mapping(node, path, depth)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return [self.read(item, (*path, position), depth + 1) for position, item in enumerate(node.value)]
         return self._scalar(node, path, line)
 
@@ -157,31 +165,28 @@ class _Reader:
                 continue
             self.document.key_line[here] = line
             result[key] = self.read(value_node, here, depth + 1)
+            if not isinstance(value_node, yaml.ScalarNode):
+                self.document.value_line[here] = line  # people look at the heading, not at the line below it
         return result
 
     def _scalar(self, node: yaml.Node, path: Path, line: int) -> Any:
-        text = self._text(node, path, line)
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        if kind == "str":
-            return text
+        if isinstance(node, yaml.ScalarNode) and kind == "str":
+            return self._text(node, path, line)
         known = _TYPES.get(node.tag)
-        if known is None or not known[0].match(text):
+        if known is None or not isinstance(node, yaml.ScalarNode) or not known[0].match(node.value):
             raise self._error(line, path, f"has the tag {node.tag}, which is not supported; write the value plainly")
         if kind == "null":
             return None
         if kind == "bool":
-            return text == "true"
-        return int(text) if kind == "int" else float(text)
+            return node.value == "true"
+        return int(node.value) if kind == "int" else float(node.value)
 
-    def _text(self, node: yaml.Node, path: Path, line: int) -> str:
+    def _text(self, node: yaml.ScalarNode, path: Path, line: int) -> str:
         text: str = node.value
-        if text.isascii():
-            return text
-        try:
-            # JSON writes characters beyond the first 65,536 as two escapes, which PyYAML leaves as two halves.
-            return text.encode("utf-16", "surrogatepass").decode("utf-16")
-        except UnicodeDecodeError:
-            raise self._error(line, path, "holds half of a surrogate pair, which is no character") from None
+        if any("\ud800" <= char < "\ue000" for char in text):
+            raise self._error(line, path, "holds half of a surrogate pair, which is no character")
+        return text
 
     def _error(self, line: int, path: Path, why: str) -> ConfigError:
         return ConfigError(self.document.file, line, show_path(path), why)
