@@ -19,6 +19,8 @@ from resources.pipeline import PipelineResource
 SEGMENTS: Final = "segments"
 #: In the order in which a job is done.
 MADE: Final[tuple[Step, ...]] = ("l1_blocks", "dimension_series", "function_series")
+#: One group, because Dagster's graph first shows several of them as closed boxes.
+GROUP: Final = "profiles"
 OWNERS: Final = ["team:observability"]
 _PROGRESS_SECONDS: Final = 10.0
 _SHOWN_ERRORS: Final = 10
@@ -27,7 +29,7 @@ _SERIES_COLUMNS: Final = dg.TableSchema(
     [
         dg.TableColumn("tenant", "string", description="as in Pyroscope"),
         dg.TableColumn("metric", "string", description="Prometheus name, made from the profile type"),
-        dg.TableColumn("labels", "list<struct<name, value>>", description="sorted by name, without __name__"),
+        dg.TableColumn("labels", "list<struct<name, value>>", description="sorted by name, without `__name__`"),
         dg.TableColumn("timestamp_ms", "int64", description="creation of the job's first segment, Unix ms"),
         dg.TableColumn("value", "float64", description="what a receiver is sent"),
         dg.TableColumn("value_int", "int64", description="the exact value where it is an integer"),
@@ -44,7 +46,7 @@ def segments_spec(partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
         description="Level-0 segments in Pyroscope's bucket: all tenants of a shard in one object, about two a second "
         "and shard. Only ever read. The sensor `segments_landed` reports what landed, one event per hour and tick.",
         partitions_def=partitions,
-        group_name="source",
+        group_name=GROUP,
         owners=OWNERS,
         kinds={"pyroscope"},
         metadata={"key": "segments/{shard}/anonymous/{ULID}/block.bin"},
@@ -59,7 +61,7 @@ def made_specs() -> list[dg.AssetSpec]:
             deps=[SEGMENTS],
             description="Segments of one shard and hour compacted to level-1 blocks, one per job and tenant, in "
             "Pyroscope's own format. Written once under an id made from the sources; a repeated run changes nothing.",
-            group_name="compaction",
+            group_name=GROUP,
             owners=OWNERS,
             kinds={"pyroscope", "parquet"},
             metadata={"key": "blocks/{shard}/{tenant}/{ULID}/block.bin"},
@@ -69,7 +71,7 @@ def made_specs() -> list[dg.AssetSpec]:
             deps=["l1_blocks"],
             description="One series per profile type and set of public labels: the sum of a job's profiles (of levels "
             "such as memory in use: the last profile). Values are exact integers.",
-            group_name="series",
+            group_name=GROUP,
             owners=OWNERS,
             kinds={"polars", "parquet"},
             metadata={
@@ -82,7 +84,7 @@ def made_specs() -> list[dg.AssetSpec]:
             deps=["l1_blocks"],
             description="The same, restricted to samples whose stack contains the function of a rule; each sample "
             "counts once, recursion and inlining included.",
-            group_name="series",
+            group_name=GROUP,
             owners=OWNERS,
             kinds={"polars", "parquet"},
             metadata={

@@ -52,7 +52,6 @@ def hour_metadata(report: HourReport, asset: str) -> Metadata:
     kind = _SERIES_KIND.get(asset)
     rows = report.series.get(kind, 0) if kind else report.profiles
     metadata: dict[str, dg.MetadataValue] = {
-        "dagster/row_count": dg.MetadataValue.int(rows),
         "run": dg.MetadataValue.text(report.run.summary),
         "complete": dg.MetadataValue.bool(report.complete),
         "pending": dg.MetadataValue.int(report.pending),
@@ -78,6 +77,7 @@ def hour_metadata(report: HourReport, asset: str) -> Metadata:
         metadata["lag_p50_seconds"] = dg.MetadataValue.float(round(report.lag.p50_seconds, 3))
         metadata["lag_p95_seconds"] = dg.MetadataValue.float(round(report.lag.p95_seconds, 3))
         metadata["lag_max_seconds"] = dg.MetadataValue.float(round(report.lag.max_seconds, 3))
+    metadata["dagster/row_count"] = dg.MetadataValue.int(rows)
     if report.services:
         metadata["unsymbolised_by_service"] = _services(report)
     if report.set_aside:
