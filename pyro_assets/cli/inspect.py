@@ -25,7 +25,8 @@ from pyro_assets.cli.output import show_json, show_table, size_text, time_text
 def inspect(key: str, url: str | None, metas_file: Path | None, top: int, only_type: str | None, as_json: bool) -> None:
     """Show what is in a block.
 
-    Metadata, datasets, series, and the functions that weigh most, by total and by self. KEY is a local file or a key of a bucket.
+    Metadata, datasets, series, and the functions that weigh most, by total and by self. KEY is a local file or
+    a key of a bucket.
     """
     from pyro_assets.cli.describe import describe
 

@@ -40,8 +40,8 @@ def series(
 ) -> None:
     """Print the series of an archive.
 
-    Oldest first; hours, tenants and metrics may be named several times. On a terminal a table of the newest; otherwise one JSON object a line: tenant, labels with __name__, timestamp_ms
-    and value.
+    Oldest first; hours, tenants and metrics may be named several times. On a terminal a table of the newest,
+    otherwise one JSON object a line: tenant, labels with __name__, timestamp_ms and value.
     """
     paths = {_hour_path(hour) for hour in hours}
     from pyro_assets.series.store import json_lines

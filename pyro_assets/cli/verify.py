@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def verify(keys: tuple[str, ...], url: str | None, metas_file: Path | None, as_json: bool) -> None:
     """Check every checksum of blocks.
 
-    A KEY is a local file or a key of a bucket. Exit status 1 when one of them fails; the others are checked all the same.
+    A KEY is a local file or a key of a bucket. Exit status 1 when one of them fails; the others
+    are checked all the same.
     """
     metas = read_metas(metas_file)
     failed = 0

@@ -1,0 +1,148 @@
+"""`run` does the whole pipeline; with `--jobs` it makes of the real bucket exactly what the original made of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import golden_bucket
+import pytest
+from cli_runner import fails, is_wrong_usage, places, run
+from golden_bucket import GoldenBucket
+
+GOLDEN = golden_bucket.committed()
+FUNCTION = "main.fibonacci"
+
+
+def config_of(golden: GoldenBucket, folder: Path) -> Path:
+    """The original's recording rules, and dimension series of everything."""
+    path = folder / "series.json"
+    path.write_text(json.dumps({"recording_rules": golden.rules, "functions": {FUNCTION: "{}"}}))
+    return path
+
+
+def recorded_of(folder: Path) -> list[dict[str, Any]]:
+    """What `series` prints of the imported rules."""
+    result = run("series", "--archive-url", folder / "archive", "--metric", "profiles_recorded_*")
+    assert result.exit_code == 0
+    return sorted(map(json.loads, result.stdout.splitlines()), key=repr_of)
+
+
+def repr_of(sample: dict[str, Any]) -> str:
+    return json.dumps(sample, sort_keys=True)
+
+
+def expected_of(golden: GoldenBucket) -> list[dict[str, Any]]:
+    lines = (golden.root / "recorded.jsonl").read_text().splitlines()
+    return sorted(map(json.loads, lines), key=repr_of)
+
+
+def check_jobs_of(golden: GoldenBucket, folder: Path) -> None:
+    result = run(
+        "run", "--jobs", golden.root / "jobs.json", "--source-url", golden.root, *places(folder), "--json",
+        "--dedup", "original", "--config", config_of(golden, folder),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    jobs = sum(hour["run"]["derived"] for hour in report["hours"].values())
+    assert jobs == len(golden.jobs)
+    assert report["planned_jobs"] == 0
+    assert recorded_of(folder) == expected_of(golden)
+    commits = [json.loads(path.read_bytes()) for path in (folder / "archive" / "commits").rglob("*.json")]
+    assert sorted([source["key"] for source in commit["sources"]] for commit in commits) == sorted(golden.jobs)
+
+
+def test_exactly_these_jobs(tmp_path: Path):
+    check_jobs_of(GOLDEN, tmp_path)
+    again = run(
+        "run", "--jobs", GOLDEN.root / "jobs.json", "--source-url", GOLDEN.root, *places(tmp_path), "--json",
+        "--dedup", "original", "--config", config_of(GOLDEN, tmp_path),
+    )  # fmt: skip
+    assert again.exit_code == 0
+    assert sum(hour["run"]["derived"] for hour in json.loads(again.stdout)["hours"].values()) == 0
+
+
+def test_all_jobs_of_the_real_bucket(bucket_2026: Path, tmp_path: Path):
+    """All 534 samples that the original recorded."""
+    check_jobs_of(GoldenBucket(bucket_2026), tmp_path)
+
+
+def test_everything_that_is_due(tmp_path: Path):
+    result = run("run", "--source-url", GOLDEN.root, *places(tmp_path), "--json", "--dedup", "exact")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    segments = sum(1 for _ in (GOLDEN.root / "segments").rglob("block.bin"))
+    assert sum(hour["segments"] for hour in report["hours"].values()) == segments
+    assert report["planned_jobs"] == sum(hour["run"]["derived"] for hour in report["hours"].values()) > 0
+    assert all(hour["pending"] == 0 for hour in report["hours"].values())
+
+
+def test_people_get_a_table_and_a_second_run_has_nothing_to_do(tmp_path: Path):
+    first = run("run", "--source-url", GOLDEN.root, *places(tmp_path))
+    assert first.exit_code == 0, first.output
+    assert "hour (UTC)" in first.stdout
+    assert "jobs derived in" in first.stdout
+    second = run("run", "--source-url", GOLDEN.root, *places(tmp_path))
+    assert second.exit_code == 0
+    assert "nothing to do" in second.stdout
+
+
+def test_observe_takes_the_originals_blocks(tmp_path: Path):
+    result = run("run", "--source-url", GOLDEN.root, *places(tmp_path), "--json", "--mode", "observe")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    blocks = sum(1 for _ in (GOLDEN.root / "blocks").rglob("block.bin"))
+    assert sum(hour["run"]["derived"] for hour in report["hours"].values()) == blocks
+    assert not (tmp_path / "archive" / "blocks").exists()
+
+
+def test_urls_come_from_the_environment(tmp_path: Path):
+    env = {
+        "PYRO_ASSETS_SOURCE_URL": str(GOLDEN.root),
+        "PYRO_ASSETS_ARCHIVE_URL": str(tmp_path / "a"),
+        "PYRO_ASSETS_LEDGER_URL": f"sqlite:///{tmp_path / 'l.db'}",
+    }
+    assert run("run", env=env).exit_code == 0
+    assert (tmp_path / "a" / "commits").is_dir()
+
+
+def test_a_source_that_is_broken_is_set_aside_and_named(tmp_path: Path):
+    key = GOLDEN.jobs[0][0]
+    for one in GOLDEN.jobs[0]:
+        target = tmp_path / "bucket" / one
+        target.parent.mkdir(parents=True)
+        data = GOLDEN.read(one)
+        target.write_bytes(data[:-5] if one == key else data)
+    result = run("run", "--source-url", tmp_path / "bucket", *places(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert f"set_aside: {key}: " in result.stdout
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[[]]", "[[1]]", '["segments/1"]'])
+def test_a_file_of_jobs_that_is_none(tmp_path: Path, content: str):
+    (tmp_path / "jobs.json").write_text(content)
+    fails(run("run", "--jobs", tmp_path / "jobs.json", "--source-url", GOLDEN.root, *places(tmp_path)), "jobs.json")
+
+
+def test_jobs_with_sources_that_do_not_exist_or_are_no_blocks(tmp_path: Path):
+    for key in ("segments/4/anonymous/01M891VPM4XX31MPMZXPGM0RM0/block.bin", "readme.txt"):
+        (tmp_path / "jobs.json").write_text(json.dumps([[key]]))
+        options = ["--jobs", tmp_path / "jobs.json", "--source-url", GOLDEN.root, *places(tmp_path)]
+        fails(run("run", *options), key)
+
+
+def test_source_and_archive_must_differ(tmp_path: Path):
+    result = run("run", "--source-url", tmp_path / "archive", *places(tmp_path))
+    fails(result, "archive")
+
+
+def test_a_broken_configuration_is_refused_with_file_and_line(tmp_path: Path):
+    (tmp_path / "series.yaml").write_text("functions:\n  foo: '{service_name='\n")
+    result = run("run", "--config", tmp_path / "series.yaml", "--source-url", GOLDEN.root, *places(tmp_path))
+    fails(result, "series.yaml:2")
+    fails(run("run", "--config", tmp_path / "none.yaml", "--source-url", GOLDEN.root, *places(tmp_path)), "none.yaml")
+
+
+def test_wrong_usage(tmp_path: Path):
+    is_wrong_usage(run("run", "--mode", "both"), "--mode")
+    is_wrong_usage(run("run", "--jobs", tmp_path / "none.json"), "--jobs")
+    is_wrong_usage(run("run", "segments"), "unexpected extra argument")
