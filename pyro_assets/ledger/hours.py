@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.schema import OPEN_STATES, UNHELD_STATES, jobs, series_files, sources
+from pyro_assets.ledger.schema import OPEN_STATES, SOURCE_STATES, UNHELD_STATES, jobs, series_files, sources
 
 _EXAMPLES: Final = 10
 
@@ -49,22 +49,19 @@ class Hours(Database):
 
     def hours(self) -> list[str]:
         """All hours with sources inside the partitions, oldest first."""
-        hours: list[str] = []
+        hours: set[str] = set()
         with self._read() as connection:
-            # One step of the index per hour; DISTINCT would walk over every source.
-            while following := connection.execute(
-                select(func.min(sources.c.hour)).where(sources.c.hour > (hours[-1] if hours else ""))
-            ).scalar():
-                hours.append(following)
-            outside = {
-                hour
-                for hour in hours
-                if connection.execute(
-                    select(sources.c.id).where(sources.c.hour == hour, sources.c.state != "out_of_range").limit(1)
-                ).first()
-                is None
-            }
-        return [hour for hour in hours if hour not in outside]
+            for state in SOURCE_STATES:
+                last = ""
+                # One step of the index per hour; DISTINCT would walk over every source.
+                while state != "out_of_range" and (
+                    following := connection.execute(
+                        select(func.min(sources.c.hour)).where(sources.c.state == state, sources.c.hour > last)
+                    ).scalar()
+                ):
+                    hours.add(following)
+                    last = following
+        return sorted(hours)
 
     def hour_status(self, hour: str, examples: int = 100) -> HourStatus:
         """Sums over an hour; `examples` bounds the list of sources that no output holds."""
@@ -77,13 +74,15 @@ class Hours(Database):
 
 def _sum_sources(connection: Connection, hour: str, examples: int, status: HourStatus) -> None:
     rows = connection.execute(
-        select(sources.c.state, func.count()).where(sources.c.hour == hour).group_by(sources.c.state)
+        select(sources.c.state, func.count())
+        .where(sources.c.state.in_(SOURCE_STATES), sources.c.hour == hour)
+        .group_by(sources.c.state)
     )
     status.sources_by_state = {row[0]: row[1] for row in rows}
     status.shards = (
         connection.execute(
             select(func.count(sources.c.shard.distinct())).where(
-                sources.c.hour == hour, sources.c.state != "out_of_range"
+                sources.c.hour == hour, sources.c.state.in_(set(SOURCE_STATES) - {"out_of_range"})
             )
         ).scalar()
         or 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, select
 
 from pyro_assets.errors import JobConflict
 from pyro_assets.ledger.database import Database
@@ -78,12 +78,7 @@ class Planner(Database):
         planned = 0
         with self._write(planning=True) as connection:
             connection.execute(
-                sources.update()
-                .where(
-                    sources.c.state == "out_of_range",
-                    sources.c.created_ms.between(policy.start_ms, now_ms + policy.future_ms),
-                )
-                .values(state="pending", reason=None)
+                sources.update().where(_has_come_into_range(now_ms, policy)).values(state="pending", reason=None)
             )
             rows = connection.execute(
                 select(sources)
@@ -104,11 +99,20 @@ class Planner(Database):
 
 def _anything_waits(connection: Connection, now_ms: int, policy: Policy) -> bool:
     """Whether a transaction that writes is worth its lock."""
-    in_range = sources.c.created_ms.between(policy.start_ms, now_ms + policy.future_ms)
-    for condition in (sources.c.state == "pending", (sources.c.state == "out_of_range") & in_range):
+    for condition in (sources.c.state == "pending", _has_come_into_range(now_ms, policy)):
         if connection.execute(select(sources.c.id).where(condition).limit(1)).first() is not None:
             return True
     return False
+
+
+def _has_come_into_range(now_ms: int, policy: Policy) -> ColumnElement[bool]:
+    last_ms = now_ms + policy.future_ms
+    return and_(
+        sources.c.state == "out_of_range",
+        # The hours are in the index, the exact times are not.
+        sources.c.hour.between(hour_of(policy.start_ms), hour_of(last_ms)),
+        sources.c.created_ms.between(policy.start_ms, last_ms),
+    )
 
 
 def _group_of(blocks: Sequence[FoundBlock], keys: Sequence[str]) -> _Group:

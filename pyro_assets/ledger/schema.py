@@ -4,7 +4,7 @@ Add tables and columns here together with a step in `migrate`; what they mean st
 here. Times are Unix milliseconds; hours are partition keys ("2026-11-25-13:00").
 """
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from sqlalchemy import (
     BigInteger,
@@ -18,7 +18,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 #: pending: in no job yet; planned: in a job; done: in the job's outputs; set_aside: unreadable, with its reason;
@@ -29,6 +28,7 @@ SourceState = Literal["pending", "planned", "done", "set_aside", "lost", "quaran
 #: vanished), quarantined (given up; `compacted_ms` tells whether its level-1 blocks are committed).
 JobState = Literal["planned", "compacted", "derived", "exported", "split", "lost", "quarantined"]
 
+SOURCE_STATES: Final[tuple[SourceState, ...]] = get_args(SourceState)
 #: States from which a worker goes on.
 OPEN_STATES: Final[tuple[JobState, ...]] = ("planned", "compacted")
 #: States of sources that no output holds.
@@ -63,18 +63,8 @@ sources = Table(
     Column("first_seen_ms", BigInteger, nullable=False),
     Column("state", String(16), nullable=False),
     Column("reason", Text),
-    Index("ix_sources_hour", "hour", "state"),
-    # Small however many sources there were: what the planner and every tick look at.
-    Index(
-        "ix_sources_waiting",
-        "state",
-        "hour",
-        "shard",
-        "tenant",
-        "ulid",
-        sqlite_where=text("state IN ('pending', 'out_of_range')"),
-        postgresql_where=text("state IN ('pending', 'out_of_range')"),
-    ),
+    # State first: what waits is found however much is done, and an hour is a look-up for each of the few states.
+    Index("ix_sources_state", "state", "hour"),
 )
 
 #: The units of work. Written by the planner only; workers change states, leases and counts.
@@ -125,14 +115,8 @@ jobs = Table(
     Column("derive_facts", Text),  # JSON: name -> count, and "examples" in words
     # All samples of a job have this timestamp: two jobs with the same one would be one series to a receiver.
     UniqueConstraint("shard", "tenant", "timestamp_ms", name="uq_jobs_timestamp"),
-    Index("ix_jobs_hour", "hour", "state"),
-    Index(
-        "ix_jobs_open",
-        "hour",
-        "timestamp_ms",
-        sqlite_where=text("state IN ('planned', 'compacted')"),
-        postgresql_where=text("state IN ('planned', 'compacted')"),
-    ),
+    Index("ix_jobs_state", "state", "hour"),
+    Index("ix_jobs_hour", "hour"),
 )
 
 #: The ordered list of a job's sources; the primary key is what lets no source be in two jobs.

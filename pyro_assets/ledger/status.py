@@ -4,7 +4,7 @@ Add a query when a face or the pipeline has a question. Each must cost the same 
 finished work belong to `hours`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
@@ -79,7 +79,13 @@ class Status(Database):
             return list(
                 connection.execute(
                     select(jobs.c.id)
-                    .where(jobs.c.hour == hour, _has_work(kinds), _free(now_ms), _in_lane(lane))
+                    .where(
+                        jobs.c.hour == hour,
+                        jobs.c.state.in_(OPEN_STATES),
+                        _has_work(kinds),
+                        _free(now_ms),
+                        _in_lane(lane),
+                    )
                     .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
                 ).scalars()
             )
@@ -107,11 +113,11 @@ class Status(Database):
         wanted = [row.id for row in rows if again or row.verified_ms is None]
         return wanted, len(rows) - len(wanted)
 
-    def hours_of(self, job_ids: Collection[str]) -> dict[str, str]:
+    def hours_of(self, job_ids: Sequence[str]) -> dict[str, str]:
         """Job -> its hour, in the order of `job_ids`."""
         found: dict[str, str] = {}
         with self._read() as connection:
-            for chunk in chunks(list(job_ids)):
+            for chunk in chunks(job_ids):
                 rows = connection.execute(select(jobs.c.id, jobs.c.hour).where(jobs.c.id.in_(chunk)))
                 found |= {row.id: row.hour for row in rows}
         return {job_id: found[job_id] for job_id in job_ids}

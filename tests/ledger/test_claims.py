@@ -1,0 +1,251 @@
+"""Claims and commits: one worker at a time, nothing from one that lost its lease, retries, quarantine."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+from ledgers import (
+    HOUR,
+    KINDS,
+    LEASE_MS,
+    NOW_MS,
+    RETRY,
+    claim,
+    claimed,
+    compaction,
+    derivation,
+    found,
+    planned,
+)
+
+from pyro_assets.errors import LeaseLost
+from pyro_assets.ledger.claims import COMMITTED_STATES
+from pyro_assets.ledger.ledger import Lane, Ledger
+from pyro_assets.ledger.records import Failure
+
+BROKEN = Failure("ChecksumMismatch", "CRC of the series", "tsdb", 17)
+
+
+def test_a_claimed_job_has_its_sources_in_order(ledger: Ledger) -> None:
+    job = claimed(ledger, planned(ledger))
+    assert [source.key for source in job.sources] == [found(second).block.key for second in (-30, -20, -10)]
+    assert (job.state, job.hour, job.shard, job.timestamp_ms) == ("planned", HOUR, 4, NOW_MS - 30_000)
+    assert (job.mode, job.dedup, job.attempts, job.fence, job.committed) == ("own", "exact", 1, 1, False)
+
+
+def test_a_leased_job_is_nobody_elses_until_the_lease_runs_out(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    claimed(ledger, identity, "one")
+    assert claim(ledger, identity, "two") is None
+    assert ledger.due_hours(NOW_MS, KINDS) == {}
+    assert claim(ledger, identity, "two", NOW_MS + LEASE_MS - 1) is None
+    assert ledger.due_hours(NOW_MS + LEASE_MS, KINDS) == {HOUR: 1}
+    assert claimed(ledger, identity, "two", NOW_MS + LEASE_MS).fence == 2
+
+
+def test_a_heartbeat_keeps_the_job(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    job = claimed(ledger, identity)
+    ledger.heartbeat(job, NOW_MS + 50_000, LEASE_MS)
+    assert claim(ledger, identity, "two", NOW_MS + LEASE_MS) is None
+    assert claim(ledger, identity, "two", NOW_MS + 50_000 + LEASE_MS) is not None
+
+
+def test_a_worker_that_lost_its_lease_commits_nothing(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    slow = claimed(ledger, identity, "run")
+    # Even the same run may have claimed it anew.
+    claimed(ledger, identity, "run", NOW_MS + LEASE_MS)
+    for attempt in (
+        lambda: ledger.heartbeat(slow, NOW_MS, LEASE_MS),
+        lambda: ledger.commit_compacted(slow, compaction(), NOW_MS),
+        lambda: ledger.commit_derived(slow, derivation(), NOW_MS, kinds=KINDS),
+        lambda: ledger.release(slow),
+        lambda: ledger.fail(slow, BROKEN, NOW_MS, RETRY),
+    ):
+        with pytest.raises(LeaseLost, match=identity):
+            attempt()
+    status = ledger.hour_status(HOUR)
+    assert (status.jobs_by_state, status.blocks, status.series) == ({"planned": 1}, 0, {})
+
+
+def test_a_lease_that_ran_out_but_was_not_taken_still_commits(ledger: Ledger) -> None:
+    job = claimed(ledger, planned(ledger))
+    assert ledger.commit_compacted(job, compaction(), NOW_MS + 10 * LEASE_MS) == "compacted"
+
+
+def test_from_planned_to_derived(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    job = claimed(ledger, identity)
+    ledger.commit_compacted(job, compaction(), NOW_MS + 1_000)
+    assert ledger.hour_status(HOUR).pending == 3
+    ledger.commit_derived(job, derivation(), NOW_MS + 2_000, kinds=KINDS)
+    status = ledger.hour_status(HOUR)
+    assert status.jobs_by_state == {"derived": 1}
+    assert status.sources_by_state == {"done": 3}
+    assert (status.pending, status.undone_jobs, status.oldest_pending_ms) == (0, 0, None)
+    assert (status.blocks, status.bytes_in, status.bytes_out) == (1, 30, 100)
+    assert (status.profiles, status.samples, status.duplicates, status.conflicts) == (5, 50, 1, 2)
+    assert status.series == {"dimension": 11, "function": 11}
+    assert status.lags_ms == [32_000]
+    assert status.services == {("acme", "web"): (50, 5)}
+    assert status.facts == {"dangling": 3, "negative_samples": 4}
+    assert status.examples == ["a collision"]
+    assert status.job_seconds == 0.75
+    seen, duplicates = ledger.look_up(identity)
+    assert (seen.outputs, seen.kinds, seen.config_hash, duplicates) == (compaction().outputs, KINDS, "hash", 1)
+    assert claim(ledger, identity) is None
+
+
+def test_one_kind_alone_does_not_make_it_derived(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    job = claimed(ledger, identity)
+    ledger.commit_compacted(job, compaction(), NOW_MS)
+    ledger.commit_derived(job, derivation("dimension"), NOW_MS, kinds=KINDS)
+    assert ledger.hour_status(HOUR).jobs_by_state == {"compacted": 1}
+    assert ledger.due_jobs(HOUR, NOW_MS, kinds=["dimension"]) == []
+    assert ledger.due_jobs(HOUR, NOW_MS, kinds=KINDS) == [identity]
+    job = claimed(ledger, identity)
+    assert (job.kinds, job.committed) == ({"dimension"}, True)
+    ledger.commit_derived(job, derivation("function"), NOW_MS, kinds=KINDS)
+    assert ledger.hour_status(HOUR).jobs_by_state == {"derived": 1}
+
+
+def test_a_backfill_replaces_files_and_keeps_the_first_time(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    job = claimed(ledger, identity)
+    ledger.commit_compacted(job, compaction(), NOW_MS)
+    ledger.commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+    again = ledger.claim(identity, "backfill", NOW_MS + 900_000, LEASE_MS, RETRY, states=COMMITTED_STATES)
+    assert again is not None
+    ledger.commit_derived(again, derivation("function", config_hash="new"), NOW_MS + 900_000, kinds=KINDS)
+    seen, _ = ledger.look_up(identity)
+    assert (seen.config_hash, seen.state) == ("new", "derived")
+    assert ledger.hour_status(HOUR).lags_ms == [30_000]
+
+
+def test_sources_that_no_output_holds(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    job = claimed(ledger, identity)
+    first, second, third = (source.key for source in job.sources)
+    done = replace(
+        compaction(),
+        sources={first: "set_aside", second: "lost"},
+        reasons={first: "broken", second: "gone"},
+        sizes={third: 77},
+        failures={first: BROKEN},
+    )
+    assert ledger.commit_compacted(job, done, NOW_MS) == "compacted"
+    status = ledger.hour_status(HOUR)
+    assert status.sources_by_state == {"set_aside": 1, "lost": 1, "done": 1}
+    assert status.unheld == [(first, "set_aside", "broken"), (second, "lost", "gone")]
+    assert ledger.look_up(identity)[0].sources[2].size_bytes == 77
+    (kept,) = ledger.kept_failures(HOUR)
+    assert (kept.subject, kept.subject_id, kept.failure, kept.given_up) == ("source", first, BROKEN, True)
+
+
+def test_a_job_whose_sources_are_all_gone_is_lost(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    job = claimed(ledger, identity)
+    done = replace(compaction(), outputs=(), sources={source.key: "lost" for source in job.sources})
+    assert ledger.commit_compacted(job, done, NOW_MS) == "lost"
+    status = ledger.hour_status(HOUR)
+    assert (status.jobs_by_state, status.pending, status.undone_jobs) == ({"lost": 1}, 0, 0)
+    assert ledger.due_hours(NOW_MS + LEASE_MS, KINDS) == {}
+
+
+def test_failures_are_retried_with_growing_delays_and_then_given_up(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    now_ms = NOW_MS
+    for delay_ms in (1_000, 2_000):
+        assert not ledger.fail(claimed(ledger, identity, now_ms=now_ms), BROKEN, now_ms, RETRY)
+        assert claim(ledger, identity, now_ms=now_ms + delay_ms - 1) is None
+        now_ms += delay_ms
+    (kept,) = ledger.kept_failures(HOUR)
+    assert (kept.failures, kept.given_up) == (2, False)
+    assert ledger.fail(claimed(ledger, identity, now_ms=now_ms), BROKEN, now_ms, RETRY)
+    status = ledger.hour_status(HOUR)
+    assert (status.jobs_by_state, status.sources_by_state) == ({"quarantined": 1}, {"quarantined": 3})
+    assert status.undone_jobs == 1
+    assert status.unheld[0][2] == "ChecksumMismatch: CRC of the series"
+    (kept,) = ledger.kept_failures()
+    assert (kept.failures, kept.given_up, kept.first_failed_ms, kept.last_failed_ms) == (3, True, NOW_MS, now_ms)
+    assert claim(ledger, identity, now_ms=now_ms * 2) is None
+
+
+def test_an_outage_is_retried_for_ever(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    for attempt in range(20):
+        job = claimed(ledger, identity, now_ms=NOW_MS + attempt * 1_000)
+        assert not ledger.fail(job, BROKEN, NOW_MS + attempt * 1_000, RETRY, counts=False)
+    assert ledger.hour_status(HOUR).jobs_by_state == {"planned": 1}
+
+
+def test_a_job_that_kills_its_workers_is_given_up(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    for attempt in range(RETRY.max_attempts):
+        claimed(ledger, identity, now_ms=NOW_MS + attempt * LEASE_MS)
+    assert claim(ledger, identity, now_ms=NOW_MS + RETRY.max_attempts * LEASE_MS) is None
+    assert ledger.hour_status(HOUR).jobs_by_state == {"quarantined": 1}
+    assert ledger.kept_failures(HOUR)[0].failure.cause == "WorkerDied"
+
+
+def test_progress_forgives_failures(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    ledger.fail(claimed(ledger, identity), BROKEN, NOW_MS, RETRY)
+    job = claimed(ledger, identity, now_ms=NOW_MS + 1_000)
+    ledger.commit_compacted(job, compaction(), NOW_MS)
+    assert ledger.kept_failures() == []
+    # A failed derivation leaves the compaction committed, with tries of its own.
+    for attempt in range(RETRY.max_attempts):
+        if attempt:
+            job = claimed(ledger, identity, now_ms=NOW_MS + attempt * 60_000)
+        assert ledger.fail(job, BROKEN, NOW_MS, RETRY) == (attempt == RETRY.max_attempts - 1)
+    status = ledger.hour_status(HOUR)
+    assert (status.jobs_by_state, status.blocks) == ({"quarantined": 1}, 1)
+    assert status.sources_by_state == {"done": 3}
+    # The backfill of a better rule brings it back.
+    assert ledger.committed_jobs(HOUR) == [identity]
+    job = ledger.claim(identity, "b", NOW_MS * 2, LEASE_MS, RETRY, states=COMMITTED_STATES)
+    assert job is not None
+    ledger.commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+    assert ledger.hour_status(HOUR).jobs_by_state == {"derived": 1}
+    assert ledger.kept_failures() == []
+
+
+def test_released_jobs_are_due_again(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    ledger.release(claimed(ledger, identity), undone=True)
+    assert claimed(ledger, identity).attempts == 1
+
+
+def test_lanes_share_the_shards(ledger: Ledger) -> None:
+    ids = {shard: planned(ledger, (-30 - shard,), shard) for shard in range(5)}
+    seen = [ledger.due_jobs(HOUR, NOW_MS, kinds=KINDS, lane=Lane(index, 2)) for index in range(2)]
+    assert sorted(seen[0] + seen[1]) == sorted(ids.values())
+    assert {ledger.look_up(identity)[0].shard for identity in seen[1]} == {1, 3}
+    assert ledger.due_hours(NOW_MS, KINDS, Lane(0, 2)) == {HOUR: 3}
+    assert ledger.backlog(NOW_MS, KINDS, Lane(1, 2)).unfinished == 2
+
+
+def test_workers_at_the_same_time_get_every_job_once(ledger_url: str, ledger: Ledger) -> None:
+    ids = [planned(ledger, (-900 + number,), number) for number in range(20)]
+    got: list[tuple[str, str]] = []
+
+    def work(run_id: str) -> None:
+        own = Ledger.open(ledger_url)
+        for identity in ids:
+            job = claim(own, identity, run_id)
+            if job is not None:
+                got.append((identity, run_id))
+                own.commit_compacted(job, replace(compaction(), outputs=()), NOW_MS)
+                own.commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+        own.close()
+
+    threads = [threading.Thread(target=work, args=(f"run{number}",)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(identity for identity, _ in got) == sorted(ids)
+    assert ledger.hour_status(HOUR).jobs_by_state == {"derived": 20}

@@ -1,0 +1,123 @@
+"""Opening a ledger: empty, of this version, of a newer one, unreachable; and the schema on both databases."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledgers import HOUR, KINDS, NOW_MS, POLICY, claimed, compaction, derivation, found, planned, record
+from sqlalchemy import create_engine, event, inspect
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from pyro_assets.errors import LedgerUnavailable, SchemaMismatch, SettingsError
+from pyro_assets.ledger import schema
+from pyro_assets.ledger.database import parse_ledger_url
+from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.migrate import VERSION, version_of
+
+
+def test_makes_folder_file_and_tables(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "ledger.db"
+    Ledger.open(str(path)).close()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        assert version_of(connection) == VERSION
+        assert set(inspect(connection).get_table_names()) == set(schema.metadata.tables)
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    engine.dispose()
+
+
+def test_opens_again_without_change(tmp_path: Path) -> None:
+    for _ in range(2):
+        Ledger.open(f"sqlite:///{tmp_path}/ledger.db").close()
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger.open(str(path)).close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE schema_version SET version = 99")
+    connection.commit()
+    connection.close()
+    with pytest.raises(SchemaMismatch, match="version 99"):
+        Ledger.open(str(path))
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"something else entirely" * 100)
+    with pytest.raises(LedgerUnavailable, match="not a database"):
+        Ledger.open(str(path))
+
+
+def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerUnavailable, match="cannot be made"):
+        Ledger.open(str(tmp_path / "file" / "ledger.db"))
+
+
+@pytest.mark.parametrize("url", ["", "nonsense://", "no such driver://x", "mysql+nothing://host/db"])
+def test_urls_that_cannot_be_used_are_refused(url: str) -> None:
+    with pytest.raises(SettingsError):
+        Ledger.open(url)
+
+
+def test_postgres_urls_name_a_driver_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyro_assets.ledger.database.find_spec", lambda name: name == "psycopg2")
+    for url in ("postgresql://me@host/db", "postgres://me@host/db"):
+        assert parse_ledger_url(url).drivername == "postgresql+psycopg2"
+    assert parse_ledger_url("postgresql+pg8000://me@host/db").drivername == "postgresql+pg8000"
+    monkeypatch.setattr("pyro_assets.ledger.database.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="psycopg2"):
+        parse_ledger_url("postgresql://me@host/db")
+
+
+def test_a_locked_database_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger.open(str(path)).close()
+    monkeypatch.setattr("pyro_assets.ledger.database.BUSY_TIMEOUT_SECONDS", 0)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerUnavailable, match="locked"):
+        Ledger.open(str(path))
+    other.close()
+
+
+@pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()], ids=["sqlite", "postgresql"])
+def test_the_schema_compiles(dialect: object) -> None:
+    for table in schema.metadata.sorted_tables:
+        assert str(CreateTable(table).compile(dialect=dialect))
+        for index in table.indexes:
+            assert str(CreateIndex(index).compile(dialect=dialect))
+
+
+def test_ticks_and_claims_walk_over_nothing_that_is_finished(ledger: Ledger) -> None:
+    if ledger._engine.dialect.name != "sqlite":
+        pytest.skip("reads SQLite's plans")
+    asked: list[tuple[str, Any]] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    job_id = planned(ledger)
+    event.listen(ledger._engine, "before_cursor_execute", listen)
+    record(ledger, [found(-9)])
+    ledger.plan(NOW_MS, POLICY)
+    ledger.cursors()
+    ledger.backlog(NOW_MS, KINDS)
+    ledger.due_jobs(HOUR, NOW_MS, kinds=KINDS)
+    job = claimed(ledger, job_id)
+    ledger.commit_compacted(job, compaction(), NOW_MS)
+    ledger.commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+    ledger.unverified_jobs(HOUR, again=False)
+    ledger.hours()
+    event.remove(ledger._engine, "before_cursor_execute", listen)
+    with ledger._read() as connection:
+        for statement, parameters in asked:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                parameters = parameters[0] if isinstance(parameters, list) else parameters
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                for line in (row.detail for row in plan):
+                    scans = line.startswith(("SCAN sources", "SCAN jobs", "SCAN job_sources", "SCAN series_files"))
+                    assert not scans, f"{line}: {statement}"
