@@ -17,6 +17,8 @@ from pyro_assets.pipeline.reports import HourReport, Progress, total_run
 from resources.pipeline import PipelineResource
 
 SEGMENTS: Final = "segments"
+#: The sensor that reports them.
+LANDED: Final = "segments_landed"
 #: In the order in which a job is done.
 MADE: Final[tuple[Step, ...]] = ("l1_blocks", "dimension_series", "function_series")
 #: One group, because Dagster's graph first shows several of them as closed boxes.
@@ -44,7 +46,7 @@ def segments_spec(partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
     return dg.AssetSpec(
         SEGMENTS,
         description="Level-0 segments in Pyroscope's bucket: all tenants of a shard in one object, about two a second "
-        "and shard. Only ever read. The sensor `segments_landed` reports what landed, one event per hour and tick.",
+        f"and shard. Only ever read. The sensor `{LANDED}` reports what landed, one event per hour and tick.",
         partitions_def=partitions,
         group_name=GROUP,
         owners=OWNERS,
@@ -128,7 +130,8 @@ def _results(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Metadata per hour and asset. A run with failed jobs leaves the compaction materialised and fails after it."""
     for hour, report in reports.items():
-        context.log.info(f"{hour}: {report.run.summary}")
+        unknown = "" if report.segments else f"; no segment of it is known (the sensor {LANDED} finds them)"
+        context.log.info(f"{hour}: {report.run.summary}{unknown}")
     run = total_run(reports)
     for step in MADE:
         if step in steps and (step == "l1_blocks" or not run.failed):

@@ -9,7 +9,7 @@ from typing import Final
 
 import dagster as dg
 
-from pyro_assets.defs.assets import SEGMENTS
+from pyro_assets.defs.assets import LANDED, SEGMENTS
 from pyro_assets.defs.due import Watch, describe, spans
 from pyro_assets.defs.jobs import LANE, LIVE, RANGE_END, RANGE_START, AssetJob
 from pyro_assets.defs.metadata import arrival_metadata
@@ -33,7 +33,7 @@ def landing_sensor(job: AssetJob) -> dg.SensorDefinition:
     """The sensor, for the job that it requests."""
 
     @dg.sensor(
-        name="segments_landed",
+        name=LANDED,
         job=job,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,

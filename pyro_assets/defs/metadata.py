@@ -70,7 +70,12 @@ def hour_metadata(report: HourReport, asset: str) -> Metadata:
         "seconds": dg.MetadataValue.float(round(report.job_seconds, 3)),
         "set_aside": dg.MetadataValue.int(report.set_aside_total),
     }
-    for name, time_ms in (("oldest_profile", report.oldest_ms), ("newest_profile", report.newest_ms)):
+    times = {
+        "oldest_profile": report.oldest_ms,
+        "newest_profile": report.newest_ms,
+        "oldest_pending": report.oldest_pending_ms,
+    }
+    for name, time_ms in times.items():
         if time_ms is not None:
             metadata[name] = dg.MetadataValue.timestamp(time_ms / 1000)
     if report.lag is not None:
@@ -80,6 +85,9 @@ def hour_metadata(report: HourReport, asset: str) -> Metadata:
     metadata["dagster/row_count"] = dg.MetadataValue.int(rows)
     if report.services:
         metadata["unsymbolised_by_service"] = _services(report)
+    odd = {name: count for name, count in report.facts.items() if count}
+    if odd:
+        metadata["odd"] = dg.MetadataValue.json({**odd, "examples": list(report.examples[:_SHOWN])})
     if report.set_aside:
         metadata["set_aside_sources"] = _set_aside(report)
     return metadata

@@ -90,7 +90,8 @@ def test_a_re_run_with_nothing_new_says_so(instance: dg.DagsterInstance):
     found = materialised(result)
     assert {metadata["run"] for metadata in found.values()} == {"nothing to do"}
     messages = [record.user_message for record in instance.all_logs(result.run_id)]
-    assert f"{HOURS[1]}: nothing to do" in messages
+    assert f"{HOURS[0]}: nothing to do" in messages
+    assert f"{HOURS[1]}: nothing to do; no segment of it is known (the sensor segments_landed finds them)" in messages
 
 
 def test_a_failed_derivation_leaves_the_compaction_materialised(instance: dg.DagsterInstance):

@@ -1,0 +1,109 @@
+"""The real thing: code server, webserver, daemon, sensor, live runs, a backfill, the proof; and that all of it ends.
+
+Servers are Dagster's own processes on free ports with a DAGSTER_HOME of their own.
+"""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pyro_assets.demo.layout import Layout
+from pyro_assets.demo.processes import Processes
+from pyro_assets.demo.screen import Screen
+from pyro_assets.demo.story import Story
+
+pytestmark = pytest.mark.service
+
+
+def below(root: int) -> set[int]:
+    """A process and everything that it started, directly or not."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parents[int(stat.parent.name)] = int(fields[1])
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def running(pids: set[int]) -> set[int]:
+    alive = set()
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if state != "Z":
+            alive.add(pid)
+    return alive
+
+
+def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    layout, out = Layout(tmp_path / "demo"), io.StringIO()
+    with layout.lock():
+        processes = Processes(layout.logs, layout.environment(os.environ))
+        try:
+            equal = Story(layout, processes, Screen(out)).run(45)
+            children = below(os.getpid()) - {os.getpid()}
+        finally:
+            processes.stop_all()
+    assert equal, out.getvalue()
+    assert not running(children)
+    for variable, value in layout.environment({}).items():
+        monkeypatch.setenv(variable, value)
+    with dg.DagsterInstance.get() as instance:
+        look_at_what_dagster_kept(instance)
+
+
+def look_at_what_dagster_kept(instance: dg.DagsterInstance) -> None:
+    records = instance.get_run_records(ascending=True)
+    assert {record.dagster_run.status for record in records} == {dg.DagsterRunStatus.SUCCESS}
+    live = [record for record in records if record.dagster_run.tags.get("lane") == "live"]
+    backfills = [record for record in records if "dagster/backfill" in record.dagster_run.tags]
+    assert len(live) >= 2
+    # One live run at a time.
+    assert all(before.end_time <= after.start_time for before, after in pairwise(live))
+    # Two hours of history are one run, in a lane of its own.
+    assert [record.dagster_run.tags["lane"] for record in backfills] == ["backfill"]
+    for asset in ("segments", "l1_blocks", "dimension_series", "function_series"):
+        assert len(instance.get_materialized_partitions(dg.AssetKey(asset))) >= 3
+    for check in ("totals_equal_sources", "no_source_left_undone"):
+        key = dg.AssetCheckKey(dg.AssetKey("l1_blocks"), check)
+        record = instance.get_latest_asset_check_evaluation_record(key)
+        assert record.event.dagster_event.event_specific_data.passed
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_demo_that_is_ended_leaves_nothing_running(tmp_path: Path, number: signal.Signals):
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "pyro_assets.demo", "--folder", str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "logs" / "daemon.log").exists():
+            assert time.monotonic() < end
+            assert demo.poll() is None
+            time.sleep(0.1)
+        time.sleep(1)
+        started = below(demo.pid)
+        assert len(started) > 3
+        demo.send_signal(number)
+        text, _ = demo.communicate(timeout=30)
+    finally:
+        demo.kill()
+        demo.communicate()
+    assert demo.returncode == 0
+    assert "ending everything" in text
+    assert not running(started)
