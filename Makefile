@@ -54,7 +54,7 @@ test-services: setup
 	PYRO_ASSETS_REQUIRE_SERVICES=1 PYTHONPATH=tests $(PYTEST) -p require_services -m 'service and not nightly' tests
 
 bench: setup
-	$(BIN)/python -m bench
+	$(BIN)/python -m tests.bench
 
 nightly: setup
 	HYPOTHESIS_PROFILE=deep $(PYTEST)
