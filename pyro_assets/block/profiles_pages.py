@@ -20,6 +20,9 @@ _TYPE, _COMPRESSED_SIZE, _DATA_HEADER, _DATA_HEADER_V2 = 1, 3, 5, 8
 _VALUES: Final = 1
 _ENCODING: Final = {_DATA_HEADER: 2, _DATA_HEADER_V2: 4}
 
+#: No encoding that the format uses packs more values than this into a byte (Arrow's deltas: 256 in 5 bytes).
+VALUES_PER_BYTE: Final = 64
+
 _DEEPEST_STRUCT: Final = 8
 _Struct = dict[int, "int | _Struct"]
 
@@ -59,7 +62,7 @@ def check_pages(
     position, seen = start, 0
     while seen < values:
         try:
-            header, after = _read_struct(section, position, _DEEPEST_STRUCT)
+            header, after = read_struct(section, position)
         except IndexError:
             raise Truncated(f"page header of column {column}", where, offset=position) from None
         except ValueError:
@@ -140,8 +143,16 @@ def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
             raise ValueError
 
 
-def _read_struct(data: memoryview, position: int, depth: int) -> tuple[_Struct, int]:
-    """A Thrift struct as field number -> integer or struct; everything else is skipped. `position` of the next byte."""
+def read_struct(data: memoryview, position: int, depth: int = _DEEPEST_STRUCT) -> tuple[_Struct, int]:
+    """A struct of integers, booleans, binaries and structs in Thrift's compact protocol.
+
+    Returns:
+        Integers and structs by field number (the others are skipped), and the position after the struct.
+
+    Raises:
+        IndexError: the data end before the struct does.
+        ValueError: something else, such as a list.
+    """
     if depth == 0:
         raise ValueError
     fields: _Struct = {}
@@ -158,7 +169,7 @@ def _read_struct(data: memoryview, position: int, depth: int) -> tuple[_Struct, 
             number, position = _read_varint(data, position)
             number = (number >> 1) ^ -(number & 1)
         if kind == 12:
-            fields[number], position = _read_struct(data, position, depth - 1)
+            fields[number], position = read_struct(data, position, depth - 1)
         elif kind in (4, 5, 6):
             raw, position = _read_varint(data, position)
             fields[number] = (raw >> 1) ^ -(raw & 1)
@@ -172,5 +183,4 @@ def _read_struct(data: memoryview, position: int, depth: int) -> tuple[_Struct, 
             length, position = _read_varint(data, position)
             position += length
         else:
-            # Page headers hold no lists, sets or maps.
             raise ValueError

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pyro_assets.block.columns import I64
 from pyro_assets.errors import BadEncoding, Where
 
 SAMPLES = "Samples.list.element."
@@ -99,6 +100,9 @@ LEAVES: dict[str, Leaf] = {
     ANNOTATIONS + "Key": Leaf(_TEXT, (1, 1)),
     ANNOTATIONS + "Value": Leaf(_TEXT, (1, 1)),
 }
+
+#: Bytes of an ID; no row is smaller.
+ID_BYTES = 16
 
 STACK, VALUE = SAMPLES + "StacktraceID", SAMPLES + "Value"
 SPAN_ID, TRACE_ID = SAMPLES + "SpanID", SAMPLES + "TraceID"
@@ -207,3 +211,15 @@ def retype_lists(lists: Any, kind: Any) -> Any:
         names = [field.name for field in kind.value_type]
         values = pa.StructArray.from_arrays([values.field(name) for name in names], fields=list(kind.value_type))
     return pa.ListArray.from_arrays(offsets, values, type=kind)
+
+
+def count_entries(sample_start: I64, row_counts: I64) -> I64:
+    """How many values each section's list columns hold: its samples, and one null for each row without any.
+
+    >>> count_entries(np.array([0, 2, 2, 5]), np.array([2, 1])).tolist()
+    [3, 3]
+    """
+    bounds = np.cumsum(np.append(0, row_counts))
+    empty = np.cumsum(np.append(0, np.diff(sample_start) == 0))
+    entries: I64 = np.diff(sample_start.take(bounds) + empty.take(bounds))
+    return entries

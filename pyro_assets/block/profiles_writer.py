@@ -55,6 +55,8 @@ _OPTIONS: Final[dict[str, Any]] = {
         **{ANNOTATIONS + name: "DELTA_LENGTH_BYTE_ARRAY" for name in ("Key", "Value")},
     },
     "store_schema": False,
+    # As the original does; whoever reads can tell flipped bits.
+    "write_page_checksum": True,
     # Without a column index a server answers queries with "missing column index".
     "write_page_index": True,
 }
