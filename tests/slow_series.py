@@ -156,7 +156,7 @@ def recorded(rows: Iterable[Row], rules: Sequence[Mapping[str, Any]], instance: 
             out = {name: labels[name] for name in rule["group_by"] if labels.get(name)}
             out |= {pair["name"]: pair["value"] for pair in rule["external_labels"]}
             out |= {"profiles_rule_id": rule["id"], "pyroscope_instance": instance}
-            key = (row.tenant.decode(), rule["metric_name"], tuple(sorted(out.items())))
+            key = (row.tenant.decode(errors="backslashreplace"), rule["metric_name"], tuple(sorted(out.items())))
             values[key] += function_total(row.profile, function)
     return dict(values)
 
@@ -220,5 +220,7 @@ def native(
             continue
         out = native_labels(labels, shard, function)
         wanted = function.encode() if function is not None else None
-        values[row.tenant.decode(), metric_of(profile_type, prefix), out] += function_total(row.profile, wanted)
+        values[row.tenant.decode(errors="backslashreplace"), metric_of(profile_type, prefix), out] += function_total(
+            row.profile, wanted
+        )
     return dict(values)

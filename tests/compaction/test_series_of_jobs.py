@@ -1,0 +1,88 @@
+"""From made-up sources to series: what compaction keeps and the engine derives is what the slow evaluation says."""
+
+from fnmatch import fnmatchcase
+
+import pytest
+import slow_decoder
+import slow_series
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+from series_values import values_of
+
+from pyro_assets.block.reader import RawObject, read_blocks
+from pyro_assets.compaction.compact import compact
+from pyro_assets.errors import ValueOverflow
+from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig
+from pyro_assets.series.derive import JobInfo, derive
+
+FUNCTIONS = ["main.work", "main.run", "runtime.main", "größe.höhe", "not.there"]
+SELECTORS = ["{}", '{vehicle="bike"}', '{vehicle=~"bike|car", pod!="a"}', '{env=""}']
+JOB = JobInfo("job-1", 3, 1_700_000_000_000, "0123")
+
+
+def is_gauge(profile_type: str) -> bool:
+    return any(fnmatchcase(profile_type.split(":")[1], gauge) for gauge in DEFAULT_GAUGES)
+
+
+def fits(values: dict) -> bool:
+    return all(-(1 << 63) <= value < 1 << 63 for value in values.values())
+
+
+@pytest.mark.parametrize("dedup", ["exact", "original"])
+@given(job=strategies.jobs(), selector=st.sampled_from(SELECTORS))
+def test_native_series(dedup, job, selector):
+    raw = [strategies.raw_object(model) for model in job]
+    merged = slow_series.merge([slow_decoder.decode_object(item.data) for item in raw], dedup)
+    expected = slow_series.native(merged.rows, JOB.shard, is_gauge, selector=selector)
+    functions: dict = {}
+    for function in FUNCTIONS:
+        series = slow_series.native(merged.rows, JOB.shard, is_gauge, function=function, selector=selector)
+        functions |= {key: value for key, value in series.items() if value}
+    config = SeriesConfig.model_validate(
+        {"dimensions": {"selectors": [selector]}, "functions": dict.fromkeys(FUNCTIONS, selector)}
+    )
+    result = compact(raw, dedup=dedup)
+    if not fits(expected) or not fits(functions):
+        with pytest.raises(ValueOverflow):
+            derive(result.columns, JOB, config)
+        return
+    derived = derive(result.columns, JOB, config)
+    assert values_of(derived, "dimension") == expected
+    assert values_of(derived, "function") == functions
+    # The same from the finished blocks, as a backfill of a rule reads them.
+    blocks = [RawObject(f"blocks/3/t{number}/x/block.bin", block.data) for number, block in enumerate(result.blocks)]
+    again = derive(read_blocks(blocks, isolate=False).columns, JOB, config)
+    assert values_of(again) == expected | functions
+
+
+@given(job=strategies.jobs())
+def test_recording_rules(job):
+    rules = [
+        {"id": "a", "metric_name": "all", "matchers": [], "group_by": [], "external_labels": []},
+        {
+            "id": "b",
+            "metric_name": "by_vehicle",
+            "matchers": ['{__profile_type__=~"process_cpu.*|memory.*"}', '{vehicle!=""}'],
+            "group_by": ["vehicle", "service_name"],
+            "external_labels": [{"name": "team", "value": "perf"}],
+        },
+        {
+            "id": "c",
+            "metric_name": "of_function",
+            "matchers": ["{}"],
+            "group_by": ["pod"],
+            "external_labels": [],
+            "stacktrace_filter": {"function_name": {"function_name": "main.work", "metric_type": 0}},
+        },
+    ]
+    raw = [strategies.raw_object(model) for model in job]
+    merged = slow_series.merge([slow_decoder.decode_object(item.data) for item in raw], "original")
+    expected = slow_series.recorded(merged.rows, rules, JOB.instance)
+    config = SeriesConfig.model_validate({"dimensions": {"selectors": []}, "recording_rules": rules})
+    result = compact(raw, dedup="original")
+    if not fits(expected):
+        with pytest.raises(ValueOverflow):
+            derive(result.columns, JOB, config)
+        return
+    assert values_of(derive(result.columns, JOB, config)) == expected
