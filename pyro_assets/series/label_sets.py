@@ -97,9 +97,9 @@ def note_collisions(sets: LabelSets, facts: SeriesFacts) -> None:
     origin = sets.origin.ravel()
     made = np.flatnonzero(origin)
     pairs = np.unique((sets.group.ravel().take(made) << 32) | origin.take(made))
-    merged = np.flatnonzero((pairs[1:] >> 32) == (pairs[:-1] >> 32))
+    merged = np.unique((pairs >> 32)[1:][(pairs[1:] >> 32) == (pairs[:-1] >> 32)])
     facts.merged_series = len(merged)
     for position in merged[:MAX_EXAMPLES].tolist():
-        one = sets.describe(int(pairs[position] >> 32))
+        one = sets.describe(position)
         examples.append(f"different labels became one series of {one.metric}: {dict(one.labels)}")
     facts.collision_examples = list(dict.fromkeys(examples))[:MAX_EXAMPLES]

@@ -101,7 +101,6 @@ BROKEN = [
     ("gauges: !!int abc", 1, "gauges", "is not supported"),
     ("[" * 40 + "]" * 40, 1, "[0]" * 33, "more than 32 levels"),
     ("? [a]\n: b", 1, "the file", "keys are names"),
-    ('{"functions": {"\\ud800": "{}"}}', 1, "the file", "no valid YAML"),
     # The shape as a whole.
     ("hello", 1, "the file", "must be a mapping, not text"),
     ("17", 1, "the file", "must be a mapping, not a number"),
@@ -209,6 +208,12 @@ def test_problems_of_several_rules_together():
         (3, ".metric_name"),
         (3, ".group_by[1]"),
     ]
+
+
+def test_half_a_character_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        parse_config('{"functions": {"\\ud800": "{}"}}')
+    assert caught.value.line == 1
 
 
 def test_absurd_nesting_is_refused():
