@@ -43,7 +43,6 @@ BACKFILL_BUDGET_SECONDS = Variable(
 KEEP_RUNS_MINUTES = Variable(
     "PYRO_ASSETS_KEEP_RUNS_MINUTES", "60", "finished live runs are deleted after this time; 0: never"
 )
-CODE_SERVER_PORT = Variable("PYRO_ASSETS_CODE_SERVER_PORT", "4266", "port of the code server (resources/dagster)")
 
 VARIABLES: tuple[Variable, ...] = (
     SOURCE_URL,
@@ -60,7 +59,6 @@ VARIABLES: tuple[Variable, ...] = (
     LIVE_BUDGET_SECONDS,
     BACKFILL_BUDGET_SECONDS,
     KEEP_RUNS_MINUTES,
-    CODE_SERVER_PORT,
 )
 
 
