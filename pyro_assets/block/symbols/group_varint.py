@@ -33,6 +33,7 @@ _PADDING_BYTES: Final = 2 * MAX_GROUP_BYTES
 _CHUNK_BYTES: Final = 512
 _GUESS_STEPS: Final = _CHUNK_BYTES // MIN_GROUP_BYTES + 2
 _RECONCILE_STEPS: Final = 40
+_BATCH_GROUPS: Final = 1 << 13
 _TAIL_ROWS: Final = np.arange(_RECONCILE_STEPS, dtype=np.int64)[:, None]
 _BYTES_33, _BYTES_0F, _BYTES_05 = (np.uint64(byte * 0x0101010101010101) for byte in (0x33, 0x0F, 0x05))
 
@@ -155,7 +156,7 @@ def group_starts(data: bytes, begin: I64, end: I64) -> I64:
     last_exit = meeting_at.copy()
     added: list[int] = []
     resume = -1  # lanes before this one were passed over by the loop
-    lengths = memoryview(step)
+    lengths = step.data
     for lane in np.flatnonzero(~is_met).tolist():
         if lane < resume:
             continue
@@ -220,30 +221,43 @@ def encode(numbers: U32, group_start: I64) -> list[bytes]:
     >>> encode(np.array([[300, 2, 3, 4]], dtype=np.uint32), np.array([0, 1]))[0].hex()
     '012c01020304'
     """
-    extra = (numbers > 0xFF).astype(np.uint8)
-    extra += numbers > 0xFFFF
-    extra += numbers > 0xFFFFFF
-    control = extra[:, 0] | extra[:, 1] << 2 | extra[:, 2] << 4 | extra[:, 3] << 6
-    # A group of 17 bytes, of which the ones that are needed are kept in order.
-    wide = np.empty((len(numbers), MAX_GROUP_BYTES), dtype=np.uint8)
-    wide[:, 0] = control
-    wide[:, 1:] = numbers.astype("<u4", copy=False).view(np.uint8).reshape(-1, 16)
-    data = wide[_KEPT_BYTES.take(control, axis=0)]
-    length = np.frombuffer(_GROUP_BYTES, np.uint8).take(control)
-    offset = np.zeros(len(numbers) + 1, dtype=np.int64)
-    np.cumsum(length, dtype=np.int64, out=offset[1:])
-    bounds = offset.take(group_start).tolist()
-    whole = data.tobytes()
-    return [whole[begin:end] for begin, end in pairwise(bounds)]
+    buffer = np.empty(len(numbers) * MAX_GROUP_BYTES + 8, dtype=np.uint8)
+    # Ends of all groups, the end of none before them.
+    end = np.zeros(len(numbers) + 1, dtype=np.int64)
+    for begin in range(0, len(numbers), _BATCH_GROUPS):
+        batch = slice(begin, begin + _BATCH_GROUPS)
+        _encode_batch(numbers[batch], buffer, int(end[begin]), end[1:][batch])
+    whole = buffer[: int(end[-1])].tobytes()
+    return [whole[first:last] for first, last in pairwise(end.take(group_start).tolist())]
 
 
-def _kept_bytes() -> npt.NDArray[np.bool_]:
-    kept: U8 = np.zeros((256, MAX_GROUP_BYTES), dtype=np.uint8)
-    kept[:, 0] = 1
-    for field in range(4):
-        for byte in range(4):
-            kept[:, 1 + 4 * field + byte] = byte < _FIELD_BYTES[:, field]
-    return kept.astype(np.bool_)
-
-
-_KEPT_BYTES: Final = _kept_bytes()
+def _encode_batch(numbers: U32, buffer: U8, offset: int, end_out: I64) -> None:
+    """Write groups from `offset` of the buffer on and fill in where each ends."""
+    # Two numbers of up to four bytes are put into a word, so a group is a control byte and two words.
+    pairs = numbers.reshape(-1, 2)
+    extra = (pairs > 0xFF).view(np.uint8)
+    extra += pairs > 0xFFFF
+    extra += pairs > 0xFFFFFF
+    # Neighbouring counts as one little-endian number, so that nothing is gathered byte by byte.
+    both = extra.view("<u2")[:, 0]
+    first_bits = (both & np.uint16(3)).astype(np.uint64)
+    first_bits += np.uint64(1)
+    first_bits <<= np.uint64(3)
+    words = pairs[:, 1].astype(np.uint64)
+    words <<= first_bits
+    words |= pairs[:, 0]
+    size = both >> np.uint16(8)
+    size += both & np.uint16(3)
+    size += np.uint16(2)
+    size[0::2] += np.uint16(1)  # the control byte before the first word
+    at = np.cumsum(size, dtype=np.int64)
+    at += offset
+    end_out[:] = at[1::2]
+    at -= size
+    at[0::2] += 1
+    # Whole words, in ascending order: the bytes that a word leaves behind its two numbers, the next one overwrites.
+    unaligned: npt.NDArray[np.uint64] = np.ndarray(len(buffer) - 7, "<u8", buffer.data, strides=(1,))
+    unaligned[at] = words
+    all_four = extra.reshape(-1, 4).view("<u4")[:, 0]
+    control = all_four | all_four >> np.uint32(6) | all_four >> np.uint32(12) | all_four >> np.uint32(18)
+    buffer[at[0::2] - 1] = control.astype(np.uint8)

@@ -9,12 +9,12 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from pyro_assets.block.columns import I32, I64, U64, Bool, SymbolTables
 from pyro_assets.block.symbols.delta import BadDeltaError, decode, gaps
 from pyro_assets.block.symbols.index import check_data, parse_index
 from pyro_assets.block.symbols.inner import Column, Pieces
+from pyro_assets.block.symbols.strings import join_strings
 from pyro_assets.block.symbols.tree import decode_trees
 from pyro_assets.errors import BadCount, BadEncoding, BlockError, Where
 
@@ -53,7 +53,8 @@ def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where]) -> Sym
             nodes.append(chunk.nodes)
             places.append((where, chunk.offset))
 
-    string_start, strings = _strings(pieces)
+    string_start = _starts(pieces.strings)
+    strings = join_strings(pieces.lengths, pieces.texts)
     function_start, mapping_start = _starts(pieces.functions), _starts(pieces.mappings)
     location_start = _starts(pieces.locations)
     narrow, wide = _decode(pieces)
@@ -104,15 +105,6 @@ def _starts(counts: Sequence[int]) -> I64:
     start = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, dtype=np.int64, out=start[1:])
     return start
-
-
-def _strings(pieces: Pieces) -> tuple[I64, pa.Array]:
-    start = _starts(pieces.strings)
-    offsets = np.zeros(int(start[-1]) + 1, dtype=np.int64)
-    if pieces.lengths:
-        np.cumsum(np.concatenate(pieces.lengths), dtype=np.int64, out=offsets[1:])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(pieces.texts))]
-    return start, pa.Array.from_buffers(pa.large_binary(), int(start[-1]), buffers)
 
 
 def _decode(pieces: Pieces) -> tuple[I32, I64]:

@@ -12,11 +12,12 @@ import numpy as np
 
 from pyro_assets.block.columns import I64
 from pyro_assets.block.symbols import group_varint
-from pyro_assets.errors import BadCount, BadEncoding, BadIndex, BlockError, Where
+from pyro_assets.errors import BadCount, BadEncoding, BadIndex, BlockError, Unwritable, Where
 
 Place = tuple[Where, int]
 
 _BATCH_BYTES: Final = 1 << 18
+_WRITING: Final = Where(section="symbols")
 
 
 def decode_trees(
@@ -146,34 +147,54 @@ def _bad_node(
     return BadIndex(f"{what} ({node})", where, offset=offset, expected=expected, actual=int(value[row]))
 
 
-def encode_trees(node_start: I64, parent: I64, location: I64) -> list[bytes]:
+def encode_trees(node_start: I64, location_start: I64, parent: I64, location: I64) -> list[bytes]:
     """Encode one tree per unit.
 
     Args:
-        node_start: int64[u + 1].
-        parent: int64[n], counted from the tree's first node, -1 for roots.
-        location: int64[n], counted from the unit's first location, 0 for roots.
+        node_start: int64[u + 1], the nodes of unit i are node_start[i]:node_start[i + 1].
+        location_start: int64[u + 1].
+        parent: int64[n], rows of the nodes, -1 for roots.
+        location: int64[n], rows of the locations; those of roots do not matter.
 
     Returns:
         u chunks.
+
+    Raises:
+        Unwritable: a node that does not follow its parent in the same unit, a first node that is no root, a location
+            of another unit.
     """
     count = np.diff(node_start)
+    root = node_start[:-1][count > 0]
+    own_location = location - np.repeat(location_start[:-1], count)
+    own_location[root] = 0
+    # The location of a root is written as 0 even where there is none.
+    limit = np.repeat(np.maximum(np.diff(location_start), count == 1), count)
+    if (own_location.view(np.uint64) >= limit.view(np.uint64)).any():
+        raise Unwritable("location of a node", _WRITING, expected="a location of the node's unit")
+    own_parent = parent - np.repeat(node_start[:-1], count)
+    node = np.arange(len(parent), dtype=np.int64)
+    if (parent >= node).any() or np.count_nonzero(own_parent < 0) != len(root) or (parent.take(root) != -1).any():
+        raise Unwritable("parent of a node", _WRITING, expected="an earlier node of the same unit, -1 for the first")
+    own_parent[root] = -1
+    delta = own_parent.copy()
+    delta[1:] -= own_parent[:-1]
+    delta[root] = -1
     groups = (count + 1) >> 1
     group_start = np.zeros(len(count) + 1, dtype=np.int64)
     np.cumsum(groups, out=group_start[1:])
-    delta = np.empty(len(parent), dtype=np.int64)
-    delta[:1] = parent[:1]
-    np.subtract(parent[1:], parent[:-1], out=delta[1:])
-    first = node_start[:-1][count > 0]
-    delta[first] = parent.take(first)
-    pairs = np.zeros((2 * int(group_start[-1]), 2), dtype=np.uint32)
+    numbers = np.zeros((2 * int(group_start[-1]), 2), dtype=np.uint32)
     zigzag = (delta << 1) ^ (delta >> 63)
-    if (count & 1).any():
-        begins = zip(node_start[:-1].tolist(), count.tolist(), (2 * group_start[:-1]).tolist(), strict=True)
-        for begin, length, target in begins:
-            pairs[target : target + length, 0] = zigzag[begin : begin + length]
-            pairs[target : target + length, 1] = location[begin : begin + length]
-    else:
-        pairs[:, 0] = zigzag
-        pairs[:, 1] = location
-    return group_varint.encode(pairs.reshape(-1, 4), group_start)
+    targets = (2 * group_start[:-1]).tolist()
+    for begin, length, target in zip(node_start[:-1].tolist(), count.tolist(), targets, strict=True):
+        numbers[target : target + length, 0] = zigzag[begin : begin + length]
+        numbers[target : target + length, 1] = own_location[begin : begin + length]
+    return group_varint.encode(numbers.reshape(-1, 4), group_start)
+
+
+def count_leaves(node_start: I64, parent: I64) -> I64:
+    """Nodes of each unit that are no root and no other node's parent."""
+    is_leaf = parent >= 0
+    is_leaf[parent[is_leaf]] = False
+    leaves = np.zeros(len(parent) + 1, dtype=np.int64)
+    np.cumsum(is_leaf, out=leaves[1:])
+    return np.diff(leaves.take(node_start))
