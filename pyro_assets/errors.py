@@ -32,6 +32,11 @@ and what to do. Logic does not belong here.
     │   ├── SchemaMismatch        the ledger was written by another version
     │   ├── LeaseLost             another worker owns the job now
     │   └── JobConflict           a source already belongs to another job
+    ├── ExportError               series do not get to where they shall go
+    │   ├── ReceiverMisconfigured it refuses us whatever we send: URL, credentials, headers
+    │   │   └── SecretMissing     the variable or file of a secret is not there
+    │   ├── ReceiverUnavailable   no useful answer until the time for retries was over
+    │   └── BadAnswer             it answers a question with something that cannot be read
     └── SettingsError             settings that contradict each other
 """
 
@@ -232,6 +237,33 @@ class LeaseLost(LedgerError):
 
 class JobConflict(LedgerError):
     """A source already belongs to another job."""
+
+
+class ExportError(PyroAssetsError):
+    """Series do not get to a receiver or into a file; `receiver` is its name, "" for files.
+
+    No secret is ever part of the message.
+    """
+
+    def __init__(self, message: str, *, receiver: str = "") -> None:
+        super().__init__(message)
+        self.receiver = receiver
+
+
+class ReceiverMisconfigured(ExportError):
+    """The receiver refuses whatever we send; trying again without changing something is of no use."""
+
+
+class SecretMissing(ReceiverMisconfigured):
+    """The environment variable or file that holds a secret is not there or cannot be used."""
+
+
+class ReceiverUnavailable(ExportError):
+    """No useful answer until the time for retries was over; the same samples may be sent again later."""
+
+
+class BadAnswer(ExportError):
+    """The receiver answers a question with something that cannot be read."""
 
 
 class SettingsError(PyroAssetsError):
