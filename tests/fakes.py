@@ -4,10 +4,19 @@ Fakes, not mocks: they keep state and follow the same rules as what they stand f
 over all buckets). Add faults as hooks here; what only one test needs belongs to that test.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any
 
-from pyro_assets.errors import ObjectChanged, ObjectConflict, ObjectMissing
+from pyro_assets.errors import ChecksumMismatch, ObjectChanged, ObjectConflict, ObjectMissing, Where
+from pyro_assets.pipeline.engine import Engine
+from pyro_assets.pipeline.summary import Summary
 from pyro_assets.storage.interface import Bucket, Folder, ObjectInfo
+from pyro_assets.storage.keys import parse_block_key
+from pyro_assets.storage.ulid import make_ulid
 
 
 class Killed(BaseException):
@@ -93,3 +102,127 @@ class Clock:
         """Moves the clock and returns the new time."""
         self.now_ms += round(seconds * 1000)
         return self.now_ms
+
+
+@dataclass
+class TextColumns:
+    """What stands for columns: (tenant, value) pairs."""
+
+    pairs: list[tuple[bytes, int]]
+
+
+@dataclass
+class TextConfig:
+    """What stands for a configuration: series are named after it."""
+
+    name: str = "plain"
+
+    @property
+    def hash(self) -> str:
+        return f"hash-{self.name}"
+
+
+class TextFacts:
+    """What stands for the facts of a derivation."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"negative_samples": 1, "rounded_values": 0, "series": {}, "collision_examples": ["a and b"]}
+
+
+class TextEngine:
+    """Compaction and series over objects of text: lines of "tenant value", or "broken" for what cannot be read.
+
+    A level-1 block is "level N", then the lines of its tenant. Series are the sums per tenant.
+
+    Attributes:
+        fail: raised by the named function ("compact", "derive", ...) when it is called.
+        calls: names of the functions called so far.
+    """
+
+    def __init__(self) -> None:
+        self.fail: dict[str, BaseException] = {}
+        self.calls: list[str] = []
+
+    @property
+    def engine(self) -> Engine:
+        functions: dict[str, Any] = {
+            name: getattr(self, name) for name in ("compact", "read_blocks", "summarise", "derive", "series_to_parquet")
+        }
+        return Engine(**functions)
+
+    def compact(self, objects: Sequence[Any], dedup: str) -> Any:
+        read = self._read("compact", objects)
+        good = [item for item, meta in zip(objects, read.metas, strict=True) if meta is not None]
+        blocks = []
+        for tenant in sorted({tenant for tenant, _ in read.columns.pairs}):
+            values = sorted(value for owner, value in read.columns.pairs if owner == tenant)
+            lines = [b"level 1", *(b"%s %d" % (tenant, value) for value in values)]
+            seed = sha256(b"\n".join([tenant, *(item.object_key.encode() for item in good)])).digest()
+            first = parse_block_key(good[0].object_key)
+            block_id = make_ulid(first.created_ms, seed[:10])
+            blocks.append(SimpleNamespace(tenant=tenant, id=block_id, data=b"\n".join(lines)))
+        return SimpleNamespace(
+            columns=read.columns,
+            blocks=blocks,
+            metas=read.metas,
+            set_aside=read.set_aside,
+            duplicates=2,
+            conflicts=0 if dedup == "exact" else 1,
+            facts={"dangling": 1, "total_mismatches": 0, "profiles_in": 99},
+        )
+
+    def read_blocks(self, objects: Sequence[Any]) -> Any:
+        return self._read("read_blocks", objects)
+
+    def summarise(self, columns: TextColumns) -> Summary:
+        self._called("summarise")
+        tenants: dict[bytes, tuple[int, int]] = {}
+        for tenant, _ in columns.pairs:
+            before = tenants.get(tenant, (0, 0))
+            tenants[tenant] = (before[0] + 1, before[1] + 10)
+        services = tuple((tenant.decode(), "web", count[1], count[0]) for tenant, count in sorted(tenants.items()))
+        return Summary(tenants, services, oldest_ms=1_000, newest_ms=2_000)
+
+    def derive(self, columns: TextColumns, job: Any, config: TextConfig, kinds: frozenset[str]) -> Any:
+        self._called("derive")
+        sums: dict[str, int] = {}
+        for tenant, value in columns.pairs:
+            sums[tenant.decode()] = sums.get(tenant.decode(), 0) + value
+        rows = [
+            {"tenant": tenant, "value": value, "time": job.timestamp_ms, "job": job.job_id, "by": config.name}
+            for tenant, value in sorted(sums.items())
+        ]
+        return SimpleNamespace(
+            frames={kind: [row | {"kind": kind} for row in rows] for kind in kinds}, facts=TextFacts()
+        )
+
+    def series_to_parquet(self, frame: Any) -> bytes:
+        self._called("series_to_parquet")
+        return json.dumps(frame).encode()
+
+    def _read(self, name: str, objects: Sequence[Any]) -> Any:
+        self._called(name)
+        pairs: list[tuple[bytes, int]] = []
+        metas: list[Any] = []
+        set_aside = []
+        for position, item in enumerate(objects):
+            if item.data.startswith(b"broken") or not item.data:
+                where = Where(item.object_key, "text")
+                set_aside.append((position, ChecksumMismatch("CRC of text", where, offset=4)))
+                metas.append(None)
+                continue
+            level = 0
+            for line in item.data.split(b"\n"):
+                tenant, number = line.split(b" ")
+                if tenant == b"level":
+                    level = int(number)
+                else:
+                    pairs.append((tenant, int(number)))
+            owner = pairs[-1][0] if level else b""
+            metas.append(SimpleNamespace(level=level, tenant=owner, created_by_index=1))
+        return SimpleNamespace(columns=TextColumns(pairs), metas=metas, set_aside=set_aside)
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.fail:
+            raise self.fail[name]
