@@ -9,18 +9,18 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyro_assets.block.columns import I32, I64, U8
+from pyro_assets.block.columns import I32, I64
 
 Streams = Sequence[bytes | memoryview]
 
 #: What the original writes: values of a block, mini-blocks in it.
 BLOCK_VALUES: Final = 128
 MINI_BLOCKS: Final = 4
-_HEADER_START: Final = bytes([BLOCK_VALUES & 0x7F | 0x80, BLOCK_VALUES >> 7, MINI_BLOCKS])
+_HEADER_START: Final = np.array([[BLOCK_VALUES & 0x7F | 0x80], [BLOCK_VALUES >> 7], [MINI_BLOCKS]], dtype=np.int64)
+_HEADER_PLACES: Final = np.arange(5, dtype=np.int64)[:, None]
 # Larger blocks would let a few bytes stand for very many values.
 _MAX_BLOCK_VALUES: Final = 4096
 _PARQUET: Final = b"PAR1"
@@ -57,39 +57,44 @@ def decode(narrow: Streams, narrow_counts: Sequence[int], wide: Streams, wide_co
     >>> decode([bytes([0x80, 1, 4, 1, 13])], [1], [], [])[0].tolist()
     [-7]
     """
-    streams, counts = [*narrow, *wide], [*narrow_counts, *wide_counts]
-    if not streams:
-        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
-    _check_headers(streams, counts)
+    file, at = _parquet_file(narrow, narrow_counts, wide, wide_counts)
+    _check_headers(file, at, [*narrow, *wide], [*narrow_counts, *wide_counts])
     try:
-        return _decode(narrow, narrow_counts, wide, wide_counts)
+        return _read(file, bool(narrow), bool(wide))
     except (pa.ArrowException, OSError):
         pass
-    for stream, (data, count) in enumerate(zip(streams, counts, strict=True)):
+    for stream, (data, count) in enumerate(zip([*narrow, *wide], [*narrow_counts, *wide_counts], strict=True)):
+        is_narrow = stream < len(narrow)
+        one = ([data], [count], [], []) if is_narrow else ([], [], [data], [count])
         try:
-            if stream < len(narrow):
-                _decode([data], [count], [], [])
-            else:
-                _decode([], [], [data], [count])
+            _read(_parquet_file(*one)[0], is_narrow, not is_narrow)
         except (pa.ArrowException, OSError) as error:
             raise BadDeltaError(stream, str(error)) from None
     raise BadDeltaError(0, "the streams do not decode together")
 
 
-def _check_headers(streams: Streams, counts: Sequence[int]) -> None:
-    """Compare each stream's own number of values, and its least size, with what is expected, before allocating."""
-    lengths = np.fromiter(map(len, streams), dtype=np.int64, count=len(streams))
+def _check_headers(file: bytes, at: I64, streams: Streams, counts: Sequence[int]) -> None:
+    """Compare each stream's own number of values, and its least size, with what is expected, before it is decoded.
+
+    Args:
+        file: holds the streams, and more than 5 bytes after the last.
+        at: int64[s], where they start.
+        streams: the same streams.
+        counts: how many values each must hold.
+    """
+    lengths = np.array(list(map(len, streams)), dtype=np.int64)
     expected = np.array(counts, dtype=np.int64)
-    blocks = (expected - 1 + BLOCK_VALUES - 1) // BLOCK_VALUES
+    blocks = (expected + (BLOCK_VALUES - 2)) // BLOCK_VALUES
     # The header takes five bytes, a block's least difference and bit widths five more.
-    usual = (lengths >= 5 + 5 * blocks) & (expected < 1 << 14)
-    heads = b"".join([bytes(stream[:5]).ljust(5, b"\0") for stream in streams])
-    head: U8 = np.frombuffer(heads, np.uint8).reshape(-1, 5)
-    usual &= (head[:, :3] == np.frombuffer(_HEADER_START, np.uint8)).all(axis=1)
-    low, high = head[:, 3].astype(np.int64), head[:, 4].astype(np.int64)
+    usual = lengths >= 5 + 5 * blocks
+    usual &= expected < 1 << 14
+    head = np.frombuffer(file, np.uint8).take(at + _HEADER_PLACES).astype(np.int64)
+    usual &= (head[:3] == _HEADER_START).all(axis=0)
+    low, high = head[3], head[4]
     usual &= np.where(low < 0x80, low, (low & 0x7F) | high << 7) == expected
-    for stream in np.flatnonzero(~usual).tolist():
-        _check_header(stream, streams[stream], counts[stream])
+    if not usual.all():
+        for stream in np.flatnonzero(~usual).tolist():
+            _check_header(stream, streams[stream], counts[stream])
 
 
 def _check_header(stream: int, data: bytes | memoryview, count: int) -> None:
@@ -123,20 +128,15 @@ def _check_header(stream: int, data: bytes | memoryview, count: int) -> None:
         raise BadDeltaError(stream, f"{len(data)} bytes are too few for {count} values")
 
 
-def _decode(
-    narrow: Streams, narrow_counts: Sequence[int], wide: Streams, wide_counts: Sequence[int]
-) -> tuple[I32, I64]:
-    file = _parquet_file(narrow, narrow_counts, wide, wide_counts)
+def _read(file: bytes, has_narrow: bool, has_wide: bool) -> tuple[I32, I64]:
     reader = pq.ParquetFile(pa.BufferReader(file))
-    narrow_values = wide_values = None
-    if narrow:
-        narrow_values = _values(reader.read_row_group(0, columns=["a"], use_threads=False))
-    if wide:
-        wide_values = _values(reader.read_row_group(1, columns=["b"], use_threads=False))
-    return (
-        np.zeros(0, dtype=np.int32) if narrow_values is None else narrow_values,
-        np.zeros(0, dtype=np.int64) if wide_values is None else wide_values,
-    )
+    narrow: I32 = np.zeros(0, dtype=np.int32)
+    wide: I64 = np.zeros(0, dtype=np.int64)
+    if has_narrow:
+        narrow = _values(reader.read_row_group(0, columns=["a"], use_threads=False))
+    if has_wide:
+        wide = _values(reader.read_row_group(1, columns=["b"], use_threads=False))
+    return narrow, wide
 
 
 def _values(table: Any) -> Any:
@@ -144,19 +144,22 @@ def _values(table: Any) -> Any:
     return column.chunk(0).to_numpy() if column.num_chunks == 1 else column.to_numpy()
 
 
-def _parquet_file(narrow: Streams, narrow_counts: Sequence[int], wide: Streams, wide_counts: Sequence[int]) -> bytes:
+def _parquet_file(
+    narrow: Streams, narrow_counts: Sequence[int], wide: Streams, wide_counts: Sequence[int]
+) -> tuple[bytes, I64]:
     """A file with column `a` (INT32) in its first row group and column `b` (INT64) in its second.
 
     The columns' lengths differ, so each row group describes both but is true for one only; the other is not read.
+
+    Returns:
+        The file; int64[s], where each stream starts in it.
     """
-    parts: list[bytes | memoryview] = [_PARQUET]
-    sizes = []
-    for streams, counts in ((narrow, narrow_counts), (wide, wide_counts)):
-        first = len(parts)
-        for data, count in zip(streams, counts, strict=True):
-            parts.append(_page_header(len(data), count))
-            parts.append(data)
-        sizes.append(sum(map(len, parts[first:])))
+    parts: list[bytes | memoryview] = [_PARQUET] * (1 + 2 * len(narrow) + 2 * len(wide))
+    parts[2::2] = [*narrow, *wide]
+    parts[1::2] = list(map(_page_header, map(len, parts[2::2]), [*narrow_counts, *wide_counts]))
+    ends = np.cumsum(list(map(len, parts)), dtype=np.int64)
+    begin, middle, end = len(_PARQUET), int(ends[2 * len(narrow)]), int(ends[-1])
+    sizes = (middle - begin, end - middle)
     rows = (sum(narrow_counts), sum(wide_counts))
     columns = [
         _column_chunk(b"a", _INT32, rows[0], len(_PARQUET), sizes[0]),
@@ -170,7 +173,7 @@ def _parquet_file(narrow: Streams, narrow_counts: Sequence[int], wide: Streams, 
     schema = b"\x19\x3c" + root + _schema_element(b"a", _INT32) + _schema_element(b"b", _INT64)
     footer = b"\x15\x02" + schema + b"\x16" + _zigzag(sum(rows)) + b"\x19\x2c" + groups + b"\0"
     parts += (footer, len(footer).to_bytes(4, "little"), _PARQUET)
-    return b"".join(parts)
+    return b"".join(parts), ends[1::2]
 
 
 # Thrift's compact protocol: a field is (id difference << 4 | type); integers are zig-zag LEB128 (types 5 and 6),
@@ -213,17 +216,3 @@ def uvarint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
-
-
-def gaps(counts: Sequence[int], present: Sequence[bool], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Put zeros where a stream was absent: `values` of the present ones, in order, become all of `counts`."""
-    if all(present):
-        return values
-    whole = np.zeros(sum(counts), dtype=values.dtype)
-    target = source = 0
-    for count, is_present in zip(counts, present, strict=True):
-        if is_present:
-            whole[target : target + count] = values[source : source + count]
-            source += count
-        target += count
-    return whole

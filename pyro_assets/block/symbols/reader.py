@@ -5,18 +5,22 @@ absolute. Byte layouts stand in `index` and `inner`; what is done with the table
 """
 
 from collections.abc import Sequence
-from itertools import chain
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pyro_assets.block.columns import I32, I64, U64, Bool, SymbolTables
-from pyro_assets.block.symbols.delta import BadDeltaError, decode, gaps
-from pyro_assets.block.symbols.index import check_data, parse_index
-from pyro_assets.block.symbols.inner import Column, Pieces
+from pyro_assets.block.symbols.delta import BadDeltaError, decode
+from pyro_assets.block.symbols.index import parse_index
+from pyro_assets.block.symbols.inner import ADDRESS, FOLDED, LINE_COUNTS, LINES, MAPPING, InnerBlock, Pieces
 from pyro_assets.block.symbols.strings import join_strings
 from pyro_assets.block.symbols.tree import decode_trees
 from pyro_assets.errors import BadCount, BadEncoding, BlockError, Where
+
+#: Columns of 64 bits, which are left out where they are all 0, by table and number.
+_WIDE: Final = (("mapping_blocks", 3), ("mapping_blocks", 4), ("mapping_blocks", 5), ("location_blocks", ADDRESS))
 
 
 def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where]) -> SymbolTables:
@@ -43,8 +47,7 @@ def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where]) -> Sym
     for position, (section, where) in enumerate(zip(sections, wheres, strict=True)):
         data = memoryview(section)
         array = np.frombuffer(data, np.uint8) if len(data) else np.zeros(0, np.uint8)
-        for partition in parse_index(data, where):
-            check_data(array, partition, where)
+        for partition in parse_index(data, array, where):
             dataset.append(position)
             number.append(partition.number)
             pieces.add_partition(data, array, partition, where)
@@ -92,7 +95,7 @@ def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where]) -> Sym
         location_address=memory[3],
         location_is_folded=_folded(pieces),
         line_start=line_start,
-        line_function=_rows(lines[None, 0::2], _starts(pieces.lines_of_unit), function_start, dangling)[0],
+        line_function=_rows(lines[None, 0::2], _starts(pieces.lines), function_start, dangling)[0],
         line_number=np.ascontiguousarray(lines[1::2]),
         node_start=node_start,
         node_parent=node_parent,
@@ -107,25 +110,55 @@ def _starts(counts: Sequence[int]) -> I64:
     return start
 
 
+@dataclass(slots=True)
+class _Streams:
+    """Integer columns, a stream per inner block, and whose they are."""
+
+    data: list[memoryview] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    owners: list[tuple[Sequence[InnerBlock], int]] = field(default_factory=list)
+
+    def add(self, blocks: Sequence[InnerBlock], column: int, counts: Sequence[int]) -> None:
+        """Append a column of all inner blocks."""
+        self.data += [data[bounds[column] : bounds[column + 1]] for data, _, _, bounds in blocks]
+        self.counts += counts
+        self.owners.append((blocks, column))
+
+    def place(self, stream: int) -> tuple[Where, int]:
+        """Where a stream stands."""
+        for blocks, column in self.owners:
+            if stream < len(blocks):
+                _, where, _, bounds = blocks[stream]
+                return where, bounds[column]
+            stream -= len(blocks)
+        raise IndexError(stream)
+
+
 def _decode(pieces: Pieces) -> tuple[I32, I64]:
     """All integer columns, end to end: the narrow ones in the order that `read_symbols` splits, then the wide ones."""
-    narrow: list[Column] = [
-        *pieces.function_columns,
-        *pieces.mapping_columns[:3],
-        pieces.location_mapping,
-        pieces.line_column,
-    ]
-    wide: list[Column] = [*pieces.mapping_columns[3:], pieces.address]
+    narrow, wide = _Streams(), _Streams()
+    functions = [items for _, _, items, _ in pieces.function_blocks]
+    mappings = [items for _, _, items, _ in pieces.mapping_blocks]
+    for column in range(4):
+        narrow.add(pieces.function_blocks, column, functions)
+    for column in range(3):
+        narrow.add(pieces.mapping_blocks, column, mappings)
+    narrow.add(pieces.location_blocks, MAPPING, [items for _, _, items, _ in pieces.location_blocks])
+    lines = pieces.lines_of_block
+    blocks: Sequence[InnerBlock] = pieces.location_blocks
+    if 0 in lines:
+        blocks = [block for block, count in zip(blocks, lines, strict=True) if count]
+        lines = [count for count in lines if count]
+    narrow.add(blocks, LINES, [2 * count for count in lines])
+    for table, column in _WIDE:
+        present = [block for block in getattr(pieces, table) if block[3][column] < block[3][column + 1]]
+        if present:
+            wide.add(present, column, [items for _, _, items, _ in present])
     try:
-        return decode(
-            list(chain.from_iterable(column.streams for column in narrow)),
-            list(chain.from_iterable(column.counts for column in narrow)),
-            list(chain.from_iterable(column.streams for column in wide)),
-            list(chain.from_iterable(column.counts for column in wide)),
-        )
+        return decode(narrow.data, narrow.counts, wide.data, wide.counts)
     except BadDeltaError as error:
-        places = list(chain.from_iterable(column.places for column in (*narrow, *wide)))
-        where, offset = places[error.stream]
+        is_wide = error.stream >= len(narrow.data)
+        where, offset = wide.place(error.stream - len(narrow.data)) if is_wide else narrow.place(error.stream)
         kind: type[BlockError] = BadCount if error.is_count else BadEncoding
         raise kind(f"integer column of the symbols: {error.why}", where, offset=offset) from None
 
@@ -133,12 +166,17 @@ def _decode(pieces: Pieces) -> tuple[I32, I64]:
 def _memory(pieces: Pieces, wide: I64) -> list[U64]:
     """Memory start, limit and file offset of mappings, address of locations; zeros where they were left out."""
     columns = []
-    begin = 0
-    items = [*[pieces.mapping_columns[0].counts] * 3, pieces.location_items]
-    for column, counts in zip((*pieces.mapping_columns[3:], pieces.address), items, strict=True):
-        end = begin + sum(column.counts)
-        columns.append(gaps(counts, column.present, wide[begin:end]).view(np.uint64))
-        begin = end
+    source = 0
+    for table, column in _WIDE:
+        blocks: Sequence[InnerBlock] = getattr(pieces, table)
+        whole = np.zeros(sum([items for _, _, items, _ in blocks]), dtype=np.int64)
+        target = 0
+        for _, _, items, bounds in blocks:
+            if bounds[column] < bounds[column + 1]:
+                whole[target : target + items] = wide[source : source + items]
+                source += items
+            target += items
+        columns.append(whole.view(np.uint64))
     return columns
 
 
@@ -163,29 +201,32 @@ def _rows(values: npt.NDArray[np.int32], owner_start: I64, target_start: I64, da
 
 
 def _line_starts(pieces: Pieces) -> I64:
-    counts = np.frombuffer(b"".join(pieces.line_counts), np.uint8)
+    blocks = pieces.location_blocks
+    parts = [data[bounds[LINE_COUNTS] : bounds[LINE_COUNTS + 1]] for data, _, _, bounds in blocks]
+    counts = np.frombuffer(b"".join(parts), np.uint8)
     start = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, dtype=np.int64, out=start[1:])
-    bounds = _starts(pieces.location_items)
-    actual = np.diff(start.take(bounds))
-    wrong = np.flatnonzero(actual != np.array(pieces.lines, dtype=np.int64))
+    actual = np.diff(start.take(_starts([items for _, _, items, _ in blocks])))
+    wrong = np.flatnonzero(actual != np.array(pieces.lines_of_block, dtype=np.int64))
     if len(wrong):
-        where, offset = pieces.location_places[int(wrong[0])]
+        block = int(wrong[0])
+        _, where, _, bounds = blocks[block]
         raise BadCount(
             "number of lines of the locations",
             where,
-            offset=offset,
-            expected=int(actual[wrong[0]]),
-            actual=pieces.lines[int(wrong[0])],
+            offset=bounds[LINE_COUNTS],
+            expected=int(actual[block]),
+            actual=pieces.lines_of_block[block],
         )
     return start
 
 
 def _folded(pieces: Pieces) -> Bool:
-    folded = np.zeros(sum(pieces.location_items), dtype=np.bool_)
+    folded = np.zeros(sum(pieces.locations), dtype=np.bool_)
     begin = 0
-    for items, bits in zip(pieces.location_items, pieces.folded, strict=True):
-        if bits is not None:
-            folded[begin : begin + items] = np.unpackbits(bits, count=items, bitorder="little")
+    for data, _, items, bounds in pieces.location_blocks:
+        bits = data[bounds[FOLDED] : bounds[FOLDED + 1]]
+        if len(bits):
+            folded[begin : begin + items] = np.unpackbits(np.frombuffer(bits, np.uint8), count=items, bitorder="little")
         begin += items
     return folded
