@@ -1,0 +1,297 @@
+"""Samples in columns: the series of one job as numbers of their few distinct texts, ready to be checked and encoded.
+
+`read_samples` takes a table of series, `dress` adds what a receiver wants and leaves out what it does not take. Loops
+run over distinct texts and labels, never over samples; what is legal is for `validate`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from pyro_assets.block.columns import I64, Bool
+from pyro_assets.errors import SeriesError
+from pyro_assets.export.receivers import Receiver
+from pyro_assets.series.frame import SCHEMA
+
+if TYPE_CHECKING:
+    import polars as pl
+
+NAME_LABEL: Final = "__name__"
+_USED: Final = ("tenant", "metric", "labels", "timestamp_ms", "value", "rule")
+_TEXTS: Final = ["tenant", "metric", "rule"]
+_ROWS_AT_ONCE: Final = 16 * 1024
+
+I32 = npt.NDArray[np.int32]
+U64 = npt.NDArray[np.uint64]
+
+
+@dataclass(slots=True)
+class Samples:
+    """n samples with m labels in all, those of one sample side by side.
+
+    Attributes:
+        tenants, rules: distinct texts.
+        names: distinct label names, in byte order, so that a smaller number is a smaller name.
+        values: distinct label values.
+        tenant, rule: int32[n], positions in `tenants` and `rules`.
+        pair_name, pair_value: int32[p], the distinct labels: positions in `names` and `values`.
+        offsets: int64[n + 1], the labels of sample i are [offsets[i], offsets[i + 1]).
+        pair: int32[m], positions in pair_name and pair_value; of one sample in byte order of the names.
+        timestamp_ms: int64[n].
+        value: float64[n].
+    """
+
+    tenants: Sequence[str]
+    rules: Sequence[str]
+    names: Sequence[str]
+    values: Sequence[str]
+    tenant: I32
+    rule: I32
+    pair_name: I32
+    pair_value: I32
+    offsets: I64
+    pair: I32
+    timestamp_ms: I64
+    value: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def take(self, rows: I64) -> "Samples":
+        """The samples at these rows, in this order."""
+        counts = np.diff(self.offsets).take(rows)
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        label = np.arange(offsets[-1], dtype=np.int64) + np.repeat(self.offsets.take(rows) - offsets[:-1], counts)
+        return replace(
+            self,
+            tenant=self.tenant.take(rows),
+            rule=self.rule.take(rows),
+            offsets=offsets,
+            pair=self.pair.take(label),
+            timestamp_ms=self.timestamp_ms.take(rows),
+            value=self.value.take(rows),
+        )
+
+    def labels(self, row: int) -> dict[str, str]:
+        """Labels of one sample, for messages and rare paths."""
+        pairs = self.pair[self.offsets[row] : self.offsets[row + 1]]
+        return {self.names[self.pair_name[pair]]: self.values[self.pair_value[pair]] for pair in pairs}
+
+    def series_hash(self, owners: Sequence[str]) -> U64:
+        """uint64[n]: equal for equal label sets of one owner, in every process.
+
+        Labels are hashed as a set, so it does not matter how they are ordered.
+
+        Args:
+            owners: one text per tenant; label sets of tenants with the same text are the same series.
+        """
+        pairs = list(zip(self.pair_name.tolist(), self.pair_value.tolist(), strict=True))
+        of_pair = np.array(
+            [
+                xxhash.xxh3_64_intdigest(f"{len(self.names[name])}:{self.names[name]}{self.values[value]}".encode())
+                for name, value in pairs
+            ],
+            dtype=np.uint64,
+        )
+        of_tenant = np.array([xxhash.xxh3_64_intdigest(owner.encode()) for owner in owners], dtype=np.uint64)
+        total = np.zeros(len(self.pair) + 1, dtype=np.uint64)
+        np.cumsum(of_pair.take(self.pair), out=total[1:])
+        return total.take(self.offsets[1:]) - total.take(self.offsets[:-1]) + of_tenant.take(self.tenant)
+
+
+def open_series(data: bytes | memoryview, name: str = "<memory>") -> Samples:
+    """Read one Parquet file of series.
+
+    Args:
+        data: the whole file.
+        name: its key, for messages.
+
+    Raises:
+        SeriesError: it holds no series.
+    """
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=_TEXTS)
+        read = file.iter_batches(_ROWS_AT_ONCE, columns=list(_USED), use_threads=False)
+        # Numbers instead of texts as soon as a part is read, so that the texts of a job are never there at once.
+        return _number([_part(batch, name) for batch in read])
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SeriesError(f"{name} holds no series: {why}; derive its job again, which writes the file anew") from error
+
+
+def read_samples(series: "pl.DataFrame | pa.Table", name: str = "<memory>") -> Samples:
+    """Put series into columns of numbers, in the order given.
+
+    Args:
+        series: the columns of stored series, as `Derived.frames` has them and `series.store` reads them.
+        name: where they are from, for messages.
+
+    Raises:
+        SeriesError: a column is missing, of another type or has gaps.
+    """
+    table: Any = series if isinstance(series, pa.Table) else series.to_arrow()
+    missing = [column for column in _USED if column not in table.column_names]
+    if missing:
+        raise SeriesError(f"{name} holds no series: the column {missing[0]!r} is missing")
+    return _number([_part(batch, name) for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE)])
+
+
+def _part(batch: Any, name: str) -> dict[str, Any]:
+    """The columns of some rows: texts as dictionaries, labels taken apart into `name`, `text` and `count`."""
+    columns = {column: batch.column(column) for column in _USED}
+    labels = columns.pop("labels")
+    if not (pa.types.is_list(labels.type) or pa.types.is_large_list(labels.type)):
+        raise SeriesError(f"{name} holds no series: labels are {labels.type}")
+    pairs = labels.flatten()
+    texts = {"name": pairs.field("name"), "text": pairs.field("value")}
+    texts |= {column: columns[column] for column in _TEXTS}
+    for column, array in {**columns, **texts, "labels": labels, "pairs": pairs}.items():
+        if array.null_count:
+            raise SeriesError(f"{name} holds no series: {column} has gaps")
+    part = {
+        column: array if pa.types.is_dictionary(array.type) else array.cast(pa.string()).dictionary_encode()
+        for column, array in texts.items()
+    }
+    part["count"] = np.diff(labels.offsets.to_numpy()).astype(np.int64)
+    part["timestamp_ms"] = columns["timestamp_ms"].cast(pa.int64()).to_numpy(zero_copy_only=False)
+    part["value"] = columns["value"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return part
+
+
+def _number(parts: list[dict[str, Any]]) -> Samples:
+    """Parts of a table as samples; the metric's name is a label like the others from here on."""
+    if not parts:
+        parts = [_part(pa.RecordBatch.from_pylist([], schema=SCHEMA), "nothing")]
+    names, name_code = _codes([part["name"] for part in parts])
+    values, value_code = _codes([part["text"] for part in parts])
+    metrics, metric = _codes([part["metric"] for part in parts])
+    tenants, tenant = _codes([part["tenant"] for part in parts])
+    rules, rule = _codes([part["rule"] for part in parts])
+    each = np.arange(len(metric), dtype=np.int64)
+    row = np.repeat(each, np.concatenate([part["count"] for part in parts]))
+    return _arrange(
+        [*names, NAME_LABEL], [*values, *metrics], np.concatenate([row, each]),
+        np.concatenate([name_code, np.full(len(metric), len(names), dtype=np.int32)]),
+        np.concatenate([value_code, metric + np.int32(len(values))]), tenants, tenant, rules, rule,
+        np.concatenate([part["timestamp_ms"] for part in parts]), np.concatenate([part["value"] for part in parts]),
+    )  # fmt: skip
+
+
+def dress(samples: Samples, receiver: Receiver) -> Samples:
+    """What a receiver is to get: its tenants and metrics, with its labels, in the order of sending.
+
+    The order is X-Scope-OrgID, then time, then as given. Labels with an empty value, which mean nothing to
+    Prometheus, are gone.
+    """
+    taken = np.array([receiver.takes_tenant(tenant) for tenant in samples.tenants], dtype=np.bool_)
+    rows = np.flatnonzero(taken.take(samples.tenant)) if len(samples) else np.zeros(0, dtype=np.int64)
+    orgs = [receiver.org_of(tenant) for tenant in samples.tenants]
+    rank = {org: position for position, org in enumerate(sorted(set(orgs)))}
+    org = np.array([rank[name] for name in orgs], dtype=np.int64).take(samples.tenant.take(rows))
+    rows = rows.take(np.lexsort((samples.timestamp_ms.take(rows), org)))
+    samples = samples.take(rows)
+    if receiver.selectors is not None:
+        samples = samples.take(np.flatnonzero(_selected(samples, receiver)))
+    return _with_labels(samples, receiver.labels, receiver.effective_tenant_label)
+
+
+def _selected(samples: Samples, receiver: Receiver) -> Bool:
+    """Which samples are selected. Each label is asked once per selector and matcher, not once per sample."""
+    result = np.zeros(len(samples), dtype=np.bool_)
+    row = np.repeat(np.arange(len(samples), dtype=np.int64), np.diff(samples.offsets))
+    for selector in receiver.selectors or ():
+        fits = np.ones(len(samples), dtype=np.bool_)
+        for matcher in selector.matchers:
+            name = matcher.name.decode("utf-8", "replace")
+            number = samples.names.index(name) if name in samples.names else -1
+            candidates = np.flatnonzero(samples.pair_name == number)
+            answer = np.zeros(len(samples.pair_name), dtype=np.bool_)
+            for pair in candidates.tolist():  # distinct labels of one name
+                answer[pair] = matcher.matches(samples.values[samples.pair_value[pair]].encode())
+            of_row = np.full(len(samples), matcher.matches(b""), dtype=np.bool_)
+            here = np.flatnonzero(samples.pair_name.take(samples.pair) == number)
+            of_row[row.take(here)] = answer.take(samples.pair.take(here))
+            fits &= of_row
+        result |= fits
+    return result
+
+
+def _with_labels(samples: Samples, labels: Mapping[str, str], tenant_label: str | None) -> Samples:
+    n = len(samples)
+    each = np.arange(n, dtype=np.int64)
+    names, values = list(samples.names), list(samples.values)
+    row = [np.repeat(each, np.diff(samples.offsets))]
+    name_code = [samples.pair_name.take(samples.pair)]
+    value_code = [samples.pair_value.take(samples.pair)]
+
+    def add(name: str, texts: Sequence[str], code: I32) -> None:
+        row.append(each)
+        name_code.append(np.full(n, len(names), dtype=np.int32))
+        value_code.append(code + np.int32(len(values)))
+        names.append(name)
+        values.extend(texts)
+
+    for name, text in labels.items():
+        add(name, [text], np.zeros(n, dtype=np.int32))
+    if tenant_label is not None:
+        add(tenant_label, samples.tenants, samples.tenant)
+    return _arrange(
+        names, values, np.concatenate(row), np.concatenate(name_code), np.concatenate(value_code),
+        samples.tenants, samples.tenant, samples.rules, samples.rule, samples.timestamp_ms, samples.value,
+    )  # fmt: skip
+
+
+def _arrange(
+    names: Sequence[str], values: Sequence[str], row: I64, name_code: I32, value_code: I32,
+    tenants: Sequence[str], tenant: I32, rules: Sequence[str], rule: I32, timestamp_ms: I64,
+    value: npt.NDArray[np.float64],
+) -> Samples:  # fmt: skip
+    """Labels in any order, with texts that may repeat, in their place: by row, then by name in byte order."""
+    distinct_names = sorted(set(names), key=str.encode)
+    number = {name: position for position, name in enumerate(distinct_names)}
+    name_code = np.array([number[name] for name in names], dtype=np.int32).take(name_code)
+    distinct_values = list(dict.fromkeys(values))
+    number = {text: position for position, text in enumerate(distinct_values)}
+    value_code = np.array([number[text] for text in values], dtype=np.int32).take(value_code)
+    if "" in number:
+        there = np.flatnonzero(value_code != number[""])
+        row, name_code, value_code = row.take(there), name_code.take(there), value_code.take(there)
+    order = np.argsort(row * len(distinct_names) + name_code, kind="stable")
+    key = name_code.take(order).astype(np.int64) * len(distinct_values) + value_code.take(order)
+    distinct, pair = np.unique(key, return_inverse=True)
+    offsets = np.zeros(len(value) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(row, minlength=len(value)), out=offsets[1:])
+    return Samples(
+        tenants=tenants,
+        rules=rules,
+        names=distinct_names,
+        values=distinct_values,
+        tenant=tenant,
+        rule=rule,
+        pair_name=(distinct // max(1, len(distinct_values))).astype(np.int32),
+        pair_value=(distinct % max(1, len(distinct_values))).astype(np.int32),
+        offsets=offsets,
+        pair=pair.astype(np.int32),
+        timestamp_ms=timestamp_ms,
+        value=value,
+    )
+
+
+def _codes(parts: list[Any]) -> tuple[list[str], I32]:
+    """Distinct texts and their numbers."""
+    array: Any = pa.chunked_array(parts).unify_dictionaries().combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # combining leaves one chunk, and none of none
+        array = array.chunk(0) if array.num_chunks else parts[0]
+    return array.dictionary.to_pylist(), array.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+
+
+def empty_samples() -> Samples:
+    """No samples at all."""
+    return read_samples(SCHEMA.empty_table())
