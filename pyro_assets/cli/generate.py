@@ -48,9 +48,9 @@ _LIVE_RATE = 2.0
 @click.option(
     "--uploads",
     type=click.IntRange(1, 100),
-    default=3,
+    default=4,
     show_default=True,
-    help="Pods whose profiles are in one segment.",
+    help="Pods whose profiles are in one segment at most.",
 )
 @click.option(
     "--retry-share",

@@ -32,6 +32,8 @@ WATCHED = (
     "prüfe_bestand",
 )
 
+#: How often one more pod's profiles arrive in time for the same segment.
+_COMPANY = 0.2
 #: How often an upload holds a profile of each kind.
 _SHARE = {"cpu": 1.0, "heap": 0.6, "goroutine": 0.4, "mutex": 0.4}
 
@@ -43,7 +45,7 @@ class Recipe:
     Attributes:
         seed: of everything that looks random.
         shards: numbered from 1.
-        uploads: pods whose profiles are in one segment; with 3, segments have about 22 kB.
+        uploads: pods whose profiles are in one segment at most; mostly it is one, so a segment has about 22 kB.
         retry_share: how often (0 to 1) an upload is repeated in its shard's next segment, as retried pushes are.
         functions: names whose totals are recorded.
         services: who is profiled.
@@ -51,7 +53,7 @@ class Recipe:
 
     seed: int = 1
     shards: int = 4
-    uploads: int = 3
+    uploads: int = 4
     retry_share: float = 0.01
     functions: tuple[str, ...] = WATCHED
     services: tuple[Service, ...] = SERVICES
@@ -101,9 +103,17 @@ class SegmentMaker:
         return Segment(SegmentEntry(segment_key(shard, ulid), ulid, shard, created_ms, len(data), rows), data)
 
     def _turn(self, shard: int, slot: int) -> Sequence[Pod]:
+        """The pod whose turn it is, and by chance others."""
         pods = self._pods[shard]
-        number = min(self.recipe.uploads, len(pods))
-        return [pods[(slot * number + turn) % len(pods)] for turn in range(number)]
+        if not pods:
+            return []
+        turn = pods[slot % len(pods)]
+        dice = rng(self.recipe.seed, "turn", shard, slot)
+        others = [pod for pod in pods if pod != turn]
+        extra = 0
+        while extra < min(self.recipe.uploads - 1, len(others)) and dice.random() < _COMPANY:
+            extra += 1
+        return [turn, *dice.sample(others, extra)]
 
     def _upload(self, pod: Pod, created_ms: int) -> list[Counts]:
         """What a pod sends shortly before `created_ms`: all its profiles cover the same seconds."""

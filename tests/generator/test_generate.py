@@ -131,6 +131,7 @@ def test_a_segment_is_in_the_manifest_before_it_is_in_the_bucket(tmp_path: Path)
     writer = ManifestWriter(path, RECIPE.seed, RECIPE.functions)
     with pytest.raises(KeyboardInterrupt):
         generate_past(SegmentMaker(RECIPE), bucket, writer, start_ms=START_MS, end_ms=START_MS + 100_000, rate=0.1)
+    writer.close()
     assert keys(tmp_path) == []
 
 
