@@ -77,6 +77,9 @@ def read_tsdb(data: bytes, is_dataset_index: bool = False) -> list[Series]:
         must(values == expected, "values of a label index", symbols[name])
         outer.position = reader.end
 
+    if not names:
+        # Nothing real shows whether an index without labels is padded before or after its postings begin.
+        outer.position = min(postings_at, outer.position + -outer.position % 4)
     must(outer.position == postings_at, "postings do not follow the label indices", postings_at, outer.position)
     lists: dict[tuple[bytes, bytes], list[int]] = {(b"", b""): [reference for reference, _ in entries]}
     for reference, pairs in entries:
