@@ -1,7 +1,8 @@
 """Sums of 64-bit integers that never wrap: computed wider than their result, and checked at the end.
 
-Add other exact reductions here. Where the bounds of the input allow it, one pass over doubles is exact and enough;
-otherwise values are split into a signed upper and an unsigned lower half of 32 bits that are summed apart.
+Add other exact reductions here, and how keys become numbers for them. Where the bounds of the input allow it, one
+pass over doubles is exact and enough; otherwise values are split into a signed upper and an unsigned lower half of 32
+bits that are summed apart.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ _LOW_BITS = np.int64(0xFFFF_FFFF)
 _EXACT_DOUBLE = 2**53
 # So many halves of 32 bits still add up exactly in a double.
 _CHUNK = 1 << 20
+# Keys are counted in a table up to this size, and where there are many of them.
+_TABLE = 1 << 22
 
 
 @dataclass(slots=True)
@@ -74,6 +77,21 @@ def add_up(codes: I64, sums: Wide, size: int) -> Wide:
     np.add.at(high, codes, sums.high)
     np.add.at(low, codes, sums.low)
     return _carry(high, low)
+
+
+def number_keys(key: I64, size: int) -> tuple[I64, I64]:
+    """Distinct keys, ascending, and int64[n], the position of each key among them.
+
+    Args:
+        key: int64[n], 0 <= key < size.
+        size: bound of the keys; where it is small a table replaces sorting.
+    """
+    if size > min(_TABLE, max(16 * len(key), 1 << 16)):
+        distinct, code = np.unique(key, return_inverse=True)
+        return distinct, code
+    is_there = np.zeros(size, dtype=np.bool_)
+    is_there[key] = True
+    return np.flatnonzero(is_there), (np.cumsum(is_there, dtype=np.int64) - 1).take(key)
 
 
 def _carry(high: I64, low: I64) -> Wide:

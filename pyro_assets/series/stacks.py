@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pyro_assets.block.columns import I32, I64, Bool, ProfileRows, SymbolTables
-from pyro_assets.series.exact import Wide, add_up, sum_by
+from pyro_assets.series.exact import Wide, add_up, number_keys, sum_by
 
 _WORD = 64
-# Bounds the memory of tables that are addressed by two codes.
-_DENSE = 1 << 22
+# How many bits are spread to bytes at a time.
+_BITS = 1 << 22
 # How many (sum, function) pairs are expanded at a time.
 _PAIRS = 1 << 22
 
@@ -186,11 +186,11 @@ def _number(held: Words) -> tuple[I32, I64, I64]:
     distinct = np.frombuffer(encoded.dictionary.buffers()[1], dtype=np.uint8)[: len(encoded.dictionary) * width]
     distinct = distinct.reshape(-1, width)
     classes, member = [], []
-    rows = max(1, _DENSE // (width * 8))
+    rows = max(1, _BITS // (width * 8))
     for begin in range(0, len(distinct), rows):
-        row, bit = np.nonzero(np.unpackbits(distinct[begin : begin + rows], axis=1, bitorder="little"))
-        classes.append(row + begin)
-        member.append(bit)
+        bit = np.flatnonzero(np.unpackbits(distinct[begin : begin + rows], bitorder="little"))
+        classes.append(bit // (width * 8) + begin)
+        member.append(bit % (width * 8))
     member_start = np.zeros(len(distinct) + 1, dtype=np.int64)
     np.cumsum(np.bincount(np.concatenate(classes), minlength=len(distinct)), out=member_start[1:])
     return encoded.indices.to_numpy(), member_start, np.concatenate(member)
@@ -223,26 +223,17 @@ def function_sums(
     code = classes.of_stacks(stack)
     matching = np.flatnonzero((class_size > 0).take(code))
     key = cell.take(matching) * len(class_size) + code.take(matching)
-    keys, sums = _sum_by_key(key, value.take(matching), cells * len(class_size))
+    keys, number = number_keys(key, cells * len(class_size))
+    sums = sum_by(number, value.take(matching), len(keys))
     return _expand(keys // len(class_size), keys % len(class_size), sums, classes, len(names), cells)
-
-
-def _sum_by_key(key: I64, value: I64, size: int) -> tuple[I64, Wide]:
-    """Distinct keys, ascending, and their sums; sums of 0 may be among them or not."""
-    if size <= max(4 * len(key), 1 << 16):
-        sums = sum_by(key, value, size)
-        keys = sums.nonzero()
-        return keys, sums.take(keys)
-    keys, code = np.unique(key, return_inverse=True)
-    return keys, sum_by(code, value, len(keys))
 
 
 def _expand(cell: I64, code: I64, sums: Wide, classes: StackClasses, functions: int, cells: int) -> FunctionSums:
     """From sums per (cell, class) to sums per (cell, function)."""
     count = np.diff(classes.member_start).take(code)
     before = np.cumsum(count) - count
-    is_dense = cells * functions <= _DENSE
-    parts: list[tuple[I64, Wide]] = []
+    empty = np.zeros(0, dtype=np.int64)
+    keys, highs, lows = [empty], [empty], [empty]
     begin = 0
     while begin < len(cell):
         # At least one, at most about _PAIRS pairs at a time, whatever hostile trees look like.
@@ -250,25 +241,13 @@ def _expand(cell: I64, code: I64, sums: Wide, classes: StackClasses, functions: 
         some, first = count[begin:end], classes.member_start.take(code[begin:end])
         owner = np.repeat(np.arange(begin, end, dtype=np.int64), some)
         place = np.arange(len(owner), dtype=np.int64) + np.repeat(first - (before[begin:end] - before[begin]), some)
-        key = cell.take(owner) * functions + classes.member.take(place)
-        parts.append(_add_by_key(key, sums.take(owner), cells * functions if is_dense else 0))
+        key, number = number_keys(cell.take(owner) * functions + classes.member.take(place), cells * functions)
+        part = add_up(number, sums.take(owner), len(key))
+        keys.append(key)
+        highs.append(part.high)
+        lows.append(part.low)
         begin = end
-    key = np.concatenate([np.zeros(0, dtype=np.int64), *(key for key, _ in parts)])
-    every = Wide(
-        np.concatenate([np.zeros(0, dtype=np.int64), *(part.high for _, part in parts)]),
-        np.concatenate([np.zeros(0, dtype=np.int64), *(part.low for _, part in parts)]),
-    )
-    if len(parts) > 1:
-        key, every = _add_by_key(key, every, 0)
+    key, number = number_keys(np.concatenate(keys), cells * functions)
+    every = add_up(number, Wide(np.concatenate(highs), np.concatenate(lows)), len(key))
     keep = every.nonzero()
     return FunctionSums(key.take(keep) // functions, key.take(keep) % functions, every.take(keep))
-
-
-def _add_by_key(key: I64, sums: Wide, size: int) -> tuple[I64, Wide]:
-    """Distinct keys, ascending, and their sums; by a table of `size` entries unless that is 0."""
-    if size:
-        total = add_up(key, sums, size)
-        keys = total.nonzero()
-        return keys, total.take(keys)
-    keys, inverse = np.unique(key, return_inverse=True)
-    return keys, add_up(inverse, sums, len(keys))

@@ -7,7 +7,7 @@ profiles of gauges, which only imported rules count), so that what follows is sm
 import numpy as np
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool
-from pyro_assets.series.exact import Wide, add_up, sum_by
+from pyro_assets.series.exact import Wide, add_up, number_keys, sum_by
 from pyro_assets.series.facts import SeriesFacts
 from pyro_assets.series.label_sets import LabelSets
 from pyro_assets.series.rules import KINDS, RuleSet
@@ -45,6 +45,7 @@ def sum_series(
         numbers, which says nothing about their names.
     """
     groups = len(sets.groups)
+    size = len(rules.rules) * groups
     cell = _cells(columns, sets)
     is_wanted = np.array([kind in kinds for kind in KINDS], dtype=np.bool_).take(rules.kind_of_rule)
     has_function = rules.function_of_rule >= 0
@@ -53,7 +54,7 @@ def sum_series(
     parts: list[Wide] = []
 
     # Pairs of a label set and a rule: each is a series, for whole profiles with a value, for functions with 0 so far.
-    owner, rule = np.nonzero(chosen & rules.keeps_zero)
+    owner, rule = _pairs(chosen & rules.keeps_zero)
     key = _keys(rules, sets, owner, rule)
     totals = sum_by(cell, columns.rows.total_value, 2 * len(sets.meanings))
     is_whole = ~has_function.take(rule)
@@ -67,17 +68,23 @@ def sum_series(
         key, values = _function_values(columns, rules, sets, chosen & has_function, cell)
         keys.append(key)
         parts.append(values)
-        owner, rule = np.nonzero(chosen & has_function & ~rules.keeps_zero)
-        possible = len(np.unique(_keys(rules, sets, owner, rule)))
+        owner, rule = _pairs(chosen & has_function & ~rules.keeps_zero)
+        possible = len(number_keys(_keys(rules, sets, owner, rule), size)[0])
 
     every = Wide(np.concatenate([part.high for part in parts]), np.concatenate([part.low for part in parts]))
-    key, inverse = np.unique(np.concatenate(keys), return_inverse=True)
-    sums = add_up(inverse, every, len(key))
+    key, number = number_keys(np.concatenate(keys), size)
+    sums = add_up(number, every, len(key))
     rule, group = key // max(groups, 1), key % max(groups, 1)
     keeps_zero = rules.keeps_zero.take(rule)
     keep = np.flatnonzero(keeps_zero | ((sums.high | sums.low) != 0))
     facts.skipped_zero_series = possible - int(np.count_nonzero(~keeps_zero.take(keep)))
     return rule.take(keep), group.take(keep), sums.take(keep)
+
+
+def _pairs(chosen: Bool) -> tuple[I64, I64]:
+    """Row and column of what is true; for two dimensions much faster than `nonzero`."""
+    place = np.flatnonzero(chosen)
+    return place // max(chosen.shape[1], 1), place % max(chosen.shape[1], 1)
 
 
 def _keys(rules: RuleSet, sets: LabelSets, owner: I64, rule: I64) -> I64:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from series_jobs import JOBS, NAMES, frame, job, profile, sample
 
 from pyro_assets.block.columns import BlockColumns
-from pyro_assets.series import stacks
+from pyro_assets.series import exact, stacks
 from pyro_assets.series.stacks import classify_stacks, find_functions, function_sums
 
 
@@ -124,9 +124,9 @@ def test_a_deep_chain_of_recursion():
 def test_any_job_as_by_walking(jobs, names, seed, bound):
     columns, _ = job(*jobs, seed=seed)
     cells = [(7 * row) % 3 - 1 for row in range(len(columns.rows.time_ns))]
-    before = stacks._PAIRS, stacks._DENSE
-    stacks._PAIRS = stacks._DENSE = bound
+    before = stacks._PAIRS, stacks._BITS, exact._TABLE
+    stacks._PAIRS = stacks._BITS = exact._TABLE = bound
     try:
         check(columns, names, cells)
     finally:
-        stacks._PAIRS, stacks._DENSE = before
+        stacks._PAIRS, stacks._BITS, exact._TABLE = before
