@@ -21,7 +21,7 @@ from pyro_assets.cli.options import (
     ledger_option,
     source_option,
 )
-from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text, time_text
+from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from resources import environment as env
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def run(
     if as_json:
         show_json(_document(reports, ticks, seconds))
     else:
-        _show(reports, ticks, seconds)
+        _show(reports, ticks, seconds, source_url)
     if failures or any(report.run.failed for report in reports.values()):
         raise click.ClickException(failures[0] if len(failures) == 1 else f"{len(failures)} failures: {failures[0]}")
 
@@ -160,26 +160,13 @@ def _document(reports: "dict[str, HourReport]", ticks: "list[TickReport]", secon
     }
 
 
-def _show(reports: "dict[str, HourReport]", ticks: "list[TickReport]", seconds: float) -> None:
-    if not reports:
-        click.echo("nothing to do")
+def _show(reports: "dict[str, HourReport]", ticks: "list[TickReport]", seconds: float, source_url: str) -> None:
+    if reports:
+        _show_hours(reports)
+        jobs = sum(report.run.derived for report in reports.values())
+        click.echo(f"\n{jobs:,} jobs derived in {seconds:.2f} s")
     else:
-        header = ["hour (UTC)", "compacted", "derived", "failed", "segments", "blocks", "in", "out", "profiles"]
-        header += ["samples", "duplicates", "series", "pending", "set aside", "first profile", "last profile"]
-        show_table(
-            header,
-            [
-                [
-                    hour, report.run.compacted, report.run.derived, report.run.failed, report.segments, report.blocks,
-                    size_text(report.bytes_in), size_text(report.bytes_out), report.profiles, report.samples,
-                    report.duplicates, sum(report.series.values()), report.pending, report.set_aside_total,
-                    time_text(report.oldest_ms), time_text(report.newest_ms),
-                ]
-                for hour, report in reports.items()
-            ],
-        )  # fmt: skip
-    jobs = sum(report.run.derived for report in reports.values())
-    click.echo(f"\n{jobs:,} jobs derived in {seconds:.2f} s")
+        click.echo(f"nothing to do in {source_url}")
     for report in reports.values():
         for source in report.set_aside:
             click.echo(f"{source.state}: {source.key}: {source.reason}")
@@ -187,3 +174,15 @@ def _show(reports: "dict[str, HourReport]", ticks: "list[TickReport]", seconds: 
         click.echo(f"{ticks[-1].waiting_sources:,} young sources wait for company; the next run takes them")
     if any(tick.out_of_range for tick in ticks):
         click.echo(f"{sum(tick.out_of_range for tick in ticks):,} sources were created outside of the partitions")
+
+
+def _show_hours(reports: "dict[str, HourReport]") -> None:
+    header = ["hour (UTC)", "compacted", "derived", "failed", "segments", "blocks", "in", "out"]
+    header += ["profiles", "samples", "duplicates", "series", "pending", "set aside"]
+    rows = []
+    for hour, report in reports.items():
+        done = [report.run.compacted, report.run.derived, report.run.failed, report.segments, report.blocks]
+        sizes = [size_text(report.bytes_in), size_text(report.bytes_out)]
+        counts = [report.profiles, report.samples, report.duplicates, sum(report.series.values())]
+        rows.append([hour, *done, *sizes, *counts, report.pending, report.set_aside_total])
+    show_table(header, rows)

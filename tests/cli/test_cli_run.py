@@ -83,7 +83,7 @@ def test_people_get_a_table_and_a_second_run_has_nothing_to_do(tmp_path: Path):
     assert "jobs derived in" in first.stdout
     second = run("run", "--source-url", GOLDEN.root, *places(tmp_path))
     assert second.exit_code == 0
-    assert "nothing to do" in second.stdout
+    assert f"nothing to do in {GOLDEN.root}" in second.stdout
 
 
 def test_observe_takes_the_originals_blocks(tmp_path: Path):
