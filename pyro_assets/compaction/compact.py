@@ -141,7 +141,7 @@ def _merge_series(series: SeriesTable, ordered: SeriesOrder, rows: ProfileRows, 
     begins = np.ones(len(rows.series), dtype=np.bool_)
     begins[1:] = rows.series[1:] != rows.series[:-1]
     begin = np.flatnonzero(begins)
-    end = np.append(begin[1:], len(rows.series)) - 1
+    end = np.append(begin[1:], len(rows.series))[: len(begin)] - 1  # of no rows there is no last one
     rank = rows.series.take(begin)
     rows.series = np.cumsum(begins, dtype=np.int64) - 1
     start = np.zeros(outputs + 1, dtype=np.int64)
