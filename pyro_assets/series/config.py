@@ -135,7 +135,7 @@ class SeriesConfig(_Model):
 
     @property
     def hash(self) -> str:
-        """64 hexadecimal digits; equal where the same profiles give the same series. Order of keys has no say.
+        """64 hexadecimal digits; configurations of equal hash give equal series. The order of keys has no say.
 
         >>> SeriesConfig().hash == parse_config("functions: {}", "a.yaml").hash
         True

@@ -7,6 +7,7 @@ never become one unnoticed. Which series exist is decided elsewhere.
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from pyro_assets.block.columns import Labels
@@ -39,12 +40,13 @@ class PublicLabels:
 
     Attributes:
         labels: legal names and values, sorted by name; ours are not among them.
-        kept: what they were made of: the labels as stored that went in, for telling when two label sets became one.
+        renamed: empty where names and values are shown as they are stored; otherwise what the labels were made of, for
+            telling when two label sets became one.
         collisions: messages, one per label whose legal name another label of the set already had.
     """
 
     labels: TextLabels
-    kept: Labels
+    renamed: Labels
     collisions: tuple[str, ...] = ()
 
 
@@ -85,6 +87,13 @@ def legal_label_name(text: str) -> str:
     return "_" + name.lstrip("_") if name.startswith(PRIVATE_PREFIX) else name
 
 
+@lru_cache(maxsize=4096)
+def _both_names(name: bytes) -> tuple[str, str]:
+    """As stored and as exported; there are few names and many label sets."""
+    text = show_bytes(name)
+    return text, legal_label_name(text)
+
+
 def metric_name(profile_type: bytes, prefix: str = METRIC_PREFIX) -> str:
     """The metric of a profile type.
 
@@ -115,8 +124,7 @@ def public_labels(
     """
     named = []
     for name, value in labels:
-        text = show_bytes(name)
-        legal = legal_label_name(text)
+        text, legal = _both_names(name)
         if text.startswith(PRIVATE_PREFIX) or not value:
             continue
         names = {text, legal}
@@ -132,5 +140,7 @@ def public_labels(
                 collisions.append(f"label {show_bytes(name)!r} cannot be called {exported!r}, another label is")
             exported = MOVED_PREFIX + exported
         result[exported] = show_bytes(value)
-    kept = tuple(sorted((name, value) for _, name, _, value in named))
-    return PublicLabels(tuple(sorted(result.items())), kept, tuple(collisions))
+    as_stored = {name.encode(): value.encode() for name, value in result.items()}
+    stored = tuple(sorted((name, value) for _, name, _, value in named))
+    renamed = () if as_stored == dict(stored) else stored
+    return PublicLabels(tuple(sorted(result.items())), renamed, tuple(collisions))

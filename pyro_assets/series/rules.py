@@ -42,7 +42,7 @@ INSTANCE_VALUE: Final = "\0instance"
 DIMENSIONS_ID: Final = "dimensions"
 
 # So many label sets are remembered before all are forgotten.
-_REMEMBERED: Final = 20_000
+_REMEMBERED: Final = 10_000
 _COMPILED: Final = 8
 
 
@@ -164,9 +164,9 @@ class Memory:
             self.texts.append(text)
         return number
 
-    def number_origin(self, kind: bytes, kept: Labels) -> int:
-        """A number above 0 for the profile type and labels that a group was made of."""
-        return self._origin_numbers.setdefault((kind, kept), len(self._origin_numbers) + 1)
+    def number_origin(self, kind: bytes, renamed: Labels) -> int:
+        """A number above 0 for the profile type and labels (none if not renamed) that a group was made of."""
+        return self._origin_numbers.setdefault((kind, renamed), len(self._origin_numbers) + 1)
 
 
 class RuleSet:
@@ -235,7 +235,7 @@ class RuleSet:
             origin = 0
             if grouping.by is None:
                 public = public_labels(labels, keep=grouping.keep, drop=grouping.drop)
-                origin = memory.number_origin(kind, public.kept)
+                origin = memory.number_origin(kind, public.renamed)
                 collisions += public.collisions
                 text = public.labels
             else:

@@ -6,8 +6,8 @@ profiles of gauges, which only imported rules count), so that what follows is sm
 
 import numpy as np
 
-from pyro_assets.block.columns import I64, BlockColumns, Bool
-from pyro_assets.series.exact import Wide, add_up, number_keys, sum_by
+from pyro_assets.block.columns import I64, BlockColumns, Bool, ProfileRows
+from pyro_assets.series.exact import Wide, add_up, number_keys, sum_by, widen
 from pyro_assets.series.facts import SeriesFacts
 from pyro_assets.series.label_sets import LabelSets
 from pyro_assets.series.rules import KINDS, RuleSet
@@ -56,7 +56,7 @@ def sum_series(
     # Pairs of a label set and a rule: each is a series, for whole profiles with a value, for functions with 0 so far.
     owner, rule = _pairs(chosen & rules.keeps_zero)
     key = _keys(rules, sets, owner, rule)
-    totals = sum_by(cell, columns.rows.total_value, 2 * len(sets.meanings))
+    totals = _cell_totals(columns.rows, cell, 2 * len(sets.meanings))
     is_whole = ~has_function.take(rule)
     for odd, counts in ((1, is_whole), (0, is_whole & rules.counts_all.take(rule))):
         values = totals.take(2 * owner + odd)
@@ -79,6 +79,26 @@ def sum_series(
     keep = np.flatnonzero(keeps_zero | ((sums.high | sums.low) != 0))
     facts.skipped_zero_series = possible - int(np.count_nonzero(~keeps_zero.take(keep)))
     return rule.take(keep), group.take(keep), sums.take(keep)
+
+
+def _cell_totals(rows: ProfileRows, cell: I64, cells: int) -> Wide:
+    """Totals of profiles per cell; a profile's own total wraps as it is stored, so a huge one is added up again."""
+    totals = rows.total_value
+    count = np.diff(rows.sample_start)
+    largest = max(int(rows.value.max(initial=0)), -int(rows.value.min(initial=0)))
+    if largest * int(count.max(initial=0)) < 2**63:
+        return sum_by(cell, totals, cells)
+    exact = sum_by(np.repeat(np.arange(len(totals), dtype=np.int64), count), rows.value, len(totals))
+    stored = widen(totals)
+    has_wrapped = (exact.narrow()[0] == totals) & (exact.high != stored.high)
+    return add_up(
+        cell,
+        Wide(
+            np.where(has_wrapped, exact.high, stored.high),
+            np.where(has_wrapped, exact.low, stored.low),
+        ),
+        cells,
+    )
 
 
 def _pairs(chosen: Bool) -> tuple[I64, I64]:

@@ -64,8 +64,11 @@ def test_keep_and_drop_go_by_stored_or_exported_names():
 def test_what_labels_were_made_of_tells_equal_series_apart():
     one, other = public_labels(((b"a.b", b"1"),)), public_labels(((b"a_b", b"1"),))
     assert one.labels == other.labels
-    assert one.kept != other.kept
-    assert one.kept == public_labels(((b"__session_id__", b"9"), (b"a.b", b"1"))).kept
+    assert (one.renamed, other.renamed) == (((b"a.b", b"1"),), ())
+    assert one.renamed == public_labels(((b"__session_id__", b"9"), (b"a.b", b"1"))).renamed
+    assert public_labels(pairs(function="f")).renamed == ((b"function", b"f"),)
+    assert public_labels(((b"a", b"\xff"),)).renamed
+    assert not public_labels(((b"a", b"\\xff"),)).renamed
 
 
 def test_metrics():
