@@ -248,7 +248,10 @@ def _commit_sources(connection: Connection, job: Job, done: Compaction, now_ms: 
         connection.execute(
             sources.update().where(sources.c.key == key).values(state=state, reason=done.reasons.get(key))
         )
+    listed = {source.key: source.size_bytes for source in job.sources}
     for key, size_bytes in done.sizes.items():
+        if size_bytes == listed.get(key):
+            continue
         connection.execute(sources.update().where(sources.c.key == key).values(size_bytes=size_bytes))
     for key, failure in done.failures.items():
         note_failure(connection, "source", key, job, failure, now_ms, given_up=True)

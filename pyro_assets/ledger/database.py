@@ -95,9 +95,13 @@ class Database:
 
     @contextmanager
     def _write(self, *, planning: bool = False) -> Iterator[Connection]:
-        """A transaction that writes; with `planning` at most one at a time, over all processes."""
+        """A transaction that writes; with `planning` at most one at a time, over all processes, and on the disk.
+
+        A plan that a power failure took back would let the archive's records name sources of other jobs. Any other
+        commit may be lost that way: the job is done again, with the same result, and a flush each costs milliseconds.
+        """
         with _our_errors(), self._engine.connect() as connection:
-            connection = connection.execution_options(pyro_writes=True)
+            connection = connection.execution_options(pyro_writes="FULL" if planning else "NORMAL")
             with connection.begin():
                 if planning and connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
@@ -119,16 +123,16 @@ def _prepare_sqlite(engine: Engine, url: URL) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
         cursor.execute("PRAGMA journal_mode = WAL")
-        # FULL: a plan that a power failure took back would let the archive's records name sources of other jobs.
-        cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("pyro_writes")
+        if writes is not None:
+            connection.exec_driver_sql(f"PRAGMA synchronous = {writes}")
         # IMMEDIATE takes the lock at once: a transaction that reads first and writes then could only fail.
-        writes = connection.get_execution_options().get("pyro_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        connection.exec_driver_sql("BEGIN" if writes is None else "BEGIN IMMEDIATE")
 
 
 @contextmanager

@@ -155,10 +155,10 @@ def _rows(columns: BlockColumns, groups: _Groups) -> _Rows:
 
 
 def _compare_rows(comparison: _Comparison, groups: _Groups, sources: _Rows, level1: _Rows) -> Bool:
-    """Compares profiles one by one; returns which of the sources' are not in the level-1 objects.
+    """Compares profiles one by one; returns which of the sources' were dropped as duplicates.
 
-    Such a one must be a duplicate: a profile of the same series and time is there, with dedup = "exact" of the same
-    total too.
+    What is not in the level-1 objects must be a duplicate: a profile of the same series and time is there, with
+    dedup = "exact" of the same total too.
     """
     count = len(sources.total)
     columns = [
@@ -189,6 +189,8 @@ def _compare_rows(comparison: _Comparison, groups: _Groups, sources: _Rows, leve
     for row in order[gone][:_MAX_DIFFERENCES].tolist():
         group = list(groups.numbers)[int(columns[3][row])]
         comparison.expect(f"profiles at {int(columns[1][row])} ns", 1, 0, group)
+    # What is lost is no duplicate: it stays in the sources' total.
+    dropped[order[gone]] = False
     return dropped[:count]
 
 

@@ -98,9 +98,19 @@ class Worker:
 
     def _do(self, job: Job, kinds: frozenset[str], attempt: Attempt) -> None:
         columns: BlockColumns | None = None
+        renewed_ms = self.clock()
+
+        def still_ours() -> None:
+            """Renews the lease when it may run out; until then nobody else can have taken the job."""
+            nonlocal renewed_ms
+            now_ms = self.clock()
+            if now_ms - renewed_ms >= self.lease_ms // 2:
+                self.ledger.heartbeat(job, now_ms, self.lease_ms)
+                renewed_ms = now_ms
+
         if not job.committed:
             begun = time.perf_counter()
-            compacted = self.compactor.compact(job, lambda: self._beat(job))
+            compacted = self.compactor.compact(job, still_ours)
             done = compacted.record.compaction(time.perf_counter() - begun)
             state = self.ledger.commit_compacted(job, done, self.clock())
             attempt.compacted = True
@@ -111,12 +121,9 @@ class Worker:
         if not kinds or self.deriver is None:
             self.ledger.release(job)
             return
-        derived = self.deriver.derive(job, columns, kinds, lambda: self._beat(job))
+        derived = self.deriver.derive(job, columns, kinds, still_ours)
         self.ledger.commit_derived(job, derived, self.clock(), kinds=KINDS)
         attempt.derived = True
-
-    def _beat(self, job: Job) -> None:
-        self.ledger.heartbeat(job, self.clock(), self.lease_ms)
 
     def _failed(self, job: Job, attempt: Attempt, error: Exception) -> Attempt:
         # A bucket that does not answer, or an object still being written, says nothing of the job.

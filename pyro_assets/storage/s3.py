@@ -3,7 +3,7 @@
 Add what the protocol can do beyond any fsspec file system; the file system (s3fs's) is handed in.
 """
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pyro_assets.errors import StorageError, StorageUnavailable
 from pyro_assets.storage.interface import Folder, ObjectInfo
@@ -14,7 +14,13 @@ _NOT_IMPLEMENTED: Final = frozenset({"NotImplemented", "501"})
 
 
 class S3ReadOnlyBucket(RemoteReadOnlyBucket):
-    """A bucket of S3 or of anything that speaks its protocol; lists from a start key."""
+    """A bucket of S3 or of anything that speaks its protocol; lists from a start key.
+
+    Attributes:
+        page_keys: keys in one answer; the protocol's maximum.
+    """
+
+    page_keys: ClassVar[int] = 1000
 
     def __init__(self, url: str, filesystem: Any, place: str) -> None:
         super().__init__(url, filesystem, place)
@@ -37,7 +43,7 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
         return int(answer["ContentLength"])
 
     def list_after(self, prefix: str, start_after: str = "", limit: int = 1000) -> list[ObjectInfo]:
-        """See `ReadOnlyBucket.list_after`. One request per 1000 keys."""
+        """See `ReadOnlyBucket.list_after`. One request per `page_keys`."""
         found: list[ObjectInfo] = []
         start = self._prefix + start_after if start_after else ""
         while len(found) < limit:
@@ -45,7 +51,7 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
                 "list_objects_v2",
                 prefix,
                 Prefix=self._prefix + prefix,
-                MaxKeys=min(limit - len(found), 1000),
+                MaxKeys=min(limit - len(found), self.page_keys),
                 **({"StartAfter": start} if start else {}),
             )
             page = [(item["Key"], int(item["Size"])) for item in answer.get("Contents", ())]
@@ -61,7 +67,9 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
         objects: list[ObjectInfo] = []
         token: dict[str, str] = {}
         while True:
-            answer = self._call("list_objects_v2", prefix, Prefix=self._prefix + prefix, Delimiter="/", **token)
+            answer = self._call(
+                "list_objects_v2", prefix, Prefix=self._prefix + prefix, Delimiter="/", MaxKeys=self.page_keys, **token
+            )
             folders += [item["Prefix"].rstrip("/").rsplit("/", 1)[-1] for item in answer.get("CommonPrefixes", ())]
             objects += [
                 ObjectInfo(item["Key"].removeprefix(self._prefix), int(item["Size"]))

@@ -101,7 +101,7 @@ def test_killed_before_and_inside_every_transaction(worlds: Callable[[], World])
     begun = clean.ledger.writes
     clean.tick_and_run()
     expected, halves = outcome(clean), clean.ledger.writes - begun
-    assert halves >= 2 * (2 + 2 * 4)
+    assert halves >= 2 * (2 + 2 * 3)
     for half in range(halves):
         world = worlds()
         world.ledger.kill_at = world.ledger.writes + half

@@ -1,17 +1,14 @@
 """What every bucket promises, over all kinds of buckets; and what only folders or only S3 must show."""
 
 import os
-import re
-import subprocess
-import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fakes
 import pytest
+from s3_server import s3, s3_endpoint
 
 from pyro_assets.errors import (
     ObjectChanged,
@@ -23,50 +20,11 @@ from pyro_assets.errors import (
 )
 from pyro_assets.storage.bucket import Bucket, ObjectInfo, ReadOnlyBucket, open_bucket, place_of
 from pyro_assets.storage.local import LocalBucket
+from pyro_assets.storage.s3 import S3ReadOnlyBucket
+
+__all__ = ["s3", "s3_endpoint"]
 
 Opener = Callable[[bool], Any]
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """A server that speaks S3's protocol, on a free port of its own."""
-    pytest.importorskip("moto.server")
-    # stderr to a file: a pipe that nobody reads would fill up and stop the server.
-    log = Path(os.environ.get("TMPDIR", "/tmp")) / f"moto-{uuid.uuid4().hex}.log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"], stdout=output, stderr=output
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while not (port := re.search(r"Running on http://127\.0\.0\.1:(\d+)", log.read_text())):
-            if server.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"moto's server did not start: {log.read_text()}")
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port[1]}"
-    finally:
-        server.terminate()
-        server.wait(30)
-        log.unlink()
-
-
-@pytest.fixture
-def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of an empty bucket of S3; endpoint and credentials come from the usual variables."""
-    import boto3
-
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": s3_endpoint,
-    }.items():
-        monkeypatch.setenv(name, value)
-    name = f"b{uuid.uuid4().hex}"
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=name)
-    client.close()
-    return f"s3://{name}/some/prefix"
 
 
 @pytest.fixture(params=["memory", "local", "fsspec", pytest.param("s3", marks=pytest.mark.service)])
@@ -199,14 +157,16 @@ def test_the_source_cannot_be_written_by_construction(opener: Opener, tmp_path: 
 
 
 @pytest.mark.service
-def test_s3_lists_by_pages(s3: str) -> None:
+def test_s3_lists_by_pages(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(S3ReadOnlyBucket, "page_keys", 10)
     bucket = open_bucket(s3, True)
-    keys = [f"p/{number:04}" for number in range(1203)]
+    keys = [f"p/{number:02}" for number in range(35)] + [f"p/{number:02}/x" for number in range(35, 52)]
     for key in keys:
         bucket.create(key, b"")
     assert [item.key for item in bucket.list_after("p/", limit=5000)] == keys
-    assert [item.key for item in bucket.list_after("p/", "p/0100", limit=1050)] == keys[101:1151]
-    assert len(bucket.list_folder("p/").objects) == 1203
+    assert [item.key for item in bucket.list_after("p/", "p/10", limit=21)] == keys[11:32]
+    folder = bucket.list_folder("p/")
+    assert (len(folder.objects), len(folder.folders)) == (35, 17)
 
 
 @pytest.mark.service
