@@ -59,6 +59,9 @@ class FakePipeline:
             reports[hour] = replace(self.hour_report(hour), run=done)
         return reports
 
+    def due_hours(self) -> dict[str, int]:
+        return {hour: report.undone_jobs for hour, report in self.hours_known.items() if report.undone_jobs}
+
     def hours(self) -> list[str]:
         return sorted(self.hours_known)
 
@@ -88,6 +91,8 @@ def resources_with(fake: FakePipeline, **settings: Any) -> dict[str, Any]:
     url = f"fake://{next(_numbers)}"
     _FAKES[url] = fake
     keep = settings.pop("keep_runs_minutes", 60.0)
+    # No staying for work that becomes due later: nothing does in a fake.
+    settings.setdefault("live_budget_seconds", 0.0)
     pipeline = FakePipelineResource(
         source_url=url, archive_url="fake://archive", ledger_url="fake://ledger", **settings
     )

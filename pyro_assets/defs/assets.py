@@ -6,12 +6,14 @@ job is done while its columns are in memory; add a fourth only if it is made fro
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Final
 
 import dagster as dg
 
 from pyro_assets.defs.jobs import is_live
 from pyro_assets.defs.metadata import hour_metadata
+from pyro_assets.defs.staying import Stay, stay
 from pyro_assets.pipeline.pipeline import STEPS, Step
 from pyro_assets.pipeline.reports import HourReport, Progress, total_run
 from resources.pipeline import PipelineResource
@@ -110,16 +112,20 @@ def made_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def compact_and_derive(
         context: dg.AssetExecutionContext, pipeline: PipelineResource
     ) -> Iterator[dg.MaterializeResult[None]]:
-        """Do the due jobs of the run's hours: compact, derive, store."""
+        """Do the due jobs of the run's hours: compact, derive, store. A live run stays for those that become due."""
         steps = frozenset(step for step in STEPS if dg.AssetKey(step) in context.selected_asset_keys)
+        live = is_live(context.run)
+        deadline = pipeline.deadline_monotonic(live=live)
         with pipeline.open(series=True) as opened:
-            reports = opened.run(
-                context.partition_keys,
-                steps,
+            run = partial(
+                opened.run,
+                steps=steps,
                 run_id=context.run.run_id,
-                deadline_monotonic=pipeline.deadline_monotonic(live=is_live(context.run)),
-                progress=_log_progress(context.log),
+                deadline_monotonic=deadline,
+                progress=None if live else _log_progress(context.log),
             )
+            hours = context.partition_keys
+            reports = stay(opened, run, hours, Stay(deadline, partial(_say, context, steps))) if live else run(hours)
         yield from _results(context, steps, reports)
 
     return compact_and_derive
@@ -139,12 +145,21 @@ def _results(
                 context.add_asset_metadata(hour_metadata(report, step), asset_key=step, partition_key=hour)
             yield dg.MaterializeResult(asset_key=step)
     if run.failed:
-        # The ledger decides when a failed job is tried again; a second attempt of this run would only repeat it.
+        # A second attempt of this run would only repeat it.
         raise dg.Failure(
-            f"{run.failed} jobs failed and will be tried again; the rest is done ({run.summary}). First errors: "
+            f"{run.failed} jobs failed ({run.summary}); the ledger tries them again or gives them up. First errors: "
             + "; ".join(run.errors[:_SHOWN_ERRORS]),
             allow_retries=False,
         )
+
+
+def _say(context: dg.AssetExecutionContext, steps: frozenset[Step], reports: Mapping[str, HourReport]) -> None:
+    """What a run that stays did so far, so that the UI need not wait for its end."""
+    for hour, report in reports.items():
+        for step in MADE:
+            if step in steps:
+                metadata = hour_metadata(report, step)
+                context.log_event(dg.AssetMaterialization(step, partition=hour, metadata=metadata))
 
 
 def _log_progress(log: dg.DagsterLogManager) -> Callable[[Progress], None]:

@@ -86,7 +86,9 @@ def skip_reason(tick: TickReport, watch: Watch, due: Sequence[str], in_flight: S
     parts = []
     if in_flight:
         run = in_flight[0]
-        left = f"; {sum(tick.due[hour] for hour in due)} due jobs of {describe(due)} are for the next" if due else ""
+        left = (
+            f"; {sum(tick.due[hour] for hour in due)} due jobs of {describe(due)} are for it or the next" if due else ""
+        )
         parts.append(f"live run {run.run_id[:8]} is {run.status.value.lower()}{left}")
     elif tick.waiting_sources or tick.unfinished_jobs:
         parts.append("nothing is due")

@@ -14,7 +14,8 @@ from pyro_assets.demo.proof import Proof
 from pyro_assets.pipeline.reports import HourReport
 
 _SHOWN_DIFFERENCES: Final = 20
-_LABELS_WIDTH: Final = 60
+_LABELS_WIDTH: Final = 44
+_FUNCTION_WIDTH: Final = 32
 _HIDDEN_LABELS: Final = ("service_name", "function", "pyroscope_shard")
 
 
@@ -96,16 +97,23 @@ class Screen:
 def _series_line(row: Mapping[str, Any]) -> list[object]:
     labels = {label["name"]: label["value"] for label in row["labels"]}
     metric = str(row["metric"]).removeprefix("pyroscope_exported_metrics_").removeprefix("functions_")
+    # The last two words are the period's type and unit.
+    metric = "_".join(metric.split("_")[:-2])
     function = labels.get("function")
     rest = _pairs((name, value) for name, value in labels.items() if name not in _HIDDEN_LABELS)
     return [
         datetime.fromtimestamp(row["timestamp_ms"] / 1000, UTC).strftime("%H:%M:%S"),
         row["tenant"],
         labels.get("service_name", ""),
-        f"{metric.split('_')[0]} in {function}" if function else metric,
+        f"{metric} in {_end(function)}" if function else metric,
         rest if len(rest) <= _LABELS_WIDTH else rest[: _LABELS_WIDTH - 1] + "…",
         row["value_int"] if row["value_int"] is not None else row["value"],
     ]
+
+
+def _end(function: str) -> str:
+    """The end of a function's name, which says most."""
+    return function if len(function) <= _FUNCTION_WIDTH else "…" + function[1 - _FUNCTION_WIDTH :]
 
 
 def _pairs(labels: Iterable[tuple[str, str]]) -> str:

@@ -4,8 +4,9 @@ Add a chapter here; how processes are started, asked and shown stands in the nei
 """
 
 import time
-from collections.abc import Callable
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from pyro_assets.demo import services
 from pyro_assets.demo.layout import FUNCTIONS, Layout
@@ -70,10 +71,8 @@ class Story:
         return history
 
     def _show(self, pipeline: Pipeline, history: list[str]) -> None:
-        """The newest series that are not of the past hours, one per metric and service at first."""
-        newest = read_series(self._layout.archive)
-        rows = newest.filter(newest["value"] != 0).unique(["tenant", "metric"], keep="last", maintain_order=True)
-        self._screen.newest_series(rows.tail(_NEWEST_SERIES).rows(named=True))
+        """The newest series, of every tenant and of both kinds, and the lag."""
+        self._screen.newest_series(selection(read_series(self._layout.archive).rows(named=True), _NEWEST_SERIES))
         self._screen.figures(self._live(pipeline, history))
 
     def _figures(self, pipeline: Pipeline, history: list[str], end: float) -> None:
@@ -109,6 +108,23 @@ class Story:
         reports = [pipeline.hour_report(hour) for hour in pipeline.hours()[-2:] if hour not in history]
         done = [report for report in reports if derived(report)]
         return (done or reports or [HourReport(hour_of(now_ms()))])[-1]
+
+
+def selection(rows: Sequence[Mapping[str, Any]], limit: int) -> list[Mapping[str, Any]]:
+    """The newest row of each tenant and metric, tenants and kinds of series taking turns; zeros are left out.
+
+    Args:
+        rows: series, newest last.
+        limit: how many rows at most.
+    """
+    newest = {(row["tenant"], row["metric"]): row for row in rows if row["value"]}
+    turns: Counter[tuple[str, bool]] = Counter()
+    ranked = []
+    for (tenant, metric), row in sorted(newest.items(), key=lambda item: -item[1]["timestamp_ms"]):
+        of_function = "_functions_" in metric
+        turns[tenant, of_function] += 1
+        ranked.append(((turns[tenant, of_function], of_function, tenant, metric), row))
+    return [row for _, row in sorted(ranked, key=lambda item: item[0])[:limit]]
 
 
 def derived(report: HourReport) -> int:

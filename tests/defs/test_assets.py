@@ -100,7 +100,7 @@ def test_a_failed_derivation_leaves_the_compaction_materialised(instance: dg.Dag
     assert not result.success
     assert set(materialised(result)) == {("l1_blocks", HOURS[0])}
     (failure,) = result.filter_events(lambda event: event.is_step_failure)
-    assert "1 jobs failed and will be tried again" in failure.step_failure_data.user_failure_data.description
+    assert "1 jobs failed (compacted 2 jobs, 1 failed)" in failure.step_failure_data.user_failure_data.description
     assert "job 7: a sum does not fit int64" in failure.step_failure_data.user_failure_data.description
 
 
@@ -143,3 +143,24 @@ def test_the_graph_is_the_one_of_the_design():
         "function_series": {"l1_blocks"},
     }
     assert not graph.get(dg.AssetKey("segments")).is_executable
+
+
+def test_a_live_run_stays_and_says_what_it_did_meanwhile(instance: dg.DagsterInstance):
+    class Landing(FakePipeline):
+        """Jobs become due while the run is there."""
+
+        rounds = 0
+
+        def due_hours(self) -> dict[str, int]:
+            self.rounds += 1
+            if self.rounds > 3:
+                return {}
+            self.hours_known[HOURS[0]] = hour_of_work(HOURS[0])
+            return {HOURS[0]: 2}
+
+    fake = Landing({HOURS[0]: hour_of_work(HOURS[0])})
+    resources = resources_with(fake, live_budget_seconds=1.0)
+    job = build_defs(resources, start_hour=START).resolve_job_def("live")
+    result = job.execute_in_process(instance=instance, partition_key=HOURS[0])
+    assert len(fake.asked) == 4
+    assert materialised(result)["l1_blocks", HOURS[0]]["run"] == "compacted 8 jobs, derived 8 jobs"

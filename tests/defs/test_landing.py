@@ -88,7 +88,7 @@ CASES = {
             tick(arrivals={NOW: ARRIVALS}, due={NOW: 2}, leased_jobs=1, unfinished_jobs=3),
             events=[NOW],
             live_run=status,
-            skip=f"live run 11111111 is {status.value.lower()}; 2 due jobs of {NOW} are for the next; "
+            skip=f"live run 11111111 is {status.value.lower()}; 2 due jobs of {NOW} are for it or the next; "
             "1 jobs are being worked on",
         )
         for status in (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)

@@ -1,0 +1,95 @@
+"""How a live run stays: it does what is due, then what ticks plan meanwhile, until its time is over.
+
+The start of a run is two to three seconds of the lag, every time, and its events are a hundred kilobytes; a run that
+stays for a while pays that once. Decided here without Dagster; what a job is stands in `pipeline`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from pyro_assets.pipeline.reports import HourReport, RunCounts
+
+#: More than two ticks without work: nothing lands, and the next tick with work starts another run.
+IDLE_SECONDS: Final = 12.0
+_POLL_SECONDS: Final = 0.25
+
+Reports = dict[str, HourReport]
+
+
+class Work(Protocol):
+    """The part of a pipeline that is asked here."""
+
+    def due_hours(self) -> dict[str, int]:
+        """Hour -> jobs that a run could take now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """For how long a run stays, and what it says meanwhile.
+
+    Attributes:
+        until_monotonic: no job is begun after this `time.monotonic()`.
+        say: told the reports of what was done so far, at most every `say_seconds`.
+        idle_seconds: the run ends when it had no work for so long.
+    """
+
+    until_monotonic: float
+    say: Callable[[Reports], None]
+    say_seconds: float = 10.0
+    idle_seconds: float = IDLE_SECONDS
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def stay(work: Work, run: Callable[[Sequence[str]], Reports], hours: Sequence[str], stay: Stay) -> Reports:
+    """Run hours again and again as their jobs become due.
+
+    Ends when the time is over, when there was nothing to do for a while, when a job failed (so that it is seen), or
+    when a later hour has work, which needs a run of its own.
+
+    Args:
+        work: says what is due.
+        run: does what is due of some hours.
+        hours: the run's partitions, the only ones that it may touch.
+        stay: for how long.
+
+    Returns:
+        The last report of each hour, with what all rounds did.
+    """
+    reports = run(hours)
+    said = worked = stay.clock()
+    silent: set[str] = set()
+    while not any(report.run.failed for report in reports.values()):
+        now = stay.clock()
+        if now >= stay.until_monotonic or now - worked >= stay.idle_seconds:
+            break
+        due = work.due_hours()
+        if any(hour > max(hours) for hour in due):
+            break
+        mine = [hour for hour in hours if hour in due]
+        if not mine:
+            stay.sleep(_POLL_SECONDS)
+            continue
+        for hour, report in run(mine).items():
+            reports[hour] = replace(report, run=added(reports[hour].run, report.run))
+            silent.add(hour)
+        worked = stay.clock()
+        if worked - said >= stay.say_seconds:
+            stay.say({hour: reports[hour] for hour in sorted(silent)})
+            said, silent = worked, set()
+    return reports
+
+
+def added(before: RunCounts, more: RunCounts) -> RunCounts:
+    """What two rounds did; what was left or busy is as the second found it."""
+    return RunCounts(
+        compacted=before.compacted + more.compacted,
+        derived=before.derived + more.derived,
+        failed=before.failed + more.failed,
+        busy=more.busy,
+        left=more.left,
+        seconds=before.seconds + more.seconds,
+        errors=before.errors + more.errors,
+    )

@@ -1,0 +1,48 @@
+"""Receivers as Dagster configuration: the file that lists them, and the environment that holds their secrets.
+
+Only names are configuration; the file is read and secrets are looked up where samples are sent. What a receiver may
+say is described in `pyro_assets.export.receivers`.
+"""
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import dagster as dg
+from pydantic import Field
+
+from resources.environment import Variable, value
+
+RECEIVERS = Variable("PYRO_ASSETS_RECEIVERS", "", "YAML file of receivers; empty: nothing is sent")
+
+
+class ReceiversResource(dg.ConfigurableResource[None]):
+    """Who gets series; no secret is part of it."""
+
+    file: str = Field(default=RECEIVERS.default, description=RECEIVERS.meaning)
+
+    @staticmethod
+    def secrets() -> Mapping[str, str]:
+        """Where references to environment variables are looked up, at the moment of sending."""
+        return environment_secrets()
+
+
+def receivers_file(environ: Mapping[str, str] | None = None) -> str:
+    """The file of receivers, "" for none.
+
+    >>> receivers_file({}), receivers_file({"PYRO_ASSETS_RECEIVERS": "receivers.yaml"})
+    ('', 'receivers.yaml')
+    """
+    return value(RECEIVERS, environ)
+
+
+def environment_secrets() -> Mapping[str, str]:
+    """The environment, not to be changed and not to be shown."""
+    return MappingProxyType(_Unshown(os.environ))
+
+
+class _Unshown(dict[str, str]):
+    """A copy of variables that does not show its values."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} variables>"
