@@ -107,30 +107,39 @@ def _resolve(
     """Fill in `parent` and `location` of the nodes of some units and check them."""
     count = np.diff(node_start)
     first = node_start[:-1] - node_start[0]
-    # Undo the zig-zag, then the differences of all trees in one running sum.
-    zigzag, own_location = pairs[:, 0], pairs[:, 1]
-    delta = ((zigzag >> np.uint32(1)) ^ (np.uint32(0) - (zigzag & np.uint32(1)))).view(np.int32)
-    running = np.zeros(len(delta) + 1, dtype=np.int64)
-    np.cumsum(delta, dtype=np.int64, out=running[1:])
-    base = np.repeat(node_start[:-1], count)
-    # Counted from the tree's first node; as unsigned, -1 is beyond every node, so one comparison finds both errors.
-    own_parent = running[1:]
-    own_parent -= np.repeat(running.take(first), count)
-    np.add(own_parent, base, out=parent)
-    node = np.arange(node_start[0], node_start[-1], dtype=np.int64)
-    node -= base
-    is_wrong = own_parent.view(np.uint64) >= node.view(np.uint64)
-    root = first[count > 0]
-    if np.count_nonzero(is_wrong) != len(root) or (own_parent.take(root) != -1).any():
-        is_wrong[root] = own_parent.take(root) != -1
-        raise _bad_node("parent of a node", is_wrong, node_start, own_parent, places)
-    limit = np.diff(location_start)
-    beyond = own_location >= np.repeat(limit, count)
-    beyond[root] = False
-    if beyond.any():
-        raise _bad_node("location of a node", beyond, node_start, own_location, places, limit)
-    np.add(own_location, np.repeat(location_start[:-1], count), out=location)
+    occupied = count > 0
+    root = first[occupied]
+    if not len(root):
+        return
+    # Undo the zig-zag, then the differences of all trees in one running sum, which counts from each tree's first row
+    # when what was summed up before that tree is replaced by the row.
+    zigzag = pairs[:, 0]
+    sign = zigzag & np.uint32(1)
+    np.negative(sign, out=sign)
+    sign ^= zigzag >> np.uint32(1)
+    np.cumsum(sign.view(np.int32), dtype=np.int64, out=parent)
+    before = np.where(first > 0, parent.take(first - 1, mode="clip"), 0)
+    parent += np.repeat(node_start[:-1] - before, count)
+    # Roots stand one row before their tree; with them out of the way, no other node may.
+    row = node_start[:-1][occupied]
+    is_wrong_root = parent.take(root) != row - 1
+    is_late = parent >= np.arange(node_start[0], node_start[-1], dtype=np.int64)
+    parent[root] = row
+    is_early = np.minimum.reduceat(parent, root) < row
+    if is_wrong_root.any() or is_early.any() or is_late.any():
+        own = parent - np.repeat(node_start[:-1], count)
+        is_late |= own < 0
+        is_late[root] = is_wrong_root
+        raise _bad_node("parent of a node", is_late, node_start, own, places)
     parent[root] = -1
+    location[:] = pairs[:, 1]
+    location[root] = 0
+    limit = np.diff(location_start)
+    if ((np.maximum.reduceat(location, root) >= limit[occupied]) & (count[occupied] > 1)).any():
+        beyond = location >= np.repeat(limit, count)
+        beyond[root] = False
+        raise _bad_node("location of a node", beyond, node_start, location, places, limit)
+    location += np.repeat(location_start[:-1], count)
     location[root] = -1
 
 
