@@ -1,8 +1,8 @@
 """Series of one job: the columns of its profiles, and a configuration, to exact values with names and labels.
 
 The order of the steps stands here: label sets, rows that count, sums per rule and group, frames. What stacks contain
-is found by `stacks`, what rules mean by `rules`. A value depends on nothing but the job's profiles and the
-configuration: not on the order of sources, rules or anything seen before.
+is found by `stacks`, what rules mean by `rules` and `rule_set`. A value depends on nothing but the job's profiles and
+the configuration: not on the order of sources, rules or anything seen before.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from pyro_assets.series.facts import SeriesFacts, count_services
 from pyro_assets.series.frame import series_table, to_polars
 from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions
 from pyro_assets.series.names import show_bytes
-from pyro_assets.series.rules import INSTANCE_VALUE, KINDS, SHARD_VALUE, RuleSet, compile_rules
+from pyro_assets.series.rule_set import RuleSet, compile_rules
+from pyro_assets.series.rules import INSTANCE_VALUE, KINDS, SHARD_VALUE
 from pyro_assets.series.sums import sum_series
 
 if TYPE_CHECKING:

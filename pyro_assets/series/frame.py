@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from pyro_assets.block.columns import I64
-from pyro_assets.series.rules import Memory, Rule
+from pyro_assets.series.rule_set import Memory
+from pyro_assets.series.rules import Rule
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,27 +8,15 @@ Only whole-value matching is offered, for which laziness and captures have no me
 import re
 from typing import Final
 
-_PERL: Final = {
-    "d": ((48, 57),),
-    "w": ((48, 57), (65, 90), (95, 95), (97, 122)),
-    "s": ((9, 10), (12, 13), (32, 32)),
-}
-_POSIX: Final = {
-    "alnum": ((48, 57), (65, 90), (97, 122)),
-    "alpha": ((65, 90), (97, 122)),
-    "ascii": ((0, 127),),
-    "blank": ((9, 9), (32, 32)),
-    "cntrl": ((0, 31), (127, 127)),
-    "digit": ((48, 57),),
-    "graph": ((33, 126),),
-    "lower": ((97, 122),),
-    "print": ((32, 126),),
-    "punct": ((33, 47), (58, 64), (91, 96), (123, 126)),
-    "space": ((9, 13), (32, 32)),
-    "upper": ((65, 90),),
-    "word": ((48, 57), (65, 90), (95, 95), (97, 122)),
-    "xdigit": ((48, 57), (65, 70), (97, 102)),
-}
+from pyro_assets.series.regex_classes import (
+    PERL_CLASSES,
+    POSIX_CLASSES,
+    UNICODE_END,
+    Ranges,
+    as_class_character,
+    complement,
+)
+
 _CONTROL: Final = {"a": 7, "f": 12, "t": 9, "n": 10, "r": 13, "v": 11}
 _ANCHORS: Final = {"A": r"(?:\A)", "z": r"(?:\Z)", "b": r"(?a:\b)", "B": r"(?a:(?!\b))"}
 _REPEAT: Final = re.compile(r"\{(\d{1,9})(?:(,)(\d{0,9}))?\}")
@@ -36,7 +24,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_]+")
 _FLAGS: Final = re.compile(r"([imsU]*)(?:-([imsU]+))?([:)])")
 _MAX_REPEAT: Final = 1000
 _MAX_DEPTH: Final = 200
-_UNICODE_END: Final = 0x10FFFF
 
 #: Openings that RE2 does not have, longest first.
 _REFUSED_GROUPS: Final = (
@@ -53,8 +40,6 @@ _REFUSED_GROUPS: Final = (
     ("(?R", "recursion"),
     ("(?&", "recursion"),
 )
-
-Ranges = tuple[tuple[int, int], ...]
 
 
 class RegexProblem(ValueError):  # noqa: N818 - the project's errors are in errors.py; selectors turn this into one
@@ -218,9 +203,9 @@ class _Translator:
         elif char and char in _ANCHORS:
             self.at += 2
             self._atom(_ANCHORS[char])
-        elif char and char.lower() in _PERL:
+        elif char and char.lower() in PERL_CLASSES:
             self.at += 2
-            self._atom(self._ranges(_PERL[char.lower()], negated=char.isupper()))
+            self._atom(self._ranges(PERL_CLASSES[char.lower()], negated=char.isupper()))
         else:
             self._atom(self._literal(chr(self._escaped_character())))
 
@@ -234,7 +219,7 @@ class _Translator:
             raise RegexProblem(start, "Unicode classes (\\p) are not supported here; write ranges")
         if char == "x":
             hexadecimal = re.compile(r"\{([0-9A-Fa-f]{1,8})\}|([0-9A-Fa-f]{2})").match(pattern, start + 2)
-            if hexadecimal is None or int(hexadecimal[1] or hexadecimal[2], 16) > _UNICODE_END:
+            if hexadecimal is None or int(hexadecimal[1] or hexadecimal[2], 16) > UNICODE_END:
                 raise RegexProblem(start, "write \\x41 or \\x{10FFFF}")
             self.at = hexadecimal.end()
             return int(hexadecimal[1] or hexadecimal[2], 16)
@@ -271,15 +256,15 @@ class _Translator:
         pattern = self.pattern
         if pattern.startswith("[:", self.at) and (end := pattern.find(":]", self.at + 2)) >= 0:
             name = pattern[self.at + 2 : end]
-            ranges = _POSIX.get(name.removeprefix("^"))
+            ranges = POSIX_CLASSES.get(name.removeprefix("^"))
             if ranges is None:
                 raise RegexProblem(self.at, f"no class is called [:{name}:]")
             self.at = end + 2
             return self._complement(ranges) if name.startswith("^") else ranges
         char = pattern[self.at + 1 : self.at + 2]
-        if pattern[self.at] == "\\" and char and char.lower() in _PERL:
+        if pattern[self.at] == "\\" and char and char.lower() in PERL_CLASSES:
             self.at += 2
-            return self._complement(_PERL[char.lower()]) if char.isupper() else _PERL[char.lower()]
+            return self._complement(PERL_CLASSES[char.lower()]) if char.isupper() else PERL_CLASSES[char.lower()]
         low = high = self._class_character()
         if pattern[self.at : self.at + 1] == "-" and pattern[self.at + 1 : self.at + 2] not in ("]", ""):
             self.at += 1
@@ -295,25 +280,9 @@ class _Translator:
         return ord(self.pattern[self.at - 1])
 
     def _ranges(self, ranges: Ranges, *, negated: bool = False) -> str:
-        body = "".join(f"{_in_class(low)}-{_in_class(high)}" for low, high in ranges)
+        body = "".join(f"{as_class_character(low)}-{as_class_character(high)}" for low, high in ranges)
         text = f"[{'^' if negated else ''}{body}]"
         return f"(?i:{text})" if self.flags["i"] else text
 
     def _complement(self, ranges: Ranges) -> Ranges:
-        """All other characters; without case, also none that folds to one of the ranges."""
-        if self.flags["i"]:
-            folding = {ord("s"): 0x17F, ord("k"): 0x212A}
-            ranges += tuple(
-                (other, other) for code, other in folding.items() if any(low <= code <= high for low, high in ranges)
-            )
-        result, begin = [], 0
-        for low, high in sorted(ranges):
-            if low > begin:
-                result.append((begin, low - 1))
-            begin = high + 1
-        result.append((begin, _UNICODE_END))
-        return tuple(result)
-
-
-def _in_class(code: int) -> str:
-    return f"\\x{code:02x}" if code < 256 else f"\\U{code:08x}"
+        return complement(ranges, ignores_case=self.flags["i"])

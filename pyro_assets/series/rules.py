@@ -1,20 +1,13 @@
-"""What a configuration means: every kind of rule in one form, and what each label set means to all rules.
+"""What a configuration means: every kind of rule in one form.
 
-Add a kind of rule by giving it this form; evaluating rules on profiles belongs to `derive`. Selectors and names are
-worked out once per distinct label set and remembered across jobs, because the same series come again every second.
+Add a kind of rule by giving it this form. What label sets mean to rules is in `rule_set`, evaluating rules on
+profiles in `sums`.
 """
 
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, Literal
 
-import numpy as np
-
-from pyro_assets.block.columns import Labels
-from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.names import (
     FUNCTION_LABEL,
@@ -23,11 +16,6 @@ from pyro_assets.series.names import (
     METRIC_PREFIX,
     RULE_ID_LABEL,
     SHARD_LABEL,
-    TextLabels,
-    legal_label_name,
-    metric_name,
-    public_labels,
-    show_bytes,
 )
 from pyro_assets.series.selectors import Selector, parse_selector
 
@@ -40,10 +28,6 @@ INSTANCE_VALUE: Final = "\0instance"
 
 #: The id of the one rule that makes dimension series.
 DIMENSIONS_ID: Final = "dimensions"
-
-# So many label sets are remembered before all are forgotten.
-_REMEMBERED: Final = 10_000
-_COMPILED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,194 +72,6 @@ class Rule:
     constants: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What one label set means to a configuration.
-
-    Attributes:
-        is_gauge: the profile type is one of the configuration's gauges.
-        selected: one bit per rule, packed.
-        groups: int32 per grouping, the group the label set belongs to.
-        origins: int32 per grouping, what the group's labels were made of; 0 where names cannot have collided.
-        collisions: messages about labels that could not get their name.
-    """
-
-    is_gauge: bool
-    selected: bytes
-    groups: bytes
-    origins: bytes
-    collisions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Labels of a series, with holes for what rules add.
-
-    Attributes:
-        metric: None where the rule names it.
-        labels: sorted by name; the value of a rule's own label is its position among the constants.
-        order: sorts groups by their text, the same in every process.
-    """
-
-    metric: str | None
-    labels: tuple[tuple[str, str | int], ...]
-    order: str
-
-
-@dataclass(slots=True)
-class Memory:
-    """Meanings and groups known so far; all numbers are valid within one memory only.
-
-    Attributes:
-        meanings: per label set.
-        position: of each label set in `meanings`.
-        groups: distinct groups.
-        group_codes: per group int32 pairs, the numbers of each label's name and value; the value of a rule's own
-            label is -1 minus its position among the constants. A metric comes before them as a pair of twice its
-            number, -1 where the rule names it.
-        texts: distinct strings of the groups.
-    """
-
-    meanings: list[Meaning] = field(default_factory=list)
-    position: dict[Labels, int] = field(default_factory=dict)
-    groups: list[Group] = field(default_factory=list)
-    group_codes: list[bytes] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    _group_numbers: dict[Group, int] = field(default_factory=dict)
-    _text_numbers: dict[str, int] = field(default_factory=dict)
-    _origin_numbers: dict[tuple[bytes, Labels], int] = field(default_factory=dict)
-
-    def number_group(self, group: Group) -> int:
-        """The group's number."""
-        number = self._group_numbers.setdefault(group, len(self.groups))
-        if number == len(self.groups):
-            metric = -1 if group.metric is None else self.number_text(group.metric)
-            codes = [metric, metric]
-            for name, value in group.labels:
-                codes += self.number_text(name), self.number_text(value) if isinstance(value, str) else -1 - value
-            self.group_codes.append(np.array(codes, dtype=np.int32).tobytes())
-            self.groups.append(group)
-        return number
-
-    def number_text(self, text: str) -> int:
-        """The string's number."""
-        number = self._text_numbers.setdefault(text, len(self.texts))
-        if number == len(self.texts):
-            self.texts.append(text)
-        return number
-
-    def number_origin(self, kind: bytes, renamed: Labels) -> int:
-        """A number above 0 for the profile type and labels (none if not renamed) that a group was made of."""
-        return self._origin_numbers.setdefault((kind, renamed), len(self._origin_numbers) + 1)
-
-
-class RuleSet:
-    """A configuration's rules, and the memory of what label sets mean to them. Safe to share between threads.
-
-    Attributes:
-        rules: sorted by kind and id.
-        groupings: distinct groupings of the rules.
-        grouping_of_rule: position in `groupings` per rule.
-        functions: distinct function names, sorted.
-        function_of_rule: position in `functions` per rule, -1 for rules of whole profiles.
-        kind_of_rule: position in KINDS per rule.
-        counts_all, keeps_zero: per rule, not `last_of_gauges`, and `keeps_zero`.
-    """
-
-    def __init__(self, config: SeriesConfig) -> None:
-        rules = sorted(_rules(config), key=lambda rule: (KINDS.index(rule.kind), rule.id))
-        self.rules: tuple[Rule, ...] = tuple(rules)
-        self.groupings: list[Grouping] = list(dict.fromkeys(rule.grouping for rule in rules))
-        self.grouping_of_rule = np.array([self.groupings.index(rule.grouping) for rule in rules], dtype=np.int64)
-        self.functions: list[bytes] = sorted({rule.function for rule in rules if rule.function is not None})
-        number = {name: position for position, name in enumerate(self.functions)}
-        function_of_rule = [-1 if rule.function is None else number[rule.function] for rule in rules]
-        self.function_of_rule = np.array(function_of_rule, dtype=np.int64)
-        self.kind_of_rule = np.array([KINDS.index(rule.kind) for rule in rules], dtype=np.int64)
-        self.counts_all = np.array([not rule.last_of_gauges for rule in rules], dtype=np.bool_)
-        self.keeps_zero = np.array([rule.keeps_zero for rule in rules], dtype=np.bool_)
-        self._gauges = tuple(config.gauges)
-        # Rules often share selectors, and selectors matchers: each distinct one is evaluated once.
-        self._selectors = list(dict.fromkeys(s for rule in rules for conjunction in rule.any_of for s in conjunction))
-        numbers = {selector: number for number, selector in enumerate(self._selectors)}
-        conditions = [tuple(tuple(numbers[s] for s in c) for c in rule.any_of) for rule in rules]
-        self._conditions = list(dict.fromkeys(conditions))
-        self._condition_of_rule = np.array([self._conditions.index(c) for c in conditions], dtype=np.int64)
-        self._memory = Memory()
-        self._lock = threading.Lock()
-
-    def look_up(self, labels: Iterable[Labels]) -> tuple[Memory, list[int]]:
-        """What label sets mean.
-
-        Returns:
-            A memory, and per label set its position in the memory's `meanings`.
-        """
-        with self._lock:
-            if len(self._memory.meanings) > _REMEMBERED:
-                self._memory = Memory()  # not cleared: another thread's job may still use the old one
-            memory = self._memory
-            known, result = memory.position, []
-            for one in labels:
-                position = known.get(one)
-                if position is None:
-                    position = known[one] = len(memory.meanings)
-                    memory.meanings.append(self._work_out(memory, one))
-                result.append(position)
-            return memory, result
-
-    def _work_out(self, memory: Memory, labels: Labels) -> Meaning:
-        values = dict(reversed(labels))  # of a name that stands twice the first counts
-        kind = profile_type(labels)
-        selected = [selector.matches(values) for selector in self._selectors]
-        holds = [any(all(selected[number] for number in c) for c in condition) for condition in self._conditions]
-        per_rule = np.array(holds, dtype=np.bool_).take(self._condition_of_rule) if holds else np.zeros(0, np.bool_)
-        groups, origins = [], []
-        collisions: list[str] = []
-        for grouping in self.groupings:
-            origin = 0
-            if grouping.by is None:
-                public = public_labels(labels, keep=grouping.keep, drop=grouping.drop)
-                origin = memory.number_origin(kind, public.renamed)
-                collisions += public.collisions
-                text = public.labels
-            else:
-                text = _grouped(values, grouping.by)
-            metric = None if grouping.metric_prefix is None else metric_name(kind, grouping.metric_prefix)
-            groups.append(memory.number_group(_group(metric, text, grouping.constants)))
-            origins.append(origin)
-        return Meaning(
-            _is_gauge(kind, self._gauges),
-            np.packbits(per_rule).tobytes(),
-            np.array(groups, dtype=np.int32).tobytes(),
-            np.array(origins, dtype=np.int32).tobytes(),
-            tuple(dict.fromkeys(collisions)),
-        )
-
-
-def compile_rules(config: SeriesConfig) -> RuleSet:
-    """The rules of a configuration; equal configurations share one set, and with it what it remembers."""
-    global _latest
-    latest = _latest
-    if latest is not None and latest[0] is config:
-        return latest[1]
-    key = config.hash
-    with _compile_lock:
-        rules = _compiled.get(key)
-        if rules is None:
-            rules = _compiled[key] = RuleSet(config)
-            while len(_compiled) > _COMPILED:
-                _compiled.popitem(last=False)
-        _compiled.move_to_end(key)
-        _latest = (config, rules)
-        return rules
-
-
-# The hash of a large configuration takes longer than a small job; the same object is recognised without it.
-_latest: tuple[SeriesConfig, RuleSet] | None = None
-_compiled: OrderedDict[str, RuleSet] = OrderedDict()
-_compile_lock = threading.Lock()
-
-
 def function_rule_id(function: str) -> str:
     """The id of the rule that the short form `function: selector` stands for.
 
@@ -285,7 +81,8 @@ def function_rule_id(function: str) -> str:
     return f"function:{function}"
 
 
-def _rules(config: SeriesConfig) -> Iterable[Rule]:
+def rules_of(config: SeriesConfig) -> Iterable[Rule]:
+    """All rules of a configuration, in its order."""
     dimensions = config.dimensions
     if dimensions.selectors:
         keep = None if dimensions.keep_labels is None else frozenset(dimensions.keep_labels)
@@ -314,23 +111,3 @@ def _rules(config: SeriesConfig) -> Iterable[Rule]:
             metric=rule.metric_name,
             constants=tuple(added[name] for name in names),
         )
-
-
-def _grouped(values: Mapping[bytes, bytes], by: Iterable[str]) -> TextLabels:
-    kept = ((name, values.get(name.encode(), b"")) for name in by)
-    return tuple((legal_label_name(name), show_bytes(value)) for name, value in kept if value)
-
-
-def _group(metric: str | None, labels: TextLabels, constants: tuple[str, ...]) -> Group:
-    holes: list[tuple[str, str | int]] = [(name, position) for position, name in enumerate(constants)]
-    # Names are unique, so that values, text or positions, are never compared.
-    together = tuple(sorted([*labels, *holes], key=lambda label: label[0]))
-    order = "\0".join([metric or "", *(part for label in labels for part in label), *constants])
-    return Group(metric, together, order)
-
-
-def _is_gauge(kind: bytes, gauges: Iterable[str]) -> bool:
-    """Whether a profile type is one of the gauges, which are globs of sample types or of whole profile types."""
-    text = show_bytes(kind)
-    sample_type = text.split(":")[1] if ":" in text else text
-    return any(fnmatchcase(text if ":" in gauge else sample_type, gauge) for gauge in gauges)

@@ -10,7 +10,8 @@ from pyro_assets.block.columns import I64, BlockColumns, Bool, ProfileRows
 from pyro_assets.series.exact import Wide, add_up, number_keys, sum_by, widen
 from pyro_assets.series.facts import SeriesFacts
 from pyro_assets.series.label_sets import LabelSets
-from pyro_assets.series.rules import KINDS, RuleSet
+from pyro_assets.series.rule_set import RuleSet
+from pyro_assets.series.rules import KINDS
 from pyro_assets.series.stacks import function_sums
 
 

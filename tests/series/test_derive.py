@@ -15,7 +15,7 @@ from series_values import values_of
 from strategies import CPU, INUSE
 
 from pyro_assets.errors import ValueOverflow
-from pyro_assets.series import rules
+from pyro_assets.series import rule_set
 from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
 from pyro_assets.series.derive import Derived, derive
 from pyro_assets.series.names import metric_name
@@ -364,22 +364,22 @@ def test_order_of_sources_and_rules_has_no_say():
 
 
 def test_what_was_seen_before_has_no_say(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(rules, "_REMEMBERED", 3)
+    monkeypatch.setattr(rule_set, "_REMEMBERED", 3)
     config = config_of({"f": "{}", "fresh rules": "{}"}, [rule("r", by=("pod",))])
     for number in range(8):
         columns, rows = job(*[profile([sample(number, b"f")], pod=f"p{n}") for n in range(number, number + 3)])
         derived = derive(columns, JOB, config)
         expected = slow_series.native(rows, 3, is_gauge)
         assert values_of(derived, prefix=CPU_METRIC) == expected
-        assert len(rules.compile_rules(config)._memory.meanings) <= 3 + 3
+        assert len(rule_set.compile_rules(config)._memory.meanings) <= 3 + 3
 
 
 def test_equal_configurations_share_their_rules():
     text = "functions: {shared: '{}'}"
-    assert rules.compile_rules(parse_config(text)) is rules.compile_rules(parse_config(text))
+    assert rule_set.compile_rules(parse_config(text)) is rule_set.compile_rules(parse_config(text))
     for number in range(12):
-        rules.compile_rules(parse_config(f"functions: {{f{number}: '{{}}'}}"))
-    assert len(rules._compiled) <= rules._COMPILED
+        rule_set.compile_rules(parse_config(f"functions: {{f{number}: '{{}}'}}"))
+    assert len(rule_set._compiled) <= rule_set._COMPILED
 
 
 # --- Facts --------------------------------------------------------------------------------------------------
