@@ -58,7 +58,7 @@ def complement(ranges: Ranges, *, ignores_case: bool = False) -> Ranges:
 def as_class_character(code: int) -> str:
     r"""A character as `re` takes it inside of brackets.
 
-    >>> as_class_character(93), as_class_character(0x1F600)
-    ('\\\\x5d', '\\\\U0001f600')
+    >>> print(as_class_character(93), as_class_character(0x1F600))
+    \x5d \U0001f600
     """
     return f"\\x{code:02x}" if code < 256 else f"\\U{code:08x}"
