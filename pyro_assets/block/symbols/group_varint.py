@@ -6,7 +6,6 @@ one before it has been looked at: `group_starts` explains how that is done witho
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -34,7 +33,6 @@ _PADDING_BYTES: Final = 2 * MAX_GROUP_BYTES
 _MANY_BYTES: Final = 1 << 16
 _CHUNK_BYTES, _RECONCILE_STEPS = 512, 40
 _FEW_CHUNK_BYTES, _FEW_RECONCILE_STEPS = 128, 20
-_BATCH_GROUPS: Final = 1 << 13
 _BYTES_33, _BYTES_0F, _BYTES_05 = (np.uint64(byte * 0x0101010101010101) for byte in (0x33, 0x0F, 0x05))
 
 
@@ -212,31 +210,32 @@ def _walk(step: U8, begin: I64, rows: I64) -> None:
         here = following
 
 
-def encode(numbers: U32, group_start: I64) -> list[bytes]:
-    """Encode groups of four numbers.
+class Encoder:
+    """Writes one stream of groups, batch by batch.
 
-    Args:
-        numbers: uint32[g, 4].
-        group_start: int64[t + 1], the groups of stream i are group_start[i]:group_start[i + 1].
-
-    Returns:
-        t streams.
-
-    >>> encode(np.array([[300, 2, 3, 4]], dtype=np.uint32), np.array([0, 1]))[0].hex()
+    >>> encoder = Encoder(1)
+    >>> encoder.add(np.array([[300, 2, 3, 4]], dtype=np.uint32))
+    >>> encoder.finish().hex()
     '012c01020304'
     """
-    buffer = np.empty(len(numbers) * MAX_GROUP_BYTES + 8, dtype=np.uint8)
-    # Ends of all groups, the end of none before them.
-    end = np.zeros(len(numbers) + 1, dtype=np.int64)
-    for begin in range(0, len(numbers), _BATCH_GROUPS):
-        batch = slice(begin, begin + _BATCH_GROUPS)
-        _encode_batch(numbers[batch], buffer, int(end[begin]), end[1:][batch])
-    whole = buffer[: int(end[-1])].tobytes()
-    return [whole[first:last] for first, last in pairwise(end.take(group_start).tolist())]
+
+    def __init__(self, groups: int) -> None:
+        """Args: groups: the most that will be added."""
+        self._buffer = np.empty(groups * MAX_GROUP_BYTES + 8, dtype=np.uint8)
+        self._end = 0
+
+    def add(self, numbers: U32) -> None:
+        """Append groups, uint32[g, 4]."""
+        if len(numbers):
+            self._end = _encode(numbers, self._buffer, self._end)
+
+    def finish(self) -> bytes:
+        """The stream."""
+        return self._buffer[: self._end].tobytes()
 
 
-def _encode_batch(numbers: U32, buffer: U8, offset: int, end_out: I64) -> None:
-    """Write groups from `offset` of the buffer on and fill in where each ends."""
+def _encode(numbers: U32, buffer: U8, offset: int) -> int:
+    """Write groups from `offset` of the buffer on; returns where they end."""
     # Two numbers of up to four bytes are put into a word, so a group is a control byte and two words.
     pairs = numbers.reshape(-1, 2)
     extra = (pairs > 0xFF).view(np.uint8)
@@ -256,7 +255,7 @@ def _encode_batch(numbers: U32, buffer: U8, offset: int, end_out: I64) -> None:
     size[0::2] += np.uint16(1)  # the control byte before the first word
     at = np.cumsum(size, dtype=np.int64)
     at += offset
-    end_out[:] = at[1::2]
+    end = int(at[-1])
     at -= size
     at[0::2] += 1
     # Whole words, in ascending order: the bytes that a word leaves behind its two numbers, the next one overwrites.
@@ -265,3 +264,4 @@ def _encode_batch(numbers: U32, buffer: U8, offset: int, end_out: I64) -> None:
     all_four = extra.reshape(-1, 4).view("<u4")[:, 0]
     control = all_four | all_four >> np.uint32(6) | all_four >> np.uint32(12) | all_four >> np.uint32(18)
     buffer[at[0::2] - 1] = control.astype(np.uint8)
+    return end

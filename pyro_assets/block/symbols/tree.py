@@ -6,6 +6,7 @@ directions and the checks that make a tree safe to walk; what a location is does
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,8 @@ from pyro_assets.errors import BadCount, BadEncoding, BadIndex, BlockError, Unwr
 Place = tuple[Where, int]
 
 _BATCH_BYTES: Final = 1 << 18
+_BATCH_NODES: Final = 1 << 14
+_IS_NO_ROOT: Final = np.arange(_BATCH_NODES) > 0
 _WRITING: Final = Where(section="symbols")
 
 
@@ -172,38 +175,50 @@ def encode_trees(node_start: I64, location_start: I64, parent: I64, location: I6
         Unwritable: a node that does not follow its parent in the same unit, a first node that is no root, a location
             of another unit.
     """
-    count = np.diff(node_start)
-    root = node_start[:-1][count > 0]
-    own_location = location - np.repeat(location_start[:-1], count)
-    own_location[root] = 0
-    # The location of a root is written as 0 even where there is none.
-    limit = np.repeat(np.maximum(np.diff(location_start), count == 1), count)
-    if (own_location.view(np.uint64) >= limit.view(np.uint64)).any():
-        raise Unwritable("location of a node", _WRITING, expected="a location of the node's unit")
-    own_parent = parent - np.repeat(node_start[:-1], count)
-    node = np.arange(len(parent), dtype=np.int64)
-    if (parent >= node).any() or np.count_nonzero(own_parent < 0) != len(root) or (parent.take(root) != -1).any():
-        raise Unwritable("parent of a node", _WRITING, expected="an earlier node of the same unit, -1 for the first")
-    own_parent[root] = -1
-    delta = own_parent.copy()
-    delta[1:] -= own_parent[:-1]
-    delta[root] = -1
-    groups = (count + 1) >> 1
-    group_start = np.zeros(len(count) + 1, dtype=np.int64)
-    np.cumsum(groups, out=group_start[1:])
-    numbers = np.zeros((2 * int(group_start[-1]), 2), dtype=np.uint32)
-    zigzag = (delta << 1) ^ (delta >> 63)
-    targets = (2 * group_start[:-1]).tolist()
-    for begin, length, target in zip(node_start[:-1].tolist(), count.tolist(), targets, strict=True):
-        numbers[target : target + length, 0] = zigzag[begin : begin + length]
-        numbers[target : target + length, 1] = own_location[begin : begin + length]
-    return group_varint.encode(numbers.reshape(-1, 4), group_start)
+    bounds = zip(pairwise(node_start.tolist()), pairwise(location_start.tolist()), strict=True)
+    return [
+        _encode_tree(parent, location, first, last, first_location, last_location)
+        for (first, last), (first_location, last_location) in bounds
+    ]
+
+
+def _encode_tree(parent: I64, location: I64, first: int, last: int, first_location: int, last_location: int) -> bytes:
+    encoder = group_varint.Encoder((last - first + 1) // 2)
+    # In batches that fit the cache; a batch begins a group, so its size is even.
+    for begin in range(first, last, _BATCH_NODES):
+        end = min(begin + _BATCH_NODES, last)
+        delta = parent[begin:end].copy()
+        own_location = location[begin:end] - first_location
+        # The least parent that a node may have, which roots do not.
+        least = int(delta.min(initial=first, where=_IS_NO_ROOT[: end - begin]) if begin == first else delta.min())
+        if least < first or (begin == first and delta[0] != -1):
+            raise Unwritable("parent of a node", _WRITING, expected="-1 for the first node of a unit, for no other")
+        if (delta >= np.arange(begin, end, dtype=np.int64)).any():
+            raise Unwritable("parent of a node", _WRITING, expected="an earlier node")
+        delta[1:] -= parent[begin : end - 1]
+        if begin == first:
+            # Rows count from the root here, from 0 in the bytes; the root's own parent is -1 in both.
+            delta[1:2] -= first
+            own_location[0] = 0
+        else:
+            delta[0] -= parent[begin - 1]
+        limit = max(last_location - first_location, 1 if end - first == 1 else 0)
+        if int(own_location.view(np.uint64).max()) >= limit:
+            raise Unwritable("location of a node", _WRITING, expected="a location of the node's unit")
+        numbers = np.zeros((end - begin + 1 & ~1, 2), dtype=np.uint32)
+        numbers[: end - begin, 0] = (delta << 1) ^ (delta >> 63)
+        numbers[: end - begin, 1] = own_location
+        encoder.add(numbers.reshape(-1, 4))
+    return encoder.finish()
 
 
 def count_leaves(node_start: I64, parent: I64) -> I64:
     """Nodes of each unit that are no root and no other node's parent."""
-    is_leaf = parent >= 0
-    is_leaf[parent[is_leaf]] = False
-    leaves = np.zeros(len(parent) + 1, dtype=np.int64)
-    np.cumsum(is_leaf, out=leaves[1:])
-    return np.diff(leaves.take(node_start))
+    # The roots' -1 marks the place behind the last node.
+    is_inner = np.zeros(len(parent) + 1, dtype=np.bool_)
+    is_inner[parent] = True
+    is_inner[node_start[:-1]] = True
+    return np.array(
+        [last - first - np.count_nonzero(is_inner[first:last]) for first, last in pairwise(node_start.tolist())],
+        dtype=np.int64,
+    )

@@ -32,6 +32,7 @@ from pyro_assets.errors import Unwritable, Where
 
 _WHERE: Final = Where(section="symbols")
 _MAX_LINES: Final = 0xFF
+_BATCH_VALUES: Final = 1 << 15
 
 #: Per unit, the pieces of one of its symbol blocks.
 Pieces = list[list[bytes]]
@@ -176,6 +177,18 @@ def _relative(columns: Sequence[I64], owner_start: I64, target_start: I64) -> li
 
 def _encode_narrow(columns: Sequence[tuple[I32, I64]]) -> list[list[bytes]]:
     """Encode 32-bit columns: per column, a stream per inner block."""
+    found: list[list[bytes]] = []
+    pending: list[tuple[I32, I64]] = []
+    for number, column in enumerate(columns, start=1):
+        pending.append(column)
+        # Several at once spare fixed costs while they are small, and would leave the cache when they are large.
+        if number == len(columns) or sum(len(values) for values, _ in pending) >= _BATCH_VALUES:
+            found += _encode_together(pending)
+            pending = []
+    return found
+
+
+def _encode_together(columns: Sequence[tuple[I32, I64]]) -> list[list[bytes]]:
     starts = [np.zeros(1, dtype=np.int64)]
     offset = 0
     for values, bound in columns:
