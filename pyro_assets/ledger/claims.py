@@ -130,7 +130,7 @@ class Claims(Database):
                     newest_ms=done.newest_ms,
                     compact_seconds=done.seconds,
                     services=json.dumps(done.services),
-                    compact_facts=json.dumps(dict(done.facts)),
+                    compact_facts=json.dumps(dict(done.facts)) if done.facts else None,
                 )
             )
             connection.execute(outputs.delete().where(outputs.c.job_id == job.id))
@@ -170,13 +170,14 @@ class Claims(Database):
                 )
             has = set(connection.execute(select(series_files.c.kind).where(series_files.c.job_id == job.id)).scalars())
             derived = kinds <= has
+            facts = {**done.facts, **({"examples": done.examples} if done.examples else {})}
             values: dict[str, Any] = {
                 "attempts": 0,
                 "next_attempt_ms": 0,
                 "lease_expires_ms": 0,
                 "config_hash": done.config_hash,
                 "derive_seconds": done.seconds,
-                "derive_facts": json.dumps({**done.facts, "examples": done.examples}),
+                "derive_facts": json.dumps(facts) if facts else None,
             }
             if derived:
                 # A backfill does not change when the series were first there, nor undo an export.

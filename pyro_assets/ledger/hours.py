@@ -5,14 +5,17 @@ Add a sum when people should see it. The cost grows with the hour, never with th
 
 import json
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import chain
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.schema import OPEN_STATES, SOURCE_STATES, UNHELD_STATES, jobs, series_files, sources
 
 _EXAMPLES: Final = 10
+_SUMS: Final = ("blocks", "bytes_in", "bytes_out", "profiles", "samples", "duplicates", "conflicts")
+_SECONDS: Final = ("compact_seconds", "derive_seconds")
 
 
 @dataclass(slots=True)
@@ -102,70 +105,43 @@ def _sum_sources(connection: Connection, hour: str, examples: int, status: HourS
 
 
 def _sum_jobs(connection: Connection, hour: str, status: HourStatus) -> None:
+    """Sums by state are the database's work; an hour of many shards has thousands of jobs."""
     status.pending = status.sources_by_state.get("pending", 0)
     rows = connection.execute(
         select(
-            jobs.c.id,
             jobs.c.state,
-            jobs.c.sources,
-            jobs.c.bytes_in,
-            jobs.c.first_created_ms,
-            jobs.c.compacted_ms,
-            jobs.c.derived_ms,
-            jobs.c.blocks,
-            jobs.c.bytes_out,
-            jobs.c.profiles,
-            jobs.c.samples,
-            jobs.c.duplicates,
-            jobs.c.conflicts,
-            jobs.c.oldest_ms,
-            jobs.c.newest_ms,
-            jobs.c.compact_seconds,
-            jobs.c.derive_seconds,
-            jobs.c.services,
-            jobs.c.compact_facts,
-            jobs.c.derive_facts,
-        ).where(jobs.c.hour == hour)
+            func.count().label("jobs"),
+            func.sum(jobs.c.sources).label("sources"),
+            func.min(jobs.c.first_created_ms).label("first_created_ms"),
+        )
+        .where(jobs.c.hour == hour)
+        .group_by(jobs.c.state)
     )
-    services: dict[tuple[str, str], list[int]] = {}
-    examples: list[str] = []
     for row in rows:
-        status.jobs_by_state[row.state] = status.jobs_by_state.get(row.state, 0) + 1
+        status.jobs_by_state[row.state] = row.jobs
         if row.state in (*OPEN_STATES, "quarantined"):
-            status.undone_jobs += 1
+            status.undone_jobs += row.jobs
         if row.state in OPEN_STATES:
-            status.pending += row.sources
-            status.oldest_pending_ms = min(
-                row.first_created_ms,
-                row.first_created_ms if status.oldest_pending_ms is None else status.oldest_pending_ms,
-            )
-        if row.compacted_ms is None:
-            continue
-        status.blocks += row.blocks
-        status.bytes_in += row.bytes_in
-        status.bytes_out += row.bytes_out
-        status.profiles += row.profiles
-        status.samples += row.samples
-        status.duplicates += row.duplicates
-        status.conflicts += row.conflicts
-        status.job_seconds += row.compact_seconds + row.derive_seconds
-        if row.derived_ms is not None:
-            status.lags_ms.append(row.derived_ms - row.first_created_ms)
-        if row.oldest_ms is not None:
-            status.oldest_ms = row.oldest_ms if status.oldest_ms is None else min(status.oldest_ms, row.oldest_ms)
-        if row.newest_ms is not None:
-            status.newest_ms = row.newest_ms if status.newest_ms is None else max(status.newest_ms, row.newest_ms)
-        for tenant, service, samples, unsymbolised in json.loads(row.services or "[]"):
-            total = services.setdefault((tenant, service), [0, 0])
-            total[0] += samples
-            total[1] += unsymbolised
-        for text in (row.compact_facts, row.derive_facts):
-            facts = json.loads(text or "{}")
-            examples += facts.pop("examples", [])
-            for name, count in facts.items():
-                status.facts[name] = status.facts.get(name, 0) + count
-    status.examples = list(dict.fromkeys(examples))[:_EXAMPLES]
-    status.services = {key: (total[0], total[1]) for key, total in sorted(services.items())}
+            status.pending += int(row.sources)
+            times = [row.first_created_ms, status.oldest_pending_ms]
+            status.oldest_pending_ms = min(time for time in times if time is not None)
+    committed = (jobs.c.hour == hour) & jobs.c.compacted_ms.is_not(None)
+    total = connection.execute(
+        select(
+            *(func.coalesce(func.sum(jobs.c[name]), 0).label(name) for name in (*_SUMS, *_SECONDS)),
+            func.min(jobs.c.oldest_ms).label("oldest_ms"),
+            func.max(jobs.c.newest_ms).label("newest_ms"),
+        ).where(committed)
+    ).one()
+    for name in _SUMS:
+        setattr(status, name, int(getattr(total, name)))
+    status.job_seconds = float(sum(getattr(total, name) for name in _SECONDS))
+    status.oldest_ms, status.newest_ms = total.oldest_ms, total.newest_ms
+    lags = select(jobs.c.derived_ms - jobs.c.first_created_ms).where(committed, jobs.c.derived_ms.is_not(None))
+    status.lags_ms = list(connection.execute(lags).scalars())
+    _sum_services(_texts(connection, select(jobs.c.services).where(committed)), status)
+    for column in (jobs.c.compact_facts, jobs.c.derive_facts):
+        _sum_facts(_texts(connection, select(column).where(committed, column.is_not(None))), status)
     series = connection.execute(
         select(series_files.c.kind, func.sum(series_files.c.rows))
         .join(jobs, jobs.c.id == series_files.c.job_id)
@@ -174,3 +150,25 @@ def _sum_jobs(connection: Connection, hour: str, status: HourStatus) -> None:
         .order_by(series_files.c.kind)
     )
     status.series = {row[0]: int(row[1]) for row in series}
+
+
+def _texts(connection: Connection, query: Select[Any]) -> list[Any]:
+    """A column of JSON texts, parsed all at once."""
+    parsed: list[Any] = json.loads(f"[{','.join(connection.execute(query).scalars())}]")
+    return parsed
+
+
+def _sum_services(of_jobs: list[Any], status: HourStatus) -> None:
+    services: dict[tuple[str, str], tuple[int, int]] = {}
+    for tenant, service, samples, unsymbolised in chain.from_iterable(of_jobs):
+        before = services.get((tenant, service), (0, 0))
+        services[tenant, service] = (before[0] + samples, before[1] + unsymbolised)
+    status.services = dict(sorted(services.items()))
+
+
+def _sum_facts(of_jobs: list[Any], status: HourStatus) -> None:
+    for facts in of_jobs:
+        status.examples += facts.pop("examples", [])
+        for name, count in facts.items():
+            status.facts[name] = status.facts.get(name, 0) + count
+    status.examples = list(dict.fromkeys(status.examples))[:_EXAMPLES]
