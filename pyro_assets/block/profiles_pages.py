@@ -1,186 +1,166 @@
-"""How many values the data pages of a Parquet column chunk claim, read from the page headers before Arrow decodes.
+"""The pages of a column chunk, checked before Arrow decodes them: they fill their place and hold what was said.
 
-A run-length encoded page of a few bytes can claim 2^31 list elements, and Arrow believes the page; so whoever
-decodes bytes from outside counts first. Add checks of page headers here; values and schemas stand in `profiles` and
-`profiles_schema`. Page headers are Thrift's compact protocol (Parquet specification, parquet.thrift).
+A run-length encoded page of a few bytes can claim 2^31 list elements, and Arrow believes the page. Pages of many
+sections are also put end to end (`profiles_file`), where one that is too long would swallow its neighbour. Checks of
+page headers belong here; values are decoded by Arrow.
 """
 
-from typing import Final
+import re
+from dataclasses import dataclass
+from typing import Any, Final
 
+from pyro_assets.block.profiles_thrift import number_of, read_struct
 from pyro_assets.errors import BadCount, BadEncoding, BadLength, Truncated, Where
-
-#: Page types and value encodings by their numbers in parquet.thrift.
-DATA_PAGE: Final = 0
-DATA_PAGE_V2: Final = 3
-PLAIN: Final = 0
-DELTA_LENGTH_BYTE_ARRAY: Final = 6
-
-#: Field numbers of PageHeader and of the two data page headers.
-_TYPE, _COMPRESSED_SIZE, _DATA_HEADER, _DATA_HEADER_V2 = 1, 3, 5, 8
-_VALUES: Final = 1
-_ENCODING: Final = {_DATA_HEADER: 2, _DATA_HEADER_V2: 4}
 
 #: No encoding that the format uses packs more values than this into a byte (Arrow's deltas: 256 in 5 bytes).
 VALUES_PER_BYTE: Final = 64
 
-_DEEPEST_STRUCT: Final = 8
-_Struct = dict[int, "int | _Struct"]
+#: Page types and value encodings by their numbers in parquet.thrift.
+_DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+PLAIN: Final = 0
+DELTA_LENGTH_BYTE_ARRAY: Final = 6
+
+#: Fields of PageHeader, and of the headers in it: number of values, encoding.
+_TYPE, _PLAIN_SIZE, _STORED_SIZE = 1, 2, 3
+_HEADER: Final = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
+_ENCODING: Final = {_DATA: 2, _DICTIONARY: 2, _DATA_V2: 4}
+
+# Page headers of the usual form as a pattern. Each alternative is told by its first byte and none is tried twice
+# (possessive and atomic), so a match is the one parse there is, and takes linear time.
+NUMBER: Final = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"
+_I32: Final = rb"\x15" + NUMBER
+#: A struct of statistics, binaries having the lengths of columns of fixed width.
+_STATISTICS: Final = (
+    rb"(?>(?:[\x18\x28\x38\x48\x58\x68](?:\x04.{4}|\x08.{8}|\x10.{16}|\x00)|[\x16\x26\x36]" + NUMBER
+    + rb"|[\x11\x12\x21\x22])*+\x00)"
+)  # fmt: skip
+#: A data page's header, of version 2 or 1: both sizes and the number of values.
+_PAGE: Final = re.compile(
+    rb"\x15\x06\x15(" + NUMBER + rb")\x15(" + NUMBER + rb")(?:" + _I32 + rb"\x4c|\x5c)\x15(" + NUMBER + rb")"
+    + _I32 * 5 + rb"(?:[\x11\x12](?:\x1c" + _STATISTICS + rb")?|\x2c" + _STATISTICS + rb")?+\x00\x00"
+    rb"|\x15\x00\x15(" + NUMBER + rb")\x15(" + NUMBER + rb")(?:" + _I32 + rb"\x1c|\x2c)\x15(" + NUMBER + rb")"
+    + _I32 * 3 + rb"(?:\x1c" + _STATISTICS + rb")?+\x00\x00",
+    re.DOTALL,
+)  # fmt: skip
+#: No page header of these forms is longer.
+_LONGEST_HEADER: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One column in one row group: pages in bytes `start:end` of the section, `dictionary` if one comes first.
+
+    `values` counts list elements and nulls; with `nulls` equal to it the column holds nothing (None: not known).
+    """
+
+    values: int
+    start: int
+    end: int
+    dictionary: bool = False
+    nulls: int | None = None
+
+
+def has_usual_pages(section: memoryview, chunk: Chunk) -> bool:
+    """Whether the chunk is exactly its data pages, without a dictionary, all with headers of the usual form.
+
+    False says nothing; `check_pages` then finds out.
+    """
+    position, end, left = chunk.start, chunk.end, chunk.values
+    if chunk.dictionary or not 4 <= position < end <= len(section) - 8:
+        return False
+    while position < end:
+        header = _PAGE.match(section[position : min(end, position + _LONGEST_HEADER)])
+        if header is None:
+            return False
+        plain_size, stored_size, count = header.groups()[:3] if header.lastindex == 3 else header.groups()[3:]
+        if plain_size != stored_size or (size := number_of(stored_size)) < 0 or (values := number_of(count)) < 0:
+            return False
+        left -= values
+        position += header.end() + size
+    return position == end and left == 0
 
 
 def check_pages(
-    section: memoryview,
-    start: int,
-    end: int,
-    values: int,
-    column: str,
-    where: Where,
-    encodings: tuple[int, ...] | None = None,
+    section: memoryview, chunk: Chunk, column: str, where: Where, encodings: tuple[int, ...] | None = None
 ) -> None:
-    """Check that the data pages in `section[start:end]` hold exactly `values` values by their own headers.
+    """Check that the chunk is exactly its pages, and that they claim as many values as the footer.
 
     Args:
         section: the whole Parquet file.
-        start: bytes to the chunk's first page header.
-        end: half-open bound of the chunk.
-        values: what the footer says, list elements and nulls included.
+        chunk: where the pages are.
         column: path for messages.
         where: for messages.
         encodings: value encodings that are allowed, None for all.
 
     Raises:
-        Truncated: the chunk or a page header runs past the section.
-        BadCount: the pages claim more or fewer values than the footer.
-        BadLength: a page's size is negative or runs past its chunk.
-        BadEncoding: a page header does not parse, or an encoding is not allowed.
+        Truncated: the chunk lies outside the section, or a page header runs past it.
+        BadCount: the pages claim more or fewer values than the footer, or a dictionary more than it has bytes.
+        BadLength: a page's size is negative, or does not fill or runs past its chunk.
+        BadEncoding: a page header does not parse, a page is compressed, an encoding is not allowed.
     """
-    if not 0 <= start <= end <= len(section):
+    start, end = chunk.start, chunk.end
+    if not 4 <= start <= end <= len(section) - 8:
         raise Truncated(
-            f"column {column} lies outside the profiles", where, expected=f"{start}:{end}", actual=len(section)
+            f"column {column} lies outside the profiles",
+            where,
+            expected=f"within 4:{len(section) - 8}",
+            actual=f"{start}:{end}",
         )
-    if values == 0 or (encodings is None and _one_page_holds(section, start, values)):
-        return
-    position, seen = start, 0
-    while seen < values:
+    position, left = start, chunk.values
+    while position < end:
         try:
-            header, after = read_struct(section, position)
+            header, after = read_struct(section[:end], position)
         except IndexError:
             raise Truncated(f"page header of column {column}", where, offset=position) from None
-        except ValueError:
-            raise BadEncoding(f"page header of column {column} does not parse", where, offset=position) from None
-        size = header.get(_COMPRESSED_SIZE)
+        except ValueError as error:
+            raise BadEncoding(
+                f"page header of column {column} does not parse: {error}", where, offset=position
+            ) from None
+        size = header.get(_STORED_SIZE)
         if not isinstance(size, int) or not 0 <= size <= end - after:
             raise BadLength(
-                f"page of column {column}", where, offset=position, expected=f"at most {end - after} bytes", actual=size
+                f"page of column {column}",
+                where,
+                offset=position,
+                expected=f"at most {end - after} bytes",
+                actual=size,
             )
-        field = {DATA_PAGE: _DATA_HEADER, DATA_PAGE_V2: _DATA_HEADER_V2}.get(header.get(_TYPE, -1))  # type: ignore[arg-type]
-        if field is not None:
-            data_header = header.get(field)
-            count = data_header.get(_VALUES) if isinstance(data_header, dict) else None
-            if not isinstance(data_header, dict) or not isinstance(count, int) or not 0 <= count <= values - seen:
-                raise BadCount(
-                    f"values in a page of column {column}",
-                    where,
-                    offset=position,
-                    expected=f"at most {values - seen}",
-                    actual=count,
-                )
-            if encodings is not None and data_header.get(_ENCODING[field]) not in encodings:
-                raise BadEncoding(
-                    f"encoding of column {column}",
-                    where,
-                    offset=position,
-                    expected=encodings,
-                    actual=data_header.get(_ENCODING[field]),
-                )
-            seen += count
+        if header.get(_PLAIN_SIZE) != size:
+            raise BadLength(
+                f"page of column {column} is compressed, or one of its sizes is wrong",
+                where,
+                offset=position,
+                expected=size,
+                actual=header.get(_PLAIN_SIZE),
+            )
+        left -= _check_header(header, size, left, position, column, where, encodings)
         position = after + size
+    if left:
+        raise BadCount(
+            f"values of column {column}", where, expected=chunk.values, actual=f"{chunk.values - left} in its pages"
+        )
 
 
-def _one_page_holds(data: memoryview, start: int, values: int) -> bool:
-    """Whether the first page is a data page that holds them all: the usual case, without reading the whole header.
-
-    False says nothing: the caller then reads the headers properly.
-    """
-    try:
-        # Field 1, an i32 (0x15): the page's type, zig-zag; fields 2 and 3, two sizes; maybe field 4, a CRC; then a
-        # struct (its field's distance in the high four bits, 12 in the low ones): 5, or 8 of version 2.
-        if data[start] != 0x15:
-            return False
-        field = {0: _DATA_HEADER, 6: _DATA_HEADER_V2}.get(data[start + 1], 0)
-        position = start + 2
-        for _ in range(2):
-            if data[position] != 0x15:
-                return False
-            _, position = _read_varint(data, position + 1)
-        number = 3
-        if data[position] == 0x15:
-            _, position = _read_varint(data, position + 1)
-            number = 4
-        if field <= number or data[position] != (field - number) << 4 | 12:
-            return False
-        if data[position + 1] != 0x15:
-            return False
-        count, _ = _read_varint(data, position + 2)
-    except (IndexError, ValueError):
-        return False
-    return count == values << 1
-
-
-def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
-    byte = data[position]
-    position += 1
-    if byte < 128:
-        return byte, position
-    result, shift = byte & 127, 7
-    while True:
-        byte = data[position]
-        position += 1
-        result |= (byte & 127) << shift
-        if byte < 128:
-            return result, position
-        shift += 7
-        if shift > 63:
-            raise ValueError
-
-
-def read_struct(data: memoryview, position: int, depth: int = _DEEPEST_STRUCT) -> tuple[_Struct, int]:
-    """A struct of integers, booleans, binaries and structs in Thrift's compact protocol.
-
-    Returns:
-        Integers and structs by field number (the others are skipped), and the position after the struct.
-
-    Raises:
-        IndexError: the data end before the struct does.
-        ValueError: something else, such as a list.
-    """
-    if depth == 0:
-        raise ValueError
-    fields: _Struct = {}
-    number = 0
-    while True:
-        byte = data[position]
-        position += 1
-        kind = byte & 15
-        if kind == 0:
-            return fields, position
-        if byte >> 4:
-            number += byte >> 4
-        else:
-            number, position = _read_varint(data, position)
-            number = (number >> 1) ^ -(number & 1)
-        if kind == 12:
-            fields[number], position = read_struct(data, position, depth - 1)
-        elif kind in (4, 5, 6):
-            raw, position = _read_varint(data, position)
-            fields[number] = (raw >> 1) ^ -(raw & 1)
-        elif kind in (1, 2):
-            pass
-        elif kind == 3:
-            position += 1
-        elif kind == 7:
-            position += 8
-        elif kind == 8:
-            length, position = _read_varint(data, position)
-            position += length
-        else:
-            raise ValueError
+def _check_header(
+    header: dict[int, Any],
+    size: int,
+    left: int,
+    position: int,
+    column: str,
+    where: Where,
+    encodings: tuple[int, ...] | None,
+) -> int:
+    """The number of values in a data page; 0 for other pages."""
+    kind = header.get(_TYPE)
+    inner = header.get(_HEADER.get(kind, -1)) if isinstance(kind, int) else None
+    if not isinstance(inner, dict) or not isinstance(kind, int):
+        raise BadEncoding(f"page of column {column} is of no known type", where, offset=position, actual=kind)
+    count, encoding = inner.get(1), inner.get(_ENCODING[kind])
+    most = size if kind == _DICTIONARY else left
+    if not isinstance(count, int) or not 0 <= count <= most:
+        raise BadCount(
+            f"values in a page of column {column}", where, offset=position, expected=f"at most {most}", actual=count
+        )
+    if encodings is not None and encoding not in encodings:
+        raise BadEncoding(f"encoding of column {column}", where, offset=position, expected=encodings, actual=encoding)
+    return 0 if kind == _DICTIONARY else count

@@ -4,14 +4,13 @@ Add a column here when the format gains one; reading and writing stand in `profi
 Nothing here touches values. The idea and the list of columns: FORMAT.md, section "profiles".
 """
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pyro_assets.block.columns import I64
 from pyro_assets.errors import BadEncoding, Where
 
 SAMPLES = "Samples.list.element."
@@ -126,67 +125,36 @@ OPTIONAL: tuple[tuple[str, ...], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the known leaves of one file stand.
+def check_leaves(leaves: Sequence[tuple[str, Leaf]], where: Where) -> dict[str, int]:
+    """Check the types of all known leaves of a file.
 
-    Attributes:
-        schema: the file's own ParquetSchema.
-        position: path of each known leaf that the file has -> its leaf column.
-        optional: (paths, leaf column of the first) of columns and groups of columns that may hold nothing.
-    """
+    Args:
+        leaves: path and type of every leaf of the file, in its order.
+        where: for messages.
 
-    schema: Any
-    position: dict[str, int]
-    optional: tuple[tuple[tuple[str, ...], int], ...]
-
-
-def check_schema(schema: Any, where: Where) -> Layout:
-    """Check the types of every known leaf of a ParquetSchema.
+    Returns:
+        The place of each known leaf in that order.
 
     Raises:
         BadEncoding: a required column is missing or a column is of another type; the message names it.
     """
-    position: dict[str, int] = {}
-    for index in range(len(schema)):
-        column = schema.column(index)
-        path = column.path
-        leaf = LEAVES.get(path)
-        if leaf is None:
+    place: dict[str, int] = {}
+    for index, (path, found) in enumerate(leaves):
+        wanted = LEAVES.get(path)
+        if wanted is None:
             continue
-        if path in position:
+        if path in place:
             raise BadEncoding(f"column {path} of the profiles stands twice in the schema", where)
-        found = Leaf(_kind(column), (column.max_definition_level, column.max_repetition_level))
-        if found != leaf:
-            raise BadEncoding(f"type of column {path} of the profiles", where, expected=leaf, actual=found)
-        position[path] = index
+        if found != wanted:
+            raise BadEncoding(f"type of column {path} of the profiles", where, expected=wanted, actual=found)
+        place[path] = index
     for path in REQUIRED:
-        if path not in position:
+        if path not in place:
             raise BadEncoding(f"required column {path} of the profiles is missing", where)
     for paths in OPTIONAL:
-        if len({path in position for path in paths}) > 1:
+        if len({path in place for path in paths}) > 1:
             raise BadEncoding("a group of columns of the profiles is incomplete", where, expected=paths)
-    optional = [(paths, position[paths[0]]) for paths in OPTIONAL if paths[0] in position]
-    return Layout(schema, position, tuple(optional))
-
-
-def _kind(column: Any) -> str:
-    logical = json.loads(column.logical_type.to_json())
-    name = logical.get("Type")
-    physical = column.physical_type
-    if physical == "FIXED_LEN_BYTE_ARRAY":
-        physical = f"{column.length} bytes"
-    # A signed 64-bit integer needs no annotation: some writers (Arrow among them) leave it out.
-    if name in ("None", "Int") and logical.get("isSigned", True) and logical.get("bitWidth", 64) == 64:
-        return str(physical)
-    if name == "Int":
-        # The width of the others is that of the physical type, or the column is refused.
-        width = logical.get("bitWidth")
-        sign = "signed" if logical.get("isSigned") else "unsigned"
-        return f"{physical} {sign}" if physical == f"INT{width}" else f"{physical} {sign} {width}"
-    if name == "Timestamp":
-        return f"{physical} {logical.get('timeUnit')} {'UTC' if logical.get('isAdjustedToUTC') else 'local'}"
-    return f"{physical} {name}"
+    return place
 
 
 def empty_lists(length: int, kind: Any) -> Any:
@@ -211,15 +179,3 @@ def retype_lists(lists: Any, kind: Any) -> Any:
         names = [field.name for field in kind.value_type]
         values = pa.StructArray.from_arrays([values.field(name) for name in names], fields=list(kind.value_type))
     return pa.ListArray.from_arrays(offsets, values, type=kind)
-
-
-def count_entries(sample_start: I64, row_counts: I64) -> I64:
-    """How many values each section's list columns hold: its samples, and one null for each row without any.
-
-    >>> count_entries(np.array([0, 2, 2, 5]), np.array([2, 1])).tolist()
-    [3, 3]
-    """
-    bounds = np.cumsum(np.append(0, row_counts))
-    empty = np.cumsum(np.append(0, np.diff(sample_start) == 0))
-    entries: I64 = np.diff(sample_start.take(bounds) + empty.take(bounds))
-    return entries
