@@ -41,10 +41,21 @@ and what to do. Logic does not belong here.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 
 class PyroAssetsError(Exception):
-    """The root: whatever this project raises on purpose."""
+    """The root: whatever this project raises on purpose. All of them travel between processes (pickle)."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the class with the message alone, which classes with more arguments refuse.
+        return _revive, (type(self), self.args, self.__dict__)
+
+
+def _revive(kind: type["PyroAssetsError"], arguments: tuple[Any, ...], values: dict[str, Any]) -> "PyroAssetsError":
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(values)
+    return error
 
 
 class StorageError(PyroAssetsError):
