@@ -49,13 +49,11 @@ class PyroAssetsError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls the class with the message alone, which classes with more arguments refuse.
-        return _revive, (type(self), self.args, self.__dict__)
+        return _revive, (type(self), self.args), self.__dict__
 
 
-def _revive(kind: type["PyroAssetsError"], arguments: tuple[Any, ...], values: dict[str, Any]) -> "PyroAssetsError":
-    error = kind.__new__(kind, *arguments)
-    error.__dict__.update(values)
-    return error
+def _revive(kind: type["PyroAssetsError"], arguments: tuple[Any, ...]) -> "PyroAssetsError":
+    return kind.__new__(kind, *arguments)
 
 
 class StorageError(PyroAssetsError):
