@@ -73,6 +73,8 @@ def _read_value(data: memoryview, position: int, kind: int, depth: int) -> tuple
 
 
 def _read_list(data: memoryview, position: int, depth: int) -> tuple[list[Any], int]:
+    if depth == 0:
+        raise ValueError("lists within lists")
     byte = data[position]
     count, kind, position = byte >> 4, byte & 15, position + 1
     if count == 15:
@@ -82,7 +84,7 @@ def _read_list(data: memoryview, position: int, depth: int) -> tuple[list[Any], 
         raise ValueError("a list is longer than what is left")
     items = []
     for _ in range(count):
-        item, position = _read_value(data, position, kind, depth)
+        item, position = _read_value(data, position, kind, depth - 1)
         items.append(item)
     return items, position
 
