@@ -24,6 +24,8 @@ _HEAD: Final = np.frombuffer(EMPTY[:-2], np.uint8)
 # Eight values of w bits take w bytes, so a mini-block of 32 is four such octets whatever its width.
 _OCTETS: Final = _MINI_VALUES // 8
 _WORD_BITS: Final = 64
+# So few values, a handful of mappings for example, cost less one by one than sixty operations on arrays.
+_FEW_VALUES: Final = 100
 # Mini-blocks whose values, widened, fit the processor's cache.
 _BATCH_ROWS: Final = 1024
 
@@ -44,6 +46,9 @@ def encode(values: npt.NDArray[np.int32] | I64, start: I64) -> list[bytes]:
     count = np.diff(start)
     if not len(count):
         return []
+    if len(values) <= _FEW_VALUES:
+        numbers, bits = values.tolist(), 8 * values.itemsize
+        return [_encode_few(numbers[begin:end], bits) for begin, end in pairwise(start.tolist())]
     blocks = (count - 1 + BLOCK_VALUES - 1) // BLOCK_VALUES
     differences, least = _differences(values, start, count, blocks)
     width = _bit_length(differences.max(axis=1))
@@ -74,6 +79,28 @@ def encode(values: npt.NDArray[np.int32] | I64, start: I64) -> list[bytes]:
     buffer[width_at[:, None] + np.arange(MINI_BLOCKS)] = width.reshape(-1, MINI_BLOCKS)
     whole = buffer.tobytes()
     return [whole[begin:end] for begin, end in pairwise([0, *stream_end.tolist()])]
+
+
+def _encode_few(values: list[int], bits: int) -> bytes:
+    """One stream of at most a block, value by value."""
+    parts = [uvarint(BLOCK_VALUES), bytes([MINI_BLOCKS]), uvarint(len(values)), uvarint(_zigzag_of(values[0]))]
+    if len(values) > 1:
+        half, modulus = 1 << (bits - 1), 1 << bits
+        # Two of the zeros that fill the block up: one differs from the last value, the others do not differ.
+        steps = [(after - before + half) % modulus - half for before, after in pairwise([*values, 0, 0])]
+        least = min(steps)
+        rest = [(step - least) % modulus for step in steps[: len(values) - 1]]
+        minis = [rest[i : i + _MINI_VALUES] for i in range(0, BLOCK_VALUES, _MINI_VALUES)]
+        widths = [max(mini, default=0).bit_length() for mini in minis]
+        parts += (uvarint(_zigzag_of(least)), bytes(widths))
+        for mini, width in zip(minis, widths, strict=True):
+            packed = sum([value << (width * place) for place, value in enumerate(mini)])
+            parts.append(packed.to_bytes(4 * width, "little"))
+    return b"".join(parts)
+
+
+def _zigzag_of(value: int) -> int:
+    return value << 1 if value >= 0 else ~(value << 1)
 
 
 def _differences(values: npt.NDArray[Any], start: I64, count: I64, blocks: I64) -> tuple[Unsigned, npt.NDArray[Any]]:

@@ -34,6 +34,8 @@ _INDEX_HEADER: Final = struct.Struct(">4sI8xqqI")  # magic, version, one entry (
 _PARTITION: Final = struct.Struct(">QI")
 _CHUNK: Final = struct.Struct(">qqQHxB4xIIII12xI")
 _SYMBOL_BLOCK: Final = struct.Struct(">QIIIIHH4x")
+_FOUR_SYMBOL_BLOCKS: Final = struct.Struct(">" + 4 * "QIIIIHH4x")
+_HEADER_FIELDS: Final = tuple((kind, 7 * number) for number, kind in enumerate(HEADER_ORDER))
 _U32: Final = struct.Struct(">I")
 _ENTRY_OFFSET: Final = 32  # where the partition headers start, from the index's start
 _GROUP_VARINT: Final = 1
@@ -158,8 +160,10 @@ def parse_index(data: memoryview, array: U8, where: Where) -> list[Partition]:
             _check_crc(array, chunk.offset, chunk.offset + chunk.size, chunk.crc, "stack-trace chunk", where)
             position += _CHUNK.size
         tables = []
-        for kind in HEADER_ORDER:
-            table = _parse_symbol_block(data, position, index_offset, kind, where)
+        headers = _FOUR_SYMBOL_BLOCKS.unpack_from(data, position)
+        for kind, begin in _HEADER_FIELDS:
+            table = SymbolBlock._make(headers[begin : begin + 5])
+            _check_symbol_block(table, headers[begin + 5], headers[begin + 6], position, index_offset, kind, where)
             _check_crc(array, table.offset, table.offset + table.size, table.crc, KIND_NAMES[kind], where)
             tables.append(table)
             position += _SYMBOL_BLOCK.size
@@ -228,8 +232,10 @@ def _parse_chunk(data: memoryview, position: int, data_end: int, where: Where) -
     return Chunk(offset, size, crc, stack_traces, nodes)
 
 
-def _parse_symbol_block(data: memoryview, position: int, data_end: int, kind: int, where: Where) -> SymbolBlock:
-    offset, size, crc, items, per_block, header_size, encoding = _SYMBOL_BLOCK.unpack_from(data, position)
+def _check_symbol_block(
+    table: SymbolBlock, header_size: int, encoding: int, position: int, data_end: int, kind: int, where: Where
+) -> None:
+    offset, size, _, items, per_block = table
     if encoding != kind or header_size != INNER_HEADER_BYTES[kind]:
         raise UnsupportedVersion(
             f"format and inner header size of the {KIND_NAMES[kind]}",
@@ -265,7 +271,6 @@ def _parse_symbol_block(data: memoryview, position: int, data_end: int, kind: in
             expected=f"a count for {size} bytes",
             actual=items,
         )
-    return SymbolBlock(offset, size, crc, items, per_block)
 
 
 def encode_index(partitions: Sequence[Partition], index_offset: int) -> bytes:
