@@ -223,11 +223,7 @@ def _parse_chunk(data: memoryview, position: int, data_end: int, where: Where) -
     groups = (nodes + 1) // 2
     if not groups * MIN_GROUP_BYTES <= size <= groups * MAX_GROUP_BYTES:
         raise BadCount(
-            "number of nodes",
-            where,
-            offset=position + 36,
-            expected=f"a count for {size} bytes",
-            actual=nodes,
+            "number of nodes", where, offset=position + 36, expected=f"a count for {size} bytes", actual=nodes
         )
     return Chunk(offset, size, crc, stack_traces, nodes)
 
