@@ -199,6 +199,10 @@ class Client:
         return ReceiverUnavailable(f"receiver {name} ({url}): {why}; what is not sent yet stays pending", receiver=name)
 
 
+def _reason(answer: Answer) -> str:
+    return "series_too_large" if verdict(answer) is Verdict.TOO_LARGE else refusal_reason(answer.text)
+
+
 class _Bisection:
     """Finds the samples that a receiver refuses among those of one batch, which all have the same time."""
 
@@ -210,7 +214,7 @@ class _Bisection:
     def isolate(self, batch: Batch, answer: Answer) -> None:
         """`batch` was refused with `answer`: send what can be sent of it, and count the rest as refused."""
         if len(batch) == 1:
-            self._refuse(batch, refusal_reason(answer.text), answer)
+            self._refuse(batch, _reason(answer), answer)
             return
         waiting = [(batch, answer)]
         is_first = True
@@ -227,7 +231,7 @@ class _Bisection:
             is_first = False
             for half, no in reversed(refused):
                 if len(half) == 1:
-                    self._refuse(half, refusal_reason(no.text), no)
+                    self._refuse(half, _reason(no), no)
                 else:
                     waiting.append((half, no))
 

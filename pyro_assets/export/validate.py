@@ -96,10 +96,12 @@ def validate(
     is_bad = [not HEADER_VALUE.fullmatch(receiver.org_of(tenant)) for tenant in samples.tenants]
     checks.rows("bad_org_id", np.array(is_bad, dtype=np.bool_).take(samples.tenant))
     checks.rows("not_finite", ~np.isfinite(samples.value))
+    oldest_ms = 1  # nobody takes a time before 1970
     if not ageless:
         checks.rows("future", samples.timestamp_ms > now_ms + MAX_AHEAD_MS)
-        oldest_ms = 1 if receiver.max_age_ms is None else max(1, now_ms - receiver.max_age_ms)
-        checks.rows("too_old", samples.timestamp_ms < oldest_ms)
+        if receiver.max_age_ms is not None:
+            oldest_ms = max(oldest_ms, now_ms - receiver.max_age_ms)
+    checks.rows("too_old", samples.timestamp_ms < oldest_ms)
     series = samples.series_hash([receiver.org_of(tenant) for tenant in samples.tenants])
     checks.rows("duplicate_sample", _duplicates(samples, series, checks.good))
     if active is not None and not ageless:

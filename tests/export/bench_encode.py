@@ -3,34 +3,16 @@
 Prints samples per second of every step; the goal is 150,000 for encoding and compressing.
 """
 
+import sys
 import time
-
-import numpy as np
-import pyarrow as pa
+from pathlib import Path
 
 from pyro_assets.export.batch import prepare
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.samples import open_series
-from pyro_assets.series.frame import SCHEMA, to_polars
-from pyro_assets.series.store import series_to_parquet
 
-
-def series_file(count: int, labels: int = 8) -> bytes:
-    """A file of `count` series of one job, each with `labels` labels beside the metric's name."""
-    rng = np.random.default_rng(7)
-    names = [f"label_{position}" for position in range(labels - 2)]
-    rows = [
-        {
-            "tenant": "acme", "metric": f"pyroscope_exported_metrics_type_{number % 9}", "timestamp_ms": 1_795_600_276_100,
-            "labels": [
-                *({"name": name, "value": f"value-{int(code)}"} for name, code in zip(names, rng.integers(0, 40, labels))),
-                {"name": "pod", "value": f"checkout-7d9c5b{number // 9:08x}"}, {"name": "pyroscope_shard", "value": "3"},
-            ],
-            "value": float(number * 1_000_003), "value_int": number * 1_000_003, "rule": "dimensions", "job": "j",
-        }
-        for number in range(count)
-    ]  # fmt: skip
-    return series_to_parquet(to_polars(pa.Table.from_pylist(rows, schema=SCHEMA)))
+sys.path.insert(0, str(Path(__file__).parent.parent))  # as conftest does for tests
+from remote_write import series_file
 
 
 def bench(count: int = 100_000, repeat: int = 3) -> dict[str, float]:

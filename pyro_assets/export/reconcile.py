@@ -1,0 +1,220 @@
+"""The proof: what a receiver holds against what the series say, sample by sample.
+
+Windows of time are asked one after the other, metric by metric and tenant by tenant, so that neither side is ever
+in memory as a whole. Sums are never compared, they could cancel. Nothing is repaired here.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from pyro_assets.export.batch import prepare
+from pyro_assets.export.promql import LabelSet, Questions, selector
+from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.refusals import Refusals
+from pyro_assets.export.samples import NAME_LABEL, Samples
+from pyro_assets.series.names import METRIC_PREFIX
+
+MAX_EXAMPLES: Final = 20
+#: Samples per window, about: so many are in memory from either side.
+WINDOW_SAMPLES: Final = 100_000
+_WINDOW_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobSamples:
+    """One file of series that is read when its window is compared.
+
+    Attributes:
+        timestamp_ms: of all its samples.
+        count: of its samples, at least about.
+        read: gives them, as `samples.open_series` does.
+    """
+
+    timestamp_ms: int
+    count: int
+    read: Callable[[], Samples]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One sample that is not the same on both sides.
+
+    Attributes:
+        kind: "missing" (not there), "extra" (only there) or "differing".
+        expected, actual: None where there is none.
+    """
+
+    kind: str
+    tenant: str
+    labels: LabelSet
+    timestamp_ms: int
+    expected: float | None
+    actual: float | None
+
+    def __str__(self) -> str:
+        labels = selector(dict(self.labels))
+        return f"{self.kind} {labels} at {self.timestamp_ms}: expected {self.expected!r}, found {self.actual!r}"
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """What comparing found.
+
+    Attributes:
+        compared: samples that are expected.
+        equal: of these, samples that the receiver holds with the same value.
+        counts: (kind, hour as ms // 3,600,000, tenant, metric) -> samples.
+        examples: the first differences of each kind.
+        unsendable: samples that our own rules keep back; they are not expected.
+        queries: asked.
+    """
+
+    compared: int = 0
+    equal: int = 0
+    counts: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)
+    examples: list[Difference] = field(default_factory=list)
+    unsendable: Refusals = field(default_factory=Refusals)
+    queries: int = 0
+
+    def total(self, kind: str) -> int:
+        """Differences of a kind: "missing", "extra" or "differing"."""
+        return sum(count for (of, *_), count in self.counts.items() if of == kind)
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the receiver holds exactly what is expected."""
+        return not self.counts.total()
+
+    def add(self, difference: Difference) -> None:
+        """Count a difference."""
+        metric = dict(difference.labels).get(NAME_LABEL, "")
+        self.counts[difference.kind, difference.timestamp_ms // _WINDOW_MS, difference.tenant, metric] += 1
+        if sum(example.kind == difference.kind for example in self.examples) < MAX_EXAMPLES:
+            self.examples.append(difference)
+
+
+def reconcile(
+    receiver: Receiver,
+    questions: Questions,
+    jobs: Iterable[JobSamples],
+    begin_ms: int,
+    end_ms: int,
+    *,
+    tenants: Sequence[str] = (),
+    prefix: str = METRIC_PREFIX,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Reconciliation:
+    """Compare [begin_ms, end_ms).
+
+    Args:
+        receiver: whose tenants, metrics and labels count.
+        questions: to it.
+        jobs: every file of series with samples in that time; their contents are read once, window by window.
+        begin_ms: the first millisecond.
+        end_ms: the first millisecond that is not compared any more.
+        tenants: more tenants to look for extra samples of, beside those of `jobs`.
+        prefix: metrics that begin like this are ours: what the receiver has of them and we do not is extra.
+        progress: called with the end of each window that is done.
+
+    Raises:
+        SeriesError: a file holds no series.
+        ReceiverMisconfigured, ReceiverUnavailable, BadAnswer, SecretMissing: the receiver cannot be asked.
+    """
+    result = Reconciliation()
+    known = {tenant for tenant in tenants if receiver.takes_tenant(tenant)}
+    for window_begin, window_end, inside in _windows(jobs, begin_ms, end_ms):
+        expected: dict[tuple[str, str], dict[LabelSet, dict[int, float]]] = {}
+        for job in inside:
+            prepared = prepare(job.read(), receiver, 0, ageless=True)
+            result.unsendable.merge(prepared.refusals)
+            _collect(prepared.samples, window_begin, window_end, expected)
+        known |= {tenant for tenant, _ in expected}
+        for tenant in sorted(known):
+            _compare_tenant(receiver, questions, tenant, expected, (window_begin, window_end), prefix, result)
+        progress(window_end)
+    return result
+
+
+def _windows(jobs: Iterable[JobSamples], begin_ms: int, end_ms: int) -> Iterator[tuple[int, int, list[JobSamples]]]:
+    """Windows that cover the whole time without gaps, each inside an hour and of bounded size where jobs allow it."""
+    waiting = sorted((job for job in jobs if begin_ms <= job.timestamp_ms < end_ms), key=lambda job: job.timestamp_ms)
+    position = 0
+    while begin_ms < end_ms:
+        end = min(end_ms, begin_ms // _WINDOW_MS * _WINDOW_MS + _WINDOW_MS)
+        inside: list[JobSamples] = []
+        size = 0
+        while position < len(waiting) and waiting[position].timestamp_ms < end:
+            job = waiting[position]
+            if size + job.count > WINDOW_SAMPLES and inside and inside[-1].timestamp_ms < job.timestamp_ms:
+                end = job.timestamp_ms
+                break
+            inside.append(job)
+            size += job.count
+            position += 1
+        yield begin_ms, end, inside
+        begin_ms = end
+
+
+def _collect(
+    samples: Samples, begin_ms: int, end_ms: int, into: dict[tuple[str, str], dict[LabelSet, dict[int, float]]]
+) -> None:
+    rows = np.flatnonzero((samples.timestamp_ms >= begin_ms) & (samples.timestamp_ms < end_ms))
+    for row in rows.tolist():
+        labels = samples.labels(row)
+        tenant = samples.tenants[samples.tenant[row]]
+        series = into.setdefault((tenant, labels[NAME_LABEL]), {}).setdefault(tuple(sorted(labels.items())), {})
+        series[int(samples.timestamp_ms[row])] = float(samples.value[row])
+
+
+def _compare_tenant(
+    receiver: Receiver,
+    questions: Questions,
+    tenant: str,
+    expected: dict[tuple[str, str], dict[LabelSet, dict[int, float]]],
+    window: tuple[int, int],
+    prefix: str,
+    result: Reconciliation,
+) -> None:
+    fixed = dict(receiver.labels)
+    if receiver.effective_tenant_label is not None:
+        fixed[receiver.effective_tenant_label] = tenant
+    org_id = receiver.org_of(tenant)
+    matching = selector(fixed).replace("{", f'{{__name__=~"{prefix}.*",', 1)
+    there = questions.metric_names(matching, *window, org_id)
+    result.queries += 1
+    metrics = {metric for owner, metric in expected if owner == tenant}
+    metrics |= {metric for metric in there if metric.startswith(prefix)}
+    for metric in sorted(metrics):
+        actual = questions.raw_samples({NAME_LABEL: metric, **fixed}, *window, org_id)
+        result.queries += 1
+        _compare(receiver, tenant, expected.get((tenant, metric), {}), actual, result)
+
+
+def _compare(
+    receiver: Receiver,
+    tenant: str,
+    expected: dict[LabelSet, dict[int, float]],
+    actual: dict[LabelSet, dict[int, float]],
+    result: Reconciliation,
+) -> None:
+    for labels in sorted(expected.keys() | actual.keys()):
+        mine, theirs = expected.get(labels, {}), actual.get(labels, {})
+        if not mine and receiver.selectors is not None and not _is_selected(receiver, labels):
+            continue
+        result.compared += len(mine)
+        for time in sorted(mine.keys() | theirs.keys()):
+            value, found = mine.get(time), theirs.get(time)
+            if value == found:
+                result.equal += 1
+                continue
+            kind = "missing" if found is None else "extra" if value is None else "differing"
+            result.add(Difference(kind, tenant, labels, time, value, found))
+
+
+def _is_selected(receiver: Receiver, labels: LabelSet) -> bool:
+    named: dict[bytes, Any] = {name.encode(): value.encode() for name, value in labels}
+    return any(one.matches(named) for one in receiver.selectors or ())
