@@ -54,6 +54,7 @@ class World:
         self.ledger = FaultyLedger.open(str(folder / "ledger.db"))
         self.engine = fakes.TextEngine()
         self.clock = fakes.Clock(NOW_MS)
+        self.started_ms = NOW_MS
         self.pipeline = self.open()
 
     def open(self, config: str = "plain", settings: Settings | None = None) -> Pipeline:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pyro_assets.pipeline.work import Worker
     from pyro_assets.series.config import SeriesConfig
 
+__all__ = ["STEPS", "Lane", "Pipeline", "Step", "now_ms", "open_pipeline"]
+
 Step = Literal["l1_blocks", "dimension_series", "function_series"]
 STEPS: Final[frozenset[Step]] = frozenset({"l1_blocks", "dimension_series", "function_series"})
 _KIND_OF_STEP: Final[dict[Step, str]] = {"dimension_series": "dimension", "function_series": "function"}
