@@ -37,7 +37,7 @@ STAGES: dict[tuple[str, str], str] = {
 
 @contextmanager
 def clocked() -> Iterator[dict[str, float]]:
-    """Seconds per stage of everything that runs inside; "?" names functions that are no longer there."""
+    """Seconds of CPU time per stage of all that runs inside; "?" names functions that are no longer there."""
     seconds: dict[str, float] = defaultdict(float)
     running: list[float] = []
     originals: list[tuple[Any, str, Any]] = []
@@ -45,11 +45,11 @@ def clocked() -> Iterator[dict[str, float]]:
     def wrap(function: Callable[..., Any], stage: str) -> Callable[..., Any]:
         def clocked_function(*args: Any, **kwargs: Any) -> Any:
             running.append(0.0)
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 return function(*args, **kwargs)
             finally:
-                spent = time.perf_counter() - started
+                spent = time.process_time() - started
                 seconds[stage] += spent - running.pop()
                 if running:
                     running[-1] += spent

@@ -6,17 +6,20 @@ data and measuring belong to the other modules.
 
 import json
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pyro_assets.series.store import series_to_parquet
 
 from pyro_assets.block.reader import RawObject, read_blocks
+from pyro_assets.block.tsdb.memo import Memo
 from pyro_assets.compaction.compact import compact
+from pyro_assets.series import rule_set
 from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.derive import JobInfo, derive, instance_hash
+from pyro_assets.series.store import series_to_parquet
 
 TESTS = Path(__file__).parent.parent
 
@@ -75,6 +78,21 @@ def run_job(job: list[RawObject], config: SeriesConfig) -> int:
     derived = derive(result.columns, JobInfo("job", first.shard, 0, instance), config)
     written = sum(len(block.data) for block in result.blocks)
     return written + sum(len(series_to_parquet(frame)) for frame in derived.frames.values())
+
+
+def forget() -> None:
+    """Empty what the package remembers of data it has seen, so that running a job again does not flatter it.
+
+    Called before every round over all jobs: within a round, a job may profit from the jobs before it, as it does in
+    production. What is known of the forms of files (not of their contents) stays.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("pyro_assets."):
+            for value in list(vars(module).values()):
+                if isinstance(value, Memo):
+                    value.__init__(value._limit_bytes)
+    for rules in rule_set._compiled.values():
+        rules._memory = rule_set.Memory()
 
 
 def with_functions(data: DataSet, number: int) -> SeriesConfig:
