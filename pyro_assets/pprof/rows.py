@@ -79,13 +79,15 @@ def segment_columns(profiles: Sequence[LabelledProfile]) -> BlockColumns:
         One dataset per tenant and service, sorted by both; rows by series labels, time and order of arrival.
 
     Raises:
-        PprofError: an upload is not a valid profile, or has no `__name__`.
+        PprofError: an upload is not a valid profile, has no `__name__`, or an id that is no UUID.
     """
     uploads: dict[tuple[bytes, bytes], list[_Upload]] = {}
     for position, item in enumerate(profiles):
         labels = {_bytes(name): _bytes(value) for name, value in item.labels.items() if value}
         if _NAME not in labels:
             raise PprofError(f"pprof: upload {position} has no label __name__; the upload is refused")
+        if item.id is not None and len(item.id) != 16:
+            raise PprofError(f"pprof: upload {position} has an id of {len(item.id)} bytes instead of 16")
         profile = item.data if isinstance(item.data, Profile) else parse_profile(item.data)
         upload = _Upload(position, labels, profile, item.id or _derive_id(item, labels))
         service = labels.setdefault(_SERVICE, _UNKNOWN_SERVICE)
@@ -227,10 +229,13 @@ def _unhex(text: bytes, size: int) -> bytes | None:
     >>> _unhex(b"4142", 2), _unhex(b"xyz", 2), _unhex(b"00", 2)
     (b'AB', None, None)
     """
+    if len(text) != 2 * size:
+        return None
     try:
         raw = bytes.fromhex(text.decode("ascii"))
     except ValueError:
         return None
+    # Blanks between the digits are skipped, and do not make an id.
     return raw if len(raw) == size else None
 
 
