@@ -191,3 +191,76 @@ def test_nothing_readable_gives_no_block():
     assert result.blocks == []
     assert len(result.set_aside) == 1
     assert compact([]).blocks == []
+
+
+# --- Duplicates, one case each ----------------------------------------------------------------------------------
+
+
+def job_of(*sources: list[tuple[int, int]]) -> list[RawObject]:
+    """Objects of one series: a list of (time_ns, value) for each source; equal pairs are equal profiles."""
+    labels = strategies.labels_of(b"checkout", strategies.CPU)
+    stack = strategies.stack_of(b"main.main", b"main.work")
+    objects = []
+    for number, pairs in enumerate(sources):
+        profiles = tuple(
+            strategies.profile_of(labels, time_ns, [slow_decoder.Sample(stack, value, None, None, ())], number=i)
+            for i, (time_ns, value) in enumerate(pairs)
+        )
+        dataset = strategies.ModelDataset(b"acme", b"checkout", profiles)
+        ulid = strategies.ulid(1_700_000_000_000 + number, number)
+        objects.append(strategies.raw_object(strategies.ModelObject(ulid, 1, (dataset,))))
+    return objects
+
+
+@pytest.mark.parametrize(
+    ("sources", "exact", "original"),
+    [
+        # A retried push: the same profile in two sources.
+        ([[(5, 7)], [(5, 7)]], ([7], 1, 0), ([7], 1)),
+        # Twice in a lone source: the original does not look.
+        ([[(5, 7), (5, 7)]], ([7], 1, 0), ([7, 7], 0)),
+        # Twice within one of two sources: the original does look.
+        ([[(5, 7), (5, 7)], [(6, 1)]], ([7, 1], 1, 0), ([7, 1], 1)),
+        # Two threads of one upload: the original loses one of them.
+        ([[(5, 7)], [(5, 8)]], ([7, 8], 0, 1), ([7], 1)),
+        # Copies that have another profile between them are found.
+        ([[(5, 7)], [(5, 8)], [(5, 7)]], ([7, 8], 1, 1), ([7], 2)),
+        # Other times are other profiles.
+        ([[(5, 7)], [(6, 7)]], ([7, 7], 0, 0), ([7, 7], 0)),
+    ],
+)
+def test_duplicates_and_conflicts(sources, exact, original):
+    result = compact(job_of(*sources), dedup="exact")
+    assert (result.columns.rows.value.tolist(), result.duplicates, result.conflicts) == exact
+    result = compact(job_of(*sources), dedup="original")
+    assert (result.columns.rows.value.tolist(), result.duplicates) == original
+
+
+def test_span_ids_tell_profiles_apart():
+    labels = strategies.labels_of(b"checkout", strategies.CPU)
+    stack = strategies.stack_of(b"main.main")
+    profiles = tuple(
+        strategies.profile_of(labels, 5, [slow_decoder.Sample(stack, 1, span, None, ())], number=number)
+        for number, span in enumerate((None, 0, 1, 1))
+    )
+    model = strategies.ModelObject(strategies.ulid(1, 1), 1, (strategies.ModelDataset(b"acme", b"checkout", profiles),))
+    result = compact([strategies.raw_object(model)])
+    assert (result.duplicates, result.conflicts) == (1, 2)
+    assert result.columns.rows.span_id.to_pylist() == [None, 0, 1]
+
+
+def test_samples_in_another_order_are_the_same_profile():
+    labels = strategies.labels_of(b"checkout", strategies.CPU)
+    samples = [
+        slow_decoder.Sample(strategies.stack_of(name), value, None, None, ())
+        for name, value in ((b"a", 1), (b"b", 2), (b"c", 3))
+    ]
+    objects = []
+    for number, order in enumerate((samples, samples[::-1])):
+        # The tables of the second object are arranged another way, so that stack ids differ too.
+        profile = strategies.profile_of(labels, 5, order, number=number)
+        dataset = strategies.ModelDataset(b"acme", b"checkout", (profile,))
+        objects.append(
+            strategies.raw_object(strategies.ModelObject(strategies.ulid(number, number), 1, (dataset,), seed=number))
+        )
+    assert compact(objects).duplicates == 1
