@@ -116,11 +116,11 @@ def datasets_of(columns: BlockColumns) -> list[_Named]:
     return datasets
 
 
+def facts_of_dataset(dataset: _Named) -> list[Fact]:
+    """Every sample of one dataset."""
+    return [fact for profile in dataset.profiles for fact in profile_facts(dataset, profile)]  # type: ignore[arg-type]
+
+
 def facts_of_columns(columns: BlockColumns) -> list[Fact]:
     """Every sample."""
-    return [
-        fact
-        for dataset in datasets_of(columns)
-        for profile in dataset.profiles
-        for fact in profile_facts(dataset, profile)  # type: ignore[arg-type]
-    ]
+    return [fact for dataset in datasets_of(columns) for fact in facts_of_dataset(dataset)]

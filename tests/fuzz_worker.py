@@ -19,7 +19,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import column_facts
 import mutations
+import slow_decoder
+from slow_values import Fact
 
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.writer import BlockIdentity, write_segment
@@ -28,6 +31,8 @@ from pyro_assets.errors import BlockError
 
 #: No mutant of a few dozen KiB may take longer (good ones take 10 ms).
 LONGEST_SECONDS = 5
+#: Each so manieth mutant is read together with neighbours and compared with the slow decoder.
+EVERY = 3
 
 
 class TooSlow(BaseException):
@@ -53,6 +58,7 @@ def run(seed: int, first: int, count: int, paths: list[str]) -> dict[str, Any]:
         read_blocks([RawObject(path, data)], isolate=False)  # warms up, and shows that the original is good
     outcomes: Counter[str] = Counter()
     failures = []
+    neighbours = Neighbours(originals[0], originals[1])
     base, slowest = peak_mib(), 0.0
     signal.signal(signal.SIGALRM, _alarm)
     for number in range(first, first + count):
@@ -63,9 +69,10 @@ def run(seed: int, first: int, count: int, paths: list[str]) -> dict[str, Any]:
         before, started = peak_mib(), time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, LONGEST_SECONDS)
         try:
-            outcomes[_read(path, mutant)] += 1
-        except BlockError as error:
-            outcomes[type(error).__name__] += 1
+            outcome = _outcome(path, mutant)
+            outcomes[outcome] += 1
+            if number % EVERY == 0:
+                neighbours.check(path, mutant, outcome)
         # Whatever else comes out is what this test looks for.
         except (Exception, TooSlow) as error:  # noqa: BLE001
             name = type(error).__name__
@@ -85,22 +92,51 @@ def run(seed: int, first: int, count: int, paths: list[str]) -> dict[str, Any]:
     }
 
 
-def _read(path: str, mutant: bytes) -> str:
-    columns = read_blocks([RawObject(path, mutant)], isolate=False).columns
-    # What the reader lets through must not break what comes after it.
-    merged, _, _ = merge(columns, "exact")
-    write_segment(merged, BlockIdentity("01M891VPM4XX31MPMZXPGM0RMZ", 1, 1))
+def _outcome(path: str, mutant: bytes) -> str:
+    """ "read", or the name of the error."""
+    try:
+        columns = read_blocks([RawObject(path, mutant)], isolate=False).columns
+        # What the reader lets through must not break what comes after it.
+        merged, _, _ = merge(columns, "exact")
+        write_segment(merged, BlockIdentity("01M891VPM4XX31MPMZXPGM0RMZ", 1, 1))
+    except BlockError as error:
+        return type(error).__name__
     return "read"
+
+
+class Neighbours:
+    """Two good objects that are read together with mutants and must come out as if they were alone."""
+
+    def __init__(self, *good: tuple[str, bytes]) -> None:
+        self.good = [RawObject(path, data) for path, data in good]
+        self.expected = [Counter(slow_decoder.decode_object(data).facts()) for _, data in good]
+
+    def check(self, path: str, mutant: bytes, outcome: str) -> None:
+        """Read a mutant between the two; fails if they change, or if it is not what the slow decoder finds."""
+        result = read_blocks([self.good[0], RawObject(path, mutant), self.good[1]])
+        facts: list[Counter[Fact]] = [Counter(), Counter(), Counter()]
+        named = column_facts.datasets_of(result.columns)
+        for info, dataset in zip(result.columns.datasets, named, strict=True):
+            facts[info.source].update(column_facts.facts_of_dataset(dataset))
+        if (facts[0], facts[2]) != tuple(self.expected):
+            raise AssertionError("a neighbour of the mutant changed")
+        reasons = [type(error).__name__ for position, error in result.set_aside if position == 1]
+        if len(result.set_aside) != len(reasons) or (outcome == "read" and reasons):
+            raise AssertionError(f"set aside: {result.set_aside}, alone: {outcome}")
+        if not reasons:
+            try:
+                slow = slow_decoder.decode_object(mutant, ascending=False)
+            # It is stricter about what does not matter, and reads by plain Python, which has its own errors.
+            except Exception:  # noqa: BLE001
+                return
+            if Counter(slow.facts()) != facts[1]:
+                raise AssertionError("the slow decoder finds other facts in the mutant")
 
 
 def read_each(paths: list[str]) -> None:
     """Print one outcome for every object."""
     for path in paths:
-        try:
-            outcome = _read(path, Path(path).read_bytes())
-        except BlockError as error:
-            outcome = type(error).__name__
-        print(json.dumps({"path": path, "outcome": outcome}), flush=True)
+        print(json.dumps({"path": path, "outcome": _outcome(path, Path(path).read_bytes())}), flush=True)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Real jobs through the real code: blocks with the facts of their sources and of the original's blocks."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def test_blocks_of_a_whole_bucket_hold_its_facts(bucket_2026: Path):
     assert samples + profiles == 140_278
 
 
-@pytest.mark.parametrize("number", range(2))
+# One is enough to be sure every time; the slow decoder takes its time.
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.nightly)])
 def test_large_jobs_keep_their_facts(shared_data: Path, number):
     bucket = golden_bucket.GoldenBucket(shared_data / "large-2026")
     job = bucket.jobs[number]
@@ -99,8 +101,6 @@ def test_large_jobs_keep_their_facts(shared_data: Path, number):
 
 
 def test_blocks_without_footers_compact_with_metadata_from_outside(shared_data: Path):
-    import json
-
     folder = shared_data / "segments-2024"
     metas = {meta["id"]: meta for meta in json.loads((folder / "metas.json").read_text())}
     raw = [
