@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from pyro_assets.errors import JobConflict, LedgerUnavailable, SettingsError
-from pyro_assets.ledger.migrate import migrate
+from pyro_assets.ledger.migrate import VERSION, migrate, version_of
 
 #: A writer waits so long for another one: planning and commits take milliseconds.
 BUSY_TIMEOUT_SECONDS: Final = 30
@@ -76,8 +76,12 @@ class Database:
             _prepare_sqlite(engine, parsed)
         database = cls(engine)
         try:
-            with database._write(planning=True) as connection:
-                migrate(connection, time.time_ns() // 1_000_000)
+            # Ticks and checks open the ledger every few seconds: without a change of schema they take no lock.
+            with database._read() as connection:
+                is_current = version_of(connection) == VERSION
+            if not is_current:
+                with database._write(planning=True) as connection:
+                    migrate(connection, time.time_ns() // 1_000_000)
         except BaseException:
             engine.dispose()
             raise

@@ -79,8 +79,12 @@ def test_a_locked_database_is_unavailable(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("pyro_assets.ledger.database.BUSY_TIMEOUT_SECONDS", 0)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
+    # Opening and reading go on while another process writes.
+    ledger = Ledger.open(str(path))
+    assert ledger.hours() == []
     with pytest.raises(LedgerUnavailable, match="locked"):
-        Ledger.open(str(path))
+        record(ledger, [found(-1)])
+    ledger.close()
     other.close()
 
 
