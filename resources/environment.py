@@ -35,7 +35,7 @@ LIVE_SINCE = Variable(
     "PYRO_ASSETS_LIVE_SINCE", "", "hour from which the sensor processes by itself; empty: that of its first tick"
 )
 LIVE_BUDGET_SECONDS = Variable(
-    "PYRO_ASSETS_LIVE_BUDGET_SECONDS", "45", "a live run takes what becomes due for so long, then the next one starts"
+    "PYRO_ASSETS_LIVE_BUDGET_SECONDS", "60", "a live run takes what becomes due for so long, then the next one starts"
 )
 BACKFILL_BUDGET_SECONDS = Variable(
     "PYRO_ASSETS_BACKFILL_BUDGET_SECONDS", "18000", "any other run takes no further job after this time"

@@ -25,16 +25,16 @@ LAYERS: dict[str, set[str]] = {
     "export": _BELOW_SERIES | {"series"},
     "ledger": {"errors", "storage"},
     # Here the layers meet, without Dagster, because the command line needs a whole job too.
-    "pipeline": _BELOW_SERIES | {"series", "ledger"},
+    "pipeline": _BELOW_SERIES | {"series", "export", "ledger"},
     # Computes its totals apart from the code under test, so neither compaction nor series.
     "generator": {"errors", "storage", "block", "pprof"},
     # Faces: they show and start what the pipeline does.
     "defs": {"errors", "storage", "pipeline", "resources"},
     "definitions": {"defs", "resources"},
-    "cli": _BELOW_SERIES | {"series", "ledger", "pipeline", "generator", "resources"},
+    "cli": _BELOW_SERIES | {"series", "export", "ledger", "pipeline", "generator", "resources"},
     "demo": {"errors", "storage", "pipeline", "generator", "cli", "resources"},
     # Dagster configuration -> plain objects.
-    "resources": _BELOW_SERIES | {"series", "ledger", "pipeline"},
+    "resources": _BELOW_SERIES | {"series", "export", "ledger", "pipeline"},
 }
 
 #: library -> the places (packages, or files below pyro_assets) that may import it.
@@ -44,7 +44,7 @@ LIBRARIES: dict[str, set[str]] = {
     "s3fs": {"storage/bucket.py"},
     "click": {"cli"},
     "sqlalchemy": {"ledger"},
-    "polars": {"series", "pipeline", "cli", "demo"},
+    "polars": {"series", "export", "pipeline", "cli", "demo"},
     "requests": {"export", "demo"},
     "pytest": set(),
     "hypothesis": set(),

@@ -1,7 +1,7 @@
 """The two asset checks of an hour: nothing lost in compaction, nothing left undone.
 
-Plain checks that read the run's partition keys (partitioned checks are still a preview). Both are one step, because a
-step costs events and time on the live path. What is compared belongs to `pipeline`.
+Plain checks that read the run's partition keys or config (partitioned checks are still a preview), as one step,
+because a step costs events. What is compared belongs to `pipeline`.
 """
 
 import time
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import dagster as dg
+from pydantic import Field
 
 from pyro_assets.defs.due import describe
-from pyro_assets.defs.jobs import is_live
 from pyro_assets.defs.metadata import verify_metadata
 from pyro_assets.pipeline.reports import HourReport, VerifyReport
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
@@ -20,9 +20,11 @@ from resources.pipeline import PipelineResource
 ASSET: Final = "l1_blocks"
 TOTALS: Final = "totals_equal_sources"
 UNDONE: Final = "no_source_left_undone"
-#: A check must not hold back the next live run for long; what it leaves, the next one compares.
-_LIVE_SECONDS: Final = 10.0
-_OTHER_SECONDS: Final = 3600.0
+#: The step of both.
+STEP: Final = "check_hours"
+#: What a run leaves of an hour, the next one compares.
+_SECONDS: Final = 600.0
+_LATEST: Final = 2
 
 
 def check_specs() -> list[dg.AssetCheckSpec]:
@@ -43,19 +45,28 @@ def check_specs() -> list[dg.AssetCheckSpec]:
     ]
 
 
+class CheckedHours(dg.Config):
+    """Which hours a run of the checks is about."""
+
+    hours: list[str] = Field(
+        default=[], description="partition keys; empty: the run's partitions, else the two latest hours"
+    )
+
+
 def hour_checks() -> dg.AssetChecksDefinition:
     """Both checks over the hours of a run."""
 
-    @dg.multi_asset_check(name="check_hours", specs=check_specs(), can_subset=True)
+    @dg.multi_asset_check(name=STEP, specs=check_specs(), can_subset=True)
     def check_hours(
-        context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
+        context: dg.AssetCheckExecutionContext, config: CheckedHours, pipeline: PipelineResource
     ) -> Iterator[dg.AssetCheckResult]:
         """Compare, and look for what was left."""
         wanted = {key.name for key in context.selected_asset_check_keys}
-        hours = context.partition_keys
-        end = time.monotonic() + (_LIVE_SECONDS if is_live(context.run) else _OTHER_SECONDS)
+        partitioned = context.has_partition_key or context.has_partition_key_range
         with pipeline.open() as opened:
+            hours = config.hours or (context.partition_keys if partitioned else opened.hours()[-_LATEST:])
             if TOTALS in wanted:
+                end = time.monotonic() + _SECONDS
                 yield totals_result([opened.verify_hour(hour, deadline_monotonic=end) for hour in hours])
             if UNDONE in wanted:
                 settle_ms = pipeline.settings().settle_ms

@@ -1,6 +1,7 @@
 """The two checks: what passes, what fails, what waits."""
 
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -18,19 +19,34 @@ END_MS = hour_start_ms(HOUR) + HOUR_MS
 DIFFERENCE = Difference("ab12", "acme", "checkout", "process_cpu:cpu:nanoseconds:cpu:nanoseconds", "total", 7, 8)
 
 
-def run_checks(fake: FakePipeline) -> dict[str, dg.AssetCheckEvaluation]:
-    job = build_defs(resources_with(fake), start_hour="2026-11-20-00:00").resolve_job_def("live")
+def run_checks(fake: FakePipeline, job: str = "verify", **arguments: Any) -> dict[str, dg.AssetCheckEvaluation]:
+    definition = build_defs(resources_with(fake), start_hour="2026-11-20-00:00").resolve_job_def(job)
     with dg.DagsterInstance.ephemeral() as instance:
-        result = job.execute_in_process(instance=instance, partition_key=HOUR, raise_on_error=False)
+        result = definition.execute_in_process(instance=instance, raise_on_error=False, **arguments)
     return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
 
 
-def test_checks_run_with_the_assets():
-    found = run_checks(FakePipeline({HOUR: hour_of_work(HOUR)}))
+@pytest.mark.parametrize(
+    ("job", "arguments", "segments"),
+    [
+        ("backfill", {"partition_key": HOUR}, 40),
+        ("verify", {"run_config": {"ops": {"check_hours": {"config": {"hours": [HOUR, NEXT]}}}}}, 80),
+        # "Execute" beside the check in the UI names no hour: the latest two.
+        ("verify", {}, 80),
+    ],
+)
+def test_checks_run_with_a_backfill_and_apart(job: str, arguments: dict, segments: int):
+    known = {hour: hour_of_work(hour, done=job == "verify") for hour in ("2026-11-20-02:00", HOUR, NEXT)}
+    found = run_checks(FakePipeline(known), job, **arguments)
     assert {name: evaluation.passed for name, evaluation in found.items()} == {
         "totals_equal_sources": True,
         "no_source_left_undone": True,
     }
+    assert found["no_source_left_undone"].metadata["segments"].value == segments
+
+
+def test_live_runs_do_not_wait_for_checks():
+    assert run_checks(FakePipeline({HOUR: hour_of_work(HOUR)}), "live", partition_key=HOUR) == {}
 
 
 def test_a_difference_fails_and_is_shown():

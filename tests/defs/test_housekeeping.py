@@ -1,7 +1,6 @@
-"""Sealing and pruning: what a live run said last outlives the run."""
+"""Housekeeping: what is checked when, and that what a live run said last outlives the run."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import pytest
 from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.defs.housekeeping import hours_of, prune, seal_closed
+from pyro_assets.defs.housekeeping import Kept, keep_house, newly_closed
+from pyro_assets.defs.retention import hours_of, prune
 
 ASSETS = ("l1_blocks", "dimension_series", "function_series")
 HOUR, NEXT = "2026-11-20-03:00", "2026-11-20-04:00"
@@ -50,11 +50,6 @@ def latest(instance: dg.DagsterInstance, asset: str, hour: str) -> dg.EventLogRe
     filter_ = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[hour])
     records = instance.fetch_materializations(filter_, limit=1).records
     return records[0] if records else None
-
-
-def check_passed(instance: dg.DagsterInstance, name: str) -> bool:
-    record = instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(dg.AssetKey("l1_blocks"), name))
-    return record.event.dagster_event.event_specific_data.passed
 
 
 def soon() -> datetime:
@@ -116,32 +111,79 @@ def test_what_a_failed_run_did_not_materialise_is_not_sealed(instance: dg.Dagste
     assert latest(instance, "dimension_series", HOUR) is None
 
 
-def test_an_hour_is_sealed_with_its_checks_once_it_is_closed(instance: dg.DagsterInstance, fake: FakePipeline):
+def keep(instance: dg.DagsterInstance, fake: FakePipeline, cursor: str | None, now: datetime) -> dg.SensorResult:
+    return keep_house(instance, fake, cursor, now, timedelta(0), SETTLE_MS)
+
+
+def checked(result: dg.SensorResult) -> list[str]:
+    requests = result.run_requests or ()
+    return [hour for request in requests for hour in request.run_config["ops"]["check_hours"]["config"]["hours"]]
+
+
+def test_an_hour_is_sealed_and_checked_once_it_is_over(instance: dg.DagsterInstance, fake: FakePipeline):
     run(instance, fake, HOUR)
-    begin = datetime(2026, 11, 20, 3, 30, tzinfo=UTC)
-    sealed, cursor = seal_closed(instance, fake, None, begin, SETTLE_MS)
-    assert (sealed, cursor) == (0, "2026-11-20-02:00")
-    sealed, cursor = seal_closed(instance, fake, cursor, begin.replace(hour=4, minute=1), SETTLE_MS)
-    assert (sealed, cursor) == (0, "2026-11-20-02:00")
-    sealed, cursor = seal_closed(instance, fake, cursor, begin.replace(hour=4, minute=2), SETTLE_MS)
-    assert (sealed, cursor) == (1, HOUR)
+    just_checked = Kept("2026-11-20-02:00", 2**45).to_cursor()
+    for minute in (1, 2):
+        result = keep(instance, fake, just_checked, datetime(2026, 11, 20, 4, minute, tzinfo=UTC))
+        if minute == 1:
+            # Late uploads have their time.
+            assert not result.run_requests
+            assert result.cursor == just_checked
+            assert latest(instance, "dimension_series", HOUR).run_id
+    assert checked(result) == [HOUR]
     assert latest(instance, "dimension_series", HOUR).run_id == ""
-    assert check_passed(instance, "no_source_left_undone")
-    assert check_passed(instance, "totals_equal_sources")
+    again = keep(instance, fake, result.cursor, datetime(2026, 11, 20, 4, 3, tzinfo=UTC))
+    assert again.skip_reason.skip_message == "nothing to check, seal or prune"
 
 
-def test_a_closed_hour_with_something_pending_fails_its_check(instance: dg.DagsterInstance, fake: FakePipeline):
+def test_hours_of_live_runs_are_checked_every_five_minutes(instance: dg.DagsterInstance, fake: FakePipeline):
     run(instance, fake, HOUR)
-    fake.hours_known[HOUR] = replace(fake.hours_known[HOUR], pending=3)
-    seal_closed(instance, fake, "2026-11-20-02:00", datetime(2026, 11, 20, 5, 0, tzinfo=UTC), SETTLE_MS)
-    assert not check_passed(instance, "no_source_left_undone")
+    run(instance, fake, NEXT, job="backfill")  # a backfill checks its hours itself
+    now = soon()
+    first = keep(instance, fake, None, now)
+    assert checked(first) == [HOUR]
+    assert checked(keep(instance, fake, first.cursor, now + timedelta(minutes=4))) == []
+    assert checked(keep(instance, fake, first.cursor, now + timedelta(minutes=6))) == []  # nothing ran since
+
+
+def test_the_job_that_is_requested_runs_both_checks(instance: dg.DagsterInstance, fake: FakePipeline):
+    run(instance, fake, HOUR)
+    (request,) = keep(instance, fake, None, soon()).run_requests
+    job = build_defs(resources_with(fake), start_hour=START).resolve_job_def("verify")
+    result = job.execute_in_process(instance=instance, run_config=request.run_config)
+    assert {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()} == {
+        "totals_equal_sources": True,
+        "no_source_left_undone": True,
+    }
+    assert result.dagster_run.tags["lane"] == "verify"
+
+
+def test_runs_of_the_checks_are_pruned_too(instance: dg.DagsterInstance, fake: FakePipeline):
+    job = build_defs(resources_with(fake), start_hour=START).resolve_job_def("verify")
+    job.execute_in_process(instance=instance)
+    assert prune(instance, fake, much_later(), KEEP) == 1
 
 
 def test_hours_that_nobody_processed_are_passed_over(instance: dg.DagsterInstance, fake: FakePipeline):
-    now = datetime(2026, 11, 21, 5, 0, tzinfo=UTC)
-    sealed, cursor = seal_closed(instance, fake, "2026-11-20-02:00", now, SETTLE_MS)
+    cursor = Kept("2026-11-20-02:00", 0).to_cursor()
+    result = keep(instance, fake, cursor, datetime(2026, 11, 21, 5, 0, tzinfo=UTC))
+    assert not result.run_requests
     # A tick looks at ten hours, so that it ends in time; the next one goes on.
-    assert (sealed, cursor) == (0, "2026-11-20-12:00")
+    assert Kept.from_cursor(result.cursor, 0).closed == "2026-11-20-12:00"
+
+
+def test_the_first_tick_begins_with_the_running_hour():
+    now_ms = round(datetime(2026, 11, 20, 3, 30, tzinfo=UTC).timestamp() * 1000)
+    kept = Kept.from_cursor(None, now_ms)
+    assert kept.closed == "2026-11-20-02:00"
+    assert newly_closed(kept.closed, now_ms, SETTLE_MS) == ("2026-11-20-02:00", [])
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "{}", "[]", "null", '{"closed": "yesterday", "verified_ms": 1}', '{"closed": 3}']
+)
+def test_a_broken_cursor_begins_anew(cursor: str):
+    assert Kept.from_cursor(cursor, 0) == Kept.from_cursor(None, 0)
 
 
 @pytest.mark.parametrize(("keep_minutes", "left"), [(0, 1), (0.0001, 0)])
@@ -151,8 +193,8 @@ def test_the_sensor(instance: dg.DagsterInstance, fake: FakePipeline, keep_minut
     definitions = build_defs(resources, start_hour=START)
     context = dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources)
     result = definitions.resolve_sensor_def("housekeeping")(context)
-    assert not result.run_requests
-    assert result.cursor
+    assert checked(result) == [HOUR]
+    assert Kept.from_cursor(result.cursor, 0).verified_ms > 0
     assert instance.get_runs_count() == left
 
 
