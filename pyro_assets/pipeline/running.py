@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pyro_assets.ledger.claims import COMMITTED_STATES
 from pyro_assets.ledger.ledger import Lane, Ledger
 from pyro_assets.ledger.schema import OPEN_STATES
+from pyro_assets.pipeline.allocator import keep_freed_memory
 from pyro_assets.pipeline.reports import Progress, RunCounts
 from pyro_assets.pipeline.work import Outcome, Worker
 
@@ -55,6 +56,7 @@ def run_jobs(worker: Worker, listed: Sequence[tuple[str, str]], order: Order) ->
     Raises:
         LedgerUnavailable: what was done until then is committed.
     """
+    keep_freed_memory()
     counts: dict[str, RunCounts] = {}
     states = OPEN_STATES if order.compact else COMMITTED_STATES
     for done, (hour, job_id) in enumerate(listed, 1):
