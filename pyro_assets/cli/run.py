@@ -80,6 +80,7 @@ def run(
     series = load_config(config) if config else parse_config("", "<defaults>")
     begun = time.monotonic()
     with open_pipeline(source_url, archive_url, ledger_url, settings=_settings(mode, dedup), config=series) as pipeline:
+        _demand_folder(source_url)
         run_id = f"cli-{time.time_ns():x}-{os.getpid()}"
         ticks: list[TickReport] = []
         with progress_bar("jobs") as bar:
@@ -97,6 +98,15 @@ def run(
         _show(reports, ticks, seconds, source_url)
     if failures or any(report.run.failed for report in reports.values()):
         raise click.ClickException(failures[0] if len(failures) == 1 else f"{len(failures)} failures: {failures[0]}")
+
+
+def _demand_folder(source_url: str) -> None:
+    """A sensor waits for a folder that is still to come; a person who asks once has mistyped it."""
+    from pyro_assets.storage.bucket import place_of
+
+    place = place_of(source_url)
+    if place.startswith("file:") and not Path(place.removeprefix("file:")).is_dir():
+        raise click.ClickException(f"the source folder {source_url} does not exist; name the bucket by --source-url")
 
 
 def _run_all_due(

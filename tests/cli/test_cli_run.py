@@ -131,6 +131,10 @@ def test_jobs_with_sources_that_do_not_exist_or_are_no_blocks(tmp_path: Path):
         fails(run("run", *options), key)
 
 
+def test_a_source_folder_that_does_not_exist(tmp_path: Path):
+    fails(run("run", "--source-url", tmp_path / "nowhere", *places(tmp_path)), "nowhere", "does not exist")
+
+
 def test_source_and_archive_must_differ(tmp_path: Path):
     result = run("run", "--source-url", tmp_path / "archive", *places(tmp_path))
     fails(result, "archive")
