@@ -27,12 +27,12 @@ _FIELD_MASK: Final = ((1 << (8 * _FIELD_BYTES)) - 1).astype(np.uint32)
 
 # Room for reads past the last group: a guessed group may start anywhere and a number is loaded as four bytes.
 _PADDING_BYTES: Final = 2 * MAX_GROUP_BYTES
-# What one guessed walk has to cover, and the steps of a reconciling walk: of real trees one walk in a hundred is not
-# through by then (one in ten, with few steps). Measured: a step costs as much as some hundred lanes, so more bytes want
-# longer chunks; shorter ones mean more meetings.
-_MANY_BYTES: Final = 1 << 16
-_CHUNK_BYTES, _RECONCILE_STEPS = 512, 40
-_FEW_CHUNK_BYTES, _FEW_RECONCILE_STEPS = 128, 20
+# What one guessed walk has to cover, in the most steps it may take, and the steps of a reconciling walk: of real trees
+# one walk in a hundred is not through by then. Measured; longer chunks mean more steps, shorter ones more meetings.
+_CHUNK_BYTES: Final = 512
+_GUESS_STEPS: Final = _CHUNK_BYTES // MIN_GROUP_BYTES + 2
+_RECONCILE_STEPS: Final = 40
+_TAIL_ROWS: Final = np.arange(_RECONCILE_STEPS, dtype=np.int64)[:, None]
 _BYTES_33, _BYTES_0F, _BYTES_05 = (np.uint64(byte * 0x0101010101010101) for byte in (0x33, 0x0F, 0x05))
 
 
@@ -117,24 +117,20 @@ def group_starts(data: bytes, begin: I64, end: I64) -> I64:
     """
     if not len(end) or end[-1] == 0:
         return np.zeros(0, dtype=np.int64)
-    chunk_bytes, reconcile_steps = _CHUNK_BYTES, _RECONCILE_STEPS
-    if end[-1] < _MANY_BYTES:
-        chunk_bytes, reconcile_steps = _FEW_CHUNK_BYTES, _FEW_RECONCILE_STEPS
-    guess_steps = chunk_bytes // MIN_GROUP_BYTES + 2
     step = _group_bytes(data)
-    chunks = -(-(end - begin) // chunk_bytes)
+    chunks = -(-(end - begin) // _CHUNK_BYTES)
     first_lane = np.cumsum(chunks) - chunks
     stream = np.repeat(np.arange(len(begin), dtype=np.int64), chunks)
     lanes = np.arange(len(stream), dtype=np.int64)
-    lane_begin = np.repeat(begin - first_lane * chunk_bytes, chunks)
-    lane_begin += lanes * chunk_bytes
+    lane_begin = np.repeat(begin - first_lane * _CHUNK_BYTES, chunks)
+    lane_begin += lanes * _CHUNK_BYTES
     stream_end = end.take(stream)
-    lane_end = np.minimum(lane_begin + chunk_bytes, stream_end)
+    lane_end = np.minimum(lane_begin + _CHUNK_BYTES, stream_end)
     # Walking is one row a step: the guessed walks, then the reconciling ones from where those left their chunks.
-    rows = np.empty((guess_steps + reconcile_steps, len(stream)), dtype=np.int64)
-    walk, tail = rows[:guess_steps], rows[guess_steps:]
+    rows = np.empty((_GUESS_STEPS + _RECONCILE_STEPS, len(stream)), dtype=np.int64)
+    walk, tail = rows[:_GUESS_STEPS], rows[_GUESS_STEPS:]
     is_true = np.empty(rows.shape, dtype=np.bool_)
-    inside, is_true_tail = is_true[:guess_steps], is_true[guess_steps:]
+    inside, is_true_tail = is_true[:_GUESS_STEPS], is_true[_GUESS_STEPS:]
     _walk(step, lane_begin, walk)
     np.less(walk, lane_end, out=inside)
     lane_exit = walk[np.count_nonzero(inside, axis=0), lanes]
@@ -154,7 +150,7 @@ def group_starts(data: bytes, begin: I64, end: I64) -> I64:
     is_met[:-1] &= is_first[1:] | (meeting_at[:-1] < lane_end[1:])
     true_from = lane_begin.copy()
     true_from[1:] = np.where(is_first[1:], lane_begin[1:], meeting_at[:-1])
-    np.less(np.arange(reconcile_steps)[:, None], np.where(is_met, meeting, 0), out=is_true_tail)
+    np.less(_TAIL_ROWS, np.where(is_met, meeting, 0), out=is_true_tail)
     last_exit = meeting_at.copy()
     added: list[int] = []
     resume = -1  # lanes before this one were passed over by the loop

@@ -162,9 +162,10 @@ def parse_index(data: memoryview, array: U8, where: Where) -> list[Partition]:
         tables = []
         headers = _FOUR_SYMBOL_BLOCKS.unpack_from(data, position)
         for kind, begin in _HEADER_FIELDS:
-            table = SymbolBlock._make(headers[begin : begin + 5])
-            _check_symbol_block(table, headers[begin + 5], headers[begin + 6], position, index_offset, kind, where)
-            _check_crc(array, table.offset, table.offset + table.size, table.crc, KIND_NAMES[kind], where)
+            offset, size, crc, items, per_block, header_size, encoding = headers[begin : begin + 7]
+            table = SymbolBlock(offset, size, crc, items, per_block)
+            _check_symbol_block(table, header_size, encoding, position, index_offset, kind, where)
+            _check_crc(array, offset, offset + size, crc, KIND_NAMES[kind], where)
             tables.append(table)
             position += _SYMBOL_BLOCK.size
         partitions.append(Partition(number, chunk, *tables))

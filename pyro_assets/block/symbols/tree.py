@@ -17,7 +17,7 @@ from pyro_assets.errors import BadCount, BadEncoding, BadIndex, BlockError, Unwr
 
 Place = tuple[Where, int]
 
-_BATCH_BYTES: Final = 1 << 18
+_BATCH_BYTES: Final = 1 << 19
 _BATCH_NODES: Final = 1 << 14
 _IS_NO_ROOT: Final = np.arange(_BATCH_NODES) > 0
 _WRITING: Final = Where(section="symbols")

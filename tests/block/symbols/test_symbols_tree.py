@@ -28,7 +28,7 @@ def test_batches_of_trees() -> None:
     locations = [1, 5, 70_000, 1, 300, 900, 0, 200, 9, 5]
     trees = [random_tree(rng, count, own)[:count] for count, own in zip(COUNTS, locations, strict=True)]
     chunks = [encode_tree(nodes) for nodes in trees]
-    assert sum(map(len, chunks)) > 2 * tree._BATCH_BYTES
+    assert sum(map(len, chunks)) > tree._BATCH_BYTES
     places = [(Where(dataset=str(i)), i) for i in range(len(trees))]
     node_start, parent, location = tree.decode_trees(chunks, COUNTS, starts(locations), places)
     assert node_start.tolist() == starts(COUNTS).tolist()
