@@ -4,6 +4,7 @@ Windows of time are asked one after the other, metric by metric and tenant by te
 in memory as a whole. Sums are never compared, they could cancel. Nothing is repaired here.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ MAX_EXAMPLES: Final = 20
 #: Samples per window, about: so many are in memory from either side.
 WINDOW_SAMPLES: Final = 100_000
 _WINDOW_MS: Final = 3_600_000
+#: VictoriaMetrics keeps whole numbers exactly up to here, and others to 14 digits and more.
+_EXACT_DECIMAL: Final = 2**53
+_DECIMAL_TOLERANCE: Final = 1e-14
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,7 @@ def _compare(
     actual: dict[LabelSet, dict[int, float]],
     result: Reconciliation,
 ) -> None:
+    is_decimal = receiver.kind == "victoriametrics"
     for labels in sorted(expected.keys() | actual.keys()):
         mine, theirs = expected.get(labels, {}), actual.get(labels, {})
         if not mine and receiver.selectors is not None and not _is_selected(receiver, labels):
@@ -208,11 +213,18 @@ def _compare(
         result.compared += len(mine)
         for time in sorted(mine.keys() | theirs.keys()):
             value, found = mine.get(time), theirs.get(time)
-            if value == found:
+            if value == found or (is_decimal and _is_close(value, found)):
                 result.equal += 1
                 continue
             kind = "missing" if found is None else "extra" if value is None else "differing"
             result.add(Difference(kind, tenant, labels, time, value, found))
+
+
+def _is_close(expected: float | None, actual: float | None) -> bool:
+    """Whether a receiver that stores decimal numbers may give one for the other: never a whole one up to 2**53."""
+    if expected is None or actual is None or (expected.is_integer() and abs(expected) <= _EXACT_DECIMAL):
+        return False
+    return math.isclose(expected, actual, rel_tol=_DECIMAL_TOLERANCE)
 
 
 def _is_selected(receiver: Receiver, labels: LabelSet) -> bool:

@@ -1,0 +1,368 @@
+"""Sending against a scripted receiver: what is tried again, waited for, split, given up, and what the report says."""
+
+import traceback
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from remote_write import NOW_MS, many, row, samples
+from scripted_server import Answering, FakeClock, Reply, Request, ScriptedServer, scripted_server
+
+from pyro_assets.errors import ReceiverMisconfigured, ReceiverUnavailable, SecretMissing
+from pyro_assets.export.batch import prepare
+from pyro_assets.export.client import Client, SendReport
+from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.samples import Samples
+
+CANARY = "canary-5ecret-9f3"
+
+
+def receiver(server: ScriptedServer, **fields: Any) -> Receiver:
+    return Receiver(**({"name": "r", "url": f"{server.url}/api/v1/write", "kind": "mimir"} | fields))
+
+
+def send(
+    server: ScriptedServer, what: Samples, environ: dict[str, str] | None = None, clock: FakeClock | None = None,
+    keep_going: Any = lambda: True, **fields: Any,
+) -> SendReport:  # fmt: skip
+    config = receiver(server, **fields)
+    prepared = prepare(what, config, NOW_MS)
+    assert not prepared.refusals.total
+    with Client(config, environ or {}, clock=clock or FakeClock(), jitter=lambda: 1.0, keep_going=keep_going) as client:
+        return client.send(prepared.batches())
+
+
+def refuses(*pods: str, status: int = 400, text: str = "out of order sample") -> Answering:
+    """Refuse every request with one of these pods."""
+
+    def answer(request: Request) -> Reply:
+        found = {dict(labels).get("pod") for labels, _, _ in request.series}
+        return Reply(status, text.encode()) if found & set(pods) else Reply()
+
+    return answer
+
+
+def test_a_request_has_the_headers_of_the_protocol():
+    with scripted_server() as server:
+        report = send(server, many(3), headers={"X-Stage": "test"})
+    (request,) = server.requests
+    assert request.method == "POST"
+    assert request.path == "/api/v1/write"
+    for name, value in {
+        "Content-Encoding": "snappy", "Content-Type": "application/x-protobuf", "X-Stage": "test",
+        "X-Prometheus-Remote-Write-Version": "0.1.0", "X-Scope-OrgID": "acme",
+    }.items():  # fmt: skip
+        assert request.headers[name] == value
+    assert request.headers["User-Agent"].startswith("pyro-assets/")
+    assert "Retry-Attempt" not in request.headers
+    assert len(request.series) == 3
+    assert (report.accepted, report.refused.total, report.requests, report.retries, report.unsent) == (3, 0, 1, 0, 0)
+    assert report.bytes == len(request.body)
+    assert report.error is None
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_every_2xx_is_success(status: int):
+    with scripted_server(Reply(status, b"ok" if status != 204 else b"")) as server:
+        assert send(server, many(2)).accepted == 2
+
+
+def test_passing_trouble_is_retried_with_the_same_bytes():
+    clock = FakeClock()
+    date = formatdate(clock.now + 9, usegmt=True)
+    script = [
+        Reply(429, headers={"Retry-After": "7"}), 503, Reply(cut=True), Reply(429, headers={"Retry-After": date}),
+        408, Reply(529, headers={"Retry-After": "soon"}), 500,
+    ]  # fmt: skip
+    with scripted_server(*script) as server:
+        report = send(server, many(4), clock=clock)
+    assert (report.accepted, report.requests, report.retries) == (4, 8, 7)
+    assert len({request.body for request in server.requests}) == 1
+    assert len(server.requests[0].series) == 4
+    assert [request.headers.get("Retry-Attempt") for request in server.requests] == [None, *"1234567"]
+    # Waits doubled in between by 0.2, 0.4, ...: the date is 9 s after the clock's first second.
+    assert clock.slept[0] == 7
+    assert clock.slept[1:3] == pytest.approx([0.2, 0.4])
+    assert clock.slept[3] == pytest.approx(9 - 7.6)
+    assert clock.slept[4:] == pytest.approx([1.6, 3.2, 6.4])
+    assert report.seconds == pytest.approx(sum(clock.slept))
+
+
+def test_a_date_that_is_past_means_now():
+    clock = FakeClock()
+    date = formatdate(clock.now - 60, usegmt=True)
+    with scripted_server(Reply(503, headers={"Retry-After": date})) as server:
+        assert send(server, many(1), clock=clock).accepted == 1
+    assert clock.slept == [0]
+
+
+def test_jitter_only_makes_pauses_shorter():
+    for jitter, pauses in ((0.0, [0.05, 0.1]), (1.0, [0.1, 0.2])):
+        clock = FakeClock()
+        with scripted_server(503, 503) as server:
+            config = receiver(server)
+            with Client(config, {}, clock=clock, jitter=lambda value=jitter: value) as client:
+                client.send(prepare(many(1), config, NOW_MS).batches())
+        assert clock.slept == pytest.approx(pauses)
+
+
+def test_after_its_time_a_receiver_is_given_up():
+    clock = FakeClock()
+    with scripted_server(default=503) as server:
+        report = send(server, many(5), clock=clock, retry_for="1m")
+    assert isinstance(report.error, ReceiverUnavailable)
+    assert "status 503" in str(report.error)
+    assert "receiver r" in str(report.error)
+    assert (report.accepted, report.unsent) == (0, 5)
+    assert 30 < sum(clock.slept) <= 60
+
+
+def test_a_wait_that_is_too_long_is_not_begun():
+    clock = FakeClock()
+    with scripted_server(Reply(429, headers={"Retry-After": "86400"})) as server:
+        report = send(server, many(5), clock=clock)
+    assert isinstance(report.error, ReceiverUnavailable)
+    assert "asks to wait 86400 s" in str(report.error)
+    assert clock.slept == []
+
+
+def test_nobody_there():
+    with scripted_server() as server:
+        pass
+    report = send(server, many(5), retry_for="1s")
+    assert isinstance(report.error, ReceiverUnavailable)
+    assert "no answer" in str(report.error)
+
+
+def test_no_answer_in_time():
+    import threading
+
+    gate = threading.Event()
+
+    def hang(_: Request) -> int:
+        gate.wait(5)
+        return 204
+
+    with scripted_server(hang) as server:
+        report = send(server, many(1), timeout="200ms")
+        gate.set()
+    assert (report.accepted, report.retries) == (1, 1)
+
+
+def test_sending_can_be_stopped():
+    with scripted_server(503, default=204) as server:
+        asked = iter([True, False])
+        report = send(server, many(5), keep_going=lambda: next(asked))
+    assert isinstance(report.error, ReceiverUnavailable)
+    assert "asked to stop" in str(report.error)
+    assert report.unsent == 5
+
+
+def test_what_was_sent_before_trouble_is_told():
+    rows = [row(pod=str(step), timestamp_ms=NOW_MS - step) for step in range(4)]
+    with scripted_server(204, 204, default=401) as server:
+        report = send(server, samples(*rows))
+    assert isinstance(report.error, ReceiverMisconfigured)
+    assert (report.accepted, report.unsent, report.requests) == (2, 1, 3)
+    assert [request.series[0][2] for request in server.requests] == [NOW_MS - 3, NOW_MS - 2, NOW_MS - 1]
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (Reply(401), "wants credentials"),
+        (Reply(403), "may not write"),
+        (Reply(404), "nothing takes samples at this URL"),
+        (Reply(404, b"needs to be enabled with --web.enable-remote-write-receiver"), "start Prometheus with"),
+        (Reply(405), "takes no POST"),
+        (Reply(407), "proxy"),
+        (Reply(415), "remote write 1.0"),
+        (Reply(501), "check the path"),
+        (Reply(410), "refuses the request as such"),
+        (Reply(301, headers={"Location": "https://user:pw@other.example/x?token=y"}), "redirects to other.example;"),
+        (Reply(200, b"<html>Login</html>", {"Content-Type": "text/html; charset=utf-8"}), "a HTML page came back"),
+        (Reply(200, b"\n<!DOCTYPE html><p>", {"Content-Type": "text/plain"}), "a HTML page came back"),
+        (Reply(400, b"<html>Bad Request</html>", {"Content-Type": "text/html"}), "a HTML page came back"),
+    ],
+)  # fmt: skip
+def test_what_never_works_is_a_configuration_error(reply: Reply, words: str):
+    with scripted_server(reply) as server:
+        report = send(server, many(3))
+    assert isinstance(report.error, ReceiverMisconfigured)
+    assert words in str(report.error)
+    assert f"{server.url}/api/v1/write" in str(report.error)
+    assert (report.requests, report.unsent) == (1, 3)
+
+
+def test_one_bad_series_in_two_thousand():
+    with scripted_server(default=refuses("p00777")) as server:
+        report = send(server, many(2000))
+    assert report.accepted == 1999
+    assert report.refused.counts == {("out_of_order", "r"): 1}
+    (example,) = report.refused.examples
+    assert example.labels["pod"] == "p00777"
+    assert "status 400: out of order sample" in example.detail
+    assert report.requests < 40
+    assert report.error is None
+
+
+def test_ten_bad_series_are_found_within_the_budget():
+    pods = [f"p{number:05d}" for number in range(100, 2000, 190)]
+    with scripted_server(default=refuses(*pods)) as server:
+        report = send(server, many(2000))
+    assert (report.accepted, report.refused.by_reason) == (1990, {"out_of_order": 10})
+
+
+def test_a_batch_that_is_refused_as_a_whole_costs_few_requests():
+    with scripted_server(default=Reply(400, b"out of bounds")) as server:
+        report = send(server, many(2000))
+    assert report.refused.by_reason == {"too_old": 2000}
+    assert report.requests == 1 + 2 + 5
+    assert report.accepted == 0
+
+
+def test_two_bad_halves_are_not_a_bad_whole():
+    with scripted_server(default=refuses("p00000", "p01999")) as server:
+        report = send(server, many(2000))
+    assert (report.accepted, report.refused.total) == (1998, 2)
+
+
+def test_the_budget_ends_a_search():
+    pods = [f"p{number:05d}" for number in range(2000) if number % 10 == 3]
+    with scripted_server(default=refuses(*pods)) as server:
+        report = send(server, many(2000))
+    assert report.accepted + report.refused.total == 2000
+    assert report.refused.by_reason["not_isolated"] > 0
+    assert report.requests <= 201
+    accepted = {
+        dict(labels)["pod"]
+        for request in server.requests
+        if not {dict(labels)["pod"] for labels, _, _ in request.series} & set(pods)
+        for labels, _, _ in request.series
+    }
+    assert report.accepted == len(accepted)
+
+
+def test_an_internal_error_that_stays_is_about_the_samples():
+    def answer(request: Request) -> Reply:
+        is_bad = any(dict(labels)["pod"] == "p00003" for labels, _, _ in request.series)
+        return Reply(500, b"too old sample") if is_bad else Reply()
+
+    with scripted_server(default=answer) as server:
+        report = send(server, many(8))
+    assert (report.accepted, report.refused.by_reason) == (7, {"too_old": 1})
+    assert report.error is None
+
+
+def test_an_internal_error_of_a_sick_server_is_not():
+    with scripted_server(default=500) as server:
+        report = send(server, many(8), retry_for="10s")
+    assert isinstance(report.error, ReceiverUnavailable)
+    assert report.refused.total == 0
+
+
+def test_too_large_is_split():
+    def answer(request: Request) -> int:
+        return 413 if len(request.series) > 3 else 204
+
+    with scripted_server(default=answer) as server:
+        report = send(server, many(10))
+    assert (report.accepted, report.refused.total) == (10, 0)
+    with scripted_server(default=413) as server:
+        report = send(server, many(2))
+    assert report.refused.by_reason == {"series_too_large": 2}
+
+
+def test_the_rate_is_kept():
+    clock = FakeClock()
+    with scripted_server() as server:
+        report = send(server, many(10), clock=clock, limits={"samples_per_second": 2.0, "request_series": 4})
+    assert report.accepted == 10
+    assert clock.slept == [2.0, 2.0]
+
+
+def test_credentials_are_sent():
+    basic = "dTpjYW5hcnktNWVjcmV0LTlmMw=="
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        ({"bearer_token": {"env": "T"}}, "Authorization", f"Bearer {CANARY}"),
+        (
+            {"basic_auth": {"username": "u", "password": {"env": "T"}}},
+            "Authorization",
+            f"Basic {basic}",
+        ),
+        ({"headers": {"X-Key": {"env": "T"}}}, "X-Key", CANARY),
+    ]
+    for fields, name, value in cases:
+        with scripted_server() as server:
+            assert send(server, many(1), {"T": CANARY}, **fields).accepted == 1
+        assert server.requests[0].headers[name] == value
+
+
+def test_a_secret_that_changes_is_read_again(tmp_path):
+    (tmp_path / "token").write_text("first-token")
+
+    def change(_: Request) -> int:
+        (tmp_path / "token").write_text("second-token")
+        return 503
+
+    with scripted_server(change) as server:
+        assert send(server, many(1), bearer_token={"file": str(tmp_path / "token")}).accepted == 1
+    sent = [request.headers["Authorization"] for request in server.requests]
+    assert sent == ["Bearer first-token", "Bearer second-token"]
+
+
+def test_no_secret_is_repeated():
+    def echo(request: Request) -> Reply:
+        return Reply(401, f"you sent {request.headers}".encode())
+
+    def echo_and_refuse(request: Request) -> Reply:
+        return Reply(400, f"you sent {request.headers['Authorization']}".encode())
+
+    auths: list[dict[str, Any]] = [
+        {"bearer_token": {"env": "T"}}, {"basic_auth": {"username": "user", "password": {"env": "T"}}},
+        {"headers": {"X-Key": {"env": "T"}, "Authorization": {"env": "T"}}},
+    ]  # fmt: skip
+    basic = "dXNlcjpjYW5hcnktNWVjcmV0LTlmMw=="
+    for auth in auths:
+        for answer in (echo, echo_and_refuse):
+            with scripted_server(default=answer) as server:
+                report = send(server, many(3), {"T": CANARY}, **auth)
+            assert any(CANARY in str(request.headers) or basic in str(request.headers) for request in server.requests)
+            shown = repr(report) + str(report.error)
+            if report.error is not None:
+                shown += "".join(traceback.format_exception(report.error))
+            assert "you sent" in shown
+            assert CANARY not in shown
+            assert basic not in shown
+
+
+def test_a_missing_secret_stops_before_the_first_request():
+    with scripted_server() as server:
+        report = send(server, many(3), {}, bearer_token={"env": "ABSENT"})
+    assert isinstance(report.error, SecretMissing)
+    assert "ABSENT" in str(report.error)
+    assert server.requests == []
+
+
+def test_a_netrc_file_is_not_looked_at(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login u password {CANARY}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with scripted_server() as server:
+        assert send(server, many(1)).accepted == 1
+    assert "Authorization" not in server.requests[0].headers
+
+
+def test_tls_files_that_are_not_there():
+    with scripted_server() as server:
+        report = send(server, many(1), url=server.url.replace("http:", "https:"), tls={"ca_file": "/absent/ca.pem"})
+    assert isinstance(report.error, ReceiverMisconfigured)
+    assert "a file of `tls` cannot be used" in str(report.error)
+
+
+def test_reports_add_up():
+    with scripted_server(default=refuses("p00001")) as server:
+        first, second = send(server, many(4)), send(server, many(2))
+    first.merge(second)
+    assert (first.accepted, first.refused.total) == (4, 2)
+    assert first.requests == len(server.requests)

@@ -1,0 +1,173 @@
+"""Reconciliation against answers by hand: every difference is found and named, and equal things are equal."""
+
+import json
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from remote_write import NOW_MS, row, samples
+from scripted_server import FakeClock, Reply, Request, ScriptedServer, scripted_server
+
+from pyro_assets.errors import BadAnswer, ReceiverMisconfigured, ReceiverUnavailable
+from pyro_assets.export import reconcile as module
+from pyro_assets.export.promql import Questions, query_base
+from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.reconcile import JobSamples, Reconciliation, reconcile
+from pyro_assets.export.transport import Transport
+
+HOUR_MS = 3_600_000
+BEGIN_MS = NOW_MS // HOUR_MS * HOUR_MS
+M = "pyroscope_exported_metrics_m"
+
+
+class Holding:
+    """A receiver that holds samples: labels -> time -> value; answers range vectors of exact label sets."""
+
+    def __init__(self, *held: tuple[dict[str, str], dict[int, float]]) -> None:
+        self.held = held
+
+    def __call__(self, request: Request) -> Reply:
+        if "/label/" in request.path:
+            data: Any = sorted({labels["__name__"] for labels, _ in self.held})
+        else:
+            form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+            matchers, window = form["query"].removesuffix("ms]").split("[")
+            wanted = dict(part.split("=") for part in matchers.strip("{}").split(","))
+            last_ms = round(float(form["time"]) * 1000)
+            result = [
+                {"metric": labels, "values": [[time / 1000, str(value)] for time, value in sorted(found.items())
+                                               if last_ms - int(window) <= time <= last_ms]}
+                for labels, found in self.held
+                if all(labels.get(name) == value.strip('"') for name, value in wanted.items())
+            ]  # fmt: skip
+            data = {"resultType": "matrix", "result": result}
+        return Reply(200, json.dumps({"status": "success", "data": data}).encode())
+
+
+def compare(server: ScriptedServer, jobs: list[Any], hours: int = 1, **fields: Any) -> Reconciliation:
+    defaults = {"name": "r", "url": f"{server.url}/api/v1/write", "kind": "prometheus", "tenants": ["acme"]}
+    receiver = Receiver(**(defaults | fields))
+    given = [JobSamples(int(job.timestamp_ms[0]), len(job), lambda job=job: job) for job in jobs]
+    with Transport(receiver, {}) as transport:
+        questions = Questions(transport, FakeClock())
+        return reconcile(receiver, questions, given, BEGIN_MS, BEGIN_MS + hours * HOUR_MS)
+
+
+def test_equal_is_equal():
+    job = samples(row(M, 1.5, NOW_MS, a="x"), row(M, 2.0, NOW_MS, a="y"))
+    held = Holding(*(({"__name__": M, "a": a}, {NOW_MS: value}) for a, value in (("x", 1.5), ("y", 2.0))))
+    with scripted_server(default=held) as server:
+        result = compare(server, [job])
+    assert result.is_equal
+    assert (result.compared, result.equal) == (2, 2)
+
+
+def test_every_difference_is_named():
+    jobs = [samples(row(M, 1.0, NOW_MS, a="x"), row(M, 2.0, NOW_MS, a="y")), samples(row(M, 3.0, NOW_MS + 5, a="x"))]
+    held = Holding(
+        ({"__name__": M, "a": "x"}, {NOW_MS: 1.5, NOW_MS + 7: 9.0}),
+        ({"__name__": M, "a": "z"}, {NOW_MS: 1.0}),
+        ({"__name__": "pyroscope_exported_metrics_unknown"}, {NOW_MS: 1.0}),
+        ({"__name__": "other"}, {NOW_MS: 1.0}),
+    )
+    with scripted_server(default=held) as server:
+        result = compare(server, jobs)
+    assert {kind: result.total(kind) for kind in ("missing", "extra", "differing")} == {
+        "missing": 2, "extra": 3, "differing": 1,
+    }  # fmt: skip
+    (differing,) = [one for one in result.examples if one.kind == "differing"]
+    assert (differing.expected, differing.actual, differing.timestamp_ms) == (1.0, 1.5, NOW_MS)
+    assert str(differing) == f'differing {{__name__="{M}",a="x"}} at {NOW_MS}: expected 1.0, found 1.5'
+    assert ("missing", NOW_MS // HOUR_MS, "acme", M) in result.counts
+    assert result.compared == 3
+
+
+def test_differences_that_cancel_in_a_sum_are_found():
+    jobs = [samples(row(M, 1.0, NOW_MS)), samples(row(M, 2.0, NOW_MS + 1))]
+    with scripted_server(default=Holding(({"__name__": M}, {NOW_MS: 2.0, NOW_MS + 1: 1.0}))) as server:
+        assert compare(server, jobs).total("differing") == 2
+
+
+def test_windows_have_no_gaps_and_no_overlap(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "WINDOW_SAMPLES", 2)
+    times = [
+        BEGIN_MS,
+        BEGIN_MS + 1,
+        BEGIN_MS + 1,
+        BEGIN_MS + 2,
+        BEGIN_MS + HOUR_MS - 1,
+        BEGIN_MS + HOUR_MS,
+        BEGIN_MS + 3 * HOUR_MS - 1,
+    ]
+    jobs = [samples(row(M, 1.0, time, a=str(number))) for number, time in enumerate(times)]
+    held = Holding(*(({"__name__": M, "a": str(number)}, {time: 1.0}) for number, time in enumerate(times)),
+                   ({"__name__": M, "a": "x"}, {BEGIN_MS - 1: 1.0, BEGIN_MS + 2 * HOUR_MS - 1: 1.0, BEGIN_MS + 3 * HOUR_MS: 1.0}))  # fmt: skip
+    with scripted_server(default=held) as server:
+        result = compare(server, jobs, hours=3)
+    assert (result.equal, result.total("missing"), result.total("extra")) == (7, 0, 1)
+    assert result.queries > 6
+
+
+def test_tenants_and_labels_are_asked_for():
+    jobs = [samples(row(M, 1.0, NOW_MS, "a"), row(M, 2.0, NOW_MS, "b"))]
+    held = Holding(
+        *(
+            ({"__name__": M, "tenant": tenant, "zone": "z"}, {NOW_MS: value})
+            for tenant, value in (("a", 1.0), ("b", 2.0))
+        ),
+        ({"__name__": M, "tenant": "a", "zone": "other"}, {NOW_MS: 1.0}),
+    )
+    with scripted_server(default=held) as server:
+        result = compare(server, jobs, tenants=["*"], labels={"zone": "z"})
+    assert result.is_equal
+    assert {request.headers["X-Scope-OrgID"] for request in server.requests} == {"a", "b"}
+
+
+def test_what_is_not_selected_is_not_extra_and_what_we_keep_back_is_not_missing():
+    jobs = [samples(row(M, 1.0, NOW_MS, a="x"), row(M, float("inf"), NOW_MS, a="x2"))]
+    held = Holding(({"__name__": M, "a": "x"}, {NOW_MS: 1.0}), ({"__name__": M, "a": "y"}, {NOW_MS: 1.0}))
+    with scripted_server(default=held) as server:
+        result = compare(server, jobs, select=['{a=~"x.*"}'])
+    assert result.is_equal
+    assert result.unsendable.by_reason == {"not_finite": 1}
+
+
+def test_decimal_receivers_may_round_what_is_not_whole():
+    jobs = [samples(row(M, 0.1 + 0.2, NOW_MS, a="x"), row(M, float(2**53), NOW_MS, a="y"))]
+    held = Holding(({"__name__": M, "a": "x"}, {NOW_MS: 0.3}), ({"__name__": M, "a": "y"}, {NOW_MS: float(2**53 - 1)}))
+    with scripted_server(default=held) as server:
+        assert compare(server, jobs).total("differing") == 2
+        assert compare(server, jobs, kind="victoriametrics").total("differing") == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (Reply(200, b"{}"), BadAnswer),
+        (Reply(200, b"[]"), BadAnswer),
+        (Reply(200, b"no json"), BadAnswer),
+        (Reply(200, b'{"status":"success","data":{"resultType":"vector","result":[]}}'), BadAnswer),
+        (Reply(200, b'{"status":"success","data":{"resultType":"matrix","result":[{}]}}'), BadAnswer),
+        (
+            Reply(200, b'{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1]]}]}}'),
+            BadAnswer,
+        ),
+        (Reply(400, b'{"status":"error","error":"bad_data"}'), BadAnswer),
+        (Reply(401), ReceiverMisconfigured),
+        (Reply(404), ReceiverMisconfigured),
+        (Reply(200, b"<html>", {"Content-Type": "text/html"}), ReceiverMisconfigured),
+        (Reply(503), ReceiverUnavailable),
+    ],
+)
+def test_an_answer_that_is_none_is_a_typed_error(reply: Reply, error: type[Exception]):
+    receiver = Receiver(name="r", url="http://h/api/v1/write")
+    with scripted_server(default=reply) as server:
+        receiver = receiver.model_copy(update={"url": f"{server.url}/api/v1/write"})
+        with Transport(receiver, {}) as transport, pytest.raises(error, match="receiver r"):
+            Questions(transport, FakeClock()).raw_samples({"__name__": "m"}, 0, 1000)
+
+
+def test_where_to_ask():
+    with pytest.raises(ReceiverMisconfigured, match="set query_url"):
+        query_base(Receiver(name="r", url="http://h/insert/0/prometheus"))
+    assert query_base(Receiver(name="r", url="http://h/x", query_url="http://q/prometheus/")) == "http://q/prometheus"
