@@ -20,6 +20,10 @@ BEGIN_MS = NOW_MS // HOUR_MS * HOUR_MS
 M = "pyroscope_exported_metrics_m"
 
 
+def success(data: Any) -> Reply:
+    return Reply(200, json.dumps({"status": "success", "data": data}).encode())
+
+
 class Holding:
     """A receiver that holds samples: labels -> time -> value; answers range vectors of exact label sets."""
 
@@ -41,7 +45,7 @@ class Holding:
                 if all(labels.get(name) == value.strip('"') for name, value in wanted.items())
             ]  # fmt: skip
             data = {"resultType": "matrix", "result": result}
-        return Reply(200, json.dumps({"status": "success", "data": data}).encode())
+        return success(data)
 
 
 def compare(server: ScriptedServer, jobs: list[Any], hours: int = 1, **fields: Any) -> Reconciliation:
@@ -90,18 +94,13 @@ def test_differences_that_cancel_in_a_sum_are_found():
 
 def test_windows_have_no_gaps_and_no_overlap(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "WINDOW_SAMPLES", 2)
-    times = [
-        BEGIN_MS,
-        BEGIN_MS + 1,
-        BEGIN_MS + 1,
-        BEGIN_MS + 2,
-        BEGIN_MS + HOUR_MS - 1,
-        BEGIN_MS + HOUR_MS,
-        BEGIN_MS + 3 * HOUR_MS - 1,
-    ]
-    jobs = [samples(row(M, 1.0, time, a=str(number))) for number, time in enumerate(times)]
-    held = Holding(*(({"__name__": M, "a": str(number)}, {time: 1.0}) for number, time in enumerate(times)),
-                   ({"__name__": M, "a": "x"}, {BEGIN_MS - 1: 1.0, BEGIN_MS + 2 * HOUR_MS - 1: 1.0, BEGIN_MS + 3 * HOUR_MS: 1.0}))  # fmt: skip
+    end_ms = BEGIN_MS + 3 * HOUR_MS
+    steps = [0, 1, 1, 2, HOUR_MS - 1, HOUR_MS, 3 * HOUR_MS - 1]
+    jobs = [samples(row(M, 1.0, BEGIN_MS + step, a=str(number))) for number, step in enumerate(steps)]
+    ours = [({"__name__": M, "a": str(number)}, {BEGIN_MS + step: 1.0}) for number, step in enumerate(steps)]
+    # Just before, inside and just behind what is compared: one is extra.
+    theirs = {BEGIN_MS - 1: 1.0, end_ms - HOUR_MS - 1: 1.0, end_ms: 1.0}
+    held = Holding(*ours, ({"__name__": M, "a": "x"}, theirs))
     with scripted_server(default=held) as server:
         result = compare(server, jobs, hours=3)
     assert (result.equal, result.total("missing"), result.total("extra")) == (7, 0, 1)
@@ -111,10 +110,8 @@ def test_windows_have_no_gaps_and_no_overlap(monkeypatch: pytest.MonkeyPatch):
 def test_tenants_and_labels_are_asked_for():
     jobs = [samples(row(M, 1.0, NOW_MS, "a"), row(M, 2.0, NOW_MS, "b"))]
     held = Holding(
-        *(
-            ({"__name__": M, "tenant": tenant, "zone": "z"}, {NOW_MS: value})
-            for tenant, value in (("a", 1.0), ("b", 2.0))
-        ),
+        ({"__name__": M, "tenant": "a", "zone": "z"}, {NOW_MS: 1.0}),
+        ({"__name__": M, "tenant": "b", "zone": "z"}, {NOW_MS: 2.0}),
         ({"__name__": M, "tenant": "a", "zone": "other"}, {NOW_MS: 1.0}),
     )
     with scripted_server(default=held) as server:
@@ -146,12 +143,9 @@ def test_decimal_receivers_may_round_what_is_not_whole():
         (Reply(200, b"{}"), BadAnswer),
         (Reply(200, b"[]"), BadAnswer),
         (Reply(200, b"no json"), BadAnswer),
-        (Reply(200, b'{"status":"success","data":{"resultType":"vector","result":[]}}'), BadAnswer),
-        (Reply(200, b'{"status":"success","data":{"resultType":"matrix","result":[{}]}}'), BadAnswer),
-        (
-            Reply(200, b'{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1]]}]}}'),
-            BadAnswer,
-        ),
+        (success({"resultType": "vector", "result": []}), BadAnswer),
+        (success({"resultType": "matrix", "result": [{}]}), BadAnswer),
+        (success({"resultType": "matrix", "result": [{"metric": {}, "values": [[1]]}]}), BadAnswer),
         (Reply(400, b'{"status":"error","error":"bad_data"}'), BadAnswer),
         (Reply(401), ReceiverMisconfigured),
         (Reply(404), ReceiverMisconfigured),
