@@ -52,6 +52,7 @@ class Pieces:
         strings, functions, mappings, locations, lines: items per unit.
         lengths: per inner block of strings: their lengths, uint8 or big-endian uint16.
         texts: per inner block of strings: their bytes, end to end.
+        string_places: per inner block of strings: where its lengths are.
         function_blocks, mapping_blocks, location_blocks: the inner blocks of the other tables.
         lines_of_block: per inner block of locations: its number of lines.
     """
@@ -63,6 +64,7 @@ class Pieces:
     lines: list[int] = field(default_factory=list)
     lengths: list[Any] = field(default_factory=list)
     texts: list[memoryview] = field(default_factory=list)
+    string_places: list[tuple[Where, int]] = field(default_factory=list)
     function_blocks: list[InnerBlock] = field(default_factory=list)
     mapping_blocks: list[InnerBlock] = field(default_factory=list)
     location_blocks: list[InnerBlock] = field(default_factory=list)
@@ -101,7 +103,8 @@ class Pieces:
             lengths = array[position:begin]
             if bits == 16:
                 lengths = lengths.view(">u2")
-            position = begin + int(lengths.sum(dtype=np.int64))
+            # The last inner block has what is left; `strings` compares all sums with their blocks at once.
+            position = end if items == left else begin + int(lengths.sum(dtype=np.int64))
             if position > end:
                 raise BadLength(
                     "lengths of the strings run past their block",
@@ -110,6 +113,7 @@ class Pieces:
                     expected=f"a sum of at most {end - begin}",
                     actual=position - begin,
                 )
+            self.string_places.append((where, header + 12))
             self.lengths.append(lengths)
             self.texts.append(data[begin:position])
             left -= items

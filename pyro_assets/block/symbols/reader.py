@@ -57,7 +57,7 @@ def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where]) -> Sym
             places.append((where, chunk.offset))
 
     string_start = _starts(pieces.strings)
-    strings = join_strings(pieces.lengths, pieces.texts)
+    strings = join_strings(pieces.lengths, pieces.texts, pieces.string_places)
     function_start, mapping_start = _starts(pieces.functions), _starts(pieces.mappings)
     location_start = _starts(pieces.locations)
     narrow, wide = _decode(pieces)
@@ -171,7 +171,7 @@ def _memory(pieces: Pieces, wide: I64) -> list[U64]:
         blocks: Sequence[InnerBlock] = getattr(pieces, table)
         whole = np.zeros(sum([items for _, _, items, _ in blocks]), dtype=np.int64)
         target = 0
-        for _, _, items, bounds in blocks:
+        for _, _, items, bounds in blocks if source < len(wide) else ():
             if bounds[column] < bounds[column + 1]:
                 whole[target : target + items] = wide[source : source + items]
                 source += items

@@ -13,24 +13,45 @@ import pyarrow as pa
 from pyro_assets.block.columns import I64, U8
 from pyro_assets.block.symbols.index import ITEMS_PER_BLOCK, STRINGS
 from pyro_assets.block.symbols.inner import inner_header
-from pyro_assets.errors import Unwritable, Where
+from pyro_assets.errors import BadLength, Unwritable, Where
 
 #: The longest string that two bytes of length can announce.
 MAX_STRING_BYTES: Final = 0xFFFF
 
 
-def join_strings(lengths: Sequence[Any], texts: Sequence[memoryview]) -> pa.LargeBinaryArray:
+def join_strings(
+    lengths: Sequence[Any], texts: Sequence[memoryview], places: Sequence[tuple[Where, int]]
+) -> pa.LargeBinaryArray:
     """Make one array of the strings of many inner blocks.
 
     Args:
         lengths: per inner block, uint8 or big-endian uint16, the strings' lengths in bytes.
-        texts: per inner block, their bytes, whose sizes have been checked against the lengths.
+        texts: per inner block, their bytes.
+        places: per inner block, for messages.
+
+    Raises:
+        BadLength: the lengths of a block do not add up to its bytes.
     """
-    count = sum(map(len, lengths))
-    offsets = np.zeros(count + 1, dtype=np.int64)
-    if count:
+    counts = list(map(len, lengths))
+    offsets = np.zeros(sum(counts) + 1, dtype=np.int64)
+    if counts:
         np.cumsum(np.concatenate(lengths), dtype=np.int64, out=offsets[1:])
-    return pa.Array.from_buffers(pa.large_binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))])
+    end = offsets.take(np.cumsum(counts, dtype=np.int64))
+    wrong = np.flatnonzero(end != np.cumsum(list(map(len, texts)), dtype=np.int64))
+    if len(wrong):
+        block = int(wrong[0])
+        where, offset = places[block]
+        begin = int(end[block - 1]) if block else 0
+        raise BadLength(
+            "lengths of the strings",
+            where,
+            offset=offset,
+            expected=f"a sum of {len(texts[block])}",
+            actual=int(end[block]) - begin,
+        )
+    return pa.Array.from_buffers(
+        pa.large_binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
+    )
 
 
 def encode_strings(strings: Any, start: I64) -> list[list[bytes]]:

@@ -183,15 +183,22 @@ def test_number_of_lines() -> None:
 
 
 def test_lengths_of_strings() -> None:
-    surgery = SymbolSurgery(GOOD)
-    surgery.data[surgery.at("strings data")] = 255
-    expect(surgery.reseal(), BadLength, None)
+    for change_by in (-1, 1, 200):
+        surgery = SymbolSurgery(GOOD)
+        surgery.data[surgery.at("strings data") + 1] += change_by
+        assert expect(surgery.reseal(), BadLength, surgery.at("strings data")).what == "lengths of the strings"
     surgery = SymbolSurgery(GOOD)
     surgery.set("strings inner bits", 16)
-    expect(surgery.reseal(), BadLength, None)
-    surgery = SymbolSurgery(GOOD)
-    surgery.data[surgery.at("strings data") + 1] -= 1
-    assert expect(surgery.reseal(), BadLength, None).what == "bytes after the strings"
+    expect(surgery.reseal(), BadLength, surgery.at("strings data"))
+
+
+def test_lengths_of_strings_in_the_first_of_several_inner_blocks() -> None:
+    (section,) = write_symbols(build([Unit(strings=[b"abc"] * 1025)]), 1)
+    surgery = SymbolSurgery(section)
+    # What follows is sought where these lengths lead: too far, into too little, and into a string.
+    for length, error in ((255, BadLength), (8, Truncated), (2, ChecksumMismatch)):
+        surgery.data[surgery.at("strings data")] = length
+        expect(surgery.reseal(), error, None)
 
 
 @pytest.mark.parametrize(("items", "per_block"), [(9, 3), (9, 8)])
