@@ -75,7 +75,9 @@ def binary(name: str) -> str:
         if not path.exists():
             pytest.skip(f"{path} not found; go install github.com/prometheus/prometheus/cmd/...@v0.316.0")
         return str(path)
-    found = shutil.which(name)
+    # What Go built is another version of the same name, and its folder is often on the path too.
+    folders = [one for one in os.environ.get("PATH", "").split(os.pathsep) if Path(one) != GO_BIN]
+    found = shutil.which(name, path=os.pathsep.join(folders))
     if found is None:
         pytest.skip(f"{name} not found; install Debian's prometheus and victoria-metrics")
     return found

@@ -120,7 +120,7 @@ def retry_after_seconds(header: str, now_seconds: float) -> float | None:
 def advice(answer: Answer, *, has_credentials: bool) -> str:
     """What a person can do about an answer that says nothing will ever work."""
     status, text = answer.status, answer.text
-    if status == 404 and "web.enable-remote-write-receiver" in text:
+    if status == 404 and "remote write receiver needs to be enabled" in text:
         return "start Prometheus with --web.enable-remote-write-receiver"
     if 200 <= status < 300 or answer.is_html:
         return (

@@ -173,7 +173,7 @@ def test_what_was_sent_before_trouble_is_told():
         (Reply(401), "wants credentials"),
         (Reply(403), "may not write"),
         (Reply(404), "nothing takes samples at this URL"),
-        (Reply(404, b"needs to be enabled with --web.enable-remote-write-receiver"), "start Prometheus with"),
+        (Reply(404, b"remote write receiver needs to be enabled with --x"), "start Prometheus with"),
         (Reply(405), "takes no POST"),
         (Reply(407), "proxy"),
         (Reply(415), "remote write 1.0"),
