@@ -32,6 +32,10 @@ _forms: list[_Form] = []
 _MOST_FORMS: Final = 8
 
 
+#: Field 3, the number of rows; field 4, a list of one struct, which begins with a list of structs: so many columns.
+_ROW_GROUP: Final = re.compile(rb"\x16" + NUMBER + rb"\x19\x1c\x19([\x1c-\xec]|\xfc" + NUMBER + rb")", re.DOTALL)
+
+
 class _FormPart(Part):
     """A part whose numbers are decoded when they are asked for."""
 
@@ -70,8 +74,10 @@ def learn_form(section: memoryview, columns: tuple[str, ...]) -> None:
         end = end_of_schema(memoryview(footer))
     except (IndexError, ValueError):
         return  # sound, but not as anyone writes it
-    _forms.append(_Form(footer[:end], _pattern(columns), columns))
-    del _forms[:-_MOST_FORMS]
+    start = _ROW_GROUP.match(footer, end)
+    if start is not None:
+        _forms.append(_Form(footer[:end], _pattern(start.group(1), columns), columns))
+        del _forms[:-_MOST_FORMS]
 
 
 def find_part(section: memoryview) -> Part | None:
@@ -100,9 +106,8 @@ def _footer(section: memoryview) -> bytes:
     return bytes(section[max(0, size - 8 - length) : size - 8])
 
 
-def _pattern(columns: tuple[str, ...]) -> re.Pattern[bytes]:
-    # Field 3, the number of rows; field 4, a list of one struct, which begins with a list of structs.
-    parts = [rb"\x16(" + NUMBER + rb")\x19\x1c\x19(?:[\x1c-\xec]|\xfc" + NUMBER + rb")"]
+def _pattern(start_of_columns: bytes, columns: tuple[str, ...]) -> re.Pattern[bytes]:
+    parts = [rb"\x16(" + NUMBER + rb")\x19\x1c\x19" + re.escape(start_of_columns)]
     for path in columns:
         names = path.split(".")
         listed = bytes([0x19, len(names) << 4 | 8]) + b"".join(bytes([len(n)]) + n.encode() for n in names)

@@ -167,7 +167,7 @@ def retype_lists(lists: Any, kind: Any) -> Any:
 
     Null lists become empty ones; nulls inside are kept.
     """
-    if lists.type.equals(kind):
+    if lists.type.equals(kind) and not lists.null_count:
         return lists
     offsets, values = lists.offsets, lists.values
     if lists.null_count:

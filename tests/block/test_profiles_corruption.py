@@ -6,6 +6,7 @@ import time
 import tracemalloc
 import zlib
 
+import numpy as np
 import profile_rows as made
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -209,6 +210,53 @@ def test_a_list_that_goes_on_behind_the_last_row() -> None:
     tail = tail.replace(b"\x16" + zigzag(ROWS), b"\x16" + zigzag(ROWS - 1))
     bad = head.replace(b"\x2c" + values, b"\x2c\x15" + zigzag(ROWS - 1)) + tail
     check(bad, BadCount, "values in the lists of the profiles.*expected 407, found 396")
+
+
+@pytest.mark.parametrize("path", ["Value", "SpanID"])
+def test_lists_that_differ_from_column_to_column(path: str) -> None:
+    """As many samples in all, but two and one in one column where the others have one and two."""
+
+    def section(lengths: tuple[int, int]) -> bytes:
+        rows = made.plain_rows(2, 3)
+        rows.sample_start[1] = lengths[0]
+        rows.sample_start[2] = sum(lengths)
+        rows.stack, rows.value = rows.stack[:3], np.array([1, 2, 3])
+        rows.span_id = pa.array([1, 2, 3], pa.uint64())
+        return without_checksums(rows)
+
+    one, other = section((1, 2)), section((2, 1))
+    group = pq.ParquetFile(pa.BufferReader(one)).metadata.row_group(0)
+    places = [group.column(number) for number in range(group.num_columns)]
+    [column] = [place for place in places if place.path_in_schema == "Samples.list.element." + path]
+    begin = column.dictionary_page_offset or column.data_page_offset
+    end = begin + column.total_compressed_size
+    assert len(one) == len(other)
+    assert one[begin:end] != other[begin:end]
+    check(one[:begin] + other[begin:end] + one[end:], BadCount, "samples of the profiles differ from column to column")
+
+
+@pytest.mark.parametrize("groups", [0, 2])
+def test_another_number_of_row_groups(groups: int) -> None:
+    """The list of row groups is empty, or says two where one follows."""
+    old, new = b"\x16" + zigzag(ROWS) + b"\x19\x1c", b"\x16" + zigzag(ROWS) + b"\x19" + bytes([groups << 4 | 12])
+    at = GOOD.index(old, FOOTER)
+    check(replaced(at, old, new), (BadCount, BadEncoding)[groups > 0], "footer|row groups")
+
+
+def test_another_number_of_columns() -> None:
+    """The row group lists 20 columns where the schema has 21: what follows are no longer its bytes and rows."""
+    old, new = b"\x19\x1c\x19\xfc\x15", b"\x19\x1c\x19\xfc\x14"
+    check(replaced(GOOD.index(old, FOOTER), old, new), BadCount, "rows of the profiles")
+
+
+def test_a_group_without_its_children() -> None:
+    """The root claims 14 children of 13: the tree needs more elements than there are."""
+    old, new = b"\x06schema\x15\x1a", b"\x06schema\x15\x1c"
+    check(replaced(GOOD.index(old, FOOTER), old, new), BadEncoding, "schema of the profiles.*more elements")
+    old, new = b"\x06schema\x15\x1a", b"\x06schema\x15\x18"
+    check(replaced(GOOD.index(old, FOOTER), old, new), BadEncoding, "schema of the profiles")
+    old, new = b"\x06schema\x15\x1a", b"\x06schema\x15\x19"
+    check(replaced(GOOD.index(old, FOOTER), old, new), BadEncoding, "schema of the profiles.*a tree")
 
 
 def test_a_page_that_claims_a_billion_samples() -> None:
