@@ -11,9 +11,8 @@ from typing import Any
 import dagster as dg
 
 from pyro_assets.defs.assets import MADE, made_assets, segments_spec
-from pyro_assets.defs.checks import hour_checks
 from pyro_assets.defs.housekeeping import housekeeping_sensor
-from pyro_assets.defs.jobs import backfill_job, live_job, verify_job
+from pyro_assets.defs.jobs import backfill_job, live_job
 from pyro_assets.defs.landing import landing_sensor
 from pyro_assets.defs.partitions import hours
 from resources import environment
@@ -30,12 +29,10 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
     partitions = hours(start_hour or environment.value(environment.START_DATE))
     selection = dg.AssetSelection.assets(*MADE)
     live, backfill = live_job(selection), backfill_job(selection)
-    verify = verify_job(dg.AssetSelection.checks_for_assets(*MADE))
     return dg.Definitions(
         assets=[segments_spec(partitions), made_assets(partitions)],
-        asset_checks=[hour_checks()],
-        jobs=[live, backfill, verify],
-        sensors=[landing_sensor(live), housekeeping_sensor(verify)],
+        jobs=[live, backfill],
+        sensors=[landing_sensor(live), housekeeping_sensor(backfill)],
         resources=dict(resources) if resources is not None else production_resources(),
         # One step does the work; a process per step would cost three seconds each.
         executor=dg.in_process_executor,

@@ -5,16 +5,17 @@ job is done while its columns are in memory; add a fourth only if it is made fro
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import dagster as dg
 
+from pyro_assets.defs.checks import check_results, check_specs
 from pyro_assets.defs.jobs import is_live
-from pyro_assets.defs.metadata import hour_metadata
+from pyro_assets.defs.metadata import Metadata, hour_metadata
 from pyro_assets.defs.staying import Stay, stay
-from pyro_assets.pipeline.pipeline import STEPS, Step
+from pyro_assets.pipeline.pipeline import STEPS, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Progress, total_run
 from resources.pipeline import PipelineResource
 
@@ -28,6 +29,12 @@ GROUP: Final = "profiles"
 OWNERS: Final = ["team:observability"]
 _PROGRESS_SECONDS: Final = 10.0
 _SHOWN_ERRORS: Final = 10
+_LATEST_HOURS: Final = 2
+#: What a live run has time to compare before it goes on; the next one compares what is left.
+_LIVE_CHECK_SECONDS: Final = 5.0
+_CHECK_SECONDS: Final = 3600.0
+
+Result = dg.MaterializeResult[None] | dg.AssetCheckResult
 
 _SERIES_COLUMNS: Final = dg.TableSchema(
     [
@@ -105,30 +112,40 @@ def made_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="compact_and_derive",
         specs=made_specs(),
+        check_specs=check_specs(),
         partitions_def=partitions,
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def compact_and_derive(
-        context: dg.AssetExecutionContext, pipeline: PipelineResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
-        """Do the due jobs of the run's hours: compact, derive, store. A live run stays for those that become due."""
+    def compact_and_derive(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Iterator[Result]:
+        """Do the due jobs of the run's hours and check them; a live run then stays for those that become due."""
         steps = frozenset(step for step in STEPS if dg.AssetKey(step) in context.selected_asset_keys)
-        live = is_live(context.run)
+        checks = {key.name for key in context.selected_asset_check_keys}
+        live = bool(steps) and is_live(context.run)
         deadline = pipeline.deadline_monotonic(live=live)
-        with pipeline.open(series=True) as opened:
+        progress = None if live else _log_progress(context.log)
+        with pipeline.open(series=bool(steps)) as opened:
+            hours = _hours(context, opened)
             run = partial(
-                opened.run,
-                steps=steps,
-                run_id=context.run.run_id,
-                deadline_monotonic=deadline,
-                progress=None if live else _log_progress(context.log),
+                opened.run, steps=steps, run_id=context.run.run_id, deadline_monotonic=deadline, progress=progress
             )
-            hours = context.partition_keys
-            reports = stay(opened, run, hours, Stay(deadline, partial(_say, context, steps))) if live else run(hours)
+            say = partial(_say, context, steps)
+            reports = run(hours) if steps else {}
+            if live:
+                say(reports)
+            seconds = _LIVE_CHECK_SECONDS if live else _CHECK_SECONDS
+            yield from check_results(opened, hours, checks, pipeline.settings().settle_ms, seconds)
+            if live:
+                reports = stay(opened, run, reports, Stay(deadline, say))
         yield from _results(context, steps, reports)
 
     return compact_and_derive
+
+
+def _hours(context: dg.AssetExecutionContext, opened: Pipeline) -> Sequence[str]:
+    """The run's partitions; "Execute" beside a check in the UI names none: the latest hours."""
+    partitioned = context.has_partition_key or context.has_partition_key_range
+    return context.partition_keys if partitioned else opened.hours()[-_LATEST_HOURS:]
 
 
 def _results(
@@ -138,12 +155,11 @@ def _results(
     for hour, report in reports.items():
         unknown = "" if report.segments else f"; no segment of it is known (the sensor {LANDED} finds them)"
         context.log.info(f"{hour}: {report.run.summary}{unknown}")
+    for step, metadata in _shown(steps, reports).items():
+        for hour, of_hour in metadata.items():
+            context.add_asset_metadata(of_hour, asset_key=step, partition_key=hour)
+        yield dg.MaterializeResult(asset_key=step)
     run = total_run(reports)
-    for step in MADE:
-        if step in steps and (step == "l1_blocks" or not run.failed):
-            for hour, report in reports.items():
-                context.add_asset_metadata(hour_metadata(report, step), asset_key=step, partition_key=hour)
-            yield dg.MaterializeResult(asset_key=step)
     if run.failed:
         # A second attempt of this run would only repeat it.
         raise dg.Failure(
@@ -155,11 +171,16 @@ def _results(
 
 def _say(context: dg.AssetExecutionContext, steps: frozenset[Step], reports: Mapping[str, HourReport]) -> None:
     """What a run that stays did so far, so that the UI need not wait for its end."""
-    for hour, report in reports.items():
-        for step in MADE:
-            if step in steps:
-                metadata = hour_metadata(report, step)
-                context.log_event(dg.AssetMaterialization(step, partition=hour, metadata=metadata))
+    for step, metadata in _shown(steps, reports).items():
+        for hour, of_hour in metadata.items():
+            context.log_event(dg.AssetMaterialization(step, partition=hour, metadata=of_hour))
+
+
+def _shown(steps: frozenset[Step], reports: Mapping[str, HourReport]) -> dict[Step, dict[str, Metadata]]:
+    """Metadata per hour of the assets that a run materialises: series only if no job failed."""
+    failed = total_run(reports).failed
+    shown = [step for step in MADE if step in steps and (step == "l1_blocks" or not failed)]
+    return {step: {hour: hour_metadata(report, step) for hour, report in reports.items()} for step in shown}
 
 
 def _log_progress(log: dg.DagsterLogManager) -> Callable[[Progress], None]:

@@ -1,30 +1,25 @@
 """The two asset checks of an hour: nothing lost in compaction, nothing left undone.
 
-Plain checks that read the run's partition keys or config (partitioned checks are still a preview), as one step,
-because a step costs events. What is compared belongs to `pipeline`.
+Plain checks that read the run's partition keys (partitioned checks are still a preview), made by the step that does
+the jobs: Dagster shows a result as that of the latest materialisation only if both come from one run. What is
+compared belongs to `pipeline`.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import dagster as dg
-from pydantic import Field
 
 from pyro_assets.defs.due import describe
 from pyro_assets.defs.metadata import verify_metadata
+from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.pipeline.reports import HourReport, VerifyReport
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
-from resources.pipeline import PipelineResource
 
 ASSET: Final = "l1_blocks"
 TOTALS: Final = "totals_equal_sources"
 UNDONE: Final = "no_source_left_undone"
-#: The step of both.
-STEP: Final = "check_hours"
-#: What a run leaves of an hour, the next one compares.
-_SECONDS: Final = 600.0
-_LATEST: Final = 2
 
 
 def check_specs() -> list[dg.AssetCheckSpec]:
@@ -45,34 +40,23 @@ def check_specs() -> list[dg.AssetCheckSpec]:
     ]
 
 
-class CheckedHours(dg.Config):
-    """Which hours a run of the checks is about."""
+def check_results(
+    opened: Pipeline, hours: Sequence[str], wanted: Collection[str], settle_ms: int, seconds: float
+) -> Iterator[dg.AssetCheckResult]:
+    """Both checks over the hours of a run.
 
-    hours: list[str] = Field(
-        default=[], description="partition keys; empty: the run's partitions, else the two latest hours"
-    )
-
-
-def hour_checks() -> dg.AssetChecksDefinition:
-    """Both checks over the hours of a run."""
-
-    @dg.multi_asset_check(name=STEP, specs=check_specs(), can_subset=True)
-    def check_hours(
-        context: dg.AssetCheckExecutionContext, config: CheckedHours, pipeline: PipelineResource
-    ) -> Iterator[dg.AssetCheckResult]:
-        """Compare, and look for what was left."""
-        wanted = {key.name for key in context.selected_asset_check_keys}
-        partitioned = context.has_partition_key or context.has_partition_key_range
-        with pipeline.open() as opened:
-            hours = config.hours or (context.partition_keys if partitioned else opened.hours()[-_LATEST:])
-            if TOTALS in wanted:
-                end = time.monotonic() + _SECONDS
-                yield totals_result([opened.verify_hour(hour, deadline_monotonic=end) for hour in hours])
-            if UNDONE in wanted:
-                settle_ms = pipeline.settings().settle_ms
-                yield undone_result([opened.hour_report(hour) for hour in hours], time.time_ns() // 10**6, settle_ms)
-
-    return check_hours
+    Args:
+        opened: what is asked.
+        hours: partition keys.
+        wanted: names of the checks to make.
+        settle_ms: an hour is over so long after its end.
+        seconds: for comparing; what is left then, the next run compares.
+    """
+    if TOTALS in wanted:
+        end = time.monotonic() + seconds
+        yield totals_result([opened.verify_hour(hour, deadline_monotonic=end) for hour in hours])
+    if UNDONE in wanted:
+        yield undone_result([opened.hour_report(hour) for hour in hours], time.time_ns() // 10**6, settle_ms)
 
 
 def totals_result(reports: Sequence[VerifyReport]) -> dg.AssetCheckResult:

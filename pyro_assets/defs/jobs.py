@@ -1,4 +1,4 @@
-"""The jobs and their tags: a live lane that the sensor fills, one for backfills, one for checks of live hours.
+"""The jobs and their tags: a live lane that the sensor fills, one for backfills, one for hours that are over.
 
 dagster.yaml allows one run at a time for each value of the tag `lane`. Add a job when something must be started apart
 from these; a run over a range of hours is the same job with range tags.
@@ -14,7 +14,7 @@ AssetJob = Any
 LANE: Final = "lane"
 LIVE: Final = "live"
 BACKFILL: Final = "backfill"
-VERIFY: Final = "verify"
+CLOSE: Final = "close"
 # Dagster's own tags: how long a run may last, and which partitions it is about.
 MAX_RUNTIME: Final = "dagster/max_runtime"
 PARTITION: Final = "dagster/partition"
@@ -24,17 +24,15 @@ RANGE_END: Final = "dagster/asset_partition_range_end"
 #: A live run ends by its budget (a minute by default); one that is still there after this is dead.
 _LIVE_MAX_RUNTIME_SECONDS: Final = 300
 _BACKFILL_MAX_RUNTIME_SECONDS: Final = 21_600
-_VERIFY_MAX_RUNTIME_SECONDS: Final = 900
 
 
 def live_job(selection: dg.AssetSelection) -> AssetJob:
     """What the sensor requests. No IO of its own: an in-process executor saves a process start per step."""
     return dg.define_asset_job(
         LIVE,
-        # Checks would hold the next run back, and show as "in progress" for as long as a run stays.
-        selection.without_checks(),
+        selection,
         description="All that is due, and what becomes due in the next minute, requested by the sensor "
-        "`segments_landed`; one run at a time. What it did is checked by the job `verify`.",
+        "`segments_landed`; one run at a time.",
         tags={LANE: LIVE, MAX_RUNTIME: str(_LIVE_MAX_RUNTIME_SECONDS)},
         executor_def=dg.in_process_executor,
     )
@@ -46,19 +44,8 @@ def backfill_job(selection: dg.AssetSelection) -> AssetJob:
         BACKFILL,
         selection,
         description="Hours of the past, in a lane of their own, so that live data does not wait. Hours with nothing "
-        "left to do are left as they are.",
+        "left to do are left as they are and checked.",
         tags={LANE: BACKFILL, MAX_RUNTIME: str(_BACKFILL_MAX_RUNTIME_SECONDS)},
-        executor_def=dg.in_process_executor,
-    )
-
-
-def verify_job(selection: dg.AssetSelection) -> AssetJob:
-    """What the sensor `housekeeping` requests for hours that live runs worked on; the hours are its run config."""
-    return dg.define_asset_job(
-        VERIFY,
-        selection,
-        description="The checks of hours that live runs worked on, a few minutes later and when an hour is over.",
-        tags={LANE: VERIFY, MAX_RUNTIME: str(_VERIFY_MAX_RUNTIME_SECONDS)},
         executor_def=dg.in_process_executor,
     )
 

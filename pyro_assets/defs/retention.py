@@ -14,7 +14,7 @@ from typing import Final
 import dagster as dg
 
 from pyro_assets.defs.assets import MADE
-from pyro_assets.defs.jobs import LANE, LIVE, PARTITION, RANGE_END, RANGE_START, VERIFY
+from pyro_assets.defs.jobs import CLOSE, LANE, LIVE, PARTITION, RANGE_END, RANGE_START
 from pyro_assets.defs.metadata import hour_metadata
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
@@ -50,9 +50,9 @@ def seal(instance: dg.DagsterInstance, opened: Pipeline, hour: str) -> bool:
 
 
 def prune(instance: dg.DagsterInstance, opened: Pipeline, now: datetime, keep: timedelta) -> int:
-    """Delete live runs that ended long enough ago, with their events and logs; what they said last stays.
+    """Delete live and closing runs that ended long enough ago, with events and logs; what they said last stays.
 
-    Runs of the checks go too; what a check found last is kept by Dagster apart from its run.
+    What a check found last is kept by Dagster apart from its run.
 
     Returns:
         How many were deleted, at most 100.
@@ -61,7 +61,7 @@ def prune(instance: dg.DagsterInstance, opened: Pipeline, now: datetime, keep: t
         record.dagster_run
         for statuses, age in ((_OVER, keep), (_TROUBLED, max(keep, _KEEP_TROUBLED)))
         for record in instance.get_run_records(
-            dg.RunsFilter(tags={LANE: [LIVE, VERIFY]}, statuses=statuses, updated_before=now - age),
+            dg.RunsFilter(tags={LANE: [LIVE, CLOSE]}, statuses=statuses, updated_before=now - age),
             limit=_RUNS_A_TICK,
             ascending=True,
         )

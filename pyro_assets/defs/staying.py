@@ -43,8 +43,8 @@ class Stay:
     sleep: Callable[[float], None] = time.sleep
 
 
-def stay(work: Work, run: Callable[[Sequence[str]], Reports], hours: Sequence[str], stay: Stay) -> Reports:
-    """Run hours again and again as their jobs become due.
+def stay(work: Work, run: Callable[[Sequence[str]], Reports], reports: Reports, stay: Stay) -> Reports:
+    """Run hours again as their jobs become due.
 
     Ends when the time is over, when there was nothing to do for a while, when a job failed (so that it is seen), or
     when a later hour has work, which needs a run of its own.
@@ -52,13 +52,13 @@ def stay(work: Work, run: Callable[[Sequence[str]], Reports], hours: Sequence[st
     Args:
         work: says what is due.
         run: does what is due of some hours.
-        hours: the run's partitions, the only ones that it may touch.
+        reports: of the run's first round, for all its partitions, the only ones that it may touch.
         stay: for how long.
 
     Returns:
         The last report of each hour, with what all rounds did.
     """
-    reports = run(hours)
+    reports = dict(reports)
     said = worked = stay.clock()
     silent: set[str] = set()
     while not any(report.run.failed for report in reports.values()):
@@ -66,9 +66,9 @@ def stay(work: Work, run: Callable[[Sequence[str]], Reports], hours: Sequence[st
         if now >= stay.until_monotonic or now - worked >= stay.idle_seconds:
             break
         due = work.due_hours()
-        if any(hour > max(hours) for hour in due):
+        if any(hour > max(reports) for hour in due):
             break
-        mine = [hour for hour in hours if hour in due]
+        mine = [hour for hour in reports if hour in due]
         if not mine:
             stay.sleep(_POLL_SECONDS)
             continue

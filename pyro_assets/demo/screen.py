@@ -63,12 +63,12 @@ class Screen:
         self._say("")
         self._say(f"    {self._style('1;32', 'Dagster is at ' + url)}")
         places = {
-            "/asset-groups": "the graph: segments -> l1_blocks -> series; click an asset",
-            "/assets/dimension_series?view=partitions": "one hour per square; the newest has lag, pending, series",
+            "/asset-groups": "the graph: segments -> l1_blocks -> series; select an asset",
+            "/assets/dimension_series?view=partitions": "an hour a line; select one: series, samples, lag, pending, ...",
             "/assets/l1_blocks?view=checks": "totals of the sources against the blocks as read back",
             "/locations/pyro_assets/sensors/segments_landed": "ticks: what landed, what is pending, runs requested",
-            "/runs?q[0]=tag:lane=live": "one live run at a time, a few seconds each",
-            "/runs/backfills": "the two past hours, in a lane of their own",
+            "/runs?q[0]=tag:lane=live": "one live run at a time; each stays a minute and takes what becomes due",
+            "/runs?view=backfills": "the two past hours, in a lane of their own",
         }
         width = max(map(len, places))
         for path, meaning in places.items():

@@ -8,7 +8,7 @@ import pytest
 from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.defs.checks import totals_result, undone_result
+from pyro_assets.defs.checks import TOTALS, UNDONE, totals_result, undone_result
 from pyro_assets.pipeline.reports import Difference, HourReport, VerifyReport
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
@@ -19,39 +19,49 @@ END_MS = hour_start_ms(HOUR) + HOUR_MS
 DIFFERENCE = Difference("ab12", "acme", "checkout", "process_cpu:cpu:nanoseconds:cpu:nanoseconds", "total", 7, 8)
 
 
-def run_checks(fake: FakePipeline, job: str = "verify", **arguments: Any) -> dict[str, dg.AssetCheckEvaluation]:
+def run_checks(fake: FakePipeline, job: str = "live", **arguments: Any) -> dict[str, dg.AssetCheckEvaluation]:
     definition = build_defs(resources_with(fake), start_hour="2026-11-20-00:00").resolve_job_def(job)
     with dg.DagsterInstance.ephemeral() as instance:
         result = definition.execute_in_process(instance=instance, raise_on_error=False, **arguments)
+    assert result.success
     return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+RANGE = {"dagster/asset_partition_range_start": HOUR, "dagster/asset_partition_range_end": NEXT}
+ONLY_CHECKS = [dg.AssetCheckKey(dg.AssetKey("l1_blocks"), name) for name in (TOTALS, UNDONE)]
 
 
 @pytest.mark.parametrize(
     ("job", "arguments", "segments"),
     [
-        ("backfill", {"partition_key": HOUR}, 40),
-        ("verify", {"run_config": {"ops": {"check_hours": {"config": {"hours": [HOUR, NEXT]}}}}}, 80),
+        ("live", {"partition_key": HOUR}, 40),
+        ("backfill", {"tags": RANGE}, 80),
         # "Execute" beside the check in the UI names no hour: the latest two.
-        ("verify", {}, 80),
+        ("", {}, 80),
     ],
 )
-def test_checks_run_with_a_backfill_and_apart(job: str, arguments: dict, segments: int):
-    known = {hour: hour_of_work(hour, done=job == "verify") for hour in ("2026-11-20-02:00", HOUR, NEXT)}
-    found = run_checks(FakePipeline(known), job, **arguments)
-    assert {name: evaluation.passed for name, evaluation in found.items()} == {
-        "totals_equal_sources": True,
-        "no_source_left_undone": True,
-    }
-    assert found["no_source_left_undone"].metadata["segments"].value == segments
+def test_checks_come_with_every_run_and_alone(job: str, arguments: dict, segments: int):
+    alone = not job
+    known = {hour: hour_of_work(hour, done=alone) for hour in ("2026-11-20-02:00", HOUR, NEXT)}
+    fake = FakePipeline(known)
+    found = execute_checks_alone(fake) if alone else run_checks(fake, job, **arguments)
+    assert {name: evaluation.passed for name, evaluation in found.items()} == {TOTALS: True, UNDONE: True}
+    assert found[UNDONE].metadata["segments"].value == segments
+    assert bool(fake.asked) is not alone
 
 
-def test_live_runs_do_not_wait_for_checks():
-    assert run_checks(FakePipeline({HOUR: hour_of_work(HOUR)}), "live", partition_key=HOUR) == {}
+def execute_checks_alone(fake: FakePipeline) -> dict[str, dg.AssetCheckEvaluation]:
+    job = dg.define_asset_job("checks", dg.AssetSelection.checks(*ONLY_CHECKS))
+    definitions = build_defs(resources_with(fake), start_hour="2026-11-20-00:00")
+    merged = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job]))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = merged.resolve_job_def("checks").execute_in_process(instance=instance)
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
 
 
 def test_a_difference_fails_and_is_shown():
     fake = FakePipeline({HOUR: hour_of_work(HOUR)}, verified={HOUR: VerifyReport(HOUR, 1, differences=(DIFFERENCE,))})
-    evaluation = run_checks(fake)["totals_equal_sources"]
+    evaluation = run_checks(fake, partition_key=HOUR)["totals_equal_sources"]
     assert not evaluation.passed
     assert evaluation.description == f"1 totals differ in {HOUR}"
     (record,) = evaluation.metadata["differences"].records

@@ -9,8 +9,9 @@ import pytest
 from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.defs.housekeeping import Kept, keep_house, newly_closed
+from pyro_assets.defs.housekeeping import keep_house, newly_closed
 from pyro_assets.defs.retention import hours_of, prune
+from pyro_assets.storage.keys import HOUR_FORMAT, HOUR_MS
 
 ASSETS = ("l1_blocks", "dimension_series", "function_series")
 HOUR, NEXT = "2026-11-20-03:00", "2026-11-20-04:00"
@@ -115,75 +116,43 @@ def keep(instance: dg.DagsterInstance, fake: FakePipeline, cursor: str | None, n
     return keep_house(instance, fake, cursor, now, timedelta(0), SETTLE_MS)
 
 
-def checked(result: dg.SensorResult) -> list[str]:
-    requests = result.run_requests or ()
-    return [hour for request in requests for hour in request.run_config["ops"]["check_hours"]["config"]["hours"]]
+def requested(result: dg.SensorResult) -> list[str]:
+    return [request.partition_key for request in result.run_requests or ()]
 
 
-def test_an_hour_is_sealed_and_checked_once_it_is_over(instance: dg.DagsterInstance, fake: FakePipeline):
+def test_an_hour_is_finished_and_checked_once_it_is_over(instance: dg.DagsterInstance, fake: FakePipeline):
     run(instance, fake, HOUR)
-    just_checked = Kept("2026-11-20-02:00", 2**45).to_cursor()
-    for minute in (1, 2):
-        result = keep(instance, fake, just_checked, datetime(2026, 11, 20, 4, minute, tzinfo=UTC))
-        if minute == 1:
-            # Late uploads have their time.
-            assert not result.run_requests
-            assert result.cursor == just_checked
-            assert latest(instance, "dimension_series", HOUR).run_id
-    assert checked(result) == [HOUR]
-    assert latest(instance, "dimension_series", HOUR).run_id == ""
-    again = keep(instance, fake, result.cursor, datetime(2026, 11, 20, 4, 3, tzinfo=UTC))
-    assert again.skip_reason.skip_message == "nothing to check, seal or prune"
+    before = keep(instance, fake, "2026-11-20-02:00", datetime(2026, 11, 20, 4, 1, tzinfo=UTC))
+    assert not requested(before)  # late uploads have their time
+    over = keep(instance, fake, before.cursor, datetime(2026, 11, 20, 4, 2, tzinfo=UTC))
+    assert requested(over) == [HOUR]
+    assert over.run_requests[0].tags["lane"] == "close"
+    again = keep(instance, fake, over.cursor, datetime(2026, 11, 20, 4, 3, tzinfo=UTC))
+    assert again.skip_reason.skip_message == "nothing to close or prune"
 
 
-def test_hours_of_live_runs_are_checked_every_five_minutes(instance: dg.DagsterInstance, fake: FakePipeline):
+def test_the_run_that_closes_an_hour_is_short_lived_and_pruned_too(instance: dg.DagsterInstance, fake: FakePipeline):
     run(instance, fake, HOUR)
-    run(instance, fake, NEXT, job="backfill")  # a backfill checks its hours itself
-    now = soon()
-    first = keep(instance, fake, None, now)
-    assert checked(first) == [HOUR]
-    assert checked(keep(instance, fake, first.cursor, now + timedelta(minutes=4))) == []
-    assert checked(keep(instance, fake, first.cursor, now + timedelta(minutes=6))) == []  # nothing ran since
-
-
-def test_the_job_that_is_requested_runs_both_checks(instance: dg.DagsterInstance, fake: FakePipeline):
-    run(instance, fake, HOUR)
-    (request,) = keep(instance, fake, None, soon()).run_requests
-    job = build_defs(resources_with(fake), start_hour=START).resolve_job_def("verify")
-    result = job.execute_in_process(instance=instance, run_config=request.run_config)
-    assert {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()} == {
-        "totals_equal_sources": True,
-        "no_source_left_undone": True,
-    }
-    assert result.dagster_run.tags["lane"] == "verify"
-
-
-def test_runs_of_the_checks_are_pruned_too(instance: dg.DagsterInstance, fake: FakePipeline):
-    job = build_defs(resources_with(fake), start_hour=START).resolve_job_def("verify")
-    job.execute_in_process(instance=instance)
-    assert prune(instance, fake, much_later(), KEEP) == 1
+    (request,) = keep(instance, fake, "2026-11-20-02:00", soon()).run_requests
+    definition = build_defs(resources_with(fake), start_hour=START).resolve_job_def("backfill")
+    result = definition.execute_in_process(instance=instance, partition_key=HOUR, tags=request.tags)
+    assert result.dagster_run.tags["lane"] == "close"
+    assert len(result.get_asset_check_evaluations()) == 2
+    assert prune(instance, fake, much_later(), KEEP) == 2
 
 
 def test_hours_that_nobody_processed_are_passed_over(instance: dg.DagsterInstance, fake: FakePipeline):
-    cursor = Kept("2026-11-20-02:00", 0).to_cursor()
-    result = keep(instance, fake, cursor, datetime(2026, 11, 21, 5, 0, tzinfo=UTC))
+    result = keep(instance, fake, "2026-11-20-02:00", datetime(2026, 11, 21, 5, 0, tzinfo=UTC))
     assert not result.run_requests
     # A tick looks at ten hours, so that it ends in time; the next one goes on.
-    assert Kept.from_cursor(result.cursor, 0).closed == "2026-11-20-12:00"
+    assert result.cursor == "2026-11-20-12:00"
 
 
-def test_the_first_tick_begins_with_the_running_hour():
+@pytest.mark.parametrize("cursor", [None, "", "yesterday", "{}"])
+def test_the_first_hour_to_close_is_the_one_of_the_first_tick(cursor: str | None):
     now_ms = round(datetime(2026, 11, 20, 3, 30, tzinfo=UTC).timestamp() * 1000)
-    kept = Kept.from_cursor(None, now_ms)
-    assert kept.closed == "2026-11-20-02:00"
-    assert newly_closed(kept.closed, now_ms, SETTLE_MS) == ("2026-11-20-02:00", [])
-
-
-@pytest.mark.parametrize(
-    "cursor", ["", "{}", "[]", "null", '{"closed": "yesterday", "verified_ms": 1}', '{"closed": 3}']
-)
-def test_a_broken_cursor_begins_anew(cursor: str):
-    assert Kept.from_cursor(cursor, 0) == Kept.from_cursor(None, 0)
+    assert newly_closed(cursor, now_ms, SETTLE_MS) == ("2026-11-20-02:00", [])
+    assert newly_closed("2026-11-20-02:00", now_ms + HOUR_MS, SETTLE_MS) == (HOUR, [HOUR])
 
 
 @pytest.mark.parametrize(("keep_minutes", "left"), [(0, 1), (0.0001, 0)])
@@ -193,8 +162,8 @@ def test_the_sensor(instance: dg.DagsterInstance, fake: FakePipeline, keep_minut
     definitions = build_defs(resources, start_hour=START)
     context = dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources)
     result = definitions.resolve_sensor_def("housekeeping")(context)
-    assert checked(result) == [HOUR]
-    assert Kept.from_cursor(result.cursor, 0).verified_ms > 0
+    assert not result.run_requests
+    assert result.cursor < datetime.now(UTC).strftime(HOUR_FORMAT)
     assert instance.get_runs_count() == left
 
 

@@ -45,7 +45,7 @@ class World:
         def say(reports: Reports) -> None:
             self.said.append((self.time, list(reports)))
 
-        return stay(self, self.run, hours, Stay(seconds, say, clock=lambda: self.time, sleep=self.sleep))
+        return stay(self, self.run, self.run(hours), Stay(seconds, say, clock=lambda: self.time, sleep=self.sleep))
 
 
 def test_what_becomes_due_is_taken_at_once():
