@@ -129,8 +129,13 @@ class Neighbours:
             # It is stricter about what does not matter, and reads by plain Python, which has its own errors.
             except Exception:  # noqa: BLE001
                 return
-            if Counter(slow.facts()) != facts[1]:
+            if Counter(map(_bare, slow.facts())) != Counter(map(_bare, facts[1].elements())):
                 raise AssertionError("the slow decoder finds other facts in the mutant")
+
+
+def _bare(fact: Fact) -> Fact:
+    """A fact without what the reader skips where a Parquet footer says that there is none, true or not."""
+    return fact._replace(span_id=None, trace_id=None, sample_labels=())
 
 
 def read_each(paths: list[str]) -> None:

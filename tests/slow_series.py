@@ -40,7 +40,13 @@ class Merged(NamedTuple):
 
 
 def same_samples(one: Profile, other: Profile) -> bool:
-    """Equal samples, whatever their order in the row: stacks, values, span and trace ids, labels."""
+    """Equal samples, whatever their order in the row: stacks, values, span and trace ids, labels.
+
+    Stacks of different partitions are not compared: the partition is that of the program, so a retried upload is in
+    the same one.
+    """
+    if one.samples and one.partition != other.partition:
+        return False
     return Counter(one.samples) == Counter(other.samples)
 
 
