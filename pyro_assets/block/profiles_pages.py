@@ -18,6 +18,7 @@ VALUES_PER_BYTE: Final = 64
 #: Page types and value encodings by their numbers in parquet.thrift.
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 PLAIN: Final = 0
+_RUNS: Final = 3
 DELTA_LENGTH_BYTE_ARRAY: Final = 6
 
 #: Fields of PageHeader, and of the headers in it: number of values, encoding.
@@ -34,12 +35,12 @@ _STATISTICS: Final = (
     rb"(?>(?:[\x18\x28\x38\x48\x58\x68](?:\x04.{4}|\x08.{8}|\x10.{16}|\x00)|[\x16\x26\x36]" + NUMBER
     + rb"|[\x11\x12\x21\x22])*+\x00)"
 )  # fmt: skip
-#: A data page's header, of version 2 or 1: both sizes and the number of values.
+#: A data page's header, of version 2 or 1 (with run lengths for levels): both sizes and the number of values.
 _PAGE: Final = re.compile(
     rb"\x15\x06\x15(" + NUMBER + rb")\x15(" + NUMBER + rb")(?:" + _I32 + rb"\x4c|\x5c)\x15(" + NUMBER + rb")"
     + _I32 * 5 + rb"(?:[\x11\x12](?:\x1c" + _STATISTICS + rb")?|\x2c" + _STATISTICS + rb")?+\x00\x00"
     rb"|\x15\x00\x15(" + NUMBER + rb")\x15(" + NUMBER + rb")(?:" + _I32 + rb"\x1c|\x2c)\x15(" + NUMBER + rb")"
-    + _I32 * 3 + rb"(?:\x1c" + _STATISTICS + rb")?+\x00\x00",
+    + _I32 + rb"\x15\x06\x15\x06(?:\x1c" + _STATISTICS + rb")?+\x00\x00",
     re.DOTALL,
 )  # fmt: skip
 #: No page header of these forms is longer.
@@ -60,29 +61,63 @@ class Chunk:
     nulls: int | None = None
 
 
-def has_usual_pages(section: memoryview, chunk: Chunk) -> bool:
+def find_usual_pages(section: memoryview, chunk: Chunk) -> int:
     """Whether the chunk is exactly its data pages, without a dictionary, all with headers of the usual form.
 
-    False says nothing; `check_pages` then finds out.
+    Returns:
+        Where the levels of the first page start; 0 says nothing, and `check_pages` then finds out.
     """
     position, end, left = chunk.start, chunk.end, chunk.values
+    levels = 0
     if chunk.dictionary or not 4 <= position < end <= len(section) - 8:
-        return False
+        return 0
     while position < end:
         header = _PAGE.match(section[position : min(end, position + _LONGEST_HEADER)])
         if header is None:
-            return False
-        plain_size, stored_size, count = header.groups()[:3] if header.lastindex == 3 else header.groups()[3:]
+            return 0
+        is_version_2 = header.lastindex == 3
+        plain_size, stored_size, count = header.groups()[:3] if is_version_2 else header.groups()[3:]
         if plain_size != stored_size or (size := number_of(stored_size)) < 0 or (values := number_of(count)) < 0:
-            return False
+            return 0
         left -= values
-        position += header.end() + size
-    return position == end and left == 0
+        position += header.end()
+        levels = levels or _start_of_levels(position, is_version_2)
+        position += size
+    return levels if position == end and left == 0 else 0
+
+
+def _start_of_levels(page: int, is_version_2: bool) -> int:
+    """Where the runs of a page's first levels are: in version 1 behind their length."""
+    return page if is_version_2 else page + 4
+
+
+def check_first_list(section: memoryview, chunk: Chunk, levels: int, width: int, column: str, where: Where) -> None:
+    """Check that a column of lists begins with the beginning of a list.
+
+    Arrow takes that for granted in a file; between pages put end to end it would go on with the last list.
+
+    Args:
+        section: the whole Parquet file.
+        chunk: the column's pages, already checked.
+        levels: where the levels of its first data page start.
+        width: bits of a repetition level.
+        column: path for messages.
+        where: for messages.
+
+    Raises:
+        BadEncoding: the first element is said to belong to a list before it.
+    """
+    position = levels
+    while position < chunk.end and section[position] > 127:
+        position += 1
+    # A run's header is odd for packed levels, the first in the lowest bits, or even for one that is repeated.
+    if position + 1 >= chunk.end or section[position + 1] & (1 << width) - 1:
+        raise BadEncoding(f"column {column} does not begin with a list", where, offset=levels)
 
 
 def check_pages(
     section: memoryview, chunk: Chunk, column: str, where: Where, encodings: tuple[int, ...] | None = None
-) -> None:
+) -> int:
     """Check that the chunk is exactly its pages, and that they claim as many values as the footer.
 
     Args:
@@ -91,6 +126,9 @@ def check_pages(
         column: path for messages.
         where: for messages.
         encodings: value encodings that are allowed, None for all.
+
+    Returns:
+        Where the levels of the first data page start, 0 if there is none.
 
     Raises:
         Truncated: the chunk lies outside the section, or a page header runs past it.
@@ -106,7 +144,7 @@ def check_pages(
             expected=f"within 4:{len(section) - 8}",
             actual=f"{start}:{end}",
         )
-    position, left = start, chunk.values
+    position, left, levels = start, chunk.values, 0
     while position < end:
         try:
             header, after = read_struct(section[:end], position)
@@ -134,11 +172,14 @@ def check_pages(
                 actual=header.get(_PLAIN_SIZE),
             )
         left -= _check_header(header, size, left, position, column, where, encodings)
+        if header[_TYPE] != _DICTIONARY:
+            levels = levels or _start_of_levels(after, header[_TYPE] == _DATA_V2)
         position = after + size
     if left:
         raise BadCount(
             f"values of column {column}", where, expected=chunk.values, actual=f"{chunk.values - left} in its pages"
         )
+    return levels
 
 
 def _check_header(
@@ -161,6 +202,8 @@ def _check_header(
         raise BadCount(
             f"values in a page of column {column}", where, offset=position, expected=f"at most {most}", actual=count
         )
+    if kind == _DATA and "." in column and (inner.get(3), inner.get(4)) != (_RUNS, _RUNS):
+        raise BadEncoding(f"levels of column {column}", where, offset=position, expected=_RUNS, actual=inner.get(4))
     if encodings is not None and encoding not in encodings:
         raise BadEncoding(f"encoding of column {column}", where, offset=position, expected=encodings, actual=encoding)
     return 0 if kind == _DICTIONARY else count

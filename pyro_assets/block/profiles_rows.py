@@ -15,7 +15,13 @@ import pyarrow as pa
 from pyro_assets.block.columns import I64, ProfileRows
 from pyro_assets.block.profiles_file import LISTS, Column, RowGroup, null_page, read_file
 from pyro_assets.block.profiles_footer import Part, check_counts
-from pyro_assets.block.profiles_pages import DELTA_LENGTH_BYTE_ARRAY, PLAIN, check_pages, has_usual_pages
+from pyro_assets.block.profiles_pages import (
+    DELTA_LENGTH_BYTE_ARRAY,
+    PLAIN,
+    check_first_list,
+    check_pages,
+    find_usual_pages,
+)
 from pyro_assets.block.profiles_schema import (
     ANNOTATION_KEY,
     ANNOTATIONS,
@@ -23,6 +29,7 @@ from pyro_assets.block.profiles_schema import (
     COMMENTS_TYPE,
     ID_BYTES,
     LABELS_TYPE,
+    LEAVES,
     OPTIONAL,
     REQUIRED,
     STACK,
@@ -125,8 +132,11 @@ def _column(part: Part, path: str, where: Where) -> Column:
         return Column([null_page(part.rows)], part.rows)
     chunk = part.chunk(path)
     encodings = _ENCODINGS.get(path)
-    if encodings or not has_usual_pages(part.section, chunk):
-        check_pages(part.section, chunk, path, where, encodings)
+    levels = 0 if encodings else find_usual_pages(part.section, chunk)
+    if not levels:
+        levels = check_pages(part.section, chunk, path, where, encodings)
+    if path in LISTS:
+        check_first_list(part.section, chunk, levels, LEAVES[path].levels[1], path, where)
     return Column([part.section[chunk.start : chunk.end]], chunk.values, chunk.dictionary)
 
 

@@ -15,7 +15,7 @@ from pyro_assets.block.columns import ProfileRows
 from pyro_assets.block.profiles import read_profiles, write_profiles
 from pyro_assets.block.profiles_footer import read_footer
 from pyro_assets.block.profiles_forms import find_part
-from pyro_assets.block.profiles_pages import has_usual_pages
+from pyro_assets.block.profiles_pages import find_usual_pages
 from pyro_assets.block.profiles_rows import Section, read_sections
 from pyro_assets.block.profiles_schema import REQUIRED
 from pyro_assets.errors import BadEncoding, Where
@@ -29,7 +29,7 @@ def carefully(sections: list[memoryview], wheres: list[Where]) -> ProfileRows:
 def is_usual(section: memoryview) -> bool:
     """Whether neither the footer nor a page of the section needs the careful way."""
     part = find_part(section)
-    return part is not None and all(has_usual_pages(section, part.chunk(path)) for path in REQUIRED)
+    return part is not None and all(find_usual_pages(section, part.chunk(path)) for path in REQUIRED)
 
 
 WAYS = pytest.mark.parametrize("read", [read_profiles, carefully], ids=["usual", "careful"])

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_assets.block.profiles import read_profiles, write_profiles
+from pyro_assets.block.profiles_pages import Chunk, find_usual_pages
 from pyro_assets.errors import (
     BadCount,
     BadEncoding,
@@ -65,10 +66,15 @@ def replaced(at: int, old: bytes, new: bytes) -> bytes:
 
 
 def in_page(path: str, field: int, new: int) -> bytes:
-    """Changes a number in a page header (0 type, 1 and 2 sizes, 3 CRC, 4 values), keeping its length."""
+    """Changes a number in a page header, keeping its length.
+
+    Fields: 0 type, 1 and 2 sizes, 3 CRC, 4 values, 5 to 7 encodings of values and levels.
+    """
     at = chunk(path).data_page_offset
     number = rb"([\x80-\xff]*[\x00-\x7f])"
-    header = re.match(rb"\x15" + number + (rb"\x15" + number) * 3 + rb"\x1c\x15" + number, GOOD[at : at + 40])
+    header = re.match(
+        rb"\x15" + number + (rb"\x15" + number) * 3 + rb"\x1c" + (rb"\x15" + number) * 4, GOOD[at : at + 40]
+    )
     assert header is not None
     old = header.group(field + 1)
     return replaced(at + header.start(field + 1), old, zigzag(new, len(old)))
@@ -233,6 +239,21 @@ def test_lists_that_differ_from_column_to_column(path: str) -> None:
     assert len(one) == len(other)
     assert one[begin:end] != other[begin:end]
     check(one[:begin] + other[begin:end] + one[end:], BadCount, "samples of the profiles differ from column to column")
+
+
+def test_a_column_that_begins_within_a_list() -> None:
+    """Alone, Arrow would not mind; behind another section's pages it would go on with that one's last list."""
+    path = "Samples.list.element.Value"
+    data = bytearray(without_checksums(made.plain_rows(3, 2)))
+    group = pq.ParquetFile(pa.BufferReader(bytes(data))).metadata.row_group(0)
+    [column] = [group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema == path]
+    start = column.data_page_offset
+    levels = find_usual_pages(memoryview(data), Chunk(6, start, start + column.total_compressed_size))
+    # Packed in one byte, lowest first: 0 1 0 1 0 1.
+    assert data[levels : levels + 2] == bytes([0x03, 0b101010])
+    data[levels + 1] |= 1
+    check(bytes(data), BadEncoding, f"column {path} does not begin with a list")
+    check(in_page("Samples.list.element.Value", 6, 4), BadEncoding, f"levels of column {path}")
 
 
 @pytest.mark.parametrize("groups", [0, 2])

@@ -13,7 +13,7 @@ from pyro_assets.block.columns import ProfileRows
 from pyro_assets.block.profiles import read_profiles, write_profiles
 from pyro_assets.block.profiles_footer import read_footer
 from pyro_assets.block.profiles_forms import find_part
-from pyro_assets.block.profiles_pages import Chunk, check_pages, has_usual_pages
+from pyro_assets.block.profiles_pages import Chunk, check_pages, find_usual_pages
 from pyro_assets.block.profiles_schema import REQUIRED
 from pyro_assets.errors import Where
 
@@ -37,7 +37,7 @@ def assert_found(section: memoryview) -> None:
         ), path
         check_pages(section, chunk, path, WHERE)
         if not chunk.dictionary:
-            assert has_usual_pages(section, found), path
+            assert find_usual_pages(section, found), path
 
 
 def test_committed_sections() -> None:
@@ -75,7 +75,7 @@ def test_a_pattern_takes_no_time_to_fail() -> None:
     header = b"\x15\x00\x15\x02\x15\x02\x2c\x15\x02\x15\x00\x15\x06\x15\x06\x1c" + b"\x11" * 200
     begun = time.process_time()
     for _ in range(100):
-        assert not has_usual_pages(memoryview(b"PAR1" + header * 50 + bytes(8)), Chunk(1, 4, 4 + len(header) * 50))
+        assert not find_usual_pages(memoryview(b"PAR1" + header * 50 + bytes(8)), Chunk(1, 4, 4 + len(header) * 50))
     assert time.process_time() - begun < 1
 
 
@@ -92,7 +92,7 @@ def test_pages_that_the_pattern_takes_are_taken_by_the_parser() -> None:
         for _ in range(dice.randint(1, 3)):
             data[chunk.start + dice.randrange(30)] = dice.choice([0, 1, 2, 0x15, 0x1C, 0x2C, 0x7F, 0x80, 0xFF])
         view = memoryview(bytes(data))
-        if has_usual_pages(view, chunk):
+        if find_usual_pages(view, chunk):
             taken += 1
             check_pages(view, chunk, path, WHERE)
     assert taken > 100
