@@ -25,6 +25,7 @@ SOURCE_URL = Variable("PYRO_ASSETS_SOURCE_URL", "data/bucket", "Pyroscope's buck
 ARCHIVE_URL = Variable("PYRO_ASSETS_ARCHIVE_URL", "data/archive", "where level-1 blocks, commits and series go")
 LEDGER_URL = Variable("PYRO_ASSETS_LEDGER_URL", "sqlite:///data/ledger.db", "SQLAlchemy URL of the ledger")
 CONFIG = Variable("PYRO_ASSETS_CONFIG", "", "YAML file of series; empty: dimension series of everything")
+RECEIVERS = Variable("PYRO_ASSETS_RECEIVERS", "", "YAML file of receivers; empty: nothing is sent")
 COMPACTION = Variable("PYRO_ASSETS_COMPACTION", "own", "own: compact segments; observe: use Pyroscope's level-1 blocks")
 DEDUP = Variable("PYRO_ASSETS_DEDUP", "exact", "exact, or original to reproduce Pyroscope's rule")
 START_DATE = Variable("PYRO_ASSETS_START_DATE", "2024-01-01-00:00", "first hour that is a partition (UTC)")
@@ -49,6 +50,7 @@ VARIABLES: tuple[Variable, ...] = (
     ARCHIVE_URL,
     LEDGER_URL,
     CONFIG,
+    RECEIVERS,
     COMPACTION,
     DEDUP,
     START_DATE,

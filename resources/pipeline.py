@@ -14,6 +14,7 @@ from pydantic import Field
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
 from pyro_assets.pipeline.settings import Settings
 from resources import environment as env
+from resources.receivers import environment_secrets
 
 
 class PipelineResource(dg.ConfigurableResource[Pipeline]):
@@ -23,6 +24,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
     archive_url: str = Field(description=env.ARCHIVE_URL.meaning)
     ledger_url: str = Field(description=env.LEDGER_URL.meaning)
     series_config: str = Field(default=env.CONFIG.default, description=env.CONFIG.meaning)
+    receivers_file: str = Field(default=env.RECEIVERS.default, description=env.RECEIVERS.meaning)
     compaction: str = Field(default=env.COMPACTION.default, description=env.COMPACTION.meaning)
     dedup: str = Field(default=env.DEDUP.default, description=env.DEDUP.meaning)
     start_date: str = Field(default=env.START_DATE.default, description=env.START_DATE.meaning)
@@ -51,7 +53,13 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
 
             config = load_config(self.series_config) if self.series_config else SeriesConfig()
         return open_pipeline(
-            self.source_url, self.archive_url, self.ledger_url, settings=self.settings(), config=config
+            self.source_url,
+            self.archive_url,
+            self.ledger_url,
+            settings=self.settings(),
+            config=config,
+            receivers_file=self.receivers_file,
+            secrets=environment_secrets(),
         )
 
     def settings(self) -> Settings:
@@ -90,6 +98,7 @@ def production_resources() -> dict[str, Any]:
             archive_url=_text(env.ARCHIVE_URL),
             ledger_url=_text(env.LEDGER_URL),
             series_config=_text(env.CONFIG),
+            receivers_file=_text(env.RECEIVERS),
             compaction=_text(env.COMPACTION),
             dedup=_text(env.DEDUP),
             start_date=_text(env.START_DATE),

@@ -1,4 +1,4 @@
-"""Receivers as Dagster configuration: the file that lists them, and the environment that holds their secrets.
+"""Receivers in the environment: the file that lists them, and where their secrets are looked up.
 
 Only names are configuration; the file is read and secrets are looked up where samples are sent. What a receiver may
 say is described in `pyro_assets.export.receivers`.
@@ -8,23 +8,7 @@ import os
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import dagster as dg
-from pydantic import Field
-
-from resources.environment import Variable, value
-
-RECEIVERS = Variable("PYRO_ASSETS_RECEIVERS", "", "YAML file of receivers; empty: nothing is sent")
-
-
-class ReceiversResource(dg.ConfigurableResource[None]):
-    """Who gets series; no secret is part of it."""
-
-    file: str = Field(default=RECEIVERS.default, description=RECEIVERS.meaning)
-
-    @staticmethod
-    def secrets() -> Mapping[str, str]:
-        """Where references to environment variables are looked up, at the moment of sending."""
-        return environment_secrets()
+from resources.environment import RECEIVERS, value
 
 
 def receivers_file(environ: Mapping[str, str] | None = None) -> str:

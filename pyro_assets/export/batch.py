@@ -6,7 +6,7 @@ comes out of it is encoded batch by batch, so memory grows with a job and never 
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -84,6 +84,7 @@ class Prepared:
         refusals: found before sending.
         derived: samples of the job that the receiver is to get, refused ones included.
         digest: hash of those `derived` samples, see `samples_digest`.
+        rules: rule -> (samples, hash of them), of the same samples.
         limits: of the receiver.
     """
 
@@ -93,6 +94,7 @@ class Prepared:
     digest: str
     limits: Limits
     _receiver: Receiver
+    rules: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def batches(self) -> Iterator[Batch]:
         """The requests, in the order of sending; encoded when they are asked for."""
@@ -123,7 +125,25 @@ def prepare(
                 valid.refusals.add(refusal_of(valid.samples, row, "series_too_large", why))
             fits = np.flatnonzero(size <= receiver.limits.request_bytes)
             valid = Validated(valid.samples.take(fits), valid.refusals)
-    return Prepared(valid.samples, valid.refusals, len(dressed), digest, receiver.limits, receiver)
+    rules = _rules_of(dressed, receiver, digest)
+    return Prepared(valid.samples, valid.refusals, len(dressed), digest, receiver.limits, receiver, rules)
+
+
+def rule_digests(samples: Samples, receiver: Receiver) -> dict[str, tuple[int, str]]:
+    """Rule -> how many samples of it the receiver is to get, and their hash; what `Prepared.rules` is."""
+    dressed = dress(samples, receiver)
+    return _rules_of(dressed, receiver, samples_digest(dressed, receiver))
+
+
+def _rules_of(dressed: Samples, receiver: Receiver, digest: str) -> dict[str, tuple[int, str]]:
+    counts = np.bincount(dressed.rule, minlength=len(dressed.rules))
+    present = np.flatnonzero(counts).tolist()
+    if len(present) == 1:
+        return {dressed.rules[present[0]]: (len(dressed), digest)}
+    rows = {rule: np.flatnonzero(dressed.rule == rule) for rule in present}
+    return {
+        dressed.rules[rule]: (int(counts[rule]), samples_digest(dressed.take(rows[rule]), receiver)) for rule in present
+    }
 
 
 def samples_digest(samples: Samples, receiver: Receiver) -> str:

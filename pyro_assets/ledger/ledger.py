@@ -9,6 +9,8 @@ from pyro_assets.ledger.loading import Loading
 from pyro_assets.ledger.plan import Planner
 from pyro_assets.ledger.policy import Policy
 from pyro_assets.ledger.quarantine import Quarantine
+from pyro_assets.ledger.receipts import Receipts
+from pyro_assets.ledger.receivers import ReceiverStates
 from pyro_assets.ledger.records import Lane
 from pyro_assets.ledger.sources import Sources
 from pyro_assets.ledger.status import Status
@@ -16,5 +18,5 @@ from pyro_assets.ledger.status import Status
 __all__ = ["Lane", "Ledger", "Policy", "Retry"]
 
 
-class Ledger(Sources, Planner, Claims, Quarantine, Loading, Status, Hours):
+class Ledger(Sources, Planner, Claims, Quarantine, Loading, Status, Hours, Receipts, ReceiverStates):
     """Every source, job, output and receipt. Open one with `Ledger.open(url)`, close it with `close`."""

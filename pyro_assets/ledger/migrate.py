@@ -13,7 +13,7 @@ from pyro_assets.errors import SchemaMismatch
 from pyro_assets.ledger import schema
 
 #: The version that this code reads and writes.
-VERSION: Final = 1
+VERSION: Final = 2
 
 Step = Callable[[Connection], None]
 
@@ -22,8 +22,14 @@ def _create_all(connection: Connection) -> None:
     schema.metadata.create_all(connection)
 
 
+def _add_file_of_receipts(connection: Connection) -> None:
+    # A new ledger has the column already: version 1 makes the tables as they are now.
+    if "file_ms" not in {column["name"] for column in inspect(connection).get_columns("receipts")}:
+        connection.exec_driver_sql("ALTER TABLE receipts ADD COLUMN file_ms BIGINT")
+
+
 #: Version -> the step that leads to it from the version before.
-STEPS: Final[dict[int, Step]] = {1: _create_all}
+STEPS: Final[dict[int, Step]] = {1: _create_all, 2: _add_file_of_receipts}
 
 
 def migrate(connection: Connection, now_ms: int) -> int:

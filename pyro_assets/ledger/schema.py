@@ -167,7 +167,8 @@ cursors = Table(
     Column("updated_ms", BigInteger, nullable=False),
 )
 
-#: What a receiver has of a job: one row per kind, rule ("" for all of a kind) and receiver.
+#: What a receiver has of a job: one row per kind and receiver; `rule` is "" and the rules stand in `detail`, because a
+#: hundred of them would be a hundred rows of every job. States: see `receipts.ReceiptState`.
 receipts = Table(
     "receipts",
     metadata,
@@ -183,7 +184,9 @@ receipts = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("first_ms", BigInteger),
     Column("last_ms", BigInteger),
-    Column("detail", Text),  # JSON: reasons of refusal and what else the receiver said
+    Column("detail", Text),  # JSON, see `receipts.Receipt`: rules, reasons of refusal, what sending cost
+    # `series_files.written_ms` of the file it is about: another value there means that the file was written anew.
+    Column("file_ms", BigInteger),
 )
 
 #: Why a job or a source was given up, for the person who decides what becomes of it.

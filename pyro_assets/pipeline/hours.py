@@ -3,14 +3,21 @@
 Add a figure here when the ledger knows it and a person should see it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.pipeline.reports import HourReport, Lag, RunCounts, ServiceSamples, SetAside
+from pyro_assets.pipeline.reports import ExportReport, HourReport, Lag, RunCounts, ServiceSamples, SetAside
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
 
-def report_hour(ledger: Ledger, hour: str, now_ms: int, settle_ms: int, run: RunCounts | None = None) -> HourReport:
+def report_hour(
+    ledger: Ledger,
+    hour: str,
+    now_ms: int,
+    settle_ms: int,
+    run: RunCounts | None = None,
+    scopes: Mapping[str, int] | None = None,
+) -> HourReport:
     """Sums up an hour.
 
     Args:
@@ -19,8 +26,10 @@ def report_hour(ledger: Ledger, hour: str, now_ms: int, settle_ms: int, run: Run
         now_ms: Unix milliseconds.
         settle_ms: the hour may be complete so long after its end.
         run: what a run did there.
+        scopes: receiver -> the time from which on it gets samples, Unix ms.
     """
     status = ledger.hour_status(hour)
+    exports, exported_lag = _exports(ledger, hour, scopes or {})
     is_over = now_ms >= hour_start_ms(hour) + HOUR_MS + settle_ms
     return HourReport(
         hour=hour,
@@ -49,8 +58,38 @@ def report_hour(ledger: Ledger, hour: str, now_ms: int, settle_ms: int, run: Run
         facts=status.facts,
         examples=tuple(status.examples),
         complete=is_over and not status.pending and not status.undone_jobs,
+        exports=exports,
+        exported_lag=exported_lag,
         run=run if run is not None else RunCounts(),
     )
+
+
+def _exports(ledger: Ledger, hour: str, scopes: Mapping[str, int]) -> tuple[tuple[ExportReport, ...], Lag | None]:
+    reports, lags_ms = [], []
+    for name, status in ledger.receiver_hours(hour, dict(scopes)).items():
+        state = ledger.receiver_state(name)
+        lags_ms += status.lags_ms
+        reports.append(
+            ExportReport(
+                receiver=name,
+                jobs=status.jobs,
+                pending=status.pending,
+                changed=status.changed,
+                samples=status.samples,
+                accepted=status.accepted,
+                refused=status.refused,
+                reasons=dict(sorted(status.reasons.items())),
+                examples=tuple(status.examples),
+                bytes=status.bytes,
+                requests=status.requests,
+                retries=status.retries,
+                seconds=status.seconds,
+                lag=lag_of(status.lags_ms),
+                paused=state.paused_ms is not None,
+                error=state.error,
+            )
+        )
+    return tuple(reports), lag_of(lags_ms)
 
 
 def lag_of(lags_ms: Sequence[int]) -> Lag | None:

@@ -4,10 +4,11 @@ Add what a face needs as a method that delegates; the work itself stands in the 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from pyro_assets.errors import SettingsError
+from pyro_assets.errors import ConfigError, SettingsError
 from pyro_assets.ledger.ledger import Lane, Ledger, Retry
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.hours import report_hour
@@ -20,6 +21,8 @@ from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import parse_block_key
 
 if TYPE_CHECKING:
+    from pyro_assets.export.receivers import Receiver
+    from pyro_assets.pipeline.exporting import ExportCounts, Exporter
     from pyro_assets.pipeline.work import Worker
     from pyro_assets.series.config import SeriesConfig
 
@@ -27,6 +30,8 @@ __all__ = ["STEPS", "Lane", "Pipeline", "Step", "now_ms", "open_pipeline"]
 
 Step = Literal["l1_blocks", "dimension_series", "function_series"]
 STEPS: Final[frozenset[Step]] = frozenset({"l1_blocks", "dimension_series", "function_series"})
+#: A receiver that was given up is a reason for a run again after this time.
+_RECEIVER_AGAIN_MS: Final = 60_000
 _KIND_OF_STEP: Final[dict[Step, str]] = {"dimension_series": "dimension", "function_series": "function"}
 
 
@@ -42,6 +47,8 @@ def open_pipeline(
     *,
     settings: Settings | None = None,
     config: "SeriesConfig | None" = None,
+    receivers_file: str = "",
+    secrets: Mapping[str, str] | None = None,
     clock: Callable[[], int] = now_ms,
 ) -> "Pipeline":
     """Opens buckets and ledger (made where missing). Close the pipeline, or use it as a context manager.
@@ -52,6 +59,8 @@ def open_pipeline(
         ledger_url: an SQLAlchemy URL, or a path for SQLite.
         settings: see `Settings`.
         config: which series to derive; may be None where only ticks and reports are wanted.
+        receivers_file: the YAML file of receivers, read when it is needed; "" for none.
+        secrets: where receivers' references to environment variables are looked up.
         clock: Unix milliseconds.
 
     Raises:
@@ -66,7 +75,10 @@ def open_pipeline(
         )
     source = open_bucket(source_url)
     archive = open_bucket(archive_url, True)
-    return Pipeline(source, archive, Ledger.open(ledger_url), settings, config, clock=clock)
+    ledger = Ledger.open(ledger_url)
+    return Pipeline(
+        source, archive, ledger, settings, config, receivers_file=receivers_file, secrets=secrets, clock=clock
+    )
 
 
 class Pipeline:
@@ -81,6 +93,9 @@ class Pipeline:
         config: "SeriesConfig | None" = None,
         *,
         engine: Engine | None = None,
+        receivers: "Sequence[Receiver] | None" = None,
+        receivers_file: str = "",
+        secrets: Mapping[str, str] | None = None,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._source = source
@@ -89,6 +104,9 @@ class Pipeline:
         self._settings = settings if settings is not None else Settings()
         self._config = config
         self._engine = engine if engine is not None else Engine()
+        self._receivers = None if receivers is None and receivers_file else tuple(receivers or ())
+        self._receivers_file = receivers_file
+        self._secrets: Mapping[str, str] = secrets if secrets is not None else {}
         self._clock = clock
 
     def tick(self, now_ms: int | None = None) -> TickReport:
@@ -97,7 +115,16 @@ class Pipeline:
         Raises:
             LedgerUnavailable: nothing was recorded.
         """
-        return tick(self._source, self._ledger, self._settings, self._clock() if now_ms is None else now_ms)
+        found = tick(self._source, self._ledger, self._settings, self._clock() if now_ms is None else now_ms)
+        try:
+            receivers = self.receivers()
+        except ConfigError as error:
+            return replace(found, failures=(*found.failures, f"nothing is sent: {error}"))
+        due = dict(found.due)
+        for receiver in receivers:
+            for hour, jobs in self._export_due_hours(receiver).items():
+                due[hour] = due.get(hour, 0) + jobs
+        return replace(found, due=dict(sorted(due.items())))
 
     def run(
         self,
@@ -171,6 +198,104 @@ class Pipeline:
         counts = run_jobs(self._worker(run_id, order.kinds), listed, order)
         return {hour: self._report(hour, counts.get(hour)) for hour in sorted(set(hours.values()))}
 
+    def receivers(self) -> "tuple[Receiver, ...]":
+        """Who gets series.
+
+        Raises:
+            ConfigError: the file of receivers is refused.
+        """
+        if self._receivers is None:
+            from pyro_assets.export.receivers_file import load_receivers
+
+            self._receivers = tuple(load_receivers(self._receivers_file).receivers)
+        return self._receivers
+
+    def exporter(
+        self,
+        hours: Sequence[str],
+        *,
+        explicit: bool,
+        stay: bool = False,
+        names: Sequence[str] = (),
+        deadline_monotonic: float | None = None,
+    ) -> "Exporter":
+        """Begins to send what receivers lack of these hours, in the background; `finish` or `stop` it.
+
+        Args:
+            hours: partition keys, the only ones that are touched.
+            explicit: these hours were asked for: a receiver gets them although they are before its start.
+            stay: look for more until it is finished.
+            names: of the receivers; all by default.
+            deadline_monotonic: nothing is sent after this `time.monotonic()`.
+
+        Raises:
+            ConfigError: the file of receivers is refused.
+            SettingsError: there is no receiver of a name.
+        """
+        from pyro_assets.pipeline.exporting import Exporter
+
+        receivers = self.receivers()
+        unknown = set(names) - {receiver.name for receiver in receivers}
+        if unknown:
+            raise SettingsError(f"there is no receiver {sorted(unknown)[0]!r}; `pyro-assets receivers list` shows them")
+        chosen = [receiver for receiver in receivers if not names or receiver.name in names]
+        return Exporter(
+            self._archive,
+            self._ledger,
+            chosen,
+            self._secrets,
+            hours,
+            explicit=explicit,
+            stay=stay,
+            everyone=receivers,
+            clock=self._clock,
+            deadline_monotonic=deadline_monotonic,
+        ).start()
+
+    def export(
+        self,
+        hours: Sequence[str] | None = None,
+        *,
+        names: Sequence[str] = (),
+        deadline_monotonic: float | None = None,
+    ) -> "dict[str, ExportCounts]":
+        """Sends what receivers lack: of these hours, or of all since each receiver's start.
+
+        Returns:
+            What was done, by receiver. A receiver that is down is reported there, not raised.
+
+        Raises:
+            ConfigError, SettingsError: see `exporter`.
+        """
+        explicit = hours is not None
+        wanted = list(self.export_due_hours(names)) if hours is None else hours
+        exporter = self.exporter(wanted, explicit=explicit, names=names, deadline_monotonic=deadline_monotonic)
+        return exporter.finish()
+
+    def pause(self, name: str, *, paused: bool) -> bool:
+        """Pauses or resumes a receiver: what it lacks stays pending meanwhile.
+
+        Returns:
+            Whether that changed anything.
+
+        Raises:
+            ConfigError, SettingsError: there is no receiver of this name.
+        """
+        if name not in {receiver.name for receiver in self.receivers()}:
+            raise SettingsError(f"there is no receiver {name!r}; `pyro-assets receivers list` shows them")
+        return self._ledger.pause_receiver(name, self._clock(), paused=paused)
+
+    def export_due_hours(self, names: Sequence[str] = ()) -> dict[str, int]:
+        """Hour -> jobs that some receiver lacks since its start, oldest first."""
+        found: dict[str, int] = {}
+        for receiver in self.receivers():
+            if not names or receiver.name in names:
+                for hour, jobs in self._ledger.export_due_hours(
+                    receiver.name, since_ms=self._start_ms(receiver)
+                ).items():
+                    found[hour] = max(jobs, found.get(hour, 0))
+        return dict(sorted(found.items()))
+
     def due_hours(self) -> dict[str, int]:
         """Hour -> jobs that a run could take now, oldest first."""
         return self._ledger.due_hours(self._clock(), KINDS)
@@ -226,7 +351,27 @@ class Pipeline:
         return FoundBlock(parse_block_key(key), self._source.size(key))
 
     def _report(self, hour: str, counts: RunCounts | None) -> HourReport:
-        return report_hour(self._ledger, hour, self._clock(), self._settings.settle_ms, counts)
+        return report_hour(self._ledger, hour, self._clock(), self._settings.settle_ms, counts, self._scopes())
+
+    def _scopes(self) -> dict[str, int]:
+        try:
+            return {receiver.name: self._start_ms(receiver) for receiver in self.receivers()}
+        except ConfigError:
+            return {}  # a report is about what is known; the run and the tick say that the file is refused
+
+    def _start_ms(self, receiver: "Receiver") -> int:
+        from pyro_assets.pipeline.exporting import start_ms_of
+
+        return start_ms_of(self._ledger, receiver, self._clock())
+
+    def _export_due_hours(self, receiver: "Receiver") -> dict[str, int]:
+        """Hours for which a run should be requested for this receiver's sake."""
+        state = self._ledger.receiver_state(receiver.name)
+        if state.paused_ms is not None:
+            return {}
+        if state.error_ms is not None and self._clock() - state.error_ms < _RECEIVER_AGAIN_MS:
+            return {}
+        return self._ledger.export_due_hours(receiver.name, since_ms=self._start_ms(receiver))
 
 
 def _kinds(steps: frozenset[Step]) -> frozenset[str]:

@@ -142,6 +142,39 @@ class ServiceSamples:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What one receiver has of an hour.
+
+    Attributes:
+        receiver: its name.
+        jobs: that have a closed receipt; pending: that lack one; changed: whose samples changed after they were sent.
+        samples: in the receipts; accepted, refused: what became of them.
+        reasons: why samples were refused -> how many; examples: the first refusals and changes in words.
+        bytes, requests, retries, seconds: what sending cost.
+        lag: first segment created -> accepted; None while nothing is.
+        paused: it is paused.
+        error: why sending stopped last, "" when it went well.
+    """
+
+    receiver: str
+    jobs: int = 0
+    pending: int = 0
+    changed: int = 0
+    samples: int = 0
+    accepted: int = 0
+    refused: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+    bytes: int = 0
+    requests: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    lag: Lag | None = None
+    paused: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HourReport:
     """Everything known of one hour.
 
@@ -165,6 +198,7 @@ class HourReport:
         facts: name -> count of what was odd: dangling, total_mismatches, negative_samples, rounded_values, ...
         examples: the first of these in words.
         complete: the hour is over, late uploads had their time, and nothing is pending.
+        exports: what each receiver has of it; exported_lag: first segment created -> accepted, over all receivers.
         run: what the run that returned this report did; all zero from `hour_report`.
     """
 
@@ -194,6 +228,8 @@ class HourReport:
     facts: dict[str, int] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
     complete: bool = False
+    exports: tuple[ExportReport, ...] = ()
+    exported_lag: Lag | None = None
     run: RunCounts = field(default_factory=RunCounts)
 
     def oldest_pending_age_seconds(self, now_ms: int) -> float | None:

@@ -20,6 +20,7 @@ SEGMENTS: Final = "segments"
 BLOCKS: Final = "blocks"
 COMMITS: Final = "commits"
 SERIES: Final = "series"
+RECEIPTS: Final = "receipts"
 #: All tenants of a shard share a segment, which is kept under this name.
 ANONYMOUS: Final = "anonymous"
 OBJECT_NAME: Final = "block.bin"
@@ -162,6 +163,24 @@ def series_key(kind: str, hour: str, job_id: str) -> str:
     'series/kind=dimension/hour=2026-11-25T09/ab12.parquet'
     """
     return f"{SERIES}/kind={kind}/hour={hour_path(hour)}/{job_id}.parquet"
+
+
+def receipts_prefix(receiver: str, hour: str, shard: int) -> str:
+    """Where the receipts of a receiver for the jobs of one hour and shard lie.
+
+    >>> receipts_prefix("local", "2026-11-25-09:00", 4)
+    'receipts/local/2026-11-25T09/4/'
+    """
+    return f"{RECEIPTS}/{receiver}/{hour_path(hour)}/{shard}/"
+
+
+def receipt_key(receiver: str, hour: str, shard: int, job_id: str, written_ms: int) -> str:
+    """The key of a receipt; a job may have several, the latest time counts for each rule.
+
+    >>> receipt_key("local", "2026-11-25-09:00", 4, "ab12", 1795600274692)
+    'receipts/local/2026-11-25T09/4/ab12-1795600274692.json'
+    """
+    return f"{receipts_prefix(receiver, hour, shard)}{job_id}-{written_ms:013d}.json"
 
 
 def hour_of(time_ms: int) -> str:

@@ -1,0 +1,410 @@
+"""Receipts: what each receiver has of each job, so that nothing is sent twice with another value, or forgotten.
+
+A receipt is opened before the first request of a job and closed after the last answer: one that is still open says
+that samples of this hash may have arrived. Add questions about receipts here; sending belongs to `export`, its order to
+`pipeline`.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
+
+from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.schema import OPEN_STATES, jobs, receipts, series_files
+
+#: sending: a run began and did not say how it ended; sent: everything was accepted; refused: some samples were refused
+#: for good; too_old: all of them, for their age; changed: the job's samples are others than those that were sent, and
+#: the receiver keeps what it has.
+ReceiptState = Literal["sending", "sent", "refused", "too_old", "changed"]
+RECEIPT_STATES: Final[tuple[ReceiptState, ...]] = get_args(ReceiptState)
+_MAX_EXAMPLES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one receiver has of one kind of series of one job.
+
+    Attributes:
+        job_id, kind, receiver: whose receipt it is.
+        state: see `ReceiptState`.
+        samples: that the receiver was to get; accepted, refused: what became of them.
+        sample_hash: of those samples.
+        file_ms: when the file of series was written that it is about.
+        first_ms, last_ms: when it was closed for the first and the last time; None while it is open.
+        attempts: how often sending was begun.
+        rules: rule -> (samples, hash of them) of what was sent or may have been.
+        reasons: why samples were refused -> how many.
+        examples: the first refusals and changes in words.
+        changed: rules whose samples differ from those that were sent.
+        cost: bytes, requests, retries, seconds.
+    """
+
+    job_id: str
+    kind: str
+    receiver: str
+    state: ReceiptState
+    samples: int = 0
+    accepted: int = 0
+    refused: int = 0
+    sample_hash: str = ""
+    file_ms: int | None = None
+    first_ms: int | None = None
+    last_ms: int | None = None
+    attempts: int = 0
+    rules: dict[str, tuple[int, str]] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    cost: dict[str, float] = field(default_factory=dict)
+
+    def detail(self) -> str:
+        """What has no column of its own, as JSON."""
+        detail = {
+            "rules": self.rules,
+            "reasons": self.reasons,
+            "examples": self.examples[:_MAX_EXAMPLES],
+            "changed": self.changed,
+            "cost": self.cost,
+        }
+        return json.dumps({name: value for name, value in detail.items() if value}, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of series of a job as the ledger knows it."""
+
+    kind: str
+    key: str
+    rows: int
+    size_bytes: int
+    written_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueExport:
+    """A job of which a receiver lacks something.
+
+    Attributes:
+        derived_ms: when its series were there for the first time.
+        first_created_ms: creation of its first source: the begin of the lag.
+        files: those that the receiver's receipts do not cover.
+        receipts: kind -> what the receiver has of it so far.
+    """
+
+    job_id: str
+    hour: str
+    shard: int
+    timestamp_ms: int
+    derived_ms: int
+    first_created_ms: int
+    files: tuple[StoredFile, ...]
+    receipts: dict[str, Receipt]
+
+
+@dataclass(slots=True)
+class ReceiverHour:
+    """What one receiver has of one hour.
+
+    Attributes:
+        jobs: that have a closed receipt; pending: that lack one (in the receiver's scope).
+        samples, accepted, refused: over all receipts.
+        reasons: why samples were refused -> how many; examples: the first in words.
+        changed: jobs whose samples changed after they were sent.
+        bytes, requests, retries, seconds: what sending cost.
+        lags_ms: first source created -> receipt closed for the first time, per job.
+        open: jobs whose sending was begun and not closed.
+    """
+
+    jobs: int = 0
+    pending: int = 0
+    samples: int = 0
+    accepted: int = 0
+    refused: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+    changed: int = 0
+    bytes: int = 0
+    requests: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    lags_ms: list[int] = field(default_factory=list)
+    open: int = 0
+
+
+class Receipts(Database):
+    """The part of the ledger that knows what was sent."""
+
+    def export_due(
+        self, receiver: str, hours: Collection[str] | None, *, since_ms: int = 0, limit: int = 200
+    ) -> list[DueExport]:
+        """Jobs of which a receiver lacks something, in the order of sending: by time, then shard.
+
+        Args:
+            receiver: its name.
+            hours: partition keys; None for all that are not exported to everyone yet.
+            since_ms: only jobs whose samples are of this time or later.
+            limit: at most so many.
+        """
+        states = ("derived",) if hours is None else ("derived", "exported")
+        query = (
+            select(jobs)
+            .where(jobs.c.state.in_(states), jobs.c.timestamp_ms >= since_ms, _lacks(receiver))
+            .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
+            .limit(limit)
+        )
+        if hours is not None:
+            query = query.where(jobs.c.hour.in_(list(hours)))
+        with self._read() as connection:
+            rows = connection.execute(query).all()
+            return [_due(connection, receiver, row) for row in rows]
+
+    def export_due_hours(self, receiver: str, *, since_ms: int = 0) -> dict[str, int]:
+        """Hour -> jobs that no receiver or not this one has, oldest first; its cost does not grow with what is sent."""
+        with self._read() as connection:
+            rows = connection.execute(
+                select(jobs.c.hour, func.count())
+                .where(jobs.c.state == "derived", jobs.c.timestamp_ms >= since_ms, _lacks(receiver))
+                .group_by(jobs.c.hour)
+                .order_by(jobs.c.hour)
+            )
+            return {row[0]: row[1] for row in rows}
+
+    def unfinished_before(self, shard: int, timestamp_ms: int, since_ms: int = 0) -> bool:
+        """Whether an earlier job of a shard is not derived yet."""
+        with self._read() as connection:
+            found = connection.execute(
+                select(jobs.c.id)
+                .where(
+                    jobs.c.state.in_(OPEN_STATES),
+                    jobs.c.shard == shard,
+                    jobs.c.timestamp_ms < timestamp_ms,
+                    jobs.c.timestamp_ms >= since_ms,
+                )
+                .limit(1)
+            )
+            return found.first() is not None
+
+    def put_receipts(self, written: Sequence[Receipt], now_ms: int, *, wanted_by: Sequence[str] = ()) -> None:
+        """Opens or closes receipts of one job, in one transaction.
+
+        Args:
+            written: as they shall be; `attempts`, `first_ms` and `last_ms` are kept up here.
+            now_ms: Unix milliseconds.
+            wanted_by: names of all receivers that are to get the job; when each has all of it, it is exported.
+        """
+        with self._write() as connection:
+            for receipt in written:
+                _put(connection, receipt, now_ms)
+            for job_id in {receipt.job_id for receipt in written} if wanted_by else ():
+                lacking = or_(*(_lacks(receiver) for receiver in wanted_by))
+                connection.execute(
+                    jobs.update()
+                    .where(jobs.c.id == job_id, jobs.c.state == "derived", ~lacking)
+                    .values(state="exported", exported_ms=now_ms)
+                )
+
+    def drop_open_receipts(self, job_id: str, receiver: str) -> None:
+        """Takes back what was opened for the first time, where it is certain that nothing arrived."""
+        with self._write() as connection:
+            connection.execute(
+                receipts.delete().where(
+                    receipts.c.job_id == job_id,
+                    receipts.c.receiver == receiver,
+                    receipts.c.state == "sending",
+                    receipts.c.attempts <= 1,
+                    receipts.c.first_ms.is_(None),
+                )
+            )
+
+    def receipts_of(self, job_id: str) -> list[Receipt]:
+        """All receipts of a job, by receiver and kind."""
+        with self._read() as connection:
+            rows = connection.execute(
+                select(receipts)
+                .where(receipts.c.job_id == job_id)
+                .order_by(receipts.c.receiver, receipts.c.kind, receipts.c.rule)
+            )
+            return [_receipt(row) for row in rows]
+
+    def changed_receipts(self, hours: Collection[str], receiver: str) -> list[Receipt]:
+        """Receipts of jobs that changed after they were sent."""
+        with self._read() as connection:
+            rows = connection.execute(
+                select(receipts)
+                .join(jobs, jobs.c.id == receipts.c.job_id)
+                .where(jobs.c.hour.in_(list(hours)), receipts.c.receiver == receiver, receipts.c.state == "changed")
+                .order_by(jobs.c.timestamp_ms, receipts.c.kind)
+            )
+            return [_receipt(row) for row in rows]
+
+    def receiver_hours(self, hour: str, scopes: dict[str, int]) -> dict[str, ReceiverHour]:
+        """What each receiver has of an hour.
+
+        Args:
+            hour: partition key.
+            scopes: receiver -> the time from which on it gets samples, Unix ms; others are shown by their receipts.
+        """
+        found: dict[str, ReceiverHour] = {}
+        with self._read() as connection:
+            rows = connection.execute(
+                select(receipts, jobs.c.first_created_ms)
+                .join(jobs, jobs.c.id == receipts.c.job_id)
+                .where(jobs.c.hour == hour)
+                .order_by(receipts.c.receiver, jobs.c.timestamp_ms)
+            )
+            lags: dict[tuple[str, str], int] = {}
+            seen: dict[str, set[str]] = {}
+            still_open: dict[str, set[str]] = {}
+            for row in rows:
+                status = found.setdefault(row.receiver, ReceiverHour())
+                receipt = _receipt(row)
+                (still_open if receipt.state == "sending" else seen).setdefault(row.receiver, set()).add(row.job_id)
+                _sum(status, receipt)
+                if row.first_ms is not None and row.accepted:
+                    lag = row.first_ms - row.first_created_ms
+                    lags[row.receiver, row.job_id] = max(lag, lags.get((row.receiver, row.job_id), 0))
+            for (receiver, _), lag in lags.items():
+                found[receiver].lags_ms.append(lag)
+            for receiver, since_ms in scopes.items():
+                status = found.setdefault(receiver, ReceiverHour())
+                status.pending = (
+                    connection.execute(
+                        select(func.count()).where(
+                            jobs.c.hour == hour,
+                            jobs.c.state.in_(("derived", "exported")),
+                            or_(jobs.c.timestamp_ms >= since_ms, _begun(receiver)),
+                            _lacks(receiver),
+                        )
+                    ).scalar()
+                    or 0
+                )
+            for receiver, status in found.items():
+                undone = still_open.get(receiver, set())
+                status.open, status.jobs = len(undone), len(seen.get(receiver, set()) - undone)
+        return dict(sorted(found.items()))
+
+    def series_files_of(self, begin_ms: int, end_ms: int) -> list[tuple[int, StoredFile]]:
+        """Timestamp and file of every committed job with samples in [begin_ms, end_ms), by time."""
+        with self._read() as connection:
+            rows = connection.execute(
+                select(jobs.c.timestamp_ms, series_files)
+                .join(jobs, jobs.c.id == series_files.c.job_id)
+                .where(jobs.c.timestamp_ms >= begin_ms, jobs.c.timestamp_ms < end_ms, series_files.c.key.is_not(None))
+                .where(series_files.c.rows > 0)
+                .order_by(jobs.c.timestamp_ms, jobs.c.shard, series_files.c.kind)
+            ).all()
+        return [
+            (row.timestamp_ms, StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms)) for row in rows
+        ]
+
+
+def _covers(receiver: str) -> Select[Any]:
+    """Receipts of a receiver for a file of series."""
+    return select(receipts.c.job_id).where(
+        receipts.c.job_id == series_files.c.job_id,
+        receipts.c.kind == series_files.c.kind,
+        receipts.c.rule == "",
+        receipts.c.receiver == receiver,
+    )
+
+
+def _lacks_file(receiver: str) -> ColumnElement[bool]:
+    closed = and_(receipts.c.state != "sending", receipts.c.file_ms == series_files.c.written_ms)
+    is_closed = exists(_covers(receiver).where(closed))
+    # A file without rows needs no receipt, but one that was sent before and has none now is a change.
+    return and_(series_files.c.key.is_not(None), ~is_closed, or_(series_files.c.rows > 0, exists(_covers(receiver))))
+
+
+def _lacks(receiver: str) -> ColumnElement[bool]:
+    """Whether a receiver lacks some of a job."""
+    return exists(
+        select(series_files.c.job_id).where(series_files.c.job_id == jobs.c.id, _lacks_file(receiver)).correlate(jobs)
+    )
+
+
+def _begun(receiver: str) -> ColumnElement[bool]:
+    mine = (receipts.c.job_id == jobs.c.id) & (receipts.c.receiver == receiver)
+    return exists(select(receipts.c.job_id).where(mine).correlate(jobs))
+
+
+def _due(connection: Connection, receiver: str, row: Any) -> DueExport:
+    files = connection.execute(
+        select(series_files).where(series_files.c.job_id == row.id, _lacks_file(receiver)).order_by(series_files.c.kind)
+    )
+    mine = (receipts.c.job_id == row.id) & (receipts.c.receiver == receiver)
+    known = connection.execute(select(receipts).where(mine))
+    return DueExport(
+        job_id=row.id,
+        hour=row.hour,
+        shard=row.shard,
+        timestamp_ms=row.timestamp_ms,
+        derived_ms=row.derived_ms or 0,
+        first_created_ms=row.first_created_ms,
+        files=tuple(StoredFile(file.kind, file.key, file.rows, file.size_bytes, file.written_ms) for file in files),
+        receipts={one.kind: _receipt(one) for one in known},
+    )
+
+
+def _put(connection: Connection, receipt: Receipt, now_ms: int) -> None:
+    key = {"job_id": receipt.job_id, "kind": receipt.kind, "rule": "", "receiver": receipt.receiver}
+    same = and_(*(receipts.c[name] == value for name, value in key.items()))
+    before = connection.execute(select(receipts.c.attempts, receipts.c.first_ms).where(same)).first()
+    is_open = receipt.state == "sending"
+    first_ms = before.first_ms if before is not None else None
+    if not is_open and first_ms is None:
+        first_ms = receipt.first_ms if receipt.first_ms is not None else now_ms
+    values = {
+        "state": receipt.state,
+        "samples": receipt.samples,
+        "accepted": receipt.accepted,
+        "refused": receipt.refused,
+        "sample_hash": receipt.sample_hash,
+        "attempts": (before.attempts if before is not None else 0) + is_open,
+        "first_ms": first_ms,
+        "last_ms": None if is_open else now_ms,
+        "detail": receipt.detail(),
+        "file_ms": receipt.file_ms,
+    }
+    if before is None:
+        connection.execute(receipts.insert().values(**key, **values))
+    else:
+        connection.execute(receipts.update().where(same).values(values))
+
+
+def _receipt(row: Any) -> Receipt:
+    detail = json.loads(row.detail or "{}")
+    return Receipt(
+        job_id=row.job_id,
+        kind=row.kind,
+        receiver=row.receiver,
+        state=row.state,
+        samples=row.samples,
+        accepted=row.accepted,
+        refused=row.refused,
+        sample_hash=row.sample_hash or "",
+        file_ms=row.file_ms,
+        first_ms=row.first_ms,
+        last_ms=row.last_ms,
+        attempts=row.attempts,
+        rules={rule: (int(count), str(digest)) for rule, (count, digest) in detail.get("rules", {}).items()},
+        reasons=detail.get("reasons", {}),
+        examples=tuple(detail.get("examples", ())),
+        changed=tuple(detail.get("changed", ())),
+        cost=detail.get("cost", {}),
+    )
+
+
+def _sum(status: ReceiverHour, receipt: Receipt) -> None:
+    status.samples += receipt.samples
+    status.accepted += receipt.accepted
+    status.refused += receipt.refused
+    status.changed += receipt.state == "changed"
+    status.reasons.update(receipt.reasons)
+    for name in ("bytes", "requests", "retries"):
+        setattr(status, name, getattr(status, name) + int(receipt.cost.get(name, 0)))
+    status.seconds += receipt.cost.get("seconds", 0.0)
+    status.examples += receipt.examples[: _MAX_EXAMPLES - len(status.examples)]

@@ -1,0 +1,99 @@
+"""What the ledger remembers of receivers: since when they get samples, whether they are paused, how they did last.
+
+Names only; URLs and secrets never come here. Add a fact when it must outlive a process.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, select
+
+from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.schema import facts
+
+_PREFIX: Final = "receiver:"
+_FIRST_SEEN: Final = "first_seen_ms"
+_PAUSED: Final = "paused_ms"
+_OK: Final = "ok_ms"
+_ERROR: Final = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverState:
+    """What is known of a receiver.
+
+    Attributes:
+        first_seen_ms: when it was first there to be sent to; None before.
+        paused_ms: since when it is paused, None when it is not.
+        ok_ms: when it last accepted something.
+        error: why sending stopped last, "" when it went well since; error_ms: when.
+    """
+
+    name: str
+    first_seen_ms: int | None = None
+    paused_ms: int | None = None
+    ok_ms: int | None = None
+    error: str = ""
+    error_ms: int | None = None
+
+
+class ReceiverStates(Database):
+    """The part of the ledger that knows receivers by name."""
+
+    def receiver_state(self, name: str) -> ReceiverState:
+        """What is known of a receiver; nothing, of an unknown one."""
+        with self._read() as connection:
+            rows = connection.execute(
+                select(facts).where(facts.c.name.startswith(f"{_PREFIX}{name}:", autoescape=True))
+            )
+            found = {row.name.rpartition(":")[2]: row for row in rows}
+        number = {key: int(found[key].value) for key in (_FIRST_SEEN, _PAUSED, _OK) if key in found}
+        error = found.get(_ERROR)
+        return ReceiverState(
+            name,
+            number.get(_FIRST_SEEN),
+            number.get(_PAUSED),
+            number.get(_OK),
+            error.value if error is not None else "",
+            error.updated_ms if error is not None else None,
+        )
+
+    def see_receiver(self, name: str, now_ms: int) -> ReceiverState:
+        """Notes that a receiver is there, the first time; returns what is known of it."""
+        state = self.receiver_state(name)
+        if state.first_seen_ms is not None:
+            return state
+        with self._write() as connection:
+            if (
+                connection.execute(select(facts.c.value).where(facts.c.name == _name(name, _FIRST_SEEN))).first()
+                is None
+            ):
+                _set(connection, name, _FIRST_SEEN, str(now_ms), now_ms)
+        return self.receiver_state(name)
+
+    def pause_receiver(self, name: str, now_ms: int, *, paused: bool) -> bool:
+        """Pauses or resumes a receiver; returns whether that changed anything."""
+        with self._write() as connection:
+            is_paused = connection.execute(select(facts.c.value).where(facts.c.name == _name(name, _PAUSED))).first()
+            if (is_paused is not None) == paused:
+                return False
+            _set(connection, name, _PAUSED, str(now_ms) if paused else None, now_ms)
+            return True
+
+    def note_receiver(self, name: str, now_ms: int, *, error: str = "") -> None:
+        """Notes how sending went: an error, which must not hold a secret, or that it went well."""
+        with self._write() as connection:
+            _set(connection, name, _ERROR, error or None, now_ms)
+            if not error:
+                _set(connection, name, _OK, str(now_ms), now_ms)
+
+
+def _name(receiver: str, fact: str) -> str:
+    return f"{_PREFIX}{receiver}:{fact}"
+
+
+def _set(connection: Connection, receiver: str, fact: str, value: str | None, now_ms: int) -> None:
+    name = _name(receiver, fact)
+    connection.execute(facts.delete().where(facts.c.name == name))
+    if value is not None:
+        connection.execute(facts.insert().values(name=name, value=value, updated_ms=now_ms))

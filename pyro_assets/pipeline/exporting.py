@@ -1,0 +1,271 @@
+"""Exports of hours: one thread per receiver, so that one that is down does not hold up the others.
+
+A thread takes what its receiver lacks in the order of time, until nothing is left, the time is over, or the receiver is
+given up. What becomes of one job is `sending`'s; here is only which, when, and what the threads did.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pyro_assets.errors import ExportError, LedgerError, PyroAssetsError, ReceiverUnavailable
+from pyro_assets.export.client import Client
+from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.validate import MAX_AHEAD_MS, ActiveSeries
+from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.receipts import DueExport
+from pyro_assets.pipeline.receipt_files import ReceiptFiles
+from pyro_assets.pipeline.sending import Sender
+from pyro_assets.storage.interface import Bucket
+from pyro_assets.storage.keys import hour_start_ms
+
+#: An unfinished job holds its shard's later ones back so long where the receiver has no out-of-order window.
+HOLD_MS: Final = 30_000
+#: A receiver that was given up is tried again by a live run after this time.
+_AGAIN_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.3
+_JOBS_AT_ONCE: Final = 100
+
+
+@dataclass(slots=True)
+class ExportCounts:
+    """What an export did for one receiver.
+
+    Attributes:
+        jobs: that have a closed receipt now; changed: of these, with samples that differ from those sent before.
+        samples: accepted; refused: not taken for good, by reason.
+        bytes, requests, retries, seconds: what it cost.
+        paused: it is paused, nothing was sent.
+        error: why it stopped early, without secrets; "" where it did not.
+        fatal: the error is the ledger's or the archive's, not the receiver's.
+    """
+
+    jobs: int = 0
+    changed: int = 0
+    samples: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+    requests: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    paused: bool = False
+    error: str = ""
+    fatal: bool = False
+
+    @property
+    def summary(self) -> str:
+        """One sentence for people.
+
+        >>> ExportCounts().summary, ExportCounts(jobs=2, samples=30).summary
+        ('nothing to send', '30 samples of 2 jobs accepted')
+        """
+        parts = [f"{self.samples} samples of {self.jobs} jobs accepted"] if self.jobs else []
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items()))
+        parts += [f"{self.refused.total()} refused ({reasons})"] if self.refused else []
+        parts += [f"{self.changed} jobs changed after they were sent"] if self.changed else []
+        parts += ["paused"] if self.paused else []
+        parts += [self.error] if self.error else []
+        return "; ".join(parts) or "nothing to send"
+
+
+def start_ms_of(ledger: Ledger, receiver: Receiver, now_ms: int) -> int:
+    """The time from which on a receiver gets samples by itself."""
+    if receiver.start != "now":
+        return hour_start_ms(receiver.start)
+    return ledger.see_receiver(receiver.name, now_ms).first_seen_ms or now_ms
+
+
+class Exporter:
+    """Sends what receivers lack of some hours, in the background; `finish` or `stop` it.
+
+    Args:
+        archive: where series and receipts lie.
+        ledger: knows jobs and receipts.
+        receivers: to whom; each is sent to by a thread of its own.
+        secrets: where references to environment variables are looked up.
+        hours: the partition keys that may be touched.
+        explicit: somebody asked for these hours, so a receiver's start does not matter.
+        everyone: all receivers, where `receivers` are only some of them.
+        stay: keep looking for more until `finish`; otherwise a thread ends when nothing is left.
+        clock: Unix milliseconds.
+    """
+
+    def __init__(
+        self,
+        archive: Bucket,
+        ledger: Ledger,
+        receivers: Sequence[Receiver],
+        secrets: Mapping[str, str],
+        hours: Sequence[str],
+        *,
+        explicit: bool,
+        stay: bool,
+        everyone: Sequence[Receiver] = (),
+        clock: Callable[[], int],
+        deadline_monotonic: float | None = None,
+    ) -> None:
+        self._archive, self._ledger, self._clock = archive, ledger, clock
+        self._hours = sorted(set(hours))
+        self._secrets = secrets
+        self._stay, self._explicit = stay, explicit
+        self._deadline = deadline_monotonic
+        self._stopped, self._draining = threading.Event(), threading.Event()
+        now_ms = clock()
+        # Looked up for all receivers: it also notes those that are seen for the first time.
+        starts = {receiver.name: start_ms_of(ledger, receiver, now_ms) for receiver in receivers}
+        self._since = dict.fromkeys(starts, 0) if explicit else starts
+        # Who is not sent to now still counts when it comes to whether a job is exported.
+        self._starts = {one.name: start_ms_of(ledger, one, now_ms) for one in everyone} | self._since
+        self.counts = {receiver.name: ExportCounts() for receiver in receivers}
+        self._threads = [
+            threading.Thread(target=self._work, args=(receiver,), name=f"export-{receiver.name}", daemon=True)
+            for receiver in receivers
+        ]
+
+    def start(self) -> "Exporter":
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def finish(self, seconds: float | None = None) -> dict[str, ExportCounts]:
+        """Let every thread send what is due now, at most for so long, and end."""
+        self._draining.set()
+        end = None if seconds is None else time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        return self.stop()
+
+    def stop(self) -> dict[str, ExportCounts]:
+        """End soon; a request that is on its way is waited for a little, then left to itself: its receipt is open."""
+        self._draining.set()
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(5.0)
+        return self.counts
+
+    def _work(self, receiver: Receiver) -> None:
+        counts = self.counts[receiver.name]
+        while self._goes_on():
+            counts.error = ""
+            try:
+                self._serve(receiver, counts)
+            except PyroAssetsError as error:
+                # The ledger or the archive: what is not recorded is sent again, by the next run.
+                counts.error, counts.fatal = str(error), True
+            except Exception as error:  # noqa: BLE001 - a thread's failure must be seen by the run
+                counts.error, counts.fatal = f"{type(error).__name__}: {error}", True
+            if not counts.error or counts.fatal or not self._stay or self._draining.is_set():
+                return
+            self._stopped.wait(_AGAIN_SECONDS)
+
+    def _serve(self, receiver: Receiver, counts: ExportCounts) -> None:
+        """Send until nothing is left (`stay`: until the end), or the receiver is given up (`counts.error`)."""
+        limit = receiver.limits.active_series
+        with Client(receiver, self._secrets, clock=_Clock(self._stopped), keep_going=self._goes_on) as client:
+            sender = Sender(
+                self._archive,
+                self._ledger,
+                receiver,
+                client,
+                ReceiptFiles(self._archive, receiver.name),
+                ActiveSeries(limit) if limit else None,
+                self._wanted_by,
+                self._clock,
+            )
+            noted = False
+            while self._goes_on():
+                is_last = self._draining.is_set() or not self._stay
+                counts.paused = self._ledger.receiver_state(receiver.name).paused_ms is not None
+                due = [] if counts.paused else self._due(receiver)
+                ready = self._not_held(receiver, due)
+                for job in ready:
+                    if not self._goes_on():
+                        return
+                    if not self._send(sender, job, counts):
+                        return
+                    if not noted:
+                        self._ledger.note_receiver(receiver.name, self._clock())
+                        noted = True
+                if ready:
+                    continue
+                # Jobs that are held back become ready within half a minute: a run that ends leaves them to the next.
+                if is_last and (not due or not self._explicit):
+                    return
+                self._stopped.wait(_POLL_SECONDS)
+
+    def _send(self, sender: Sender, job: DueExport, counts: ExportCounts) -> bool:
+        sent = sender.send(job)
+        if sent.report is not None:
+            counts.bytes += sent.report.bytes
+            counts.requests += sent.report.requests
+            counts.retries += sent.report.retries
+            counts.seconds += sent.report.seconds
+            counts.samples += sent.report.accepted
+            counts.refused.update(sent.report.refused.by_reason)
+        if sent.error is not None:
+            if self._stopped.is_set() and isinstance(sent.error, ReceiverUnavailable):
+                return False  # we ended it, which says nothing of the receiver
+            counts.error = str(sent.error)
+            self._note(sender.receiver.name, sent.error)
+            return False
+        counts.jobs += 1
+        counts.changed += any(receipt.state == "changed" for receipt in sent.receipts)
+        return True
+
+    def _note(self, name: str, error: ExportError) -> None:
+        try:
+            self._ledger.note_receiver(name, self._clock(), error=str(error))
+        except LedgerError:
+            return  # the error itself is reported by the run
+
+    def _due(self, receiver: Receiver) -> list[DueExport]:
+        since_ms = self._since[receiver.name]
+        due = self._ledger.export_due(receiver.name, self._hours, since_ms=since_ms, limit=_JOBS_AT_ONCE)
+        latest_ms = self._clock() + MAX_AHEAD_MS
+        return [job for job in due if job.timestamp_ms <= latest_ms]
+
+    def _not_held(self, receiver: Receiver, due: Sequence[DueExport]) -> list[DueExport]:
+        """Without jobs of shards of which an earlier job is unfinished, for a while."""
+        if receiver.takes_history:
+            return list(due)
+        held: set[int] = set()
+        ready = []
+        for job in due:
+            if job.shard not in held and self._clock() - job.derived_ms < HOLD_MS:
+                # An hour before is enough: what is older would be refused whenever it came.
+                since_ms = job.timestamp_ms - 3_600_000
+                if self._ledger.unfinished_before(job.shard, job.timestamp_ms, since_ms):
+                    held.add(job.shard)
+            if job.shard not in held:
+                ready.append(job)
+        return ready
+
+    def _wanted_by(self, timestamp_ms: int) -> list[str]:
+        return [name for name, since_ms in self._starts.items() if timestamp_ms >= since_ms]
+
+    def _goes_on(self) -> bool:
+        is_over = self._deadline is not None and time.monotonic() >= self._deadline
+        return not self._stopped.is_set() and not is_over
+
+
+class _Clock:
+    """Time whose sleep ends when the export is to stop."""
+
+    def __init__(self, stopped: threading.Event) -> None:
+        self._stopped = stopped
+
+    def time(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds of some clock that never goes back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, at most until the export is to stop."""
+        self._stopped.wait(seconds)

@@ -1,0 +1,238 @@
+"""Exports against scripted receivers: what is sent once, again, not at all, in which order, and what receipts say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exports import HOUR, NOW_MS, config, derive, expected, got, opened, scripted
+from scripted_server import Reply, Request, scripted_server
+
+from pyro_assets.errors import SettingsError
+from pyro_assets.export.receivers import Receiver
+from pyro_assets.ledger.ledger import Ledger
+
+
+def receipts(folder: Path, receiver: str = "r") -> list[dict[str, Any]]:
+    return [json.loads(path.read_bytes()) for path in sorted((folder / "archive/receipts" / receiver).rglob("*.json"))]
+
+
+def jobs_of(folder: Path, ledger: str = "ledger.db") -> dict[str, str]:
+    opened_ledger = Ledger.open(str(folder / ledger))
+    try:
+        with opened_ledger._read() as connection:
+            return {row[0]: row[1] for row in connection.exec_driver_sql("SELECT id, state FROM jobs")}
+    finally:
+        opened_ledger.close()
+
+
+def test_every_sample_is_sent_once_and_has_a_receipt(tmp_path: Path):
+    with scripted_server() as server, opened(tmp_path, scripted(server)) as pipeline:
+        derive(pipeline)
+        done = pipeline.export([HOUR])["r"]
+        assert got(server) == expected(tmp_path)
+        samples = sum(map(len, expected(tmp_path).values()))
+        assert (done.jobs, done.samples, done.refused.total(), done.error) == (3, samples, 0, "")
+        assert set(jobs_of(tmp_path).values()) == {"exported"}
+        (report,) = pipeline.hour_report(HOUR).exports
+        assert (report.jobs, report.pending, report.accepted, report.refused) == (3, 0, samples, 0)
+        assert report.requests == len(server.requests)
+        assert report.lag is not None
+        assert report.lag.jobs == 3
+        assert sum(kind["accepted"] for one in receipts(tmp_path) for kind in one["kinds"]) == samples
+        requests = len(server.requests)
+        assert pipeline.export([HOUR])["r"].summary == "nothing to send"
+        assert len(server.requests) == requests
+
+
+def test_times_ascend_in_each_shard_and_each_request_has_one(tmp_path: Path):
+    with scripted_server() as server, opened(tmp_path, scripted(server)) as pipeline:
+        derive(pipeline)
+        pipeline.export([HOUR])
+    times = [{time for _, _, time in request.series} for request in server.requests]
+    assert all(len(one) == 1 for one in times)
+    assert [one for request in times for one in request] == sorted(one for request in times for one in request)
+
+
+def test_a_rebuilt_ledger_does_not_send_again(tmp_path: Path):
+    with scripted_server() as server:
+        with opened(tmp_path, scripted(server)) as pipeline:
+            derive(pipeline)
+            pipeline.export([HOUR])
+        requests = len(server.requests)
+        with opened(tmp_path, scripted(server), ledger="new.db") as pipeline:
+            derive(pipeline)
+            done = pipeline.export([HOUR])["r"]
+            assert len(server.requests) == requests
+            assert (done.jobs, done.requests) == (3, 0)
+            (report,) = pipeline.hour_report(HOUR).exports
+            assert (report.jobs, report.pending) == (3, 0)
+            assert report.accepted == sum(map(len, expected(tmp_path).values()))
+        assert set(jobs_of(tmp_path, "new.db").values()) == {"exported"}
+
+
+def test_a_new_rule_is_sent_and_a_changed_one_is_reported(tmp_path: Path):
+    rules = list(config().recording_rules)
+    assert len(rules) > 1
+    plain = [rule.model_dump() for rule in rules]
+    with scripted_server() as server:
+        with opened(tmp_path, scripted(server), series=config(plain[:1])) as pipeline:
+            derive(pipeline)
+            pipeline.export([HOUR])
+        before, requests = got(server), len(server.requests)
+        changed = [plain[0] | {"external_labels": [{"name": "edited", "value": "yes"}]}, plain[1]]
+        with opened(tmp_path, scripted(server), series=config(changed)) as pipeline:
+            steps = frozenset({"dimension_series", "function_series"})
+            pipeline.run([HOUR], steps, run_id="again")  # type: ignore[arg-type]
+            done = pipeline.export([HOUR])["r"]
+            fresh = [one for request in server.requests[requests:] for one in request.series]
+            assert fresh
+            assert not any(dict(labels).get("edited") for labels, _, _ in fresh)
+            assert not {labels for labels, _, _ in fresh} & set(before)
+            assert done.changed > 0
+            (report,) = pipeline.hour_report(HOUR).exports
+            assert report.changed > 0
+            assert any("changed after it was sent" in example for example in report.examples)
+            requests = len(server.requests)
+            assert pipeline.export([HOUR])["r"].jobs == 0
+            assert len(server.requests) == requests
+        # The first rule again as it was: nothing differs from what was sent any more.
+        with opened(tmp_path, scripted(server), series=config(plain[:2])) as pipeline:
+            pipeline.run([HOUR], steps, run_id="back")  # type: ignore[arg-type]
+            assert pipeline.export([HOUR])["r"].changed == 0
+            assert len(server.requests) == requests
+            (report,) = pipeline.hour_report(HOUR).exports
+            assert report.changed == 0
+
+
+def test_a_dead_receiver_does_not_hold_up_the_other(tmp_path: Path):
+    with scripted_server() as good, scripted_server(default=503) as bad:
+        dead = scripted(bad, "dead", retry_for="1s")
+        with opened(tmp_path, scripted(good, "good"), dead) as pipeline:
+            derive(pipeline)
+            done = pipeline.export([HOUR])
+            assert got(good) == expected(tmp_path)
+            assert done["good"].error == ""
+            assert "status 503" in done["dead"].error
+            assert set(jobs_of(tmp_path).values()) == {"derived"}
+            reports = {report.receiver: report for report in pipeline.hour_report(HOUR).exports}
+            assert (reports["good"].pending, reports["dead"].pending) == (0, 3)
+            assert "status 503" in reports["dead"].error
+            bad.default = 204
+            sent = len(good.requests)
+            bad.requests.clear()
+            assert pipeline.export([HOUR])["dead"].error == ""
+            assert got(bad) == expected(tmp_path)
+            assert len(good.requests) == sent
+            assert set(jobs_of(tmp_path).values()) == {"exported"}
+
+
+def test_paused_and_resumed(tmp_path: Path):
+    with scripted_server() as server, opened(tmp_path, scripted(server)) as pipeline:
+        derive(pipeline)
+        assert pipeline.pause("r", paused=True)
+        assert not pipeline.pause("r", paused=True)
+        assert pipeline.export([HOUR])["r"].paused
+        assert server.requests == []
+        (report,) = pipeline.hour_report(HOUR).exports
+        assert (report.paused, report.pending) == (True, 3)
+        assert pipeline.pause("r", paused=False)
+        assert pipeline.export([HOUR])["r"].jobs == 3
+        with pytest.raises(SettingsError, match="no receiver 'x'"):
+            pipeline.pause("x", paused=True)
+
+
+def test_a_receiver_that_was_added_later_starts_now_or_where_it_says(tmp_path: Path):
+    with scripted_server() as server:
+        with opened(tmp_path, scripted(server, start="now")) as pipeline:
+            derive(pipeline)
+            assert pipeline.export()["r"].jobs == 0
+            assert server.requests == []
+            assert pipeline.export_due_hours() == {}
+        with opened(tmp_path, scripted(server, start=HOUR)) as pipeline:
+            assert pipeline.export_due_hours() == {HOUR: 3}
+            assert pipeline.export()["r"].jobs == 3
+
+
+def test_refused_samples_are_counted_kept_and_do_not_block(tmp_path: Path):
+    with scripted_server() as every, opened(tmp_path / "all", scripted(every)) as pipeline:
+        derive(pipeline)
+    services = {dict(labels).get("service_name") for labels in expected(tmp_path / "all")} - {None}
+    victim = sorted(map(str, services))[0]
+
+    def refuses(request: Request) -> Reply:
+        bad = any(dict(labels).get("service_name") == victim for labels, _, _ in request.series)
+        return Reply(400, b"out of order sample") if bad else Reply()
+
+    with scripted_server(default=refuses) as server, opened(tmp_path / "some", scripted(server)) as pipeline:
+        derive(pipeline)
+        done = pipeline.export([HOUR])["r"]
+        assert done.jobs == 3
+        assert done.refused.total() > 0
+        (report,) = pipeline.hour_report(HOUR).exports
+        assert report.pending == 0
+        assert report.accepted + report.refused == report.samples
+        assert report.examples
+        requests = len(server.requests)
+        pipeline.export([HOUR])
+        assert len(server.requests) == requests
+
+
+def test_too_old_is_recognised_before_sending(tmp_path: Path):
+    late = NOW_MS + 40 * 86_400_000
+    with scripted_server() as server, opened(tmp_path, scripted(server), now_ms=late) as pipeline:
+        derive(pipeline)
+        done = pipeline.export([HOUR])["r"]
+        assert server.requests == []
+        assert set(done.refused) == {"too_old"} or done.refused.total() == 0
+        (report,) = pipeline.hour_report(HOUR).exports
+        assert report.reasons == {"too_old": report.samples}
+        assert report.pending == 0
+
+
+def test_wrong_credentials_are_said_and_no_secret_is_anywhere(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    secret = "canary-5ecret-9f3"
+    with scripted_server(default=Reply(401, secret.encode())) as server:
+        receiver = Receiver(
+            name="r", url=f"{server.url}/api/v1/write", kind="prometheus", bearer_token={"env": "TOKEN"},
+            out_of_order_window="30d",
+        )  # fmt: skip
+        with opened(tmp_path, receiver, secrets={"TOKEN": secret}) as pipeline:
+            derive(pipeline)
+            done = pipeline.export([HOUR])["r"]
+            assert "credentials" in done.error
+            assert secret not in repr(done)
+            assert secret not in repr(pipeline.hour_report(HOUR))
+        # Nothing can have arrived, so no receipt is open.
+        assert Ledger.open(str(tmp_path / "ledger.db")).receipts_of(next(iter(jobs_of(tmp_path)))) == []
+    held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert secret.encode() not in held
+    assert secret not in caplog.text
+
+
+def test_a_page_for_people_is_no_receiver(tmp_path: Path):
+    page = Reply(200, b"<!doctype html><title>Login</title>", {"Content-Type": "text/html"})
+    with scripted_server(default=page) as server, opened(tmp_path, scripted(server)) as pipeline:
+        derive(pipeline)
+        done = pipeline.export([HOUR])["r"]
+        assert "HTML" in done.error
+        assert done.jobs == 0
+
+
+def test_a_storm_of_429_is_waited_out(tmp_path: Path):
+    storm = [Reply(429, b"slow down", {"Retry-After": "0"})] * 25
+    with scripted_server(*storm) as server, opened(tmp_path, scripted(server)) as pipeline:
+        derive(pipeline)
+        done = pipeline.export([HOUR])["r"]
+        assert done.error == ""
+        assert done.retries == 25
+        (report,) = pipeline.hour_report(HOUR).exports
+        assert report.retries == 25
+
+
+def test_the_connection_is_cut_after_storing(tmp_path: Path):
+    with scripted_server(Reply(cut=True)) as server, opened(tmp_path, scripted(server)) as pipeline:
+        derive(pipeline)
+        assert pipeline.export([HOUR])["r"].error == ""
+        assert server.requests[0].body == server.requests[1].body
+        assert {labels: sorted(set(samples)) for labels, samples in got(server).items()} == expected(tmp_path)
