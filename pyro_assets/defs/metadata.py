@@ -33,14 +33,12 @@ _DIFFERENCE_COLUMNS: Final = dg.TableSchema([dg.TableColumn("difference", "strin
 
 
 def arrival_metadata(arrivals: HourArrivals, now_ms: int) -> Metadata:
-    """What landed in an hour since the tick before."""
+    """What landed in an hour since the tick before; short, because these events of no run cannot be pruned."""
     return {
         "objects": dg.MetadataValue.int(arrivals.objects),
         "bytes": dg.MetadataValue.int(arrivals.size_bytes),
         "shards": dg.MetadataValue.int(arrivals.shards),
         "oldest_age_seconds": dg.MetadataValue.float(round(arrivals.oldest_age_seconds(now_ms), 3)),
-        "oldest_created": dg.MetadataValue.timestamp(arrivals.oldest_created_ms / 1000),
-        "newest_created": dg.MetadataValue.timestamp(arrivals.newest_created_ms / 1000),
     }
 
 

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 from pyro_assets.pipeline.reports import HourReport, RunCounts
 
-#: More than two ticks without work: nothing lands, and the next tick with work starts another run.
-IDLE_SECONDS: Final = 12.0
+#: Some ticks without work, on a busy machine too: nothing lands, and the next tick with work starts another run.
+IDLE_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.25
 
 Reports = dict[str, HourReport]

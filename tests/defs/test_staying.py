@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pyro_assets.defs.staying import Reports, Stay, stay
+from pyro_assets.defs.staying import IDLE_SECONDS, Reports, Stay, stay
 from pyro_assets.pipeline.reports import HourReport, RunCounts
 
 NOW, NEXT, BEFORE = "2026-11-25-13:00", "2026-11-25-14:00", "2026-11-25-12:00"
@@ -65,7 +65,7 @@ def test_the_time_ends_it():
 def test_a_while_without_work_ends_it():
     world = World({0: NOW, 40: NOW})
     world.stay([NOW], 45)
-    assert world.time == 13
+    assert world.time == 1 + IDLE_SECONDS
     assert world.done == [(1, NOW)]
 
 

@@ -53,7 +53,9 @@ def running(pids: set[int]) -> set[int]:
 def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     layout, out = Layout(tmp_path / "demo"), io.StringIO()
     with layout.lock():
-        processes = Processes(layout.logs, layout.environment(os.environ))
+        # Short stays, so that there are several live runs.
+        short = {"PYRO_ASSETS_LIVE_BUDGET_SECONDS": "6"}
+        processes = Processes(layout.logs, layout.environment(os.environ) | short)
         try:
             equal = Story(layout, processes, Screen(out)).run(45)
             children = below(os.getpid()) - {os.getpid()}
@@ -69,8 +71,10 @@ def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: py
 
 def look_at_what_dagster_kept(instance: dg.DagsterInstance) -> None:
     records = instance.get_run_records(ascending=True)
-    assert {record.dagster_run.status for record in records} == {dg.DagsterRunStatus.SUCCESS}
-    live = [record for record in records if record.dagster_run.tags.get("lane") == "live"]
+    *live, last = [record for record in records if record.dagster_run.tags.get("lane") == "live"]
+    # The last one may still have been staying for more.
+    done = {record.dagster_run.status for record in records if record is not last}
+    assert done == {dg.DagsterRunStatus.SUCCESS}
     backfills = [record for record in records if "dagster/backfill" in record.dagster_run.tags]
     assert len(live) >= 2
     # One live run at a time.
