@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pyro_assets.block.columns import BlockColumns, ProfileRows
+from pyro_assets.block.columns import I64, BlockColumns, ProfileRows
 from pyro_assets.block.metadata import FORMAT_INDEX, FORMAT_PROFILES, INDEX_LABELS, BlockMeta, Dataset
 from pyro_assets.block.object import seal_object
 from pyro_assets.block.profiles import write_profiles
@@ -75,7 +75,7 @@ def _write_sections(columns: BlockColumns) -> list[tuple[bytes, bytes, bytes]]:
     """Profiles, TSDB index and symbols of each dataset."""
     series = columns.series
     profiles = write_profiles(relative_rows(columns))
-    symbols = write_symbols(columns.symbols, len(columns.datasets))
+    symbols = write_symbols(columns.symbols, len(columns.datasets), _stacks_in_use(columns))
     index = []
     for begin, end in zip(series.dataset_start[:-1].tolist(), series.dataset_start[1:].tolist(), strict=True):
         part = slice(begin, end)
@@ -89,6 +89,15 @@ def _write_sections(columns: BlockColumns) -> list[tuple[bytes, bytes, bytes]]:
             )
         )
     return list(zip(profiles, index, symbols, strict=True))
+
+
+def _stacks_in_use(columns: BlockColumns) -> I64:
+    """How many distinct stacks the profiles of each unit have, which a chunk's header tells."""
+    start = columns.symbols.node_start
+    used = np.zeros(start[-1] + 1, dtype=np.int64)
+    used[columns.rows.stack + 1] = 1
+    before: I64 = np.cumsum(used, dtype=np.int64)
+    return before.take(start[1:]) - before.take(start[:-1])
 
 
 def relative_rows(columns: BlockColumns) -> ProfileRows:

@@ -157,6 +157,7 @@ def drop_copies(rows: ProfileRows, rank: I64, stack: I64, order: I64) -> Dedupli
     """Ours: equal series, time and samples are one profile; other samples at the same time are all kept.
 
     Only rows that share series and time with a neighbour are looked at, so a job without any costs one comparison.
+    Stacks of different partitions are not compared: a partition belongs to a program, a retried upload is in the same.
 
     Args:
         rows: the sources' rows.
