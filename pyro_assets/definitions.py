@@ -1,4 +1,4 @@
-"""The whole graph on one screen: segments -> level-1 blocks -> series, with what watches, starts and checks them.
+"""The whole graph on one screen: segments -> blocks -> series -> receivers, and what watches and starts them.
 
 Add a definition here and its parts in `defs`. Nothing is read or opened when this module is imported; Dagster calls
 `defs`, tests call `build_defs` with resources of their own. `resources` is imported eagerly and imports packages of
@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from pyro_assets.defs.assets import MADE, made_assets, segments_spec
+from pyro_assets.defs.assets import ASSETS, made_assets, segments_spec
 from pyro_assets.defs.housekeeping import housekeeping_sensor
 from pyro_assets.defs.jobs import backfill_job, live_job
 from pyro_assets.defs.landing import landing_sensor
@@ -27,10 +27,11 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
         start_hour: the first partition ("2026-11-25-13:00", UTC); that of the environment by default.
     """
     partitions = hours(start_hour or environment.value(environment.START_DATE))
-    selection = dg.AssetSelection.assets(*MADE)
+    reconcile = bool(environment.number(environment.RECONCILE))
+    selection = dg.AssetSelection.assets(*ASSETS)
     live, backfill = live_job(selection), backfill_job(selection)
     return dg.Definitions(
-        assets=[segments_spec(partitions), made_assets(partitions)],
+        assets=[segments_spec(partitions), made_assets(partitions, reconcile=reconcile)],
         jobs=[live, backfill],
         sensors=[landing_sensor(live), housekeeping_sensor(backfill)],
         resources=dict(resources) if resources is not None else production_resources(),

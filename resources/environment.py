@@ -41,6 +41,9 @@ LIVE_BUDGET_SECONDS = Variable(
 BACKFILL_BUDGET_SECONDS = Variable(
     "PYRO_ASSETS_BACKFILL_BUDGET_SECONDS", "18000", "any other run takes no further job after this time"
 )
+RECONCILE = Variable(
+    "PYRO_ASSETS_RECONCILE", "0", "1: a check after each run asks receivers for what they hold and compares it"
+)
 KEEP_RUNS_MINUTES = Variable(
     "PYRO_ASSETS_KEEP_RUNS_MINUTES", "60", "finished live runs are deleted after this time; 0: never"
 )
@@ -61,6 +64,7 @@ VARIABLES: tuple[Variable, ...] = (
     LIVE_BUDGET_SECONDS,
     BACKFILL_BUDGET_SECONDS,
     KEEP_RUNS_MINUTES,
+    RECONCILE,
 )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyro_assets.errors import PyroAssetsError
+from pyro_assets.pipeline.exporting import ExportCounts
 from pyro_assets.pipeline.pipeline import STEPS, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Lag, Progress, RunCounts, TickReport, VerifyReport
 from resources.pipeline import PipelineResource, RetentionResource
@@ -26,6 +27,8 @@ class FakePipeline:
     failing: dict[str, str] = field(default_factory=dict)
     verified: dict[str, VerifyReport] = field(default_factory=dict)
     asked: list[dict[str, Any]] = field(default_factory=list)
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, ExportCounts] = field(default_factory=dict)
     opened: int = 0
     closed: int = 0
 
@@ -59,6 +62,12 @@ class FakePipeline:
             reports[hour] = replace(self.hour_report(hour), run=done)
         return reports
 
+    def exporter(self, hours: Sequence[str], **how: Any) -> "FakeExporter":
+        return FakeExporter(self, list(hours), how)
+
+    def receivers(self) -> tuple[()]:
+        return ()
+
     def due_hours(self) -> dict[str, int]:
         return {hour: report.undone_jobs for hour, report in self.hours_known.items() if report.undone_jobs}
 
@@ -77,6 +86,22 @@ class FakePipeline:
 
     def __exit__(self, *exception: object) -> None:
         self.closed += 1
+
+
+@dataclass
+class FakeExporter:
+    """Sends nothing; `sent` of its pipeline lists for which hours it was asked, and `counts` is what it came to."""
+
+    pipeline: FakePipeline
+    hours: list[str]
+    how: dict[str, Any]
+
+    def finish(self, seconds: float | None = None) -> dict[str, ExportCounts]:
+        self.pipeline.sent.append({"hours": self.hours, **self.how})
+        return self.stop()
+
+    def stop(self) -> dict[str, ExportCounts]:
+        return self.pipeline.counts
 
 
 class FakePipelineResource(PipelineResource):

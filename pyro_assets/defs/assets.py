@@ -1,18 +1,28 @@
 """The assets: what lands, and what one task makes of it.
 
 An asset is a shell: partition keys -> `Pipeline.run` -> metadata. Three of them are one multi-asset because a whole
-job is done while its columns are in memory; add a fourth only if it is made from the same columns.
+job is done while its columns are in memory, and the fourth because samples leave as soon as they are stored.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import dagster as dg
 
 from pyro_assets.defs.checks import check_results, check_specs
-from pyro_assets.defs.jobs import is_live
+from pyro_assets.defs.exports import (
+    EXPORTED,
+    Exports,
+    Sending,
+    export_check_results,
+    export_check_specs,
+    exported_spec,
+    exporting,
+)
+from pyro_assets.defs.jobs import CLOSE, LANE, LIVE, is_live
 from pyro_assets.defs.metadata import Metadata, hour_metadata
 from pyro_assets.defs.staying import Stay, stay
 from pyro_assets.pipeline.pipeline import STEPS, Pipeline, Step
@@ -24,6 +34,8 @@ SEGMENTS: Final = "segments"
 LANDED: Final = "segments_landed"
 #: In the order in which a job is done.
 MADE: Final[tuple[Step, ...]] = ("l1_blocks", "dimension_series", "function_series")
+#: Everything that a run can make.
+ASSETS: Final[tuple[str, ...]] = (*MADE, EXPORTED)
 #: One group, because Dagster's graph first shows several of them as closed boxes.
 GROUP: Final = "profiles"
 OWNERS: Final = ["team:observability"]
@@ -106,13 +118,13 @@ def made_specs() -> list[dg.AssetSpec]:
     ]
 
 
-def made_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False) -> dg.AssetsDefinition:
     """The multi-asset; a range of hours is one run."""
 
     @dg.multi_asset(
         name="compact_and_derive",
-        specs=made_specs(),
-        check_specs=check_specs(),
+        specs=[*made_specs(), exported_spec(GROUP, OWNERS)],
+        check_specs=[*check_specs(), *export_check_specs(reconcile=reconcile)],
         partitions_def=partitions,
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -120,6 +132,8 @@ def made_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def compact_and_derive(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Iterator[Result]:
         """Do the due jobs of the run's hours and check them; a live run then stays for those that become due."""
         steps = frozenset(step for step in STEPS if dg.AssetKey(step) in context.selected_asset_keys)
+        exported = dg.AssetKey(EXPORTED) in context.selected_asset_keys
+        assets = frozenset([*steps, *([EXPORTED] if exported else [])])
         checks = {key.name for key in context.selected_asset_check_keys}
         live = bool(steps) and is_live(context.run)
         deadline = pipeline.deadline_monotonic(live=live)
@@ -129,15 +143,28 @@ def made_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             run = partial(
                 opened.run, steps=steps, run_id=context.run.run_id, deadline_monotonic=deadline, progress=progress
             )
-            say = partial(_say, context, steps)
-            reports = run(hours) if steps else {}
-            if live:
-                say(reports)
-            seconds = _LIVE_CHECK_SECONDS if live else _CHECK_SECONDS
-            yield from check_results(opened, hours, checks, pipeline.settings().settle_ms, seconds)
-            if live:
-                reports = stay(opened, run, reports, Stay(deadline, say))
-        yield from _results(context, steps, reports)
+            say = partial(_say, context, assets)
+            settle_ms = pipeline.settings().settle_ms
+            # Only who asks for hours sends what is before a receiver's start.
+            asked = context.run.tags.get(LANE) not in (LIVE, CLOSE)
+            sending = Sending(live=live, asked=asked, until_monotonic=deadline)
+            with exporting(opened, hours if exported else [], sending) as exports:
+                reports = run(hours) if steps else {}
+                if live:
+                    say(reports)
+                else:
+                    exports.finish()
+                seconds = _LIVE_CHECK_SECONDS if live else _CHECK_SECONDS
+                yield from check_results(opened, hours, checks, settle_ms, seconds)
+                yield from export_check_results(opened, hours, checks, time.time_ns() // 10**6, settle_ms)
+                if live:
+                    reports = stay(opened, run, reports, Stay(deadline, say))
+                    exports.finish()
+            if exported:
+                # What was sent after the last look.
+                now = {hour: opened.hour_report(hour) for hour in reports or hours}
+                reports = {hour: replace(report, run=reports.get(hour, report).run) for hour, report in now.items()}
+        yield from _results(context, assets, reports, exports)
 
     return compact_and_derive
 
@@ -149,13 +176,15 @@ def _hours(context: dg.AssetExecutionContext, opened: Pipeline) -> Sequence[str]
 
 
 def _results(
-    context: dg.AssetExecutionContext, steps: frozenset[Step], reports: Mapping[str, HourReport]
+    context: dg.AssetExecutionContext, assets: frozenset[str], reports: Mapping[str, HourReport], exports: Exports
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Metadata per hour and asset. A run with failed jobs leaves the compaction materialised and fails after it."""
     for hour, report in reports.items():
         unknown = "" if report.segments else f"; no segment of it is known (the sensor {LANDED} finds them)"
         context.log.info(f"{hour}: {report.run.summary}{unknown}")
-    for step, metadata in _shown(steps, reports).items():
+    for name, counts in exports.done.items():
+        (context.log.error if counts.error else context.log.info)(f"receiver {name}: {counts.summary}")
+    for step, metadata in _shown(assets, reports).items():
         for hour, of_hour in metadata.items():
             context.add_asset_metadata(of_hour, asset_key=step, partition_key=hour)
         yield dg.MaterializeResult(asset_key=step)
@@ -167,19 +196,21 @@ def _results(
             + "; ".join(run.errors[:_SHOWN_ERRORS]),
             allow_retries=False,
         )
+    if exports.failure:
+        raise dg.Failure(f"series are stored, but not everything was sent: {exports.failure}", allow_retries=False)
 
 
-def _say(context: dg.AssetExecutionContext, steps: frozenset[Step], reports: Mapping[str, HourReport]) -> None:
+def _say(context: dg.AssetExecutionContext, assets: frozenset[str], reports: Mapping[str, HourReport]) -> None:
     """What a run that stays did so far, so that the UI need not wait for its end."""
-    for step, metadata in _shown(steps, reports).items():
+    for step, metadata in _shown(assets, reports).items():
         for hour, of_hour in metadata.items():
             context.log_event(dg.AssetMaterialization(step, partition=hour, metadata=of_hour))
 
 
-def _shown(steps: frozenset[Step], reports: Mapping[str, HourReport]) -> dict[Step, dict[str, Metadata]]:
+def _shown(assets: frozenset[str], reports: Mapping[str, HourReport]) -> dict[str, dict[str, Metadata]]:
     """Metadata per hour of the assets that a run materialises: series only if no job failed."""
     failed = total_run(reports).failed
-    shown = [step for step in MADE if step in steps and (step == "l1_blocks" or not failed)]
+    shown = [step for step in ASSETS if step in assets and (step == "l1_blocks" or not failed)]
     return {step: {hour: hour_metadata(report, step) for hour, report in reports.items()} for step in shown}
 
 

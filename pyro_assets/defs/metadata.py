@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import dagster as dg
 
+from pyro_assets.defs.exports import EXPORTED, export_metadata
 from pyro_assets.pipeline.reports import HourArrivals, HourReport, VerifyReport
 
 Metadata = Mapping[str, dg.MetadataValue]
@@ -47,6 +48,8 @@ def hour_metadata(report: HourReport, asset: str) -> Metadata:
 
     "Materialised" in Dagster means touched; `pending` and `complete` say whether the hour is done.
     """
+    if asset == EXPORTED:
+        return export_metadata(report)
     kind = _SERIES_KIND.get(asset)
     rows = report.series.get(kind, 0) if kind else report.profiles
     metadata: dict[str, dg.MetadataValue] = {

@@ -13,7 +13,7 @@ from typing import Final
 
 import dagster as dg
 
-from pyro_assets.defs.assets import MADE
+from pyro_assets.defs.assets import ASSETS
 from pyro_assets.defs.jobs import CLOSE, LANE, LIVE, PARTITION, RANGE_END, RANGE_START
 from pyro_assets.defs.metadata import hour_metadata
 from pyro_assets.pipeline.pipeline import Pipeline
@@ -88,7 +88,7 @@ def hours_of(run: dg.DagsterRun) -> Iterable[str]:
 def materialised(instance: dg.DagsterInstance, hour: str) -> dict[str, str]:
     """The assets that have a materialisation in this hour -> the run of the latest ("" for none)."""
     found: dict[str, str] = {}
-    for asset in MADE:
+    for asset in ASSETS:
         records: Sequence[dg.EventLogRecord] = instance.fetch_materializations(
             dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[hour]), limit=1
         ).records

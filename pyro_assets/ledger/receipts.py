@@ -287,16 +287,27 @@ class Receipts(Database):
                 status.open, status.jobs = len(undone), len(seen.get(receiver, set()) - undone)
         return dict(sorted(found.items()))
 
-    def series_files_of(self, begin_ms: int, end_ms: int) -> list[tuple[int, StoredFile]]:
-        """Timestamp and file of every committed job with samples in [begin_ms, end_ms), by time."""
+    def series_files_of(
+        self, begin_ms: int, end_ms: int, *, sent_to: str | None = None
+    ) -> list[tuple[int, StoredFile]]:
+        """Timestamp and file of every committed job with samples in [begin_ms, end_ms), by time.
+
+        Args:
+            begin_ms: the first millisecond.
+            end_ms: the first millisecond that is not asked for any more.
+            sent_to: only files of which this receiver has accepted everything.
+        """
+        query = (
+            select(jobs.c.timestamp_ms, series_files)
+            .join(jobs, jobs.c.id == series_files.c.job_id)
+            .where(jobs.c.timestamp_ms >= begin_ms, jobs.c.timestamp_ms < end_ms, series_files.c.key.is_not(None))
+            .where(series_files.c.rows > 0)
+            .order_by(jobs.c.timestamp_ms, jobs.c.shard, series_files.c.kind)
+        )
+        if sent_to is not None:
+            query = query.where(exists(_covers(sent_to).where(receipts.c.state == "sent")))
         with self._read() as connection:
-            rows = connection.execute(
-                select(jobs.c.timestamp_ms, series_files)
-                .join(jobs, jobs.c.id == series_files.c.job_id)
-                .where(jobs.c.timestamp_ms >= begin_ms, jobs.c.timestamp_ms < end_ms, series_files.c.key.is_not(None))
-                .where(series_files.c.rows > 0)
-                .order_by(jobs.c.timestamp_ms, jobs.c.shard, series_files.c.kind)
-            ).all()
+            rows = connection.execute(query).all()
         return [
             (row.timestamp_ms, StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms)) for row in rows
         ]

@@ -6,6 +6,7 @@ Add what a face needs as a method that delegates; the work itself stands in the 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from pyro_assets.errors import ConfigError, SettingsError
@@ -21,8 +22,12 @@ from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import parse_block_key
 
 if TYPE_CHECKING:
+    from pyro_assets.export.openmetrics import FileFormat, FilesReport
     from pyro_assets.export.receivers import Receiver
+    from pyro_assets.export.reconcile import Reconciliation
+    from pyro_assets.ledger.receivers import ReceiverState
     from pyro_assets.pipeline.exporting import ExportCounts, Exporter
+    from pyro_assets.pipeline.reconciling import HourEstimate
     from pyro_assets.pipeline.work import Worker
     from pyro_assets.series.config import SeriesConfig
 
@@ -235,10 +240,7 @@ class Pipeline:
         from pyro_assets.pipeline.exporting import Exporter
 
         receivers = self.receivers()
-        unknown = set(names) - {receiver.name for receiver in receivers}
-        if unknown:
-            raise SettingsError(f"there is no receiver {sorted(unknown)[0]!r}; `pyro-assets receivers list` shows them")
-        chosen = [receiver for receiver in receivers if not names or receiver.name in names]
+        chosen = [self.receiver(name) for name in names] if names else receivers
         return Exporter(
             self._archive,
             self._ledger,
@@ -281,9 +283,7 @@ class Pipeline:
         Raises:
             ConfigError, SettingsError: there is no receiver of this name.
         """
-        if name not in {receiver.name for receiver in self.receivers()}:
-            raise SettingsError(f"there is no receiver {name!r}; `pyro-assets receivers list` shows them")
-        return self._ledger.pause_receiver(name, self._clock(), paused=paused)
+        return self._ledger.pause_receiver(self.receiver(name).name, self._clock(), paused=paused)
 
     def export_due_hours(self, names: Sequence[str] = ()) -> dict[str, int]:
         """Hour -> jobs that some receiver lacks since its start, oldest first."""
@@ -295,6 +295,77 @@ class Pipeline:
                 ).items():
                     found[hour] = max(jobs, found.get(hour, 0))
         return dict(sorted(found.items()))
+
+    def reconcile(
+        self,
+        name: str,
+        begin_ms: int,
+        end_ms: int,
+        *,
+        only_sent: bool = False,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> "Reconciliation":
+        """Asks a receiver for what it holds of [begin_ms, end_ms) and compares it with the archive's series.
+
+        Args:
+            name: of the receiver.
+            begin_ms: the first millisecond.
+            end_ms: the first millisecond that is not compared any more.
+            only_sent: expect only what it has accepted, instead of everything that is derived.
+            progress: called with the end of each window of time that is done.
+
+        Raises:
+            ConfigError, SettingsError: there is no receiver of this name.
+            ReceiverMisconfigured, ReceiverUnavailable, BadAnswer: it cannot be asked.
+        """
+        from pyro_assets.pipeline.reconciling import reconcile_receiver
+
+        return reconcile_receiver(
+            self._archive,
+            self._ledger,
+            self.receiver(name),
+            self._secrets,
+            begin_ms,
+            end_ms,
+            only_sent=only_sent,
+            progress=progress,
+        )
+
+    def estimate(self, name: str, begin_ms: int, end_ms: int) -> "dict[int, HourEstimate]":
+        """Hour (ms // 3,600,000) -> what a receiver would get of it, before anything is sent.
+
+        Raises:
+            ConfigError, SettingsError: there is no receiver of this name.
+        """
+        from pyro_assets.pipeline.reconciling import estimate
+
+        return estimate(self._archive, self._ledger, self.receiver(name), begin_ms, end_ms)
+
+    def write_files(
+        self, receiver: "Receiver | None", folder: Path, file_format: "FileFormat", begin_ms: int, end_ms: int
+    ) -> "FilesReport":
+        """Writes the series of [begin_ms, end_ms) as files for receivers that take no history; see `openmetrics`."""
+        from pyro_assets.export.openmetrics import any_receiver, write_files
+        from pyro_assets.pipeline.reconciling import read_files
+
+        jobs = read_files(self._archive, self._ledger.series_files_of(begin_ms, end_ms))
+        wanted = receiver if receiver is not None else any_receiver()
+        return write_files(jobs, wanted, folder, file_format=file_format, from_ms=begin_ms, to_ms=end_ms)
+
+    def receiver(self, name: str) -> "Receiver":
+        """The receiver of a name.
+
+        Raises:
+            ConfigError, SettingsError: there is none.
+        """
+        found = next((one for one in self.receivers() if one.name == name), None)
+        if found is None:
+            raise SettingsError(f"there is no receiver {name!r}; `pyro-assets receivers list` shows them")
+        return found
+
+    def receiver_states(self) -> "dict[str, ReceiverState]":
+        """What is known of each receiver that is configured."""
+        return {receiver.name: self._ledger.receiver_state(receiver.name) for receiver in self.receivers()}
 
     def due_hours(self) -> dict[str, int]:
         """Hour -> jobs that a run could take now, oldest first."""

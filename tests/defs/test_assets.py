@@ -7,6 +7,7 @@ import pytest
 from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
+from pyro_assets.defs.assets import ASSETS
 
 START = "2026-11-20-00:00"
 HOURS = [f"2026-11-20-0{hour}:00" for hour in range(4)]
@@ -49,7 +50,7 @@ def test_one_hour(instance: dg.DagsterInstance):
     result = materialise(instance, fake, HOURS[1])
     assert result.success
     found = materialised(result)
-    assert set(found) == {(name, HOURS[1]) for name in ("l1_blocks", "dimension_series", "function_series")}
+    assert set(found) == {(name, HOURS[1]) for name in ASSETS}
     metadata = found["l1_blocks", HOURS[1]]
     assert metadata["run"] == "compacted 2 jobs, derived 2 jobs"
     assert metadata["segments"] == 40
@@ -70,7 +71,7 @@ def test_a_range_of_hours_is_one_run_with_metadata_for_each(instance: dg.Dagster
     assert result.success
     assert [asked["hours"] for asked in fake.asked] == [HOURS[:3]]
     found = materialised(result)
-    assert len(found) == 9
+    assert len(found) == 12
     assert [found["l1_blocks", hour]["jobs"] for hour in HOURS[:3]] == [1, 2, 3]
 
 
@@ -120,7 +121,7 @@ def test_assets_materialise_from_the_graph_too(instance: dg.DagsterInstance):
     assert "lane" not in result.dagster_run.tags
 
 
-@pytest.mark.parametrize("name", ["segments", "l1_blocks", "dimension_series", "function_series"])
+@pytest.mark.parametrize("name", ["segments", "l1_blocks", "dimension_series", "function_series", "exported_series"])
 def test_every_asset_is_described(name: str):
     spec = build_defs(resources_with(FakePipeline()), start_hour=START).resolve_asset_graph().get(dg.AssetKey(name))
     assert len(spec.description) > 80
@@ -141,6 +142,7 @@ def test_the_graph_is_the_one_of_the_design():
         "l1_blocks": {"segments"},
         "dimension_series": {"l1_blocks"},
         "function_series": {"l1_blocks"},
+        "exported_series": {"dimension_series", "function_series"},
     }
     assert not graph.get(dg.AssetKey("segments")).is_executable
 

@@ -1,0 +1,254 @@
+"""The asset `exported_series`: what receivers have accepted, its checks, and sending beside the work of a run.
+
+Sending runs in threads of the step that derives, because waiting for the end of a run would be most of the lag. Add
+what people should see of an export here; what is sent, to whom and when belongs to `pipeline`.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import dagster as dg
+
+from pyro_assets.defs.due import describe
+from pyro_assets.errors import PyroAssetsError
+from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.pipeline.reports import ExportReport, HourReport
+from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+from resources.environment import RECEIVERS
+
+if TYPE_CHECKING:
+    from pyro_assets.pipeline.exporting import ExportCounts, Exporter
+
+EXPORTED: Final = "exported_series"
+RECEIPTS: Final = "every_sample_has_a_receipt"
+REFUSED: Final = "no_sample_is_refused"
+RECONCILED: Final = "receivers_hold_what_was_sent"
+_SHOWN: Final = 10
+#: What a live run still waits for receivers at its end.
+_LIVE_FINISH_SECONDS: Final = 10.0
+
+
+def exported_spec(group: str, owners: Sequence[str]) -> dg.AssetSpec:
+    """What the UI says of the asset."""
+    return dg.AssetSpec(
+        EXPORTED,
+        deps=["dimension_series", "function_series"],
+        description="What receivers (Prometheus, Mimir, VictoriaMetrics) have accepted: each job's series once, with a "
+        f"receipt per job, kind and receiver. Without a file of receivers ({RECEIVERS.name}) nothing is sent.",
+        group_name=group,
+        owners=list(owners),
+        kinds={"prometheus"},
+        metadata={"key": "receipts/{receiver}/{hour}/{shard}/{job}-{time}.json"},
+    )
+
+
+def export_check_specs(*, reconcile: bool = False) -> list[dg.AssetCheckSpec]:
+    """What the UI says of the checks; `reconcile` adds the one that asks receivers for all they hold."""
+    specs = [
+        dg.AssetCheckSpec(
+            RECEIPTS,
+            asset=EXPORTED,
+            description="Every derived sample of the hour has a receipt of every receiver that is to get it. While "
+            "an hour is running, samples are on their way: that is counted and no failure.",
+        ),
+        dg.AssetCheckSpec(
+            REFUSED,
+            asset=EXPORTED,
+            description="No receiver refused a sample for good, and no job changed after it was sent.",
+        ),
+    ]
+    if reconcile:
+        specs.append(
+            dg.AssetCheckSpec(
+                RECONCILED,
+                asset=EXPORTED,
+                description="What receivers hold, asked over PromQL, equals what was sent, sample by sample.",
+            )
+        )
+    return specs
+
+
+@dataclass(slots=True)
+class Exports:
+    """Sending of one run: `done` by receiver once it is over; `trouble` says why nothing could be sent at all."""
+
+    exporter: "Exporter | None" = None
+    live: bool = False
+    done: "dict[str, ExportCounts]" = field(default_factory=dict)
+    trouble: str = ""
+
+    def finish(self) -> None:
+        """Let receivers have what is due now."""
+        if self.exporter is not None:
+            self.done = self.exporter.finish(_LIVE_FINISH_SECONDS if self.live else None)
+
+    @property
+    def failure(self) -> str:
+        """Why the run has failed, "" where it has not: a receiver that is down is its own trouble, not the run's."""
+        fatal = [f"{name}: {counts.error}" for name, counts in self.done.items() if counts.fatal]
+        return self.trouble or "; ".join(fatal)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How a run sends: a live one soon leaves; `asked`: somebody asked for these hours, whatever receivers' starts."""
+
+    live: bool
+    asked: bool
+    until_monotonic: float
+
+
+@contextmanager
+def exporting(opened: Pipeline, hours: Sequence[str], how: Sending) -> Iterator[Exports]:
+    """Send in the background while the block runs; call `finish` at its end. Without hours, nothing."""
+    exports = Exports(live=how.live)
+    if hours:
+        try:
+            exports.exporter = opened.exporter(
+                hours,
+                explicit=how.asked,
+                stay=True,
+                deadline_monotonic=how.until_monotonic + (_LIVE_FINISH_SECONDS if how.live else 0),
+            )
+        except PyroAssetsError as error:  # a file of receivers with a mistake must not stop compaction
+            exports.trouble = str(error)
+    try:
+        yield exports
+    finally:
+        if exports.exporter is not None:
+            exports.exporter.stop()
+
+
+def export_metadata(report: HourReport) -> Mapping[str, dg.MetadataValue]:
+    """What receivers have of an hour: sums, then every receiver under its name."""
+    metadata: dict[str, dg.MetadataValue] = {
+        "run": dg.MetadataValue.text(report.run.summary),
+        "receivers": dg.MetadataValue.int(len(report.exports)),
+        "derived": dg.MetadataValue.int(sum(report.series.values())),
+    }
+    if not report.exports:
+        metadata["note"] = dg.MetadataValue.text(
+            f"no receiver is configured; name a file of receivers in {RECEIVERS.name}. Everything else works"
+        )
+        return metadata
+    for name in ("samples", "accepted", "refused", "pending", "changed", "bytes", "requests", "retries"):
+        metadata[name] = dg.MetadataValue.int(sum(getattr(one, name) for one in report.exports))
+    metadata["seconds"] = dg.MetadataValue.float(round(sum(one.seconds for one in report.exports), 3))
+    if report.exported_lag is not None:
+        metadata["lag_p50_seconds"] = dg.MetadataValue.float(round(report.exported_lag.p50_seconds, 3))
+        metadata["lag_p95_seconds"] = dg.MetadataValue.float(round(report.exported_lag.p95_seconds, 3))
+        metadata["lag_max_seconds"] = dg.MetadataValue.float(round(report.exported_lag.max_seconds, 3))
+    metadata["dagster/row_count"] = metadata["accepted"]
+    for one in report.exports:
+        metadata |= {f"{one.receiver}/{name}": value for name, value in _of_receiver(one).items()}
+    return metadata
+
+
+def _of_receiver(one: ExportReport) -> dict[str, dg.MetadataValue]:
+    found: dict[str, dg.MetadataValue] = {
+        name: dg.MetadataValue.int(getattr(one, name))
+        for name in ("samples", "accepted", "refused", "pending", "changed", "bytes", "requests", "retries", "jobs")
+    }
+    found["seconds"] = dg.MetadataValue.float(round(one.seconds, 3))
+    if one.lag is not None:
+        found["lag_p50_seconds"] = dg.MetadataValue.float(round(one.lag.p50_seconds, 3))
+        found["lag_p95_seconds"] = dg.MetadataValue.float(round(one.lag.p95_seconds, 3))
+        found["lag_max_seconds"] = dg.MetadataValue.float(round(one.lag.max_seconds, 3))
+    for reason, count in one.reasons.items():
+        found[f"refused_{reason}"] = dg.MetadataValue.int(count)
+    if one.examples:
+        found["refused_first"] = dg.MetadataValue.json(list(one.examples[:_SHOWN]))
+    if one.paused:
+        found["paused"] = dg.MetadataValue.bool(True)
+    if one.error:
+        found["error"] = dg.MetadataValue.text(one.error)
+    return found
+
+
+def export_check_results(
+    opened: Pipeline, hours: Sequence[str], wanted: Collection[str], now_ms: int, settle_ms: int
+) -> Iterator[dg.AssetCheckResult]:
+    """The checks over the hours of a run; `wanted` are the names of those to make."""
+    if {RECEIPTS, REFUSED} & set(wanted):
+        reports = [opened.hour_report(hour) for hour in hours]
+        if RECEIPTS in wanted:
+            yield receipts_result(reports, now_ms, settle_ms)
+        if REFUSED in wanted:
+            yield refused_result(reports)
+    if RECONCILED in wanted:
+        yield reconciled_result(opened, hours)
+
+
+def receipts_result(reports: Sequence[HourReport], now_ms: int, settle_ms: int) -> dg.AssetCheckResult:
+    """Whether every hour that is over has all its receipts; a paused receiver's hours wait."""
+    left = [
+        (report.hour, one)
+        for report in reports
+        for one in report.exports
+        if one.pending and not one.paused and hour_start_ms(report.hour) + HOUR_MS + settle_ms <= now_ms
+    ]
+    pending = sum(one.pending for report in reports for one in report.exports)
+    receivers = {one.receiver for report in reports for one in report.exports}
+    text = f"{sum(one.accepted for report in reports for one in report.exports)} samples accepted"
+    if left:
+        names = ", ".join(sorted({one.receiver for _, one in left}))
+        jobs = sum(one.pending for _, one in left)
+        text = f"{names}: {jobs} jobs of {describe(sorted({hour for hour, _ in left}))} are not sent"
+    elif not receivers:
+        text = "no receiver is configured"
+    elif pending:
+        text = f"{pending} jobs are on their way to {len(receivers)} receivers"
+    return dg.AssetCheckResult(
+        check_name=RECEIPTS,
+        asset_key=EXPORTED,
+        passed=not left,
+        description=text,
+        metadata={"pending": pending, "receivers": len(receivers)},
+    )
+
+
+def refused_result(reports: Sequence[HourReport]) -> dg.AssetCheckResult:
+    """Whether nothing was refused, else a warning with the first reasons."""
+    refused = sum(one.refused for report in reports for one in report.exports)
+    changed = sum(one.changed for report in reports for one in report.exports)
+    examples = [f"{one.receiver}: {text}" for report in reports for one in report.exports for text in one.examples]
+    reasons: dict[str, int] = {}
+    for one in (one for report in reports for one in report.exports):
+        for reason, count in one.reasons.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    return dg.AssetCheckResult(
+        check_name=REFUSED,
+        asset_key=EXPORTED,
+        passed=not refused and not changed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{refused} samples refused ({listed}), {changed} jobs changed after they were sent"
+        if refused or changed
+        else "nothing refused, nothing changed after it was sent",
+        metadata={"refused": refused, "changed": changed, "first": dg.MetadataValue.json(examples[:_SHOWN])},
+    )
+
+
+def reconciled_result(opened: Pipeline, hours: Sequence[str]) -> dg.AssetCheckResult:
+    """Whether every receiver holds what was sent; one that cannot be asked is a warning."""
+    compared, different, silent = 0, [], []
+    for receiver in opened.receivers():
+        for hour in hours:
+            begin_ms = hour_start_ms(hour)
+            try:
+                found = opened.reconcile(receiver.name, begin_ms, begin_ms + HOUR_MS, only_sent=True)
+            except PyroAssetsError as error:
+                silent.append(str(error))
+                break
+            compared += found.compared
+            different += [f"{receiver.name}: {example}" for example in found.examples]
+    return dg.AssetCheckResult(
+        check_name=RECONCILED,
+        asset_key=EXPORTED,
+        passed=not different and not silent,
+        severity=dg.AssetCheckSeverity.ERROR if different else dg.AssetCheckSeverity.WARN,
+        description=silent[0] if silent and not different else f"{compared} samples compared",
+        metadata={"compared": compared, "first_differences": dg.MetadataValue.json(different[:_SHOWN])},
+    )

@@ -1,0 +1,83 @@
+"""What a receiver holds against the archive's series; `export.reconcile` compares them.
+
+Also what a first send would mean. Add a question here that needs ledger, archive and receiver at once; nothing is
+changed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from pyro_assets.export.batch import prepare
+from pyro_assets.export.promql import Questions
+from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.reconcile import JobSamples, Reconciliation, reconcile
+from pyro_assets.export.samples import Samples, open_series
+from pyro_assets.export.transport import Transport
+from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.receipts import StoredFile
+from pyro_assets.storage.interface import Bucket
+from pyro_assets.storage.keys import HOUR_MS
+
+
+@dataclass(slots=True)
+class HourEstimate:
+    """What a receiver would get of an hour: samples and distinct series per tenant, and what would be refused."""
+
+    samples: int = 0
+    refused: int = 0
+    series: dict[str, set[int]] = field(default_factory=dict)
+
+    @property
+    def active_series(self) -> int:
+        """Distinct series of all tenants."""
+        return sum(map(len, self.series.values()))
+
+
+def read_file(archive: Bucket, file: StoredFile) -> Samples:
+    """The samples of a stored file of series.
+
+    Raises:
+        StorageError, SeriesError: it cannot be read.
+    """
+    return open_series(archive.read(file.key), file.key)
+
+
+def reconcile_receiver(
+    archive: Bucket,
+    ledger: Ledger,
+    receiver: Receiver,
+    secrets: Mapping[str, str],
+    begin_ms: int,
+    end_ms: int,
+    *,
+    only_sent: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Reconciliation:
+    """See `Pipeline.reconcile`."""
+    files = ledger.series_files_of(begin_ms, end_ms, sent_to=receiver.name if only_sent else None)
+    jobs = [JobSamples(time_ms, file.rows, partial(read_file, archive, file)) for time_ms, file in files]
+    with Transport(receiver, secrets) as transport:
+        return reconcile(receiver, Questions(transport), jobs, begin_ms, end_ms, progress=progress)
+
+
+def estimate(
+    archive: Bucket, ledger: Ledger, receiver: Receiver, begin_ms: int, end_ms: int
+) -> dict[int, HourEstimate]:
+    """Hour (ms // 3,600,000) -> what the receiver would get of it."""
+    found: dict[int, HourEstimate] = {}
+    for time_ms, file in ledger.series_files_of(begin_ms, end_ms):
+        hour = found.setdefault(time_ms // HOUR_MS, HourEstimate())
+        prepared = prepare(read_file(archive, file), receiver, 0, ageless=True)
+        hour.samples += len(prepared.samples)
+        hour.refused += prepared.refusals.total
+        hashes = prepared.samples.series_hash([receiver.org_of(tenant) for tenant in prepared.samples.tenants])
+        for row, tenant in enumerate(prepared.samples.tenant.tolist()):
+            hour.series.setdefault(prepared.samples.tenants[tenant], set()).add(int(hashes[row]))
+    return found
+
+
+def read_files(archive: Bucket, files: Sequence[tuple[int, StoredFile]]) -> Iterator[Samples]:
+    """The samples of files, one after the other."""
+    for _, file in files:
+        yield read_file(archive, file)

@@ -1,0 +1,106 @@
+"""The asset `exported_series`: its metadata with and without receivers, its checks, and whose trouble fails a run."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+from fake_pipeline import FakePipeline, hour_of_work, resources_with
+
+from pyro_assets.definitions import build_defs
+from pyro_assets.defs.exports import export_metadata, receipts_result, refused_result
+from pyro_assets.errors import ConfigError
+from pyro_assets.pipeline.exporting import ExportCounts
+from pyro_assets.pipeline.reports import ExportReport, HourReport, Lag
+from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+
+HOUR = "2026-11-20-03:00"
+SETTLE_MS = 120_000
+OVER_MS = hour_start_ms(HOUR) + HOUR_MS + SETTLE_MS
+GOOD = ExportReport("local", jobs=2, samples=88, accepted=88, requests=4, bytes=900, lag=Lag(2, 7.0, 8.0, 9.0))
+REFUSED = replace(GOOD, accepted=80, refused=8, reasons={"too_old": 8}, examples=("too_old (m{} ...)",))
+
+
+def run(fake: FakePipeline, job: str = "live", **how: Any) -> dg.ExecuteInProcessResult:
+    definition = build_defs(resources_with(fake), start_hour="2026-11-20-00:00").resolve_job_def(job)
+    with dg.DagsterInstance.ephemeral() as instance:
+        return definition.execute_in_process(instance=instance, partition_key=HOUR, raise_on_error=False, **how)
+
+
+def exported(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    event = [e for e in result.get_asset_materialization_events() if e.asset_key.path[-1] == "exported_series"][-1]
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def test_without_receivers_the_asset_says_so():
+    metadata = exported(run(FakePipeline({HOUR: hour_of_work(HOUR)})))
+    assert metadata["receivers"] == 0
+    assert "no receiver is configured" in metadata["note"]
+
+
+def test_figures_per_receiver_are_numbers():
+    metadata = exported(run(FakePipeline({HOUR: replace(hour_of_work(HOUR), exports=(GOOD,), exported_lag=GOOD.lag)})))
+    assert (metadata["accepted"], metadata["pending"], metadata["lag_p95_seconds"]) == (88, 0, 8.0)
+    assert (metadata["local/accepted"], metadata["local/requests"], metadata["local/lag_max_seconds"]) == (88, 4, 9.0)
+    shown = export_metadata(HourReport(HOUR, exports=(replace(REFUSED, error="down", paused=True),)))
+    assert shown["local/refused_too_old"].value == 8
+    assert shown["local/error"].value == "down"
+
+
+def test_a_live_run_sends_beside_its_work_and_a_backfill_what_was_asked_for():
+    fake = FakePipeline({HOUR: hour_of_work(HOUR)})
+    run(fake)
+    run(fake, "backfill")
+    assert [(asked["hours"], asked["explicit"], asked["stay"]) for asked in fake.sent] == [
+        ([HOUR], False, True), ([HOUR], True, True),
+    ]  # fmt: skip
+
+
+def test_a_run_of_the_asset_alone_only_sends():
+    fake = FakePipeline({HOUR: hour_of_work(HOUR, done=True)})
+    result = run(fake, "backfill", asset_selection=[dg.AssetKey("exported_series")])
+    assert result.success
+    assert fake.asked == []
+    assert len(fake.sent) == 1
+    assert exported(result)["derived"] == 88
+
+
+def test_a_receiver_that_is_down_fails_no_run_but_a_ledger_does():
+    down = FakePipeline({HOUR: hour_of_work(HOUR)}, counts={"local": ExportCounts(error="receiver local: no answer")})
+    assert run(down).success
+    full = FakePipeline({HOUR: hour_of_work(HOUR)}, counts={"local": ExportCounts(error="disk full", fatal=True)})
+    result = run(full)
+    assert not result.success
+    assert {event.asset_key.path[-1] for event in result.get_asset_materialization_events()} >= {"l1_blocks"}
+
+
+def test_a_file_of_receivers_with_a_mistake_stops_no_compaction():
+    class Mistaken(FakePipeline):
+        def exporter(self, hours: Any, **how: Any) -> Any:
+            raise ConfigError("receivers.yaml", 3, "receivers[0].url", "is no URL")
+
+    fake = Mistaken({HOUR: hour_of_work(HOUR)})
+    result = run(fake)
+    assert not result.success
+    assert len(fake.asked) == 1
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    assert "receivers.yaml:3" in failure.step_failure_data.user_failure_data.description
+
+
+def test_checks():
+    report = HourReport(HOUR, exports=(GOOD,))
+    assert receipts_result([report], OVER_MS, SETTLE_MS).passed
+    left = HourReport(HOUR, exports=(replace(GOOD, pending=3),))
+    assert receipts_result([left], OVER_MS - 1, SETTLE_MS).passed
+    failed = receipts_result([left], OVER_MS, SETTLE_MS)
+    assert not failed.passed
+    assert "local: 3 jobs of 2026-11-20-03:00 are not sent" in str(failed.description)
+    assert receipts_result([HourReport(HOUR, exports=(replace(GOOD, pending=3, paused=True),))], OVER_MS, 0).passed
+    assert (
+        receipts_result([HourReport(HOUR)], time.time_ns() // 10**6, SETTLE_MS).description
+        == "no receiver is configured"
+    )
+    assert refused_result([report]).passed
+    warned = refused_result([HourReport(HOUR, exports=(REFUSED,))])
+    assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "8 too_old" in str(warned.description)
