@@ -64,7 +64,7 @@ class Screen:
         self._say(f"    {self._style('1;32', 'Dagster is at ' + url)}")
         places = {
             "/asset-groups": "the graph: segments -> l1_blocks -> series; select an asset",
-            "/assets/dimension_series?view=partitions": "an hour a line; select one: series, samples, lag, pending, ...",
+            "/assets/dimension_series?view=partitions": "an hour a line; select one: series, samples, lag, pending",
             "/assets/l1_blocks?view=checks": "totals of the sources against the blocks as read back",
             "/locations/pyro_assets/sensors/segments_landed": "ticks: what landed, what is pending, runs requested",
             "/runs?q[0]=tag:lane=live": "one live run at a time; each stays a minute and takes what becomes due",
