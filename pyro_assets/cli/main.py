@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": ("pyro_assets.cli.inspect", "inspect"),
     "verify": ("pyro_assets.cli.verify", "verify"),
     "series": ("pyro_assets.cli.series", "series"),
+    "quarantine": ("pyro_assets.cli.quarantine", "quarantine"),
 }
 
 

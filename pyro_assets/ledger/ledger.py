@@ -6,6 +6,7 @@ Add tables to `schema`, and methods to the part of the ledger they belong to; no
 from pyro_assets.ledger.claims import Claims, Retry
 from pyro_assets.ledger.hours import Hours
 from pyro_assets.ledger.loading import Loading
+from pyro_assets.ledger.pardons import Pardons
 from pyro_assets.ledger.plan import Planner
 from pyro_assets.ledger.policy import Policy
 from pyro_assets.ledger.quarantine import Quarantine
@@ -18,5 +19,5 @@ from pyro_assets.ledger.status import Status
 __all__ = ["Lane", "Ledger", "Policy", "Retry"]
 
 
-class Ledger(Sources, Planner, Claims, Quarantine, Loading, Status, Hours, Receipts, ReceiverStates):
+class Ledger(Sources, Planner, Claims, Quarantine, Pardons, Loading, Status, Hours, Receipts, ReceiverStates):
     """Every source, job, output and receipt. Open one with `Ledger.open(url)`, close it with `close`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, select
 
 from pyro_assets.errors import JobConflict
 from pyro_assets.ledger.database import Database
@@ -146,16 +146,22 @@ def _take_exactly(connection: Connection, blocks: Sequence[FoundBlock], now_ms: 
 
 
 def _insert(
-    connection: Connection, group: _Group, wanted: Sequence[Sequence[Waiting]], now_ms: int, policy: Policy
-) -> None:
-    """Writes jobs of one group, each with a timestamp that no other of its series has."""
+    connection: Connection,
+    group: _Group,
+    wanted: Sequence[Sequence[Waiting]],
+    now_ms: int,
+    policy: Policy,
+    parent: str | None = None,
+) -> list[str]:
+    """Writes jobs of one group, each with a timestamp that no other of its series has; returns their ids."""
     if not wanted:
-        return
+        return []
     first = min(job[0].created_ms for job in wanted)
     last = max(job[0].created_ms for job in wanted)
     taken = _taken_timestamps(connection, group, first, last)
+    ids = _free_ids(connection, wanted, policy)
     rows, links = [], []
-    for job in wanted:
+    for job, identity in zip(wanted, ids, strict=True):
         timestamp_ms = job[0].created_ms
         while timestamp_ms in taken:
             timestamp_ms += 1
@@ -164,7 +170,6 @@ def _insert(
                 last = timestamp_ms + len(wanted)
                 taken |= _taken_timestamps(connection, group, timestamp_ms, last)
         taken.add(timestamp_ms)
-        identity = job_id(policy.mode, policy.dedup, [source.key for source in job])
         created = [source.created_ms for source in job]
         rows.append(
             {
@@ -176,6 +181,7 @@ def _insert(
                 "timestamp_ms": timestamp_ms,
                 "mode": policy.mode,
                 "dedup": policy.dedup,
+                "parent": parent,
                 "sources": len(job),
                 "bytes_in": sum(source.size_bytes for source in job),
                 "first_created_ms": min(created),
@@ -189,8 +195,34 @@ def _insert(
         connection.execute(jobs.insert(), rows_chunk)
     for links_chunk in chunks(links):
         connection.execute(job_sources.insert(), links_chunk)
-        ids = [link["source_id"] for link in links_chunk]
-        connection.execute(sources.update().where(sources.c.id.in_(ids)).values(state="planned", reason=None))
+        taken_ids = [link["source_id"] for link in links_chunk]
+        connection.execute(sources.update().where(sources.c.id.in_(taken_ids)).values(state="planned", reason=None))
+    return ids
+
+
+def _free_ids(connection: Connection, wanted: Sequence[Sequence[Waiting]], policy: Policy) -> list[str]:
+    """Ids for new jobs. Sources that were retried may make a job that was there before: it gets another id."""
+    ids = [job_id(policy.mode, policy.dedup, [source.key for source in job]) for job in wanted]
+    used: set[str] = set()
+    for chunk in chunks(ids):
+        used |= set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
+    for position, job in enumerate(wanted):
+        number = 1
+        while ids[position] in used:
+            number += 1
+            ids[position] = job_id(policy.mode, policy.dedup, [*(source.key for source in job), f"again {number}"])
+            if connection.execute(select(jobs.c.id).where(jobs.c.id == ids[position])).first():
+                used.add(ids[position])
+    return ids
+
+
+def insert_parts(
+    connection: Connection, job: Row[Any], parts: Sequence[Sequence[Row[Any]]], now_ms: int, policy: Policy
+) -> list[str]:
+    """Writes the smaller jobs of one that is split, given rows of its sources, in the caller's transaction."""
+    group = _Group(job.kind, job.shard, job.tenant)
+    wanted = [[Waiting(r.id, r.key, r.created_ms, r.first_seen_ms, r.size_bytes) for r in part] for part in parts]
+    return _insert(connection, group, wanted, now_ms, policy, parent=job.id)
 
 
 def _taken_timestamps(connection: Connection, group: _Group, first_ms: int, last_ms: int) -> set[int]:

@@ -5,7 +5,7 @@ Add what a person needs to decide here; deciding when to give up belongs to `cla
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.records import Failure, Job
@@ -39,8 +39,15 @@ class Quarantine(Database):
     """The part of the ledger that remembers failures."""
 
     def kept_failures(self, hour: str | None = None, limit: int = 1000) -> list[Kept]:
-        """Failures of an hour, or of all, the first ones first."""
-        query = select(quarantine).order_by(quarantine.c.first_failed_ms, quarantine.c.subject_id).limit(limit)
+        """Failures of an hour, or of all, the first ones first; without sources that a person took off the list."""
+        # A job that a person let be tried again is on the list until it got further.
+        listed = or_(quarantine.c.subject == "job", quarantine.c.released_ms.is_(None))
+        query = (
+            select(quarantine)
+            .where(listed)
+            .order_by(quarantine.c.first_failed_ms, quarantine.c.subject_id)
+            .limit(limit)
+        )
         if hour is not None:
             query = query.where(quarantine.c.hour == hour)
         with self._read() as connection:

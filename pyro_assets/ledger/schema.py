@@ -205,6 +205,7 @@ quarantine = Table(
     Column("first_failed_ms", BigInteger, nullable=False),
     Column("last_failed_ms", BigInteger, nullable=False),
     Column("given_up", Integer, nullable=False),  # 0: still being retried
+    # When a person let a job be tried again, or took a source off the list.
     Column("released_ms", BigInteger),
     Index("ix_quarantine_hour", "hour"),
 )
