@@ -19,7 +19,13 @@ ONE_THREAD = dict.fromkeys(LIBRARIES, "1")
 
 
 def on_one_core() -> None:
-    """Pin this process to one core and every library to one thread; before any of them is imported."""
+    """Pin this process to one core and every library to one thread; before any of them is imported.
+
+    Memory is kept as the pipeline keeps it.
+    """
+    from pyro_assets.pipeline.allocator import keep_freed_memory
+
+    keep_freed_memory()
     os.environ.update(ONE_THREAD)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
