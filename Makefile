@@ -46,8 +46,10 @@ check: setup
 	$(BIN)/python -W error -c 'from pyro_assets.definitions import defs; defs()'
 	$(BIN)/dagster definitions validate -w workspace.yaml
 
+# Tests that start servers run one after the other, all others on every core.
 test: setup
-	$(PYTEST) -m 'not nightly'
+	$(PYTEST) -n auto -m 'not nightly and not service'
+	$(PYTEST) -m 'service and not nightly' tests
 
 # The plugin turns a skipped test into a failed one: a missing server is an error here.
 test-services: setup
