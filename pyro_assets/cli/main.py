@@ -20,6 +20,9 @@ COMMANDS = {
     "verify": ("pyro_assets.cli.verify", "verify"),
     "series": ("pyro_assets.cli.series", "series"),
     "quarantine": ("pyro_assets.cli.quarantine", "quarantine"),
+    "export": ("pyro_assets.cli.export", "export"),
+    "receivers": ("pyro_assets.cli.receivers", "receivers"),
+    "reconcile": ("pyro_assets.cli.reconcile", "reconcile"),
 }
 
 

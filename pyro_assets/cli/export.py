@@ -1,0 +1,184 @@
+"""`pyro-assets export`: send what receivers lack, tell what a first send would mean, or write files of history.
+
+Add an option when a person needs it; sending is `pyro_assets.pipeline`'s. Exit status 1 when a receiver did not get
+everything or refused something.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pyro_assets.cli.options import Command, archive_option, from_environment, json_option, ledger_option, source_option
+from pyro_assets.cli.output import show_json, show_table, size_text
+from pyro_assets.storage.keys import HOUR_MS, hour_of
+from resources import environment as env
+from resources.receivers import environment_secrets
+
+if TYPE_CHECKING:
+    from pyro_assets.pipeline.exporting import ExportCounts
+    from pyro_assets.pipeline.pipeline import Pipeline
+
+_FAR_MS = 4_102_444_800_000  # 2100
+
+
+def receivers_option(command: Command) -> Command:
+    """`--receivers`: the file that lists them."""
+    return click.option(
+        "--receivers",
+        "receivers_file",
+        type=click.Path(dir_okay=False),
+        default=from_environment(env.RECEIVERS),
+        show_default=env.RECEIVERS.name,
+        help="YAML file that lists receivers.",
+    )(command)
+
+
+def range_options(command: Command) -> Command:
+    """`--from` and `--to`: times, the second exclusive."""
+    begin = click.option("--from", "begin", metavar="TIME", help="First time, 2026-11-25T09 or a day (UTC).")
+    end = click.option("--to", "end", metavar="TIME", help="First time that is not taken any more.")
+    return begin(end(command))
+
+
+def time_ms(text: str | None, default_ms: int, option: str) -> int:
+    """A time as people write it, Unix milliseconds; UTC where no zone is named.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    if text is None:
+        return default_ms
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            moment = datetime.strptime(text, "%Y-%m-%d-%H:%M").replace(tzinfo=UTC)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is no time such as 2026-11-25T09", param_hint=option) from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def open_exporting(source_url: str, archive_url: str, ledger_url: str, receivers_file: str) -> "Pipeline":
+    """The pipeline with its receivers, without a configuration of series."""
+    from pyro_assets.pipeline.pipeline import open_pipeline
+
+    return open_pipeline(
+        source_url, archive_url, ledger_url, receivers_file=receivers_file, secrets=environment_secrets()
+    )
+
+
+@click.command()
+@source_option
+@archive_option
+@ledger_option
+@receivers_option
+@click.option("--receiver", "names", multiple=True, metavar="NAME", help="Only this receiver (repeatable).")
+@range_options
+@click.option("--estimate", is_flag=True, help="Only tell how many series and samples each hour has.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["openmetrics", "victoriametrics"]),
+    help="Write files instead of sending: for promtool, or for VictoriaMetrics' import.",
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the files, one per day.")
+@json_option
+def export(
+    source_url: str,
+    archive_url: str,
+    ledger_url: str,
+    receivers_file: str,
+    names: tuple[str, ...],
+    begin: str | None,
+    end: str | None,
+    estimate: bool,
+    file_format: Any,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Send what receivers lack since their start, or of the hours between --from and --to."""
+    if (file_format is None) != (out is None):
+        raise click.UsageError("--format and --out belong together")
+    if file_format is not None and len(names) > 1:
+        raise click.UsageError("files are for one receiver at a time")
+    begin_ms, end_ms = time_ms(begin, 0, "--from"), time_ms(end, _FAR_MS, "--to")
+    if begin_ms >= end_ms:
+        raise click.UsageError("--from must be before --to")
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
+        if file_format is not None and out is not None:
+            _write(pipeline, names, file_format, out, (begin_ms, end_ms), as_json=as_json)
+        elif estimate:
+            _estimate(pipeline, names, begin_ms, end_ms, as_json=as_json)
+        else:
+            _need_receivers(pipeline)
+            hours = None if begin is None and end is None else _hours(pipeline, begin_ms, end_ms)
+            _show(pipeline.export(hours, names=names), as_json=as_json)
+
+
+def _need_receivers(pipeline: "Pipeline") -> None:
+    if not pipeline.receivers():
+        raise click.ClickException(f"no receiver is configured; name a file of receivers in {env.RECEIVERS.name}")
+
+
+def _hours(pipeline: "Pipeline", begin_ms: int, end_ms: int) -> list[str]:
+    first, last = hour_of(begin_ms), hour_of(end_ms - 1)
+    return [hour for hour in pipeline.hours() if first <= hour <= last]
+
+
+def _show(done: "Mapping[str, ExportCounts]", *, as_json: bool) -> None:
+    if as_json:
+        show_json({name: asdict(counts) | {"summary": counts.summary} for name, counts in done.items()})
+    else:
+        rows = [
+            [name, one.jobs, one.samples, one.refused.total(), one.requests, one.retries, size_text(one.bytes),
+             one.seconds, one.summary]
+            for name, one in done.items()
+        ]  # fmt: skip
+        show_table(["receiver", "jobs", "accepted", "refused", "requests", "retries", "sent", "seconds", "what"], rows)
+    troubled = [f"{name}: {one.summary}" for name, one in done.items() if one.error or one.refused or one.changed]
+    if troubled:
+        raise click.ClickException(troubled[0])
+
+
+def _estimate(pipeline: "Pipeline", names: tuple[str, ...], begin_ms: int, end_ms: int, *, as_json: bool) -> None:
+    _need_receivers(pipeline)
+    chosen = names or tuple(receiver.name for receiver in pipeline.receivers())
+    rows = [
+        [name, hour_of(hour * HOUR_MS), one.samples, one.active_series, one.refused]
+        for name in chosen
+        for hour, one in pipeline.estimate(name, begin_ms, end_ms).items()
+    ]
+    header = ["receiver", "hour", "samples", "series", "refused"]
+    if as_json:
+        show_json([dict(zip(header, row, strict=True)) for row in rows])
+        return
+    show_table(header, rows)
+    click.echo("\nnothing was sent")
+
+
+def _write(
+    pipeline: "Pipeline", names: tuple[str, ...], file_format: Any, out: Path, when: tuple[int, int], *, as_json: bool
+) -> None:
+    receiver = pipeline.receiver(names[0]) if names else None
+    report = pipeline.write_files(receiver, out, file_format, *when)
+    rows = [[str(file.path), file.day, file.samples, file.series, size_text(file.size_bytes)] for file in report.files]
+    if as_json:
+        show_json(
+            {
+                "files": [{"path": row[0], "day": row[1], "samples": row[2], "series": row[3]} for row in rows],
+                "refused": report.refused.by_reason,
+            }
+        )
+    else:
+        show_table(["file", "day", "samples", "series", "size"], rows)
+        if file_format == "openmetrics" and rows:
+            click.echo(
+                "\nfor each file: promtool tsdb create-blocks-from openmetrics FILE BLOCKS, then move what is in"
+            )
+            click.echo("BLOCKS into Prometheus' data folder")
+    if report.refused.total:
+        raise click.ClickException(f"{report.refused.total} samples are in no file: {report.refused.examples[0]}")

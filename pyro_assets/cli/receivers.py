@@ -1,0 +1,115 @@
+"""`pyro-assets receivers`: list them, ask them how they are without sending a sample, pause and resume them.
+
+Add a question about receivers here; what is asked stands in `export.probe`. `check` has exit status 1 when one of them
+would not take samples.
+"""
+
+from dataclasses import asdict
+
+import click
+
+from pyro_assets.cli.export import open_exporting, receivers_option
+from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
+from pyro_assets.cli.output import show_json, show_table, time_text
+from resources import environment as env
+from resources.receivers import environment_secrets
+
+
+@click.group()
+def receivers() -> None:
+    """Show, check, pause and resume receivers."""
+
+
+@receivers.command("list")
+@source_option
+@archive_option
+@ledger_option
+@receivers_option
+@json_option
+def list_them(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, as_json: bool) -> None:
+    """List the receivers of the file, and how sending to them went last."""
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
+        states = pipeline.receiver_states()
+        rows = [
+            {
+                "receiver": one.name,
+                "kind": one.kind,
+                "url": one.shown_url,
+                "tenants": ", ".join(one.tenants),
+                "start": one.start,
+                "state": "paused" if (state := states[one.name]).paused_ms else "failing" if state.error else "ready",
+                "last_accepted": time_text(state.ok_ms),
+                "error": state.error,
+            }
+            for one in pipeline.receivers()
+        ]
+    if as_json:
+        show_json(rows)
+    elif rows:
+        show_table(list(rows[0]), [list(row.values()) for row in rows])
+    else:
+        click.echo(f"no receiver is configured; name a file of receivers in {env.RECEIVERS.name}")
+
+
+@receivers.command()
+@receivers_option
+@click.argument("names", nargs=-1)
+@json_option
+def check(receivers_file: str, names: tuple[str, ...], as_json: bool) -> None:
+    """Ask receivers (all by default) whether they answer, accept the credentials, and what they are.
+
+    No sample is sent.
+    """
+    from pyro_assets.export.probe import check_receiver
+    from pyro_assets.export.receivers_file import Receivers, load_receivers
+
+    listed = load_receivers(receivers_file) if receivers_file else Receivers()
+    unknown = [name for name in names if listed.named(name) is None]
+    if unknown:
+        raise click.ClickException(f"there is no receiver {unknown[0]!r} in {receivers_file or 'any file'}")
+    checks = [check_receiver(one, environment_secrets()) for one in listed.receivers if not names or one.name in names]
+    if not checks:
+        raise click.ClickException(f"no receiver is configured; name a file of receivers in {env.RECEIVERS.name}")
+    if as_json:
+        show_json([asdict(one) for one in checks])
+    else:
+        header = ["receiver", "answers", "accepts", "product", "version", "seconds"]
+        rows = [[one.name, one.answers, one.accepts, one.product, one.version, one.seconds] for one in checks]
+        show_table(header, rows)
+        for one in checks:
+            for text in one.problems:
+                click.echo(f"{one.name}: problem: {text}")
+            for text in one.warnings:
+                click.echo(f"{one.name}: warning: {text}")
+    bad = [one.name for one in checks if not one.accepts]
+    if bad:
+        raise click.ClickException(f"{', '.join(bad)} would not take samples")
+
+
+def _set(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str, *, paused: bool) -> None:
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
+        changed = pipeline.pause(name, paused=paused)
+    word = "paused" if paused else "resumed"
+    click.echo(f"{name} is {word}" if changed else f"{name} was {'paused' if paused else 'not paused'} already")
+
+
+@receivers.command()
+@source_option
+@archive_option
+@ledger_option
+@receivers_option
+@click.argument("name")
+def pause(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str) -> None:
+    """Send nothing to a receiver until it is resumed; what it lacks stays pending."""
+    _set(source_url, archive_url, ledger_url, receivers_file, name, paused=True)
+
+
+@receivers.command()
+@source_option
+@archive_option
+@ledger_option
+@receivers_option
+@click.argument("name")
+def resume(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str) -> None:
+    """Go on sending to a receiver."""
+    _set(source_url, archive_url, ledger_url, receivers_file, name, paused=False)

@@ -1,0 +1,74 @@
+"""`pyro-assets reconcile`: what a receiver holds against the archive's series, sample by sample.
+
+Add a way to show differences here; comparing is `export.reconcile`'s. Exit status 1 when anything differs.
+"""
+
+import click
+
+from pyro_assets.cli.export import open_exporting, range_options, receivers_option, time_ms
+from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
+from pyro_assets.cli.output import progress_bar, show_json, show_table
+from pyro_assets.storage.keys import HOUR_MS, hour_of
+
+
+@click.command()
+@source_option
+@archive_option
+@ledger_option
+@receivers_option
+@click.option("--receiver", "name", required=True, metavar="NAME", help="Who is asked.")
+@range_options
+@click.option("--only-sent", is_flag=True, help="Expect only what it has accepted, not everything that is derived.")
+@json_option
+def reconcile(
+    source_url: str,
+    archive_url: str,
+    ledger_url: str,
+    receivers_file: str,
+    name: str,
+    begin: str | None,
+    end: str | None,
+    only_sent: bool,
+    as_json: bool,
+) -> None:
+    """Ask a receiver over PromQL for what it holds and compare it with the archive's series."""
+    if begin is None or end is None:
+        raise click.UsageError("say --from and --to")
+    begin_ms, end_ms = time_ms(begin, 0, "--from"), time_ms(end, 0, "--to")
+    if begin_ms >= end_ms:
+        raise click.UsageError("--from must be before --to")
+    with (
+        open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline,
+        progress_bar("minutes") as bar,
+    ):
+        found = pipeline.reconcile(
+            name,
+            begin_ms,
+            end_ms,
+            only_sent=only_sent,
+            progress=lambda at_ms: bar.update((at_ms - begin_ms) // 60_000, (end_ms - begin_ms) // 60_000),
+        )
+    rows = [
+        [kind, hour_of(hour * HOUR_MS), tenant, metric, count]
+        for (kind, hour, tenant, metric), count in sorted(found.counts.items())
+    ]
+    header = ["difference", "hour", "tenant", "metric", "samples"]
+    totals = {kind: found.total(kind) for kind in ("missing", "extra", "differing")}
+    if as_json:
+        show_json(
+            {"receiver": name, "compared": found.compared, "equal": found.equal, **totals, "queries": found.queries}
+            | {"by_metric": [dict(zip(header, row, strict=True)) for row in rows]}
+            | {"examples": [str(example) for example in found.examples]}
+            | {"unsendable": found.unsendable.by_reason}
+        )
+    else:
+        if rows:
+            show_table(header, rows)
+        for example in found.examples:
+            click.echo(str(example))
+        for reason, count in found.unsendable.by_reason.items():
+            click.echo(f"{count} samples are not expected: our own rules keep them back ({reason})")
+        words = ", ".join(f"{count:,} {kind}" for kind, count in totals.items())
+        click.echo(f"{found.compared:,} samples compared, {found.equal:,} equal, {words}")
+    if not found.is_equal:
+        raise click.ClickException(f"{name} does not hold what the series say")

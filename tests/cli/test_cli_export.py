@@ -1,0 +1,120 @@
+"""`export`, `receivers` and `reconcile` as a person uses them, against scripted receivers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_runner import fails, is_wrong_usage, places, run
+from exports import GOLDEN, HOUR, config, derive, expected, got, opened
+from scripted_server import Reply, scripted_server
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    with opened(tmp_path, series=config()) as pipeline:
+        derive(pipeline)
+    return tmp_path
+
+
+def file_of(folder: Path, url: str, **more: Any) -> Path:
+    path = folder / "receivers.yaml"
+    one = {"name": "local", "kind": "prometheus", "url": f"{url}/api/v1/write", "out_of_order_window": "3650d"} | more
+    path.write_text(json.dumps({"receivers": [one]}))
+    return path
+
+
+def options(folder: Path, url: str, **more: Any) -> list[Any]:
+    return ["--source-url", GOLDEN.root, *places(folder), "--receivers", file_of(folder, url, **more)]
+
+
+HOURS = ["--from", "2026-11-25T09", "--to", "2026-11-25T10"]
+
+
+def test_hours_are_sent_once(place: Path):
+    with scripted_server() as server:
+        result = run("export", *options(place, server.url), *HOURS, "--json")
+        assert result.exit_code == 0, result.output
+        done = json.loads(result.stdout)["local"]
+        assert (done["jobs"], done["samples"]) == (3, sum(map(len, expected(place).values())))
+        assert got(server) == expected(place)
+        again = run("export", *options(place, server.url), "--from", HOUR)
+        assert again.exit_code == 0
+        assert "nothing to send" in again.stdout
+        assert got(server) == expected(place)
+
+
+def test_what_is_before_the_start_is_not_sent_by_itself(place: Path):
+    with scripted_server() as server:
+        assert "nothing to send" in run("export", *options(place, server.url)).stdout
+        assert server.requests == []
+
+
+def test_an_estimate_sends_nothing(place: Path):
+    with scripted_server() as server:
+        result = run("export", *options(place, server.url), "--estimate", "--json")
+        (hour,) = json.loads(result.stdout)
+        assert hour["hour"] == HOUR
+        assert hour["samples"] == sum(map(len, expected(place).values()))
+        assert hour["series"] == len(expected(place))
+        assert server.requests == []
+
+
+def test_files_of_history(place: Path):
+    result = run(
+        "export", "--source-url", GOLDEN.root, *places(place), *HOURS, "--format", "openmetrics", "--out", place / "om"
+    )
+    assert result.exit_code == 0, result.output
+    text = (place / "om" / "2026-11-25.om").read_text()
+    assert text.endswith("# EOF\n")
+    assert sum(not line.startswith("#") for line in text.splitlines()) == sum(map(len, expected(place).values()))
+
+
+def test_trouble_is_a_sentence(place: Path):
+    with scripted_server(default=Reply(404, b"remote write receiver not enabled")) as server:
+        fails(run("export", *options(place, server.url), *HOURS), "local")
+    fails(run("export", "--source-url", GOLDEN.root, *places(place), *HOURS), "no receiver is configured")
+    is_wrong_usage(run("export", "--format", "openmetrics"), "--out")
+    is_wrong_usage(run("export", "--from", "2026-11-25T10", "--to", "2026-11-25T09"), "before")
+
+
+def test_list_pause_and_resume(place: Path):
+    with scripted_server() as server:
+        where = options(place, server.url)
+        (one,) = json.loads(run("receivers", "list", *where, "--json").stdout)
+        assert (one["receiver"], one["state"]) == ("local", "ready")
+        assert "local is paused" in run("receivers", "pause", *where, "local").stdout
+        assert "paused already" in run("receivers", "pause", *where, "local").stdout
+        assert "paused" in run("receivers", "list", *where).stdout
+        assert "paused" in run("export", *where, *HOURS).stdout
+        assert server.requests == []
+        assert "local is resumed" in run("receivers", "resume", *where, "local").stdout
+        fails(run("receivers", "pause", *where, "other"), "no receiver 'other'")
+
+
+def test_check_says_whether_it_would_take_samples(place: Path):
+    with scripted_server() as server:
+        result = run("receivers", "check", "--receivers", file_of(place, server.url), "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)[0]["accepts"]
+        assert not any(request.series for request in server.requests if request.method == "POST")
+    with scripted_server(default=401) as server:
+        fails(run("receivers", "check", "--receivers", file_of(place, server.url)), "local would not take samples")
+
+
+def test_reconcile_says_what_is_missing(place: Path):
+    answers = {"status": "success", "data": {"resultType": "matrix", "result": []}}
+
+    def answer(request: Any) -> Reply:
+        names = "label/__name__/values" in request.path
+        body = {"status": "success", "data": []} if names else answers
+        return Reply(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    with scripted_server(default=answer) as server:
+        result = run("reconcile", *options(place, server.url), "--receiver", "local", *HOURS, "--json")
+        assert result.exit_code == 1
+        found = json.loads(result.stdout)
+        assert found["missing"] == found["compared"] == sum(map(len, expected(place).values()))
+        sent = run("reconcile", *options(place, server.url), "--receiver", "local", *HOURS, "--only-sent", "--json")
+        assert sent.exit_code == 0, sent.output
+    is_wrong_usage(run("reconcile", "--receiver", "local"), "--from")
