@@ -7,15 +7,16 @@ Add a field to the models here, with the check that refuses what cannot work; th
 import difflib
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 
-from pyro_assets.errors import ConfigError, SelectorError
+from pyro_assets.errors import ConfigError
+from pyro_assets.series.language import Pattern, Rule, check_rules
+from pyro_assets.series.models import MODEL_CONFIG, SelectorText, TypeText
 from pyro_assets.series.names import (
     INSTANCE_LABEL,
     RULE_ID_LABEL,
@@ -23,13 +24,10 @@ from pyro_assets.series.names import (
     is_metric_name,
     legal_label_name,
 )
-from pyro_assets.series.selectors import parse_selector
 from pyro_assets.series.yaml_text import Document, Path, read_yaml, show_path
 
 #: Changes whenever equal text comes to mean other series.
 _MEANING: Final = 1
-_PROFILE_TYPE_PARTS: Final = 5
-_GAUGE: Final = re.compile(r"[^\[\]\s]+")
 
 #: Sample types whose value is a level, not an increase: what counts is the last one, not the sum. `live` is what JFR
 #: calls its live objects; `threadcreate` is a running total since the start of the process.
@@ -38,30 +36,8 @@ DEFAULT_GAUGES: Final = ("inuse_*", "goroutine", "goroutines", "live", "live_*",
 Problem = tuple[Path, str]
 
 
-def _check_selector(text: str) -> str:
-    try:
-        parse_selector(text)
-    except SelectorError as error:
-        raise PydanticCustomError("selector", "{why}", {"why": str(error)}) from error
-    return text
-
-
-def _check_gauge(text: str) -> str:
-    if not _GAUGE.fullmatch(text):
-        why = "a gauge is a sample type (inuse_space) or a whole profile type; * and ? stand for any characters"
-        raise PydanticCustomError("gauge", "{why}", {"why": why})
-    if ":" in text and text.count(":") != _PROFILE_TYPE_PARTS - 1:
-        why = "a profile type has five parts, name:type:unit:period_type:period_unit"
-        raise PydanticCustomError("gauge", "{why}", {"why": why})
-    return text
-
-
-SelectorText = Annotated[str, AfterValidator(_check_selector)]
-GaugeText = Annotated[str, AfterValidator(_check_gauge)]
-
-
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = MODEL_CONFIG
 
 
 class Dimensions(_Model):
@@ -126,12 +102,14 @@ class SeriesConfig(_Model):
     Attributes:
         functions: exact function name -> selector of the profiles it is looked for in.
         gauges: sample types or whole profile types whose value is a level.
+        rules: see `language`.
     """
 
     dimensions: Dimensions = Dimensions()
     functions: dict[Annotated[str, Field(min_length=1)], SelectorText] = {}
-    gauges: list[GaugeText] = list(DEFAULT_GAUGES)
+    gauges: list[TypeText] = list(DEFAULT_GAUGES)
     recording_rules: list[RecordingRule] = []
+    rules: list[Rule] = []
 
     @property
     def hash(self) -> str:
@@ -140,7 +118,12 @@ class SeriesConfig(_Model):
         >>> SeriesConfig().hash == parse_config("functions: {}", "a.yaml").hash
         True
         """
-        meaning = json.dumps([_MEANING, self.model_dump(mode="json")], sort_keys=True, ensure_ascii=True)
+        dump = self.model_dump(mode="json")
+        # A new part of the language must not give every older configuration another hash. Rules' order has no say.
+        del dump["rules"]
+        if self.rules:
+            dump["rules"] = sorted((rule.meaning() for rule in self.rules), key=lambda rule: str(rule["name"]))
+        meaning = json.dumps([_MEANING, dump], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(meaning.encode()).hexdigest()
 
 
@@ -220,8 +203,10 @@ def _problem(document: Document, prefix: Path, details: ErrorDetails) -> ConfigE
         why = "this field is missing"
     elif kind == "string_type":
         why = f"must be text, not {_kind_of(given)}" + ("" if isinstance(given, dict | list) else "; put it in quotes")
-    elif kind in ("list_type", "dict_type", "model_type", "int_type"):
-        wanted = {"list_type": "a list", "int_type": "a whole number"}.get(kind, "a mapping")
+    elif kind in ("list_type", "dict_type", "model_type", "int_type", "bool_type"):
+        wanted = {"list_type": "a list", "int_type": "a whole number", "bool_type": "true or false"}.get(
+            kind, "a mapping"
+        )
         why = f"must be {wanted}, not {_kind_of(given)}"
     elif kind == "string_too_short":
         why = "must not be empty"
@@ -238,9 +223,13 @@ def _kind_of(value: Any) -> str:
 
 def _fields_at(path: Path) -> set[str]:
     shape = tuple("*" if isinstance(part, int) else part for part in path)
-    models: dict[tuple[str, ...], type[_Model]] = {
+    models: dict[tuple[str, ...], type[BaseModel]] = {
         (): SeriesConfig,
         ("dimensions",): Dimensions,
+        ("rules", "*"): Rule,
+        ("rules", "*", "functions", "*"): Pattern,
+        ("rules", "*", "exclude", "*"): Pattern,
+        ("rules", "*", "stack", "*"): Pattern,
         ("recording_rules", "*"): RecordingRule,
         ("recording_rules", "*", "external_labels", "*"): ExternalLabel,
         ("recording_rules", "*", "stacktrace_filter"): StacktraceFilter,
@@ -262,6 +251,8 @@ def _check(config: SeriesConfig) -> Iterator[Problem]:
             yield (*place, "id"), f"rule {rule.id!r} exists already as recording_rules[{first}]; ids must be unique"
         for inner, why in _check_rule(rule):
             yield (*place, *inner), why
+    for inner, why in check_rules(config.rules):
+        yield ("rules", *inner), why
 
 
 def _check_rule(rule: RecordingRule) -> Iterator[Problem]:
