@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": ("pyro_assets.cli.inspect", "inspect"),
     "verify": ("pyro_assets.cli.verify", "verify"),
     "series": ("pyro_assets.cli.series", "series"),
+    "rescan": ("pyro_assets.cli.rescan", "rescan"),
     "quarantine": ("pyro_assets.cli.quarantine", "quarantine"),
     "export": ("pyro_assets.cli.export", "export"),
     "receivers": ("pyro_assets.cli.receivers", "receivers"),

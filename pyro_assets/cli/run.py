@@ -22,12 +22,12 @@ from pyro_assets.cli.options import (
     source_option,
 )
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
+from pyro_assets.cli.settings import settings_of
 from resources import environment as env
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.pipeline import Pipeline
     from pyro_assets.pipeline.reports import HourReport, Progress, TickReport
-    from pyro_assets.pipeline.settings import Settings
 
 
 @click.command()
@@ -79,7 +79,9 @@ def run(
 
     series = load_config(config) if config else parse_config("", "<defaults>")
     begun = time.monotonic()
-    with open_pipeline(source_url, archive_url, ledger_url, settings=_settings(mode, dedup), config=series) as pipeline:
+    with open_pipeline(
+        source_url, archive_url, ledger_url, settings=settings_of(mode=mode, dedup=dedup), config=series
+    ) as pipeline:
         _demand_folder(source_url)
         run_id = f"cli-{time.time_ns():x}-{os.getpid()}"
         ticks: list[TickReport] = []
@@ -127,19 +129,6 @@ def _run_all_due(
                 return reports
         elif not ticks[-1].truncated:
             return reports
-
-
-def _settings(mode: Any, dedup: Any) -> "Settings":
-    from pyro_assets.pipeline.settings import Settings
-
-    return Settings(
-        mode=mode,
-        dedup=dedup,
-        start_hour=env.value(env.START_DATE),
-        max_blocks=int(env.number(env.JOB_BLOCKS)),
-        max_bytes=int(env.number(env.JOB_MIB) * 2**20),
-        max_age_ms=round(env.number(env.JOB_AGE_SECONDS) * 1000),
-    )
 
 
 def _read_jobs(path: Path) -> list[list[str]]:

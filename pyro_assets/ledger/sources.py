@@ -18,6 +18,8 @@ from pyro_assets.storage.discovery import FoundBlock
 _T = TypeVar("_T")
 #: Values in one IN list: below every database's limit.
 CHUNK: Final = 500
+#: The purpose of the ticks' cursors.
+LIVE: Final = "live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Sources(Database):
         moved: Mapping[str, str],
         now_ms: int,
         policy: Policy,
+        purpose: str = LIVE,
     ) -> Recorded:
         """Records what a listing found, and only then moves its cursors, in one transaction.
 
@@ -47,6 +50,7 @@ class Sources(Database):
             moved: folder -> ULID, the cursors that moved.
             now_ms: Unix milliseconds.
             policy: tells what is out of range.
+            purpose: whose cursors these are.
         """
         by_key = {item.block.key: item for item in found}
         with self._read() as connection:
@@ -68,17 +72,24 @@ class Sources(Database):
                     .values(size_bytes=by_key[key].size_bytes)
                 )
             for folder, ulid in moved.items():
-                where = (cursors.c.folder == folder) & (cursors.c.purpose == "live")
+                where = (cursors.c.folder == folder) & (cursors.c.purpose == purpose)
                 connection.execute(cursors.delete().where(where))
-                connection.execute(cursors.insert().values(folder=folder, purpose="live", ulid=ulid, updated_ms=now_ms))
+                connection.execute(
+                    cursors.insert().values(folder=folder, purpose=purpose, ulid=ulid, updated_ms=now_ms)
+                )
         inside = [item for item, row in zip(new, rows, strict=True) if row["state"] == "pending"]
         return Recorded(tuple(inside), len(new) - len(inside))
 
-    def cursors(self) -> dict[str, str]:
-        """Folder -> ULID of the last block that ticks have seen there."""
+    def cursors(self, purpose: str = LIVE) -> dict[str, str]:
+        """Folder -> ULID of the last block that ticks (or what else `purpose` names) have seen there."""
         with self._read() as connection:
-            rows = connection.execute(select(cursors.c.folder, cursors.c.ulid).where(cursors.c.purpose == "live"))
+            rows = connection.execute(select(cursors.c.folder, cursors.c.ulid).where(cursors.c.purpose == purpose))
             return {row.folder: row.ulid for row in rows}
+
+    def drop_cursors(self, purpose: str) -> None:
+        """Lets what `purpose` names begin anew."""
+        with self._write() as connection:
+            connection.execute(cursors.delete().where(cursors.c.purpose == purpose))
 
     def set_aside(self, key: str, reason: str, state: SourceState = "set_aside") -> None:
         """Takes a source that is in no job yet out of all planning.

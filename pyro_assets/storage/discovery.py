@@ -78,7 +78,7 @@ def discover(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str]
         window: how far to look.
     """
     result = Discovery()
-    folders = list(_folders(bucket, kind, cursors, result))
+    folders = list(folders_of(bucket, kind, cursors, result))
     share = max(window.max_keys // max(len(folders), 1), window.page_keys)
     for folder in folders:
         try:
@@ -88,8 +88,8 @@ def discover(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str]
     return result
 
 
-def _folders(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str], result: Discovery) -> Iterator[str]:
-    """The folders that hold blocks; those with a cursor where a listing fails."""
+def folders_of(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str], result: Discovery) -> Iterator[str]:
+    """The folders that hold blocks; those with a cursor where a listing fails, which `result` is told."""
     try:
         top = bucket.list_folder(f"{kind}/")
     except StorageUnavailable as error:
