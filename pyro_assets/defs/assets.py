@@ -67,7 +67,8 @@ def segments_spec(partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
     return dg.AssetSpec(
         SEGMENTS,
         description="Level-0 segments in Pyroscope's bucket: all tenants of a shard in one object, about two a second "
-        f"and shard. Only ever read. The sensor `{LANDED}` reports what landed, one event per hour and tick.",
+        f"and shard. Only ever read. The sensor `{LANDED}` reports what landed, with every run that it requests and "
+        "at least every minute.",
         partitions_def=partitions,
         group_name=GROUP,
         owners=OWNERS,

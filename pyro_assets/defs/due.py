@@ -5,10 +5,11 @@ Add a rule here when the sensor must decide something; talking to pipeline and i
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
+from pyro_assets.defs.landed import Landed
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
 _MAX_LATE_HOURS: Final = 500
@@ -21,27 +22,31 @@ class Watch:
     Attributes:
         live_since: the first hour that the live lane takes by itself; what landed before it waits for a backfill.
         late: earlier hours that were processed already and got late uploads since; the live lane takes them too.
+        landed: what was not reported yet.
     """
 
     live_since: str
     late: tuple[str, ...] = ()
+    landed: Landed = field(default_factory=Landed)
 
     @classmethod
     def from_cursor(cls, cursor: str | None, live_since: str) -> "Watch":
         """Read a cursor; an empty or foreign one begins anew at `live_since`.
 
-        >>> Watch.from_cursor(None, "2026-11-25-13:00")
-        Watch(live_since='2026-11-25-13:00', late=())
+        >>> Watch.from_cursor(None, "2026-11-25-13:00").live_since
+        '2026-11-25-13:00'
         """
         try:
             state = json.loads(cursor or "")
-            return cls(str(state["live_since"]), tuple(map(str, state["late"])))
-        except (ValueError, KeyError, TypeError):
+            landed = Landed.from_state(state["landed"])
+            return cls(str(state["live_since"]), tuple(map(str, state["late"])), landed)
+        except (ValueError, KeyError, TypeError, AttributeError):
             return cls(live_since)
 
     def to_cursor(self) -> str:
         """As text for Dagster."""
-        return json.dumps({"live_since": self.live_since, "late": list(self.late)})
+        state = {"live_since": self.live_since, "late": list(self.late), "landed": self.landed.to_state()}
+        return json.dumps(state)
 
     def after(self, arrivals: Iterable[str], unfinished_jobs: int, began: Callable[[str], bool]) -> "Watch":
         """The next state: hours with late uploads join, and leave when no job is unfinished anywhere.
@@ -53,7 +58,7 @@ class Watch:
         """
         late = set(self.late if unfinished_jobs else ())
         late |= {hour for hour in arrivals if hour < self.live_since and began(hour)}
-        return Watch(self.live_since, tuple(sorted(late))[-_MAX_LATE_HOURS:])
+        return replace(self, late=tuple(sorted(late))[-_MAX_LATE_HOURS:])
 
     def takes(self, hour: str) -> bool:
         """Whether the live lane processes this hour."""

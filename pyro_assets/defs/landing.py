@@ -5,6 +5,7 @@ flight do it instead. Decisions about hours belong to `due`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import dagster as dg
@@ -12,6 +13,7 @@ import dagster as dg
 from pyro_assets.defs.assets import LANDED, SEGMENTS
 from pyro_assets.defs.due import Watch, describe, spans
 from pyro_assets.defs.jobs import LANE, LIVE, RANGE_END, RANGE_START, AssetJob
+from pyro_assets.defs.landed import Landed
 from pyro_assets.defs.metadata import arrival_metadata
 from pyro_assets.errors import StorageUnavailable
 from pyro_assets.pipeline.pipeline import Pipeline
@@ -61,19 +63,23 @@ def decide(tick: TickReport, watch: Watch, in_flight: Sequence[dg.DagsterRun]) -
     running_hour = hour_of(tick.now_ms)
     # A clock ahead of ours makes hours that are no partitions yet; they come in time.
     due = [hour for hour in tick.due if watch.takes(hour) and hour <= running_hour]
+    requests = [run_request(first, last) for first, last in spans(due)] if not in_flight else []
+    landed = watch.landed.plus(tick.arrivals)
+    # A listing that goes on may bring thousands of hours, too many to remember.
+    reports = landed.hours if requests or tick.truncated or landed.is_due(tick.now_ms) else {}
     events = [
         dg.AssetMaterialization(SEGMENTS, partition=hour, metadata=arrival_metadata(arrivals, tick.now_ms))
-        for hour, arrivals in tick.arrivals.items()
+        for hour, arrivals in sorted(reports.items())
     ]
-    if due and not in_flight:
-        requests = [run_request(first, last) for first, last in spans(due)]
-        return dg.SensorResult(run_requests=requests, asset_events=events, cursor=watch.to_cursor())
-    if tick.failures and not events:
+    cursor = replace(watch, landed=Landed(reported_ms=tick.now_ms) if events else landed).to_cursor()
+    if requests:
+        return dg.SensorResult(run_requests=requests, asset_events=events, cursor=cursor)
+    if tick.failures and not tick.arrivals and not events:
         raise StorageUnavailable(
             f"{len(tick.failures)} listings failed; what they hide comes with a later tick. {tick.failures[0]}"
         )
     reason = skip_reason(tick, watch, due, in_flight)
-    return dg.SensorResult(skip_reason=reason, asset_events=events, cursor=watch.to_cursor())
+    return dg.SensorResult(skip_reason=reason, asset_events=events, cursor=cursor)
 
 
 def run_request(first: str, last: str) -> dg.RunRequest:

@@ -34,7 +34,7 @@ _DIFFERENCE_COLUMNS: Final = dg.TableSchema([dg.TableColumn("difference", "strin
 
 
 def arrival_metadata(arrivals: HourArrivals, now_ms: int) -> Metadata:
-    """What landed in an hour since the tick before; short, because these events of no run cannot be pruned."""
+    """What landed in an hour since the last report; short, because events of no run cannot be pruned."""
     return {
         "objects": dg.MetadataValue.int(arrivals.objects),
         "bytes": dg.MetadataValue.int(arrivals.size_bytes),

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_assets.defs.due import Watch, describe, spans
+from pyro_assets.defs.landed import REPORT_MS, Landed
+from pyro_assets.pipeline.reports import HourArrivals
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 NOON = "2026-11-25-12:00"
@@ -21,9 +23,19 @@ def test_history_waits_and_everything_since_the_first_tick_is_live():
 
 
 def test_a_cursor_survives_and_a_broken_one_begins_anew():
-    watch = Watch(NOON, (EARLIER,))
+    watch = Watch(NOON, (EARLIER,), Landed({NOON: HourArrivals(1, 2, 1, 3, 4)}, 5))
     assert Watch.from_cursor(watch.to_cursor(), "2027-01-01-00:00") == watch
-    for broken in ("", "{}", "[1]", "null", '{"live_since": 1}', "no json"):
+    fresh = Watch(NOON).to_cursor()
+    for broken in (
+        "",
+        "{}",
+        "[1]",
+        "null",
+        '{"live_since": 1}',
+        "no json",
+        fresh.replace("{}", '{"a": 1}'),
+        fresh[:-3],
+    ):
         assert Watch.from_cursor(broken, NOON) == Watch(NOON)
 
 
@@ -69,3 +81,12 @@ def test_spans_cover_exactly_the_hours_and_are_maximal(numbers: set[int]):
 def test_hours_in_words():
     assert describe([NOON]) == NOON
     assert "2 hours from" in describe([EARLIER, NOON])
+
+
+def test_arrivals_add_up_until_they_are_reported():
+    landed = Landed(reported_ms=1_000).plus({NOON: HourArrivals(1, 20, 1, 900, 950)})
+    landed = landed.plus({NOON: HourArrivals(2, 30, 2, 800, 990), EARLIER: HourArrivals(1, 1, 1, 1, 1)})
+    assert landed.hours[NOON] == HourArrivals(3, 50, 2, 800, 990)
+    assert not landed.is_due(1_000 + REPORT_MS - 1)
+    assert landed.is_due(1_000 + REPORT_MS)
+    assert not Landed().is_due(2**50)

@@ -148,12 +148,25 @@ def test_the_same_input_twice_requests_once():
     assert not second.asset_events
 
 
+def test_arrivals_without_a_run_are_reported_once_a_minute_and_none_is_lost():
+    def waiting(second: int) -> TickReport:
+        return TickReport(NOW_MS + 1000 * second, arrivals={NOW: ARRIVALS}, waiting_sources=3)
+
+    reported, cursor = [], None
+    with dg.DagsterInstance.ephemeral() as instance:
+        for second in range(0, 125, 5):
+            result = evaluate(FakePipeline({}, [waiting(second)]), instance, cursor)
+            cursor = result.cursor
+            reported += [(second, event.metadata["objects"].value) for event in result.asset_events]
+    assert reported == [(0, 3), (60, 36), (120, 36)]
+
+
 def test_the_first_tick_fixes_where_live_begins():
     fake = FakePipeline({}, [tick(due={NOW: 1, BEFORE: 9}, unfinished_jobs=10)])
     with dg.DagsterInstance.ephemeral() as instance:
         result = evaluate(fake, instance, None)
     assert [partitions_of(request) for request in result.run_requests or ()] == [NOW]
-    assert Watch.from_cursor(result.cursor, "x") == Watch(NOW)
+    assert Watch.from_cursor(result.cursor, "x").live_since == NOW
 
 
 def test_a_setting_makes_history_live():
