@@ -25,6 +25,8 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "org/springframework/web/servlet/DispatcherServlet.doDispatch": "{}",
     "dispatch_request": '{service_name!=""}',
 }
+#: Name of the demo's receiver.
+PROMETHEUS: Final = "prometheus"
 _LOCK: Final = "lock"
 
 
@@ -58,6 +60,16 @@ class Layout:
     def config(self) -> Path:
         """Which series are derived."""
         return self.root / "series.yaml"
+
+    @property
+    def receivers(self) -> Path:
+        """Who gets series; empty until there is one."""
+        return self.root / "receivers.yaml"
+
+    @property
+    def prometheus(self) -> Path:
+        """Configuration and data of the demo's own Prometheus."""
+        return self.root / "prometheus"
 
     @property
     def dagster_home(self) -> Path:
@@ -100,7 +112,22 @@ class Layout:
         shutil.copyfile(template, self.dagster_home / "dagster.yaml")
         server = {"host": "127.0.0.1", "port": code_server_port, "location_name": "pyro_assets"}
         self.workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}), "utf-8")
+        self.receivers.write_text("receivers: []\n", "utf-8")
         self.config.write_text(yaml.safe_dump({"functions": dict(FUNCTIONS)}, allow_unicode=True), "utf-8")
+
+    def prepare_prometheus(self, port: int) -> None:
+        """Write the files of a Prometheus on this port, and name it as a receiver."""
+        self.prometheus.mkdir()
+        # A window larger than the demo's lag and its history, so that every sample arrives once in effect.
+        config = {"global": {"scrape_interval": "15s"}, "storage": {"tsdb": {"out_of_order_time_window": "1d"}}}
+        (self.prometheus / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
+        receiver = {
+            "name": PROMETHEUS,
+            "kind": "prometheus",
+            "url": f"http://127.0.0.1:{port}/api/v1/write",
+            "out_of_order_window": "1d",
+        }
+        self.receivers.write_text(yaml.safe_dump({"receivers": [receiver]}), "utf-8")
 
     def environment(self, base: Mapping[str, str], now: datetime | None = None) -> dict[str, str]:
         """`base` without the settings of another installation, with the demo's own."""
@@ -117,5 +144,6 @@ class Layout:
             env.ARCHIVE_URL.name: str(self.archive),
             env.LEDGER_URL.name: self.ledger_url,
             env.CONFIG.name: str(self.config),
+            env.RECEIVERS.name: str(self.receivers),
             env.START_DATE.name: start.replace(minute=0).strftime(HOUR_FORMAT),
         }

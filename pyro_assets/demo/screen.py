@@ -13,6 +13,10 @@ from pyro_assets.cli.output import table
 from pyro_assets.demo.proof import Proof
 from pyro_assets.pipeline.reports import HourReport
 
+_CORES: Final = (
+    "sum by (service_name) (sum_over_time("
+    "pyroscope_exported_metrics_process_cpu_cpu_nanoseconds_cpu_nanoseconds[5m])) / 300 / 1e9"
+)
 _SHOWN_DIFFERENCES: Final = 20
 _LABELS_WIDTH: Final = 44
 _FUNCTION_WIDTH: Final = 32
@@ -56,15 +60,56 @@ class Screen:
         )
         if lag is not None:
             text += f"  lag p50 {lag.p50_seconds:.1f} s, p95 {lag.p95_seconds:.1f} s"
+        if report.exported_lag is not None:
+            sent = report.exported_lag
+            text += f"; at the receiver {sent.p50_seconds:.1f} s, {sent.p95_seconds:.1f} s"
         self._say(f"    {text}")
 
-    def places(self, url: str, logs: object) -> None:
+    def exports(self, reports: Sequence[HourReport]) -> None:
+        """What each receiver has, hour by hour."""
+        rows = [
+            [report.hour, one.receiver, one.jobs, one.accepted, one.refused, one.pending, one.requests]
+            + ([one.lag.p50_seconds, one.lag.p95_seconds, one.lag.max_seconds] if one.lag else [None, None, None])
+            for report in reports
+            for one in report.exports
+        ]
+        if not rows:
+            self.note("no receiver is configured (there is no Prometheus on the path): nothing was sent")
+            return
+        header = [
+            "hour",
+            "receiver",
+            "jobs",
+            "accepted",
+            "refused",
+            "pending",
+            "requests",
+            "lag p50 s",
+            "p95 s",
+            "max s",
+        ]
+        self._say("")
+        for line in table(header, rows).splitlines():
+            self._say(f"    {line}")
+        self._say("")
+
+    def reconciled(self, receiver: str, compared: int, differences: Sequence[str]) -> None:
+        """What the receiver holds against the archive's series."""
+        if not differences:
+            self._say(f"{self._style('1;32', 'equal:')} {receiver} holds {compared:,} samples, each with its value")
+            return
+        self._say(f"{self._style('1;31', 'NOT equal:')} {receiver}, of {compared:,} samples:")
+        for difference in differences[:_SHOWN_DIFFERENCES]:
+            self._say(textwrap.shorten(f"    {difference}", 240))
+
+    def places(self, url: str, logs: object, prometheus_url: str = "") -> None:
         """Where to look in the UI, and at what."""
         self._say("")
         self._say(f"    {self._style('1;32', 'Dagster is at ' + url)}")
         places = {
             "/asset-groups": "the graph: segments -> l1_blocks -> series; select an asset",
             "/assets/dimension_series?view=partitions": "an hour a line; select one: series, samples, lag, pending",
+            "/assets/exported_series?view=partitions": "what the receiver has accepted, with the lag up to it",
             "/assets/l1_blocks?view=checks": "totals of the sources against the blocks as read back",
             "/locations/pyro_assets/sensors/segments_landed": "ticks: what landed, what is pending, runs requested",
             "/runs?q[0]=tag:lane=live": "one live run at a time; each stays a minute and takes what becomes due",
@@ -73,6 +118,9 @@ class Screen:
         width = max(map(len, places))
         for path, meaning in places.items():
             self._say(f"      {url}{path.ljust(width)}  {meaning}")
+        if prometheus_url:
+            self._say(f"    {self._style('1;32', 'Prometheus is at ' + prometheus_url)}")
+            self._say("      CPU cores by service: " + _CORES)
         self._say(f"    Logs of all processes: {logs}")
         self._say("")
 

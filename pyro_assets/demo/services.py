@@ -3,6 +3,7 @@
 Add a process when the system gets one. `dagster dev` is not used: it restarts and announces things of its own.
 """
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from pyro_assets.demo.processes import Processes, listens
 from pyro_assets.demo.webserver import Webserver
 
 CODE_SERVER, WEBSERVER, DAEMON, GENERATOR = "code-server", "webserver", "daemon", "generator"
+PROMETHEUS_PROCESS = "prometheus"
 SHARDS: Final = 4
 SEED: Final = 7
 HISTORY_HOURS: Final = 2
@@ -33,6 +35,26 @@ def start_generator(processes: Processes, layout: Layout) -> None:
     """Let segments land as time passes, until it is stopped; some uploads are late, some repeated."""
     arguments = ["--live", "--rate", str(_LIVE_RATE), "--late-share", "0.02"]
     processes.start(GENERATOR, [*_generate(layout), *arguments], layout.root)
+
+
+def prometheus_program() -> str | None:
+    """The Prometheus on the path, None where there is none: the demo does without."""
+    return shutil.which("prometheus")
+
+
+def start_prometheus(processes: Processes, layout: Layout, program: str, port: int) -> str:
+    """A receiver of samples; returns its URL when it is ready."""
+    arguments = [
+        program,
+        f"--config.file={layout.prometheus / 'prometheus.yml'}",
+        f"--storage.tsdb.path={layout.prometheus / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--web.enable-remote-write-receiver",
+        "--log.level=warn",
+    ]
+    processes.start(PROMETHEUS_PROCESS, arguments, layout.prometheus)
+    processes.wait_until(lambda: listens(port), "Prometheus", _START_SECONDS)
+    return f"http://127.0.0.1:{port}"
 
 
 def start_code_server(processes: Processes, layout: Layout, port: int) -> None:

@@ -16,9 +16,11 @@ from pyro_assets.demo.screen import Screen
 from pyro_assets.demo.webserver import Webserver
 from pyro_assets.pipeline.pipeline import STEPS, Pipeline, now_ms, open_pipeline
 from pyro_assets.pipeline.reports import HourReport
-from pyro_assets.storage.keys import hour_of
+from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 _WEBSERVER_PORT: Final = 3000
+_PROMETHEUS_PORT: Final = 9090
+_EXPORTED: Final = "exported_series"
 _CODE_SERVER_PORT: Final = 4266
 _FIGURES_SECONDS: Final = 10.0
 _NEWEST_SERIES: Final = 12
@@ -45,18 +47,26 @@ class Story:
         screen, layout, processes = self._screen, self._layout, self._processes
         code_server_port = free_port(_CODE_SERVER_PORT)
         layout.prepare(code_server_port)
+        program = services.prometheus_program()
+        prometheus_url = ""
+        if program is not None:
+            prometheus_port = free_port(_PROMETHEUS_PORT)
+            layout.prepare_prometheus(prometheus_port)
+            prometheus_url = services.start_prometheus(processes, layout, program, prometheus_port)
         screen.step(f"making {services.HISTORY_HOURS} past hours of segments, starting Dagster meanwhile")
         services.start_code_server(processes, layout, code_server_port)
         services.make_history(processes, layout)
         port = free_port(_WEBSERVER_PORT)
         webserver = services.start_dagster(processes, layout, code_server_port, port)
-        with open_pipeline(str(layout.bucket), str(layout.archive), layout.ledger_url) as pipeline:
+        with open_pipeline(
+            str(layout.bucket), str(layout.archive), layout.ledger_url, receivers_file=str(layout.receivers)
+        ) as pipeline:
             history = self._backfill(pipeline, webserver)
             screen.step(f"live segments: {services.SHARDS} shards; waiting for the first series of this hour")
             services.start_generator(processes, layout)
             self._wait(lambda: derived(self._live(pipeline, history)) > 0, "the first live series", _LIVE_SECONDS)
             self._show(pipeline, history)
-            screen.places(webserver.url, layout.logs)
+            screen.places(webserver.url, layout.logs, prometheus_url)
             self._figures(pipeline, history, end)
             return self._finish(pipeline)
 
@@ -66,7 +76,9 @@ class Story:
         self._screen.step(f"{landed} segments landed; the sensor `segments_landed` looks for them")
         self._wait(lambda: _seen(pipeline) >= landed, "the sensor", _LIVE_SECONDS)
         history = pipeline.hours()
-        backfill = webserver.start_backfill(sorted(STEPS), history, "two past hours", {"lane": "backfill"})
+        backfill = webserver.start_backfill(
+            [*sorted(STEPS), _EXPORTED], history, "two past hours", {"lane": "backfill"}
+        )
         self._screen.step(f"backfill {backfill} of {', '.join(history)}: one run, in a lane of its own")
         return history
 
@@ -98,7 +110,20 @@ class Story:
         self._screen.step("comparing all series in the archive with the generator's manifest")
         proof = prove(self._layout.archive, self._layout.manifest, FUNCTIONS)
         self._screen.proof(proof)
-        return proof.equal
+        return self._reconcile(pipeline) and proof.equal
+
+    def _reconcile(self, pipeline: Pipeline) -> bool:
+        """Ask the receiver, where there is one, for what it holds."""
+        reports = [pipeline.hour_report(hour) for hour in pipeline.hours()]
+        self._screen.exports(reports)
+        are_equal = True
+        for receiver in pipeline.receivers():
+            self._screen.step(f"asking {receiver.name} for every sample it holds")
+            begin_ms, end_ms = hour_start_ms(reports[0].hour), hour_start_ms(reports[-1].hour) + HOUR_MS
+            found = pipeline.reconcile(receiver.name, begin_ms, end_ms)
+            self._screen.reconciled(receiver.name, found.compared, [str(example) for example in found.examples])
+            are_equal = are_equal and found.is_equal
+        return are_equal
 
     def _wait(self, ready: Callable[[], bool], what: str, seconds: float) -> None:
         self._processes.wait_until(ready, what, seconds)
@@ -133,7 +158,7 @@ def derived(report: HourReport) -> int:
 
 
 def _undone(report: HourReport) -> bool:
-    return report.pending > 0 or report.undone_jobs > 0
+    return report.pending > 0 or report.undone_jobs > 0 or any(one.pending for one in report.exports)
 
 
 def _seen(pipeline: Pipeline) -> int:

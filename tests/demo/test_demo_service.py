@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from pyro_assets.demo import services
 from pyro_assets.demo.layout import Layout
 from pyro_assets.demo.processes import Processes
 from pyro_assets.demo.screen import Screen
@@ -62,6 +63,8 @@ def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: py
         finally:
             processes.stop_all()
     assert equal, out.getvalue()
+    if services.prometheus_program():
+        assert "equal: prometheus holds" in out.getvalue()
     assert not running(children)
     for variable, value in layout.environment({}).items():
         monkeypatch.setenv(variable, value)
@@ -81,7 +84,7 @@ def look_at_what_dagster_kept(instance: dg.DagsterInstance) -> None:
     assert all(before.end_time <= after.start_time for before, after in pairwise(live))
     # Two hours of history are one run, in a lane of its own.
     assert [record.dagster_run.tags["lane"] for record in backfills] == ["backfill"]
-    for asset in ("segments", "l1_blocks", "dimension_series", "function_series"):
+    for asset in ("segments", "l1_blocks", "dimension_series", "function_series", "exported_series"):
         assert len(instance.get_materialized_partitions(dg.AssetKey(asset))) >= 3
     for check in ("totals_equal_sources", "no_source_left_undone"):
         key = dg.AssetCheckKey(dg.AssetKey("l1_blocks"), check)
