@@ -31,7 +31,8 @@ LAYERS: dict[str, set[str]] = {
     # Faces: they show and start what the pipeline does.
     "defs": {"errors", "storage", "pipeline", "resources"},
     "definitions": {"defs", "resources"},
-    "cli": _BELOW_SERIES | {"series", "export", "ledger", "pipeline", "generator", "resources"},
+    "web": {"errors", "storage", "pipeline"},
+    "cli": _BELOW_SERIES | {"series", "export", "ledger", "pipeline", "generator", "web", "resources"},
     "demo": {"errors", "storage", "pipeline", "generator", "cli", "resources"},
     # Dagster configuration -> plain objects.
     "resources": _BELOW_SERIES | {"series", "export", "ledger", "pipeline"},
@@ -46,6 +47,8 @@ LIBRARIES: dict[str, set[str]] = {
     "sqlalchemy": {"ledger"},
     "polars": {"series", "export", "pipeline", "cli", "demo"},
     "requests": {"export", "demo"},
+    "starlette": {"web"},
+    "uvicorn": {"cli/web.py"},
     "pytest": set(),
     "hypothesis": set(),
 }

@@ -24,6 +24,7 @@ COMMANDS = {
     "export": ("pyro_assets.cli.export", "export"),
     "receivers": ("pyro_assets.cli.receivers", "receivers"),
     "reconcile": ("pyro_assets.cli.reconcile", "reconcile"),
+    "web": ("pyro_assets.cli.web", "web"),
 }
 
 

@@ -4,6 +4,7 @@ Add tables to `schema`, and methods to the part of the ledger they belong to; no
 """
 
 from pyro_assets.ledger.claims import Claims, Retry
+from pyro_assets.ledger.health import Health
 from pyro_assets.ledger.hours import Hours
 from pyro_assets.ledger.loading import Loading
 from pyro_assets.ledger.pardons import Pardons
@@ -19,5 +20,5 @@ from pyro_assets.ledger.status import Status
 __all__ = ["Lane", "Ledger", "Policy", "Retry"]
 
 
-class Ledger(Sources, Planner, Claims, Quarantine, Pardons, Loading, Status, Hours, Receipts, ReceiverStates):
+class Ledger(Sources, Planner, Claims, Quarantine, Pardons, Loading, Status, Hours, Receipts, ReceiverStates, Health):
     """Every source, job, output and receipt. Open one with `Ledger.open(url)`, close it with `close`."""

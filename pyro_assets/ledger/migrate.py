@@ -22,14 +22,16 @@ def _create_all(connection: Connection) -> None:
     schema.metadata.create_all(connection)
 
 
-def _add_file_of_receipts(connection: Connection) -> None:
+def _add_exports(connection: Connection) -> None:
     # A new ledger has the column already: version 1 makes the tables as they are now.
     if "file_ms" not in {column["name"] for column in inspect(connection).get_columns("receipts")}:
         connection.exec_driver_sql("ALTER TABLE receipts ADD COLUMN file_ms BIGINT")
+    for index in (*schema.receipts.indexes, *schema.jobs.indexes):
+        index.create(connection, checkfirst=True)
 
 
 #: Version -> the step that leads to it from the version before.
-STEPS: Final[dict[int, Step]] = {1: _create_all, 2: _add_file_of_receipts}
+STEPS: Final[dict[int, Step]] = {1: _create_all, 2: _add_exports}
 
 
 def migrate(connection: Connection, now_ms: int) -> int:

@@ -228,7 +228,7 @@ class Receipts(Database):
                 .where(receipts.c.job_id == job_id)
                 .order_by(receipts.c.receiver, receipts.c.kind, receipts.c.rule)
             )
-            return [_receipt(row) for row in rows]
+            return [receipt_of(row) for row in rows]
 
     def changed_receipts(self, hours: Collection[str], receiver: str) -> list[Receipt]:
         """Receipts of jobs that changed after they were sent."""
@@ -239,7 +239,7 @@ class Receipts(Database):
                 .where(jobs.c.hour.in_(list(hours)), receipts.c.receiver == receiver, receipts.c.state == "changed")
                 .order_by(jobs.c.timestamp_ms, receipts.c.kind)
             )
-            return [_receipt(row) for row in rows]
+            return [receipt_of(row) for row in rows]
 
     def receiver_hours(self, hour: str, scopes: dict[str, int]) -> dict[str, ReceiverHour]:
         """What each receiver has of an hour.
@@ -261,7 +261,7 @@ class Receipts(Database):
             still_open: dict[str, set[str]] = {}
             for row in rows:
                 status = found.setdefault(row.receiver, ReceiverHour())
-                receipt = _receipt(row)
+                receipt = receipt_of(row)
                 (still_open if receipt.state == "sending" else seen).setdefault(row.receiver, set()).add(row.job_id)
                 _sum(status, receipt)
                 if row.first_ms is not None and row.accepted:
@@ -356,7 +356,7 @@ def _due(connection: Connection, receiver: str, row: Any) -> DueExport:
         derived_ms=row.derived_ms or 0,
         first_created_ms=row.first_created_ms,
         files=tuple(StoredFile(file.kind, file.key, file.rows, file.size_bytes, file.written_ms) for file in files),
-        receipts={one.kind: _receipt(one) for one in known},
+        receipts={one.kind: receipt_of(one) for one in known},
     )
 
 
@@ -386,7 +386,8 @@ def _put(connection: Connection, receipt: Receipt, now_ms: int) -> None:
         connection.execute(receipts.update().where(same).values(values))
 
 
-def _receipt(row: Any) -> Receipt:
+def receipt_of(row: Any) -> Receipt:
+    """A row of the table as a receipt."""
     detail = json.loads(row.detail or "{}")
     return Receipt(
         job_id=row.job_id,

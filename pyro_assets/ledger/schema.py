@@ -117,6 +117,8 @@ jobs = Table(
     UniqueConstraint("shard", "tenant", "timestamp_ms", name="uq_jobs_timestamp"),
     Index("ix_jobs_state", "state", "hour"),
     Index("ix_jobs_hour", "hour"),
+    # What was done since a moment, for the metrics of the project's own health.
+    Index("ix_jobs_compacted", "compacted_ms"),
 )
 
 #: The ordered list of a job's sources; the primary key is what lets no source be in two jobs.
@@ -187,6 +189,7 @@ receipts = Table(
     Column("detail", Text),  # JSON, see `receipts.Receipt`: rules, reasons of refusal, what sending cost
     # `series_files.written_ms` of the file it is about: another value there means that the file was written anew.
     Column("file_ms", BigInteger),
+    Index("ix_receipts_first", "first_ms"),
 )
 
 #: Why a job or a source was given up, for the person who decides what becomes of it.

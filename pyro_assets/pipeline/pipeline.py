@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyro_assets.export.reconcile import Reconciliation
     from pyro_assets.ledger.receivers import ReceiverState
     from pyro_assets.pipeline.exporting import ExportCounts, Exporter
+    from pyro_assets.pipeline.health import HealthMetrics
     from pyro_assets.pipeline.reconciling import HourEstimate
     from pyro_assets.pipeline.work import Worker
     from pyro_assets.series.config import SeriesConfig
@@ -362,6 +363,14 @@ class Pipeline:
         if found is None:
             raise SettingsError(f"there is no receiver {name!r}; `pyro-assets receivers list` shows them")
         return found
+
+    def health(self) -> "HealthMetrics":
+        """The project's own metrics; make them once per process."""
+        from pyro_assets.pipeline.health import HealthMetrics
+
+        return HealthMetrics(
+            self._ledger, lambda: {one.name: self._start_ms(one) for one in self.receivers()}, self._clock
+        )
 
     def receiver_states(self) -> "dict[str, ReceiverState]":
         """What is known of each receiver that is configured."""

@@ -1,0 +1,213 @@
+"""The project's own health as metrics, by Prometheus' conventions: what is pending, how late, what went wrong.
+
+Counters begin at 0 when this is made and grow by what the ledger says happened since, so a scrape costs what happened
+since the last one. Add a metric here with its unit in its name; serving the text is `web`'s.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pyro_assets.errors import ConfigError
+from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.receipts import Receipt
+from pyro_assets.pipeline.settings import KINDS
+from pyro_assets.storage.keys import HOUR_MS, hour_of
+
+#: Upper bounds of the lag's buckets; the goal is 12 s for half of all jobs and 20 s for 95 of 100.
+LAG_BUCKETS: Final = (2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
+#: What is committed is looked for so much later, so that no clock that is a little behind is missed.
+_SETTLE_MS: Final = 1_000
+_RULES_KEPT_MS: Final = HOUR_MS
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class Family:
+    """One metric: its type, what it says, and its samples (suffix, labels, value)."""
+
+    name: str
+    kind: str
+    help: str
+    samples: list[tuple[str, Labels, float]] = field(default_factory=list)
+
+    def add(self, value: float, suffix: str = "", **labels: str) -> None:
+        """Add a sample."""
+        self.samples.append((suffix, tuple(labels.items()), value))
+
+
+@dataclass(slots=True)
+class _Lag:
+    counts: list[int] = field(default_factory=lambda: [0] * (len(LAG_BUCKETS) + 1))
+    total: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[next((i for i, bound in enumerate(LAG_BUCKETS) if seconds <= bound), len(LAG_BUCKETS))] += 1
+        self.total += seconds
+
+
+class HealthMetrics:
+    """Collects; safe to be asked by several threads.
+
+    Args:
+        ledger: what is known.
+        receivers: names and starts of those that are configured now; may raise ConfigError.
+        clock: Unix milliseconds.
+    """
+
+    def __init__(self, ledger: Ledger, receivers: Callable[[], Mapping[str, int]], clock: Callable[[], int]) -> None:
+        self._ledger, self._receivers, self._clock = ledger, receivers, clock
+        self._lock = threading.Lock()
+        self._until_ms = clock() - _SETTLE_MS
+        self._done = dict.fromkeys(("jobs", "bytes_in", "bytes_out", "profiles", "duplicates", "conflicts"), 0)
+        self._lags: dict[str, _Lag] = {}
+        self._sums: dict[str, dict[str, float]] = {}
+        self._refused: dict[tuple[str, str], int] = {}
+        self._rules: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def collect(self) -> list[Family]:
+        """All metrics as they are now.
+
+        Raises:
+            LedgerUnavailable: nothing is known right now.
+        """
+        with self._lock:
+            now_ms = self._clock()
+            self._advance(now_ms - _SETTLE_MS)
+            return [*self._state(now_ms), *self._work(), *self._exports(now_ms)]
+
+    def _advance(self, until_ms: int) -> None:
+        if until_ms <= self._until_ms:
+            return
+        done = self._ledger.done_between(self._until_ms, until_ms)
+        for name in self._done:
+            self._done[name] += getattr(done, name)
+        lags: dict[tuple[str, str], float] = {}
+        for receipt, created_ms in self._ledger.closed_between(self._until_ms, until_ms):
+            self._count(receipt)
+            if receipt.first_ms is not None and receipt.accepted:
+                lags[receipt.receiver, receipt.job_id] = (receipt.first_ms - created_ms) / 1000
+        for (receiver, _), seconds in lags.items():
+            self._lags.setdefault(receiver, _Lag()).observe(seconds)
+        self._until_ms = until_ms
+
+    def _count(self, receipt: Receipt) -> None:
+        sums = self._sums.setdefault(receipt.receiver, {})
+        for name, value in {"accepted": receipt.accepted, **receipt.cost}.items():
+            sums[name] = sums.get(name, 0) + value
+        for reason, count in receipt.reasons.items():
+            self._refused[receipt.receiver, reason] = self._refused.get((receipt.receiver, reason), 0) + count
+        for rule, (samples, _) in receipt.rules.items():
+            at_ms, most = self._rules.get((receipt.kind, rule), (0, 0))
+            closed_ms = receipt.first_ms or 0
+            fresh = closed_ms - at_ms > _RULES_KEPT_MS
+            self._rules[receipt.kind, rule] = (closed_ms, samples) if fresh or samples >= most else (at_ms, most)
+
+    def _state(self, now_ms: int) -> Iterable[Family]:
+        backlog = self._ledger.backlog(now_ms, KINDS)
+        pending = Family("pyro_assets_pending_segments", "gauge", "Segments that are in no job yet.")
+        pending.add(backlog.waiting)
+        unfinished = Family("pyro_assets_unfinished_jobs", "gauge", "Jobs whose series are not stored yet.")
+        unfinished.add(backlog.unfinished)
+        age = Family("pyro_assets_oldest_pending_age_seconds", "gauge", "Age of the oldest segment without series.")
+        age.add(0 if backlog.oldest_ms is None else max(0, now_ms - backlog.oldest_ms) / 1000)
+        states = Family("pyro_assets_jobs", "gauge", "Jobs of the last 24 hours by state.")
+        for state, count in sorted(self._ledger.jobs_by_state(hour_of(now_ms - 24 * HOUR_MS)).items()):
+            states.add(count, state=state)
+        quarantined = Family("pyro_assets_quarantined", "gauge", "Jobs and segments that are given up.")
+        for subject, count in self._ledger.quarantined().items():
+            quarantined.add(count, subject=subject)
+        return [pending, unfinished, age, states, quarantined]
+
+    def _work(self) -> Iterable[Family]:
+        for name, metric, text in (
+            ("jobs", "pyro_assets_compacted_jobs_total", "Jobs whose level-1 blocks were committed."),
+            ("bytes_in", "pyro_assets_source_bytes_total", "Bytes of the segments of committed jobs."),
+            ("bytes_out", "pyro_assets_block_bytes_total", "Bytes of committed level-1 blocks."),
+            ("profiles", "pyro_assets_profiles_total", "Profiles in committed level-1 blocks."),
+            ("duplicates", "pyro_assets_duplicate_profiles_total", "Profiles that were dropped as duplicates."),
+            ("conflicts", "pyro_assets_conflicting_profiles_total", "Profiles of equal series and time that differ."),
+        ):
+            family = Family(metric, "counter", text)
+            family.add(self._done[name])
+            yield family
+
+    def _exports(self, now_ms: int) -> Iterable[Family]:
+        try:
+            starts = self._receivers()
+        except ConfigError:
+            starts = {}
+        names = sorted({*starts, *self._sums})
+        yield self._lag_family(names)
+        for key, metric, text in (
+            ("accepted", "pyro_assets_exported_samples_total", "Samples that a receiver accepted."),
+            ("requests", "pyro_assets_export_requests_total", "Requests to a receiver."),
+            ("retries", "pyro_assets_export_retries_total", "Requests that were repeated."),
+            ("bytes", "pyro_assets_export_bytes_total", "Bytes of bodies sent to a receiver, compressed."),
+        ):
+            family = Family(metric, "counter", text)
+            for name in names:
+                family.add(self._sums.get(name, {}).get(key, 0), receiver=name)
+            yield family
+        answers = Family("pyro_assets_receiver_answer_seconds", "summary", "Time until a receiver answered a request.")
+        refused = Family("pyro_assets_refused_samples_total", "counter", "Samples that a receiver refused for good.")
+        for name in names:
+            sums = self._sums.get(name, {})
+            answers.add(round(sums.get("answer_seconds", 0.0), 6), "_sum", receiver=name)
+            answers.add(sums.get("requests", 0), "_count", receiver=name)
+        for (name, reason), count in sorted(self._refused.items()):
+            refused.add(count, receiver=name, reason=reason)
+        yield from (answers, refused)
+        yield from self._receiver_states(starts)
+        rules = Family("pyro_assets_rule_series", "gauge", "Most series of a rule in one job of the last hour.")
+        for (kind, rule), (at_ms, most) in sorted(self._rules.items()):
+            if now_ms - at_ms <= _RULES_KEPT_MS:
+                rules.add(most, kind=kind, rule=rule)
+        yield rules
+
+    def _lag_family(self, names: Sequence[str]) -> Family:
+        lag = Family("pyro_assets_export_lag_seconds", "histogram", "First segment created until a receiver accepted.")
+        for name in names:
+            of_receiver = self._lags.get(name, _Lag())
+            running = 0
+            for bound, count in zip((*map(str, LAG_BUCKETS), "+Inf"), of_receiver.counts, strict=True):
+                running += count
+                lag.add(running, "_bucket", receiver=name, le=bound)
+            lag.add(round(of_receiver.total, 3), "_sum", receiver=name)
+            lag.add(running, "_count", receiver=name)
+        return lag
+
+    def _receiver_states(self, starts: Mapping[str, int]) -> Iterable[Family]:
+        up = Family("pyro_assets_receiver_up", "gauge", "1 where sending to a receiver went well last, else 0.")
+        paused = Family("pyro_assets_receiver_paused", "gauge", "1 where a receiver is paused, else 0.")
+        pending = Family("pyro_assets_export_pending_jobs", "gauge", "Jobs that a receiver lacks since its start.")
+        for name, since_ms in sorted(starts.items()):
+            state = self._ledger.receiver_state(name)
+            up.add(not state.error, receiver=name)
+            paused.add(state.paused_ms is not None, receiver=name)
+            pending.add(sum(self._ledger.export_due_hours(name, since_ms=since_ms).values()), receiver=name)
+        return [up, paused, pending]
+
+
+def exposition(families: Iterable[Family]) -> str:
+    r"""Prometheus' text format.
+
+    >>> family = Family("a_total", "counter", "A.")
+    >>> family.add(1, receiver='x"y')
+    >>> exposition([family])
+    '# HELP a_total A.\n# TYPE a_total counter\na_total{receiver="x\\"y"} 1\n'
+    """
+    lines = []
+    for family in families:
+        lines += [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.kind}"]
+        for suffix, labels, value in family.samples:
+            pairs = ",".join(f'{name}="{_escape(text)}"' for name, text in labels)
+            number = repr(float(value)) if value % 1 else str(int(value))
+            lines.append(f"{family.name}{suffix}{f'{{{pairs}}}' if pairs else ''} {number}")
+    return "\n".join(lines) + "\n"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

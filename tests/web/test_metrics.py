@@ -1,0 +1,83 @@
+"""`/metrics`: names and units by Prometheus' conventions, figures that the ledger knows, answers when it does not."""
+
+import asyncio
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exports import HOUR, derive, expected, opened, scripted
+from scripted_server import scripted_server
+from servers import binary
+from starlette.applications import Starlette
+
+from pyro_assets.errors import LedgerUnavailable
+from pyro_assets.pipeline.health import HealthMetrics, exposition
+from pyro_assets.web.app import make_app
+
+
+def get(app: Starlette, path: str) -> tuple[int, str]:
+    """Status and text of a GET."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+    asyncio.run(app(scope, receive, send))
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]).decode()
+
+
+def figures(text: str) -> dict[str, float]:
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def scraped(folder: Path) -> str:
+    """What is there after one export of the golden jobs."""
+    with scripted_server() as server, opened(folder, scripted(server)) as pipeline:
+        times = iter(range(0, 10**9, 60_000))
+        clock = pipeline._clock
+        metrics = HealthMetrics(pipeline._ledger, lambda: {"r": 0}, lambda: clock() + next(times))
+        derive(pipeline)
+        pipeline.export([HOUR])
+        return get(make_app(metrics), "/metrics")[1]
+
+
+def test_figures_of_an_export(tmp_path: Path):
+    found = figures(scraped(tmp_path))
+    samples = sum(map(len, expected(tmp_path).values()))
+    assert found['pyro_assets_exported_samples_total{receiver="r"}'] == samples
+    assert found['pyro_assets_export_lag_seconds_count{receiver="r"}'] == 3
+    assert found['pyro_assets_export_lag_seconds_bucket{receiver="r",le="+Inf"}'] == 3
+    assert found["pyro_assets_compacted_jobs_total"] == 3
+    assert found["pyro_assets_pending_segments"] == 0
+    assert found['pyro_assets_receiver_up{receiver="r"}'] == 1
+    assert found['pyro_assets_quarantined{subject="job"}'] == 0
+    assert found['pyro_assets_receiver_answer_seconds_count{receiver="r"}'] > 0
+    assert any(name.startswith("pyro_assets_rule_series{") for name in found)
+
+
+@pytest.mark.service
+def test_promtool_accepts_names_and_units(tmp_path: Path):
+    checked = subprocess.run(
+        [binary("promtool"), "check", "metrics"], input=scraped(tmp_path), capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_a_ledger_that_does_not_answer_is_said():
+    class Broken:
+        def collect(self):
+            raise LedgerUnavailable("the ledger is away")
+
+    app = make_app(Broken())  # type: ignore[arg-type]
+    assert get(app, "/metrics") == (503, "the ledger is away\n")
+    assert get(app, "/healthz") == (200, "ok\n")
+
+
+def test_nothing_is_a_text_too():
+    assert exposition([]) == "\n"
