@@ -72,9 +72,7 @@ def imports(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
             # `from pyro_assets import block` names a package in its list, not in its module.
             yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in DYNAMIC_IMPORTS:
-            yield from (
-                (node.lineno, str(name.value)) for name in node.args[:1] if isinstance(name, ast.Constant)
-            )
+            yield from ((node.lineno, str(name.value)) for name in node.args[:1] if isinstance(name, ast.Constant))
 
 
 def layer_of(name: str) -> str | None:
@@ -123,16 +121,12 @@ def offences(source: str, path: str) -> list[str]:
 def modules() -> list[Path]:
     """Every module of the project, relative to its root."""
     return sorted(
-        path.relative_to(ROOT)
-        for folder in ("pyro_assets", "resources")
-        for path in (ROOT / folder).rglob("*.py")
+        path.relative_to(ROOT) for folder in ("pyro_assets", "resources") for path in (ROOT / folder).rglob("*.py")
     )
 
 
 def test_every_module_keeps_the_layers():
-    found = [
-        line for path in modules() for line in offences((ROOT / path).read_text("utf-8"), path.as_posix())
-    ]
+    found = [line for path in modules() for line in offences((ROOT / path).read_text("utf-8"), path.as_posix())]
     assert not found, "\n" + "\n".join(found)
 
 
