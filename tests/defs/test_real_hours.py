@@ -1,0 +1,166 @@
+"""The definitions over the real pipeline and made-up segments, in one process: sensor, runs, checks, exact series."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pyro_assets.definitions import build_defs
+from pyro_assets.demo.proof import prove, read_series
+from pyro_assets.generator.generate import generate_past
+from pyro_assets.generator.manifest import ManifestWriter
+from pyro_assets.generator.segments import Recipe, SegmentMaker
+from pyro_assets.storage.bucket import open_bucket
+from pyro_assets.storage.keys import hour_start_ms
+from resources.pipeline import PipelineResource, RetentionResource
+
+START, HOUR, NEXT = "2025-03-04-00:00", "2025-03-04-08:00", "2025-03-04-09:00"
+FUNCTIONS = {"net/http.HandlerFunc.ServeHTTP": "{}", "runtime.gcDrain": "{}"}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def made_resources(tmp_path: Path, live_since: str) -> dict[str, Any]:
+    config = tmp_path / "series.yaml"
+    config.write_text("functions:\n" + "".join(f"  {name!r}: '{text}'\n" for name, text in FUNCTIONS.items()))
+    pipeline = PipelineResource(
+        source_url=str(tmp_path / "bucket"),
+        archive_url=str(tmp_path / "archive"),
+        ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}",
+        series_config=str(config),
+        start_date=START,
+        live_since=live_since,
+        live_budget_seconds=5.0,
+    )
+    return {"pipeline": pipeline, "retention": RetentionResource()}
+
+
+@pytest.fixture
+def resources(tmp_path: Path) -> dict[str, Any]:
+    return made_resources(tmp_path, START)
+
+
+def land(tmp_path: Path, start_ms: int, end_ms: int, rate: float = 0.01) -> None:
+    """Make segments of a span of time, `rate` a second in each of two shards."""
+    recipe = Recipe(seed=3, shards=2, uploads=2)
+    manifest = ManifestWriter(tmp_path / "manifest.jsonl", recipe.seed, recipe.functions)
+    generate_past(
+        SegmentMaker(recipe),
+        open_bucket(str(tmp_path / "bucket"), writable=True),
+        manifest,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        rate=rate,
+        stop=threading.Event(),
+    )
+    manifest.close()
+
+
+def tick(instance: dg.DagsterInstance, resources: dict[str, Any], cursor: str | None = None) -> dg.SensorResult:
+    definitions = build_defs(resources, start_hour=START)
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, definitions=definitions, resources=resources)
+    return definitions.resolve_sensor_def("segments_landed")(context)
+
+
+def execute(
+    instance: dg.DagsterInstance,
+    resources: dict[str, Any],
+    request: dg.RunRequest,
+    job: str = "backfill",
+    **selection: Any,
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Run what was requested; (asset, hour) -> the last metadata."""
+    result = (
+        build_defs(resources, start_hour=START)
+        .resolve_job_def(job)
+        .execute_in_process(instance=instance, partition_key=request.partition_key, tags=request.tags, **selection)
+    )
+    assert result.success
+    assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
+    return {
+        (event.asset_key.to_user_string(), event.partition): {
+            name: value.value for name, value in event.materialization.metadata.items() if hasattr(value, "value")
+        }
+        for event in result.get_asset_materialization_events()
+    }
+
+
+def test_two_hours_land_and_exact_series_come_out(
+    tmp_path: Path, instance: dg.DagsterInstance, resources: dict[str, Any]
+):
+    boundary = hour_start_ms(NEXT)
+    land(tmp_path, boundary - 900_000, boundary + 900_000)
+    first = tick(instance, resources)
+    assert [event.partition for event in first.asset_events] == [HOUR, NEXT]
+    (request,) = first.run_requests
+    found = execute(instance, resources, request, job="live")
+    made = ("l1_blocks", "dimension_series", "function_series")
+    assert {(name, hour) for name in made for hour in (HOUR, NEXT)} <= set(found)
+    metadata = found["l1_blocks", HOUR]
+    assert metadata["complete"] is True
+    assert metadata["pending"] == metadata["jobs_undone"] == 0
+    assert metadata["segments"] > 10
+    assert metadata["blocks"] >= metadata["jobs"] > 0
+    assert metadata["bytes_in"] > metadata["bytes_out"] > 0
+    assert metadata["samples"] > metadata["profiles"] > 0
+    rows = read_series(tmp_path / "archive")
+    assert found["dimension_series", HOUR]["series"] + found["dimension_series", NEXT]["series"] == len(
+        rows.filter(rows["kind"] == "dimension")
+    )
+    proof = prove(tmp_path / "archive", tmp_path / "manifest.jsonl", FUNCTIONS)
+    assert proof.equal, proof.differences[:3]
+    assert not tick(instance, resources, first.cursor).run_requests
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_re_run_and_a_run_of_the_series_alone_change_nothing(
+    tmp_path: Path, instance: dg.DagsterInstance, resources: dict[str, Any]
+):
+    begin = hour_start_ms(HOUR)
+    land(tmp_path, begin, begin + 600_000)
+    (request,) = tick(instance, resources).run_requests
+    execute(instance, resources, request)
+    files = contents(tmp_path / "archive")
+    again = execute(instance, resources, dg.RunRequest(partition_key=HOUR))
+    assert {metadata["run"] for metadata in again.values()} == {"nothing to do"}
+    only = execute(
+        instance,
+        resources,
+        dg.RunRequest(partition_key=HOUR),
+        asset_selection=[dg.AssetKey("function_series")],
+    )
+    assert set(only) == {("function_series", HOUR)}
+    assert only["function_series", HOUR]["run"].startswith("derived ")
+    assert contents(tmp_path / "archive") == files
+
+
+def test_a_late_upload_gets_a_run_of_its_hour_alone(tmp_path: Path, instance: dg.DagsterInstance):
+    resources = made_resources(tmp_path, NEXT)
+    boundary = hour_start_ms(NEXT)
+    land(tmp_path, boundary, boundary + 20_000, rate=0.3)
+    first = tick(instance, resources)
+    (request,) = first.run_requests
+    assert request.partition_key == NEXT
+    execute(instance, resources, request)
+    # An hour that nobody processed is history, whenever it lands.
+    land(tmp_path, boundary - 20_000, boundary - 10_000, rate=0.3)
+    second = tick(instance, resources, first.cursor)
+    assert not second.run_requests
+    assert "start a backfill" in second.skip_reason.skip_message
+    execute(instance, resources, dg.RunRequest(partition_key=HOUR))
+    # From then on, late uploads of it are live.
+    land(tmp_path, boundary - 10_000, boundary, rate=0.3)
+    third = tick(instance, resources, second.cursor)
+    assert [request.partition_key for request in third.run_requests] == [HOUR]
+    execute(instance, resources, third.run_requests[0])
+    assert prove(tmp_path / "archive", tmp_path / "manifest.jsonl", FUNCTIONS).equal
