@@ -30,6 +30,7 @@ and what to do. Logic does not belong here.
     ├── LedgerError
     │   ├── LedgerUnavailable     the database cannot be reached or opened
     │   ├── SchemaMismatch        the ledger was written by another version
+    │   ├── RebuildNeeded         the ledger lost what the archive remembers
     │   ├── LeaseLost             another worker owns the job now
     │   └── JobConflict           a source already belongs to another job
     ├── ExportError               series do not get to where they shall go
@@ -238,6 +239,10 @@ class LedgerUnavailable(LedgerError):
 
 class SchemaMismatch(LedgerError):
     """The ledger was written by another version of the project."""
+
+
+class RebuildNeeded(LedgerError):
+    """The ledger lost what the archive remembers; planning would compact it all again."""
 
 
 class LeaseLost(LedgerError):

@@ -14,11 +14,14 @@ from pyro_assets.ledger.quarantine import Quarantine
 from pyro_assets.ledger.receipts import Receipts
 from pyro_assets.ledger.receivers import ReceiverStates
 from pyro_assets.ledger.records import Lane
+from pyro_assets.ledger.restoring import Restoring
 from pyro_assets.ledger.sources import Sources
 from pyro_assets.ledger.status import Status
 
 __all__ = ["Lane", "Ledger", "Policy", "Retry"]
 
 
-class Ledger(Sources, Planner, Claims, Quarantine, Pardons, Loading, Status, Hours, Receipts, ReceiverStates, Health):
+class Ledger(
+    Sources, Planner, Claims, Quarantine, Pardons, Loading, Status, Hours, Receipts, ReceiverStates, Restoring, Health
+):
     """Every source, job, output and receipt. Open one with `Ledger.open(url)`, close it with `close`."""

@@ -120,7 +120,9 @@ class Pipeline:
 
         Raises:
             LedgerUnavailable: nothing was recorded.
+            RebuildNeeded: the ledger lost what the archive remembers.
         """
+        self._guard()
         found = tick(self._source, self._ledger, self._settings, self._clock() if now_ms is None else now_ms)
         try:
             receivers = self.receivers()
@@ -286,6 +288,17 @@ class Pipeline:
         """
         return self._ledger.pause_receiver(self.receiver(name).name, self._clock(), paused=paused)
 
+    def keep_changed(self, name: str, begin_ms: int, end_ms: int) -> int:
+        """Lets a receiver keep what it was sent where samples of [begin_ms, end_ms) changed afterwards.
+
+        Returns:
+            How many receipts are not reported as changed any more.
+
+        Raises:
+            ConfigError, SettingsError: there is no receiver of this name.
+        """
+        return self._ledger.keep_changed(self.receiver(name).name, begin_ms, end_ms, self._clock())
+
     def export_due_hours(self, names: Sequence[str] = ()) -> dict[str, int]:
         """Hour -> jobs that some receiver lacks since its start, oldest first."""
         found: dict[str, int] = {}
@@ -426,6 +439,11 @@ class Pipeline:
             retry=Retry(settings.max_attempts, settings.retry_base_ms, settings.retry_cap_ms),
             clock=self._clock,
         )
+
+    def _guard(self) -> None:
+        from pyro_assets.pipeline.rebuilding import guard
+
+        guard(self._ledger, self._archive)
 
     def _found(self, key: str) -> FoundBlock:
         return FoundBlock(parse_block_key(key), self._source.size(key))

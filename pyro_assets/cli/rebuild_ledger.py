@@ -1,0 +1,54 @@
+"""`pyro-assets rebuild-ledger`: the ledger from the archive, when the database is lost.
+
+The work is `pipeline.rebuilding`'s. Exit status 1 when records are damaged.
+"""
+
+import time
+
+import click
+
+from pyro_assets.cli.options import archive_option, json_option, ledger_option
+from pyro_assets.cli.output import progress_bar, show_json
+
+
+@click.command("rebuild-ledger")
+@archive_option
+@ledger_option
+@click.option("--skip-damaged", is_flag=True, help="End although records are damaged: their sources are done anew.")
+@json_option
+def rebuild_ledger(archive_url: str, ledger_url: str, skip_damaged: bool, as_json: bool) -> None:
+    """Write what the archive's commit records prove into an empty ledger.
+
+    Stop Dagster first, so that nothing works with the old ledger meanwhile. Interrupted, it goes on when it is called
+    again; until it has ended, nothing is planned.
+    """
+    from pyro_assets.ledger.ledger import Ledger
+    from pyro_assets.pipeline.rebuilding import rebuild
+    from pyro_assets.storage.bucket import open_bucket
+
+    ledger = Ledger.open(ledger_url)
+    try:
+        with progress_bar("records") as bar:
+            report = rebuild(
+                ledger,
+                open_bucket(archive_url, True),
+                time.time_ns() // 1_000_000,
+                skip_damaged=skip_damaged,
+                progress=lambda done: bar.update(done, done),
+            )
+    finally:
+        ledger.close()
+    if as_json:
+        show_json({name: getattr(report, name) for name in report.__slots__})
+    else:
+        click.echo(
+            f"{report.records:,} records: {report.jobs:,} jobs of {report.sources:,} sources and "
+            f"{report.series_files:,} files of series in {report.seconds:.1f} s"
+        )
+        for sentence in report.damaged:
+            click.echo(f"damaged: {sentence}")
+    if report.damaged and not skip_damaged:
+        raise click.ClickException(
+            f"{len(report.damaged)} records are damaged; restore them from a copy of the archive and call this again, "
+            "or end without them by --skip-damaged"
+        )

@@ -1,0 +1,157 @@
+"""The database is deleted at any moment, rebuilt from the archive, and all goes on: nothing lost, nothing doubled."""
+
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pytest
+from worlds import HOUR, FaultyLedger, World
+
+from pyro_assets.errors import RebuildNeeded, SettingsError
+from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.pipeline.rebuilding import rebuild
+
+#: Columns that only say when or by whom work was done, or that the archive does not hold.
+_OF_WORK = {
+    "planned_ms", "attempts", "next_attempt_ms", "run_id", "lease_expires_ms", "fence", "compacted_ms", "derived_ms",
+    "exported_ms", "verified_ms", "config_hash", "compact_seconds", "derive_seconds", "derive_facts", "written_ms",
+    "first_seen_ms", "id", "source_id", "first_failed_ms", "last_failed_ms", "rows",
+}  # fmt: skip
+
+
+def lose(world: World, tmp_path: Path, number: int = 0) -> None:
+    """Another, empty database in place of the ledger."""
+    world.ledger.close()
+    world.ledger = FaultyLedger.open(str(tmp_path / f"new{number}.db"))
+    world.pipeline = world.open()
+
+
+def content(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
+    """All that matters in a ledger; ids of sources, which are only numbers, become keys."""
+    found = {}
+    with ledger._read() as connection:
+        for name in ("sources", "jobs", "outputs", "series_files", "quarantine"):
+            rows = connection.exec_driver_sql(f"SELECT * FROM {name}").mappings().all()
+            keep = [{k: v for k, v in row.items() if k not in _OF_WORK or (name, k) == ("jobs", "id")} for row in rows]
+            found[name] = sorted(tuple(row.items()) for row in keep)
+        found["links"] = sorted(
+            tuple(row)
+            for row in connection.exec_driver_sql(
+                "SELECT s.key, j.job_id, j.position FROM job_sources j JOIN sources s ON s.id = j.source_id"
+            )
+        )
+    return found
+
+
+def a_bit_of_everything(world: World) -> None:
+    for second in range(12):
+        world.segment(-60 + second, f"acme {second}\nbeta 1", shard=second % 2)
+    world.segment(-40, "broken", shard=2)
+    world.segment(-39, "acme 3", shard=2)
+    lost = world.segment(-38, "acme 3", shard=3)
+    world.pipeline.tick()
+    del world.source.objects[lost]
+    world.tick_and_run()
+
+
+def test_the_rebuilt_ledger_equals_the_lost_one(world: World, tmp_path: Path) -> None:
+    a_bit_of_everything(world)
+    before, reports = content(world.ledger), world.pipeline.hour_report(HOUR)
+    lose(world, tmp_path)
+    report = rebuild(world.ledger, world.archive, world.clock())
+    assert (report.records, report.jobs, report.sources, report.damaged) == (6, 6, 15, [])
+    assert content(world.ledger) == before
+    after = world.pipeline.hour_report(HOUR)
+    for name in ("segments", "blocks", "profiles", "samples", "duplicates", "jobs_by_state", "sources_by_state"):
+        assert getattr(after, name) == getattr(reports, name)
+    # Nothing is left to do, and nothing is done twice.
+    archive = dict(world.archive.objects)
+    assert world.tick_and_run().run.summary == "nothing to do"
+    assert world.archive.objects == archive
+
+
+def test_nothing_is_planned_with_a_ledger_that_is_lost(world: World, tmp_path: Path) -> None:
+    a_bit_of_everything(world)
+    world.segment(-5)
+    lose(world, tmp_path)
+    with pytest.raises(RebuildNeeded, match="rebuild-ledger"):
+        world.pipeline.tick()
+    rebuild(world.ledger, world.archive, world.clock())
+    world.clock.forward(10)
+    assert world.tick_and_run().run.derived == 1
+
+
+@pytest.mark.parametrize("kill_at", range(0, 30, 2))
+def test_the_database_is_deleted_at_any_moment(world: World, tmp_path: Path, kill_at: int) -> None:
+    """A first run dies somewhere and its database with it; then another one, after the rebuild."""
+    for second in range(12):
+        world.segment(-60 + second, f"acme {second}", shard=second % 2)
+    for number in range(2):
+        world.ledger.kill_at = world.ledger.writes + kill_at // (number + 1)
+        try:
+            world.tick_and_run()
+            world.tick_and_run()
+        except fakes.Killed:
+            pass
+        lose(world, tmp_path, number)
+        rebuild(world.ledger, world.archive, world.clock())
+        world.clock.forward(10)
+    while world.tick_and_run().run.derived:
+        world.clock.forward(10)
+    assert world.archived_values() == world.source_values()
+    named = [source["key"] for record in world.records() for source in record["sources"]]
+    assert sorted(named) == sorted(world.source.objects)
+    assert sum(row["value"] for row in world.series()) == sum(value for _, value in world.source_values())
+
+
+def test_an_interrupted_rebuild_goes_on_and_holds_up_ticks(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_bit_of_everything(world)
+    before = content(world.ledger)
+    lose(world, tmp_path)
+    monkeypatch.setattr("pyro_assets.pipeline.rebuilding._PAGE_KEYS", 2)
+    world.ledger.kill_at = world.ledger.writes + 4
+    with pytest.raises(fakes.Killed):
+        rebuild(world.ledger, world.archive, world.clock())
+    world.ledger.kill_at = None
+    assert world.ledger.has_jobs()
+    with pytest.raises(RebuildNeeded, match="interrupted"):
+        world.pipeline.tick()
+    rebuild(world.ledger, world.archive, world.clock())
+    assert content(world.ledger) == before
+
+
+def test_a_ledger_in_use_is_not_rebuilt(world: World) -> None:
+    a_bit_of_everything(world)
+    with pytest.raises(SettingsError, match="not lost"):
+        rebuild(world.ledger, world.archive, world.clock())
+
+
+def test_a_damaged_record_is_named_and_holds_up_planning_until_a_person_decides(world: World, tmp_path: Path) -> None:
+    a_bit_of_everything(world)
+    key = next(key for key in world.archive.objects if key.startswith("commits/"))
+    good = world.archive.objects[key]
+    world.archive.objects[key] = good[:-10]
+    lose(world, tmp_path)
+    [sentence] = rebuild(world.ledger, world.archive, world.clock()).damaged
+    assert key in sentence
+    with pytest.raises(RebuildNeeded):
+        world.pipeline.tick()
+    world.archive.objects[key] = good
+    assert rebuild(world.ledger, world.archive, world.clock()).jobs == 1
+    world.pipeline.tick()
+
+
+def test_a_source_that_was_tried_again_belongs_to_its_second_job(world: World, tmp_path: Path) -> None:
+    world.segment(-30, "acme 1")
+    broken = world.segment(-29, "broken")
+    world.segment(-28, "acme 3")
+    world.tick_and_run()
+    world.source.objects[broken] = b"acme 2"
+    world.ledger.retry_source(broken)
+    world.tick_and_run()
+    before = content(world.ledger)
+    lose(world, tmp_path)
+    rebuild(world.ledger, world.archive, world.clock())
+    assert content(world.ledger) == before
