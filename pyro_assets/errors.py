@@ -26,6 +26,7 @@ and what to do. Logic does not belong here.
     ├── SeriesError
     │   ├── ConfigError           a configuration file, with file and line
     │   ├── SelectorError         a label selector that does not parse
+    │   ├── TooManySeries         a rule gives more series than it may
     │   └── ValueOverflow         a sum that does not fit int64
     ├── LedgerError
     │   ├── LedgerUnavailable     the database cannot be reached or opened
@@ -223,6 +224,10 @@ class SelectorError(SeriesError):
     def __init__(self, selector: str, position: int, why: str) -> None:
         self.selector, self.position, self.why = selector, position, why
         super().__init__(f"selector {selector!r}, character {position + 1}: {why}")
+
+
+class TooManySeries(SeriesError):
+    """A rule that asked for this error gives more series in a job than it may."""
 
 
 class ValueOverflow(SeriesError):

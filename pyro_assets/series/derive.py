@@ -18,6 +18,7 @@ from pyro_assets.series.facts import SeriesFacts, count_services
 from pyro_assets.series.frame import series_table, to_polars
 from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions
 from pyro_assets.series.names import show_bytes
+from pyro_assets.series.rule_series import rule_series
 from pyro_assets.series.rule_set import RuleSet, compile_rules
 from pyro_assets.series.rules import INSTANCE_VALUE, KINDS, SHARD_VALUE
 from pyro_assets.series.sums import sum_series
@@ -117,8 +118,28 @@ def derive(columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: fro
     split = int(np.count_nonzero(rules.kind_of_rule.take(rule) == 0))
     parts: dict[str, pl.DataFrame] = {KINDS[0]: frame[:split], KINDS[1]: frame[split:]}
     frames = {kind: part for kind, part in parts.items() if kind in kinds}
+    if any(rule.enabled for rule in config.rules):
+        _add_rules(frames, columns, job, config, facts)
     facts.series = {kind: part.height for kind, part in frames.items()}
     return Derived(frames, facts)
+
+
+def _add_rules(
+    frames: "dict[str, pl.DataFrame]", columns: BlockColumns, job: JobInfo, config: SeriesConfig, facts: SeriesFacts
+) -> None:
+    """Add the series of `rules`; of two rules that give the same one, the first by kind and name has it."""
+    import polars as pl
+
+    frame = to_polars(rule_series(columns, job, config, frozenset(frames), facts))
+    kind_of_rule = {rule.name: KINDS[rule.has_functions] for rule in config.rules}
+    named = frame.with_columns(kind=pl.col("rule").replace_strict(kind_of_rule, return_dtype=pl.String))
+    every = pl.concat([*(part.with_columns(kind=pl.lit(kind)) for kind, part in frames.items()), named])
+    label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
+    identity = pl.concat_str("tenant", "metric", pl.col("labels").list.eval(label).list.join("\x1e"), separator="\x1d")
+    left = every.with_columns(identity=identity).unique("identity", keep="first", maintain_order=True).drop("identity")
+    facts.conflicting_series = len(every) - len(left)
+    for kind in frames:
+        frames[kind] = left.filter(kind=kind).drop("kind").sort("tenant", "rule", maintain_order=True)
 
 
 def _order(sets: LabelSets, rules: RuleSet, rule: I64, group: I64) -> tuple[I64, list[str]]:

@@ -48,6 +48,10 @@ class SeriesFacts:
         merged_series: native series that add up label sets (or profile types) that differ only in characters which
             Prometheus does not allow in names.
         collision_examples: a few of these, in words.
+        limited_rules: rules (per tenant) that gave more series than they may.
+        dropped_series: series that were left out for that.
+        conflicting_series: series that another rule gives already, and were left out.
+        other_units: label sets (per rule) left out because their unit is no time.
     """
 
     services: list[ServiceFacts] = field(default_factory=list)
@@ -58,6 +62,10 @@ class SeriesFacts:
     label_collisions: int = 0
     merged_series: int = 0
     collision_examples: list[str] = field(default_factory=list)
+    limited_rules: int = 0
+    dropped_series: int = 0
+    conflicting_series: int = 0
+    other_units: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -42,7 +42,7 @@ _REFUSED_GROUPS: Final = (
 )
 
 
-class RegexProblem(ValueError):  # noqa: N818 - the project's errors are in errors.py; selectors turn this into one
+class RegexProblem(ValueError):
     """The pattern is not one of RE2's; `position` is 0-based in the pattern."""
 
     def __init__(self, position: int, why: str) -> None:

@@ -34,6 +34,7 @@ class Meaning:
         groups: int32 per grouping, the group the label set belongs to.
         origins: int32 per grouping, what the group's labels were made of; 0 where names cannot have collided.
         collisions: messages about labels that could not get their name.
+        unit: of the profile type's values.
     """
 
     is_gauge: bool
@@ -41,6 +42,7 @@ class Meaning:
     groups: bytes
     origins: bytes
     collisions: tuple[str, ...]
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,8 @@ class RuleSet:
         counts_all, keeps_zero: per rule, not `last_of_gauges`, and `keeps_zero`.
     """
 
-    def __init__(self, config: SeriesConfig) -> None:
-        rules = sorted(rules_of(config), key=lambda rule: (KINDS.index(rule.kind), rule.id))
+    def __init__(self, rules_in: Iterable[Rule], gauges: Iterable[str]) -> None:
+        rules = sorted(rules_in, key=lambda rule: (KINDS.index(rule.kind), rule.id))
         self.rules: tuple[Rule, ...] = tuple(rules)
         self.groupings: list[Grouping] = list(dict.fromkeys(rule.grouping for rule in rules))
         self.grouping_of_rule = np.array([self.groupings.index(rule.grouping) for rule in rules], dtype=np.int64)
@@ -130,13 +132,14 @@ class RuleSet:
         self.kind_of_rule = np.array([KINDS.index(rule.kind) for rule in rules], dtype=np.int64)
         self.counts_all = np.array([not rule.last_of_gauges for rule in rules], dtype=np.bool_)
         self.keeps_zero = np.array([rule.keeps_zero for rule in rules], dtype=np.bool_)
-        self._gauges = tuple(config.gauges)
+        self._gauges = tuple(gauges)
         # Rules often share selectors, and selectors matchers: each distinct one is evaluated once.
         self._selectors = list(dict.fromkeys(s for rule in rules for conjunction in rule.any_of for s in conjunction))
         numbers = {selector: number for number, selector in enumerate(self._selectors)}
         conditions = [tuple(tuple(numbers[s] for s in c) for c in rule.any_of) for rule in rules]
         self._conditions = list(dict.fromkeys(conditions))
         self._condition_of_rule = np.array([self._conditions.index(c) for c in conditions], dtype=np.int64)
+        self._types = [(position, rule.profile_types) for position, rule in enumerate(rules) if rule.profile_types]
         self._memory = Memory()
         self._lock = threading.Lock()
 
@@ -165,6 +168,8 @@ class RuleSet:
         selected = [selector.matches(values) for selector in self._selectors]
         holds = [any(all(selected[number] for number in c) for c in condition) for condition in self._conditions]
         per_rule = np.array(holds, dtype=np.bool_).take(self._condition_of_rule) if holds else np.zeros(0, np.bool_)
+        for position, types in self._types:
+            per_rule[position] &= is_of_type(kind, types)
         groups, origins = [], []
         collisions: list[str] = []
         for grouping in self.groupings:
@@ -180,11 +185,12 @@ class RuleSet:
             groups.append(memory.number_group(_group(metric, text, grouping.constants)))
             origins.append(origin)
         return Meaning(
-            _is_gauge(kind, self._gauges),
+            is_of_type(kind, self._gauges),
             np.packbits(per_rule).tobytes(),
             np.array(groups, dtype=np.int32).tobytes(),
             np.array(origins, dtype=np.int32).tobytes(),
             tuple(dict.fromkeys(collisions)),
+            "".join(show_bytes(kind).split(":")[2:3]),
         )
 
 
@@ -198,7 +204,7 @@ def compile_rules(config: SeriesConfig) -> RuleSet:
     with _compile_lock:
         rules = _compiled.get(key)
         if rules is None:
-            rules = _compiled[key] = RuleSet(config)
+            rules = _compiled[key] = RuleSet(rules_of(config), config.gauges)
             while len(_compiled) > _COMPILED:
                 _compiled.popitem(last=False)
         _compiled.move_to_end(key)
@@ -225,8 +231,8 @@ def _group(metric: str | None, labels: TextLabels, constants: tuple[str, ...]) -
     return Group(metric, together, order)
 
 
-def _is_gauge(kind: bytes, gauges: Iterable[str]) -> bool:
+def is_of_type(kind: bytes, types: Iterable[str]) -> bool:
     """Whether a profile type is one of the gauges, which are globs of sample types or of whole profile types."""
     text = show_bytes(kind)
     sample_type = text.split(":")[1] if ":" in text else text
-    return any(fnmatchcase(text if ":" in gauge else sample_type, gauge) for gauge in gauges)
+    return any(fnmatchcase(text if ":" in one else sample_type, one) for one in types)

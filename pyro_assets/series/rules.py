@@ -59,6 +59,7 @@ class Rule:
         keeps_zero: a function series exists for every selected label set, even where nothing matched.
         metric: None where the grouping makes it from the profile type.
         constants: values of the grouping's constants, in its order.
+        profile_types: globs of sample types or whole profile types, one of which must match; empty means all.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Rule:
     keeps_zero: bool
     metric: str | None
     constants: tuple[str, ...]
+    profile_types: tuple[str, ...] = ()
 
 
 def function_rule_id(function: str) -> str:

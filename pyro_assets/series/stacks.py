@@ -96,13 +96,24 @@ def classify_stacks(symbols: SymbolTables, names: Sequence[bytes]) -> StackClass
         symbols: the tables; parents precede children.
         names: f distinct names.
     """
-    location, function = find_functions(symbols, names)
+    return classify_locations(symbols, *find_functions(symbols, names), len(names))
+
+
+def classify_locations(symbols: SymbolTables, location: I64, function: I64, functions: int) -> StackClasses:
+    """Sort all stacks into classes by what their locations have.
+
+    Args:
+        symbols: the tables; parents precede children.
+        location: int64[h], ascending.
+        function: int64[h], 0 <= function < functions: what the location has, once per pair or more often.
+        functions: number of things to have, such as wanted functions.
+    """
     nodes = len(symbols.node_parent)
     if not len(location):
         zero = np.zeros(1, dtype=np.int32)
         empty = np.zeros(0, dtype=np.int64)
         return StackClasses(np.zeros(nodes, dtype=np.int32), zero, np.zeros(2, dtype=np.int64), empty)
-    slots, bits = _bits_of_locations(location, function, len(names))
+    slots, bits = _bits_of_locations(location, function, functions)
     slot_of_location = np.full(len(symbols.line_start), -1, dtype=np.int32)  # one more than locations: for -1
     slot_of_location[slots] = np.arange(len(slots), dtype=np.int32)
     slot_of_node = slot_of_location.take(symbols.node_location)

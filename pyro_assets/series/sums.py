@@ -57,7 +57,7 @@ def sum_series(
     # Pairs of a label set and a rule: each is a series, for whole profiles with a value, for functions with 0 so far.
     owner, rule = _pairs(chosen & rules.keeps_zero)
     key = _keys(rules, sets, owner, rule)
-    totals = _cell_totals(columns.rows, cell, 2 * len(sets.meanings))
+    totals = profile_totals(columns.rows, cell, 2 * len(sets.meanings))
     is_whole = ~has_function.take(rule)
     for odd, counts in ((1, is_whole), (0, is_whole & rules.counts_all.take(rule))):
         values = totals.take(2 * owner + odd)
@@ -82,7 +82,7 @@ def sum_series(
     return rule.take(keep), group.take(keep), sums.take(keep)
 
 
-def _cell_totals(rows: ProfileRows, cell: I64, cells: int) -> Wide:
+def profile_totals(rows: ProfileRows, cell: I64, cells: int) -> Wide:
     """Totals of profiles per cell; a profile's own total wraps as it is stored, so a huge one is added up again."""
     totals = rows.total_value
     count = np.diff(rows.sample_start)
