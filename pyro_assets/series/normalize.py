@@ -11,9 +11,9 @@ FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
 _STEPS: Final[dict[Family, tuple[tuple[str, str], ...]]] = {
     # Innermost brackets first, so nested ones take several rounds; Go's [...] and C++'s or Java's <...>.
-    "generics": ((r"\[[^\[\]]*[^\[\]0-9][^\[\]]*\]", "[]"), (r"([\w>])<[^<>()]*[^<>()]?>", r"\1")),
+    "generics": ((r"\[(?:[^\[\]]|\[\])*[^\[\]0-9](?:[^\[\]]|\[\])*\]", "[]"), (r"([\w>])<[^<>()]*[^<>()]?>", r"\1")),
     "lambdas": (
-        (r"\$\$Lambda[$/.]?[0-9]*(?:[/.]?0x[0-9a-fA-F]+|/[0-9]+)?", "$$Lambda"),
+        (r"\$\$Lambda(?:\$[0-9]+)?(?:[/.]0x[0-9a-fA-F]+|/[0-9]+)?", "$$Lambda"),
         (r"\blambda\$([\w<>]+)\$[0-9]+", r"lambda$\1"),
         (r"\.func[0-9]+((?:\.[0-9]+)*)(?:\.func[0-9]+|\.gowrap[0-9]+|\.[0-9]+)*", ".func"),
         (r"\{lambda\(([^(){}]*)\)#[0-9]+\}", r"{lambda(\1)}"),

@@ -1,0 +1,227 @@
+"""The language of rules: short forms, patterns, folded names, and every refusal with place and remedy."""
+
+import json
+import re
+import time
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyro_assets.errors import ConfigError
+from pyro_assets.series.config import SeriesConfig, parse_config
+from pyro_assets.series.language import Rule, warnings_of
+from pyro_assets.series.normalize import FAMILIES, normalize
+from pyro_assets.series.patterns import Pattern, match_names
+
+
+def text_array(*names: str) -> Any:
+    return pa.array(names, type=pa.large_string())
+
+
+def test_short_forms():
+    text = """
+rules:
+- name: a
+  functions: main.(*Server).Serve
+- name: b
+  functions: [x, {glob: net/http.*}, {regex: 'a|b'}]
+  stack: main.main;...;odd\\;name
+  exclude: [y]
+  unit: seconds
+"""
+    one, two = parse_config(text).rules
+    assert one.functions == [Pattern(exact="main.(*Server).Serve")]
+    assert [pattern.show() for pattern in two.functions] == ["x", "glob net/http.*", "regex a|b"]
+    assert [pattern.exact for pattern in two.stack] == ["main.main", "...", "odd;name"]
+
+
+def test_the_hash_knows_what_rules_mean():
+    def digest(*rules: dict[str, Any]) -> str:
+        return parse_config(json.dumps({"rules": list(rules)})).hash
+
+    one, two = {"name": "a", "functions": ["f"]}, {"name": "b", "functions": ["g"]}
+    assert digest(one, two) == digest(two, one)
+    assert digest(one) == digest(one | {"description": "why", "match": "total"})
+    assert digest(one) != digest(one | {"match": "self"})
+    assert digest() == SeriesConfig().hash
+    # A configuration without rules keeps the hash that it had before there were any.
+    assert "rules" not in json.dumps(one) or digest() != digest(one)
+
+
+NAMES = st.text(st.sampled_from("ab*?.[]()\\|+^$\n/é "), max_size=6)
+
+
+@given(
+    st.lists(NAMES, max_size=8), st.lists(st.text(st.sampled_from("ab*?.[(|é "), min_size=1, max_size=4), max_size=30)
+)
+def test_globs_match_as_those_of_the_standard_library(names, globs):
+    names = sorted(set(names))
+    patterns = [Pattern(glob=glob) for glob in dict.fromkeys(globs)]
+    found = match_names(text_array(*names), patterns)
+    for pattern, matched in zip(patterns, found, strict=True):
+        expected = [bool(name) and fnmatchcase(name, (pattern.glob or "").replace("[", "[[]")) for name in names]
+        assert matched.tolist() == expected, pattern
+
+
+@given(st.lists(NAMES, max_size=8), st.sampled_from(["a+b*", "(?i)A|é", "[^a].*", "a.c|.\n?", "(a|b)*", r"\(.*\)", ""]))
+def test_expressions_match_whole_names(names, regex):
+    names = sorted(set(names))
+    if not regex:
+        return
+    found = match_names(text_array(*names), [Pattern(regex=regex), Pattern(exact="a")])
+    expected = re.compile(regex, re.DOTALL)
+    assert found[0].tolist() == [bool(name) and expected.fullmatch(name) is not None for name in names]
+    assert found[1].tolist() == [name == "a" for name in names]
+
+
+def test_a_catastrophic_expression_takes_linear_time():
+    names = text_array("a" * 5000 + "!", "x" * 5000)
+    started = time.process_time()
+    assert match_names(names, [Pattern(regex="(a+)+b|(a|a)*c|(x+x+)+y")])[0].tolist() == [False, False]
+    assert time.process_time() - started < 2
+
+
+FOLDED = [
+    ("generics", "slices.SortFunc[go.shape.int]", "slices.SortFunc[]"),
+    ("generics", "main.Map[go.shape.string,map[string]int]", "main.Map[]"),
+    ("generics", "std::vector<std::pair<int, long> >::push_back", "std::vector::push_back"),
+    ("generics", "main.(*Server).Serve", "main.(*Server).Serve"),
+    ("lambdas", "com.acme.A$$Lambda$14/0x0000000800c0.run", "com.acme.A$$Lambda.run"),
+    ("lambdas", "com.acme.A$$Lambda/0x00007f.run", "com.acme.A$$Lambda.run"),
+    ("lambdas", "com.acme.A.lambda$main$0", "com.acme.A.lambda$main"),
+    ("lambdas", "main.serve.func1.2", "main.serve.func"),
+    ("lambdas", "app::run::{closure#3}", "app::run::{closure}"),
+    ("proxies", "com.sun.proxy.$Proxy12.get", "com.sun.proxy.$Proxy.get"),
+    ("proxies", "a.B$$EnhancerBySpringCGLIB$$1f2e3d.run", "a.B$$EnhancerBySpringCGLIB.run"),
+    ("proxies", "a.B$$SpringCGLIB$$0.run", "a.B$$SpringCGLIB.run"),
+    ("proxies", "jdk.GeneratedMethodAccessor42.invoke", "jdk.GeneratedMethodAccessor.invoke"),
+    ("addresses", "libc.so.6+0x12ab34", "libc.so.6"),
+    ("addresses", "core::fmt::write::h0123456789abcdef", "core::fmt::write"),
+    ("addresses", "0x00007f0012345678", "0x00007f0012345678"),
+]
+
+
+@pytest.mark.parametrize(("family", "name", "expected"), FOLDED)
+def test_families_of_names(family: Any, name: str, expected: str):
+    assert normalize(text_array(name), [family]).to_pylist() == [expected]
+    # Folding what is folded changes nothing.
+    assert normalize(text_array(expected), [family]).to_pylist() == [expected]
+
+
+@given(st.lists(st.text(max_size=20), max_size=5))
+def test_folding_never_loses_a_name(names):
+    folded = normalize(text_array(*names), FAMILIES).to_pylist()
+    assert [bool(one) for one in folded] == [bool(one) for one in names]
+
+
+BROKEN: list[tuple[str, int, str, str]] = [
+    ("functons: [f]", 2, "functons", "did you mean functions?"),
+    ("functions: [[f]]", 2, "functions[0]", "must be a mapping"),
+    ("functions: 3", 2, "functions", "must be a list"),
+    ("functions: ['']", 2, "functions[0]", "write one of exact, glob and regex"),
+    ("functions: [{}]", 2, "functions[0]", "write one of exact, glob and regex"),
+    ("functions: [{glob: a, regex: b}]", 2, "functions[0]", "write one of"),
+    ("functions: [{globb: a}]", 2, "functions[0].globb", "did you mean glob?"),
+    ("functions: [{regex: '(a'}]", 2, "functions[0]", "character"),
+    ("functions: [{regex: '(?=a)'}]", 2, "functions[0]", "RE2 has no lookahead"),
+    ("functions: [{regex: '((a{1,100}){1,100}){1,100}'}]", 2, "functions[0]", "repe"),
+    ("functions: [{glob: '" + "x" * 2001 + "'}]", 2, "functions[0]", "longer than 2000"),
+    ("name: 'a b'", 2, "name", "is no name of a rule"),
+    ("match: selff", 2, "match", "'total' or 'self'"),
+    ("match: self", 2, "match", "needs functions or a stack"),
+    ("combine: true", 2, "combine", "needs functions or a stack"),
+    ("combine: maybe", 2, "combine", "must be true or false"),
+    ("other: true", 2, "other", "needs functions or a stack"),
+    ("exclude: [a]", 2, "exclude", "needs functions or a stack"),
+    ("{functions: [f], other: true}", 2, "other", "needs match: self"),
+    ("{functions: [f], match: self, other: true, aggregate: max}", 2, "other", "use sum or last"),
+    ("normalize: [generic]", 2, "normalize[0]", "generics"),
+    ("stack: '...;a'", 2, "stack", "begins or ends with a gap"),
+    ("stack: 'a;...;...;b'", 2, "stack[2]", "a gap after a gap"),
+    ("stack: '" + ";".join("a" * 33) + "'", 2, "stack", "more than 32 parts"),
+    ("selector: 'a'", 2, "selector", "a selector starts with {"),
+    ("selector: '{service_name=\"\"}'", 2, "selector", "never matches"),
+    ("profile_types: ['a:b']", 2, "profile_types[0]", "five parts"),
+    ("tenants: ['']", 2, "tenants[0]", "a tenant has a name"),
+    ("metric: 'a-b'", 2, "metric", "is no name of a metric"),
+    ("metric: 'ab'", 2, "metric", "different profile types"),
+    ("by: [function]", 2, "by[0]", "is reserved"),
+    ("by: [tenant]", 2, "by[0]", "is reserved"),
+    ("by: [__name__]", 2, "by[0]", "is reserved"),
+    ("by: [pyroscope_shard]", 2, "by[0]", "is reserved"),
+    ("{by: [a], without: [b]}", 2, "without", "write one of the two"),
+    ("labels: {profiles_rule_id: x}", 2, "labels.profiles_rule_id", "is reserved"),
+    ("labels: {__name__: x}", 2, "labels.__name__", "is reserved"),
+    ("labels: {function: x}", 2, "labels.function", "is reserved"),
+    ("labels: {a-b: x}", 2, 'labels["a-b"]', "is no name of a label"),
+    ("labels: {a: ''}", 2, "labels.a", "must not be empty"),
+    ("labels: {a: 1}", 2, "labels.a", "put it in quotes"),
+    ("{by: [a], labels: {a: x}}", 2, "labels.a", "stands in by too"),
+    ("aggregate: median", 2, "aggregate", "'sum'"),
+    ("unit: minutes", 2, "unit", "seconds"),
+    ("{unit: seconds, aggregate: count}", 2, "unit", "a count of profiles"),
+    ("max_series: 0", 2, "max_series", "greater than or equal to 1"),
+    ("max_series: 1000000", 2, "max_series", "less than or equal to 100000"),
+    ("max_series: many", 2, "max_series", "must be a whole number"),
+    ("overflow: ignore", 2, "overflow", "'error', 'drop_rule' or 'keep_largest'"),
+]
+
+
+@pytest.mark.parametrize(("body", "line", "what", "why"), BROKEN, ids=lambda value: str(value)[:40])
+def test_a_broken_rule_is_refused(body: str, line: int, what: str, why: str):
+    inner = body[1:-1] if body.startswith("{") else body
+    name = "" if inner.startswith("name:") else "name: r, "
+    with pytest.raises(ConfigError) as caught:
+        parse_config(f"rules:\n- {{{name}{inner}}}", "rules.yaml")
+    error = caught.value.problems[0]
+    assert (error.file, error.line, error.what.removeprefix("rules[0].")) == ("rules.yaml", line, what)
+    assert why in error.why
+
+
+def test_all_problems_at_once():
+    text = "rules:\n- name: a b\n  match: self\n- name: c\n  by: [function]\n- name: c\n  labels: {a: ''}\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text)
+    assert [(error.line, error.what) for error in caught.value.problems] == [
+        (2, "rules[0].name"),
+        (3, "rules[0].match"),
+        (5, "rules[1].by[0]"),
+        (6, "rules[2].name"),
+        (7, "rules[2].labels.a"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "is_refused"),
+    [
+        ({"functions": ["f"]}, {"functions": ["f", "g"]}, True),
+        ({"functions": ["f"]}, {"functions": ["f"], "match": "self"}, True),
+        ({"functions": ["f"]}, {"functions": ["f"], "enabled": False}, False),
+        ({"functions": ["f"]}, {"functions": ["f"], "labels": {"a": "b"}}, False),
+        ({"functions": ["f"]}, {"functions": ["g"]}, False),
+        ({"functions": ["f"]}, {}, False),
+        ({}, {"aggregate": "max"}, True),
+        ({"functions": ["f"], "combine": True}, {"functions": ["g"], "combine": True}, True),
+    ],
+)
+def test_two_rules_that_must_give_the_same_series(one: Any, two: Any, is_refused: bool):
+    text = json.dumps({"rules": [{"name": "a"} | one, {"name": "b"} | two]})
+    if not is_refused:
+        parse_config(text)
+        return
+    with pytest.raises(ConfigError, match=r"rules\[1\].name: must give the same series as rules\[0\]"):
+        parse_config(text)
+
+
+def test_warnings():
+    def of(**fields: Any) -> list[str]:
+        return [why for _, why in warnings_of(Rule(name="r", **fields), SeriesConfig().gauges)]
+
+    assert of() == of(profile_types=["cpu"], by=["pod"]) == []
+    assert "added up per label set" in of(profile_types=["inuse_*"], by=["pod"])[0]
+    assert "means nothing" in of(profile_types=["goroutine"], aggregate="sum")[0]
+    assert "forgets the others" in of(profile_types=["cpu"], aggregate="last")[0]
