@@ -38,7 +38,12 @@ def main(folder: str, url: str, kill_at: int, kind: str) -> None:
 
         return call
 
-    for owner, name in ((Receipts, "put_receipts"), (ReceiptFiles, "write"), (Transport, "write")):
+    for owner, name in (
+        (Receipts, "open_receipts"),
+        (Receipts, "put_receipts"),
+        (ReceiptFiles, "write"),
+        (Transport, "write"),
+    ):
         setattr(owner, name, watched(getattr(owner, name)))
     window = {"out_of_order_window": "3650d"} if kind == "prometheus" else {"dedup": True, "retention": "10y"}
     receiver = Receiver(name="r", url=f"{url}/api/v1/write", kind=kind, start=HOUR, **window)

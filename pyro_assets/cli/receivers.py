@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from pyro_assets.cli.export import open_exporting, receivers_option
+from pyro_assets.cli.export import open_exporting, range_options, receivers_option, time_ms
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json, show_table, time_text
 from resources import environment as env
@@ -113,3 +113,27 @@ def pause(source_url: str, archive_url: str, ledger_url: str, receivers_file: st
 def resume(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str) -> None:
     """Go on sending to a receiver."""
     _set(source_url, archive_url, ledger_url, receivers_file, name, paused=False)
+
+
+@receivers.command()
+@source_option
+@archive_option
+@ledger_option
+@receivers_option
+@click.argument("name")
+@range_options
+def keep(
+    source_url: str,
+    archive_url: str,
+    ledger_url: str,
+    receivers_file: str,
+    name: str,
+    begin: str | None,
+    end: str | None,
+) -> None:
+    """Let a receiver keep what it was sent where series changed afterwards (see the check no_sample_is_refused)."""
+    if begin is None or end is None:
+        raise click.UsageError("say --from and --to")
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
+        count = pipeline.keep_changed(name, time_ms(begin, 0, "--from"), time_ms(end, 0, "--to"))
+    click.echo(f"{name} keeps what it has: {count} changes are not reported any more")

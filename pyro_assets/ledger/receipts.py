@@ -6,9 +6,11 @@ that samples of this hash may have arrived. Add questions about receipts here; s
 """
 
 import json
+import os
+import socket
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
@@ -22,6 +24,8 @@ from pyro_assets.ledger.schema import OPEN_STATES, jobs, receipts, series_files
 ReceiptState = Literal["sending", "sent", "refused", "too_old", "changed"]
 RECEIPT_STATES: Final[tuple[ReceiptState, ...]] = get_args(ReceiptState)
 _MAX_EXAMPLES: Final = 10
+#: A process that has had a receipt open for so long is no longer waited for.
+_OWNED_MS: Final = 120_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Receipt:
         examples: the first refusals and changes in words.
         changed: rules whose samples differ from those that were sent.
         cost: bytes, requests, retries, seconds.
+        owner, opened_ms: of an open receipt: the process that sends (host/pid), and since when.
     """
 
     job_id: str
@@ -60,6 +65,8 @@ class Receipt:
     examples: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     cost: dict[str, float] = field(default_factory=dict)
+    owner: str = ""
+    opened_ms: int = 0
 
     def detail(self) -> str:
         """What has no column of its own, as JSON."""
@@ -69,6 +76,8 @@ class Receipt:
             "examples": self.examples[:_MAX_EXAMPLES],
             "changed": self.changed,
             "cost": self.cost,
+            "owner": self.owner,
+            "opened_ms": self.opened_ms,
         }
         return json.dumps({name: value for name, value in detail.items() if value}, sort_keys=True)
 
@@ -188,6 +197,25 @@ class Receipts(Database):
             )
             return found.first() is not None
 
+    def open_receipts(self, opened: Sequence[Receipt], now_ms: int) -> bool:
+        """Opens receipts of one job before its first request, unless another process is at it or has done it.
+
+        A process of this machine that is gone is no obstacle, nor is one that has not closed for two minutes: the same
+        samples are sent again then, which changes nothing.
+
+        Returns:
+            False where the job is another process's; nothing was opened then.
+        """
+        owner = f"{socket.gethostname()}/{os.getpid()}"
+        with self._write() as connection:
+            for receipt in opened:
+                row = connection.execute(select(receipts).where(_same(receipt))).first()
+                if row is not None and not _may_open(receipt_of(row), receipt, owner, now_ms):
+                    return False
+            for receipt in opened:
+                _put(connection, replace(receipt, owner=owner, opened_ms=now_ms), now_ms)
+        return True
+
     def put_receipts(self, written: Sequence[Receipt], now_ms: int, *, wanted_by: Sequence[str] = ()) -> None:
         """Opens or closes receipts of one job, in one transaction.
 
@@ -230,16 +258,24 @@ class Receipts(Database):
             )
             return [receipt_of(row) for row in rows]
 
-    def changed_receipts(self, hours: Collection[str], receiver: str) -> list[Receipt]:
-        """Receipts of jobs that changed after they were sent."""
-        with self._read() as connection:
+    def keep_changed(self, receiver: str, begin_ms: int, end_ms: int, now_ms: int) -> int:
+        """Accepts that a receiver keeps what it was sent where samples of [begin_ms, end_ms) changed afterwards.
+
+        Returns:
+            How many receipts were reported as changed and are not any more.
+        """
+        with self._write() as connection:
             rows = connection.execute(
                 select(receipts)
                 .join(jobs, jobs.c.id == receipts.c.job_id)
-                .where(jobs.c.hour.in_(list(hours)), receipts.c.receiver == receiver, receipts.c.state == "changed")
-                .order_by(jobs.c.timestamp_ms, receipts.c.kind)
-            )
-            return [receipt_of(row) for row in rows]
+                .where(jobs.c.timestamp_ms >= begin_ms, jobs.c.timestamp_ms < end_ms)
+                .where(receipts.c.receiver == receiver, receipts.c.state == "changed")
+            ).all()
+            for row in rows:
+                receipt = receipt_of(row)
+                state: ReceiptState = "refused" if receipt.refused else "sent"
+                _put(connection, replace(receipt, state=state, changed=(), examples=()), now_ms)
+        return len(rows)
 
     def receiver_hours(self, hour: str, scopes: dict[str, int]) -> dict[str, ReceiverHour]:
         """What each receiver has of an hour.
@@ -360,9 +396,35 @@ def _due(connection: Connection, receiver: str, row: Any) -> DueExport:
     )
 
 
+def _may_open(there: Receipt, wanted: Receipt, owner: str, now_ms: int) -> bool:
+    if there.state != "sending":
+        return there.file_ms != wanted.file_ms  # else somebody was faster
+    if there.owner in ("", owner) or now_ms - there.opened_ms >= _OWNED_MS:
+        return True
+    host, _, pid = there.owner.rpartition("/")
+    return host == owner.rpartition("/")[0] and not _is_running(pid)
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _key(receipt: Receipt) -> dict[str, str]:
+    return {"job_id": receipt.job_id, "kind": receipt.kind, "rule": "", "receiver": receipt.receiver}
+
+
+def _same(receipt: Receipt) -> ColumnElement[bool]:
+    return and_(*(receipts.c[name] == value for name, value in _key(receipt).items()))
+
+
 def _put(connection: Connection, receipt: Receipt, now_ms: int) -> None:
-    key = {"job_id": receipt.job_id, "kind": receipt.kind, "rule": "", "receiver": receipt.receiver}
-    same = and_(*(receipts.c[name] == value for name, value in key.items()))
+    key, same = _key(receipt), _same(receipt)
     before = connection.execute(select(receipts.c.attempts, receipts.c.first_ms).where(same)).first()
     is_open = receipt.state == "sending"
     first_ms = before.first_ms if before is not None else None
@@ -407,6 +469,8 @@ def receipt_of(row: Any) -> Receipt:
         examples=tuple(detail.get("examples", ())),
         changed=tuple(detail.get("changed", ())),
         cost=detail.get("cost", {}),
+        owner=detail.get("owner", ""),
+        opened_ms=detail.get("opened_ms", 0),
     )
 
 

@@ -181,24 +181,29 @@ class Exporter:
                 is_last = self._draining.is_set() or not self._stay
                 counts.paused = self._ledger.receiver_state(receiver.name).paused_ms is not None
                 due = [] if counts.paused else self._due(receiver)
-                ready = self._not_held(receiver, due)
-                for job in ready:
+                was_sent = False
+                for job in self._not_held(receiver, due):
                     if not self._goes_on():
                         return
-                    if not self._send(sender, job, counts):
+                    sent = self._send(sender, job, counts)
+                    if sent is None:
                         return
+                    was_sent = was_sent or sent
                     if not noted:
                         self._ledger.note_receiver(receiver.name, self._clock())
                         noted = True
-                if ready:
+                if was_sent:
                     continue
                 # Jobs that are held back become ready within half a minute: a run that ends leaves them to the next.
                 if is_last and (not due or not self._explicit):
                     return
                 self._stopped.wait(_POLL_SECONDS)
 
-    def _send(self, sender: Sender, job: DueExport, counts: ExportCounts) -> bool:
+    def _send(self, sender: Sender, job: DueExport, counts: ExportCounts) -> bool | None:
+        """Whether the job is done; False where another process is at it, None when sending must stop."""
         sent = sender.send(job)
+        if sent.is_busy:
+            return False
         if sent.report is not None:
             counts.bytes += sent.report.bytes
             counts.requests += sent.report.requests
@@ -208,10 +213,10 @@ class Exporter:
             counts.refused.update(sent.report.refused.by_reason)
         if sent.error is not None:
             if self._stopped.is_set() and isinstance(sent.error, ReceiverUnavailable):
-                return False  # we ended it, which says nothing of the receiver
+                return None  # we ended it, which says nothing of the receiver
             counts.error = str(sent.error)
             self._note(sender.receiver.name, sent.error)
-            return False
+            return None
         counts.jobs += 1
         counts.changed += any(receipt.state == "changed" for receipt in sent.receipts)
         return True

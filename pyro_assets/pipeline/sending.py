@@ -46,11 +46,12 @@ class _Part:
 
 @dataclass(slots=True)
 class Sent:
-    """What sending one job came to; `error` says why it is not done."""
+    """What sending one job came to; `error` says why it is not done, `is_busy` that another process is at it."""
 
     receipts: tuple[Receipt, ...] = ()
     report: SendReport | None = None
     error: ExportError | None = None
+    is_busy: bool = False
 
 
 @dataclass(slots=True)
@@ -87,7 +88,9 @@ class Sender:
         parts = [self._part(due, file, known.get(file.kind)) for file in due.files]
         to_send = [part for part in parts if len(part.prepared.samples)]
         if to_send:
-            self.ledger.put_receipts([self._opened(due, part) for part in to_send], self.clock())
+            opened = [self._opened(due, part) for part in to_send]
+            if not self.ledger.open_receipts(opened, self.clock()):
+                return Sent(is_busy=True)
         total = SendReport()
         closed = []
         for part in parts:

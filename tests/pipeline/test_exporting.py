@@ -11,6 +11,8 @@ from scripted_server import Reply, Request, scripted_server
 from pyro_assets.errors import SettingsError
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.receipts import Receipt
+from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
 
 def receipts(folder: Path, receiver: str = "r") -> list[dict[str, Any]]:
@@ -96,6 +98,12 @@ def test_a_new_rule_is_sent_and_a_changed_one_is_reported(tmp_path: Path):
             requests = len(server.requests)
             assert pipeline.export([HOUR])["r"].jobs == 0
             assert len(server.requests) == requests
+            # Two choices: a file with the new values, or leave it at that.
+            begin_ms = hour_start_ms(HOUR)
+            assert pipeline.write_files(None, tmp_path / "om", "openmetrics", begin_ms, begin_ms + HOUR_MS).samples
+            assert pipeline.keep_changed("r", begin_ms, begin_ms + HOUR_MS) > 0
+            (report,) = pipeline.hour_report(HOUR).exports
+            assert (report.changed, report.pending) == (0, 0)
         # The first rule again as it was: nothing differs from what was sent any more.
         with opened(tmp_path, scripted(server), series=config(plain[:2])) as pipeline:
             pipeline.run([HOUR], steps, run_id="back")  # type: ignore[arg-type]
@@ -236,3 +244,20 @@ def test_the_connection_is_cut_after_storing(tmp_path: Path):
         assert pipeline.export([HOUR])["r"].error == ""
         assert server.requests[0].body == server.requests[1].body
         assert {labels: sorted(set(samples)) for labels, samples in got(server).items()} == expected(tmp_path)
+
+
+def test_two_processes_do_not_send_one_job_at_once(tmp_path: Path):
+    with scripted_server() as server, opened(tmp_path, scripted(server)) as pipeline:
+        derive(pipeline)
+        ledger, now_ms = pipeline._ledger, pipeline._clock()
+        due = ledger.export_due("r", [HOUR])
+        opened_one = Receipt(due[0].job_id, due[0].files[0].kind, "r", "sending", file_ms=due[0].files[0].written_ms)
+        assert ledger.open_receipts([opened_one], now_ms)
+        with ledger._write() as connection:  # as if another machine had opened it
+            connection.exec_driver_sql("UPDATE receipts SET detail = replace(detail, '/', '-elsewhere/')")
+        assert not ledger.open_receipts([opened_one], now_ms + 60_000)
+        assert ledger.open_receipts([opened_one], now_ms + 120_000)
+        assert pipeline.export([HOUR])["r"].jobs == 3
+        assert got(server) == expected(tmp_path)
+        # What another process has closed meanwhile is not opened again.
+        assert not ledger.open_receipts([opened_one], now_ms)
