@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": ("pyro_assets.cli.verify", "verify"),
     "series": ("pyro_assets.cli.series", "series"),
     "rescan": ("pyro_assets.cli.rescan", "rescan"),
+    "publish": ("pyro_assets.cli.publish", "publish"),
     "rebuild-ledger": ("pyro_assets.cli.rebuild_ledger", "rebuild_ledger"),
     "quarantine": ("pyro_assets.cli.quarantine", "quarantine"),
     "export": ("pyro_assets.cli.export", "export"),

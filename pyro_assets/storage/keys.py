@@ -21,6 +21,9 @@ BLOCKS: Final = "blocks"
 COMMITS: Final = "commits"
 SERIES: Final = "series"
 RECEIPTS: Final = "receipts"
+#: Where a Pyroscope server looks for metadata of blocks that it does not know yet.
+OFFERS: Final = "dlq"
+PUBLISHED: Final = "pyro-assets/published"
 #: All tenants of a shard share a segment, which is kept under this name.
 ANONYMOUS: Final = "anonymous"
 OBJECT_NAME: Final = "block.bin"
@@ -181,6 +184,24 @@ def receipt_key(receiver: str, hour: str, shard: int, job_id: str, written_ms: i
     'receipts/local/2026-11-25T09/4/ab12-1795600274692.json'
     """
     return f"{receipts_prefix(receiver, hour, shard)}{job_id}-{written_ms:013d}.json"
+
+
+def offer_key(block: str) -> str:
+    """Where the metadata of a block, given by its key, is offered to a Pyroscope server.
+
+    >>> offer_key("blocks/4/acme/01M891VPM4XX31MPMZXPGM0RMZ/block.bin")
+    'dlq/4/acme/01M891VPM4XX31MPMZXPGM0RMZ/meta.pb'
+    """
+    return f"{OFFERS}/{block.removeprefix(f'{BLOCKS}/').removesuffix(OBJECT_NAME)}meta.pb"
+
+
+def published_key(hour: str, shard: int, job_id: str) -> str:
+    """What marks, in the bucket of a server, that a job's blocks were offered to it.
+
+    >>> published_key("2026-11-25-09:00", 4, "ab12")
+    'pyro-assets/published/2026-11-25T09/4/ab12'
+    """
+    return f"{PUBLISHED}/{hour_path(hour)}/{shard}/{job_id}"
 
 
 def hour_of(time_ms: int) -> str:
