@@ -385,6 +385,19 @@ class Pipeline:
             self._ledger, lambda: {one.name: self._start_ms(one) for one in self.receivers()}, self._clock
         )
 
+    def push_health(self, metrics: "HealthMetrics", instance: str) -> dict[str, str]:
+        """Sends the project's own metrics to every receiver that is not paused; see `pushing.push`.
+
+        Raises:
+            ConfigError, LedgerUnavailable: nothing was sent.
+        """
+        from pyro_assets.pipeline.pushing import push, samples_of
+
+        now_ms = self._clock()
+        states = self.receiver_states()
+        ready = [one for one in self.receivers() if states[one.name].paused_ms is None]
+        return push(samples_of(metrics.collect(), now_ms, instance), ready, self._secrets, now_ms)
+
     def receiver_states(self) -> "dict[str, ReceiverState]":
         """What is known of each receiver that is configured."""
         return {receiver.name: self._ledger.receiver_state(receiver.name) for receiver in self.receivers()}

@@ -81,3 +81,17 @@ def test_a_ledger_that_does_not_answer_is_said():
 
 def test_nothing_is_a_text_too():
     assert exposition([]) == "\n"
+
+
+def test_the_same_metrics_are_pushed_to_receivers(tmp_path: Path):
+    with scripted_server() as server, scripted_server(default=401) as other:
+        receivers = [scripted(server), scripted(other, "other"), scripted(server, "none", tenants=["acme"])]
+        with opened(tmp_path, *receivers) as pipeline:
+            troubles = pipeline.push_health(pipeline.health(), "host")
+        (request,) = server.requests
+        assert request.headers["X-Scope-OrgID"] == "pyro-assets"
+        found = {dict(labels)["__name__"]: dict(labels) for labels, _, _ in request.series}
+        assert found["pyro_assets_pending_segments"]["instance"] == "host"
+        assert "pyro_assets_export_lag_seconds_bucket" in found
+        assert (troubles["r"], troubles["none"]) == ("", "")
+        assert "credentials" in troubles["other"]
