@@ -33,6 +33,7 @@ and what to do. Logic does not belong here.
     │   ├── SchemaMismatch        the ledger was written by another version
     │   ├── RebuildNeeded         the ledger lost what the archive remembers
     │   ├── LeaseLost             another worker owns the job now
+    │   ├── StaleRule             a rule has changed since the edit began
     │   └── JobConflict           a source already belongs to another job
     ├── ExportError               series do not get to where they shall go
     │   ├── ReceiverMisconfigured it refuses us whatever we send: URL, credentials, headers
@@ -252,6 +253,14 @@ class RebuildNeeded(LedgerError):
 
 class LeaseLost(LedgerError):
     """Another worker owns the job now; nothing of this attempt was committed."""
+
+
+class StaleRule(LedgerError):
+    """A rule has another version than an edit was made from; `current` is the newest one, None without any."""
+
+    def __init__(self, message: str, *, current: Any = None) -> None:
+        super().__init__(message)
+        self.current = current
 
 
 class JobConflict(LedgerError):

@@ -15,6 +15,7 @@ from pyro_assets.ledger.receipts import Receipts
 from pyro_assets.ledger.receivers import ReceiverStates
 from pyro_assets.ledger.records import Lane
 from pyro_assets.ledger.restoring import Restoring
+from pyro_assets.ledger.rules import Rules
 from pyro_assets.ledger.sources import Sources
 from pyro_assets.ledger.status import Status
 
@@ -22,6 +23,18 @@ __all__ = ["Lane", "Ledger", "Policy", "Retry"]
 
 
 class Ledger(
-    Sources, Planner, Claims, Quarantine, Pardons, Loading, Status, Hours, Receipts, ReceiverStates, Restoring, Health
+    Sources,
+    Planner,
+    Claims,
+    Quarantine,
+    Pardons,
+    Loading,
+    Status,
+    Hours,
+    Receipts,
+    ReceiverStates,
+    Restoring,
+    Health,
+    Rules,
 ):
     """Every source, job, output and receipt. Open one with `Ledger.open(url)`, close it with `close`."""

@@ -13,7 +13,7 @@ from pyro_assets.errors import SchemaMismatch
 from pyro_assets.ledger import schema
 
 #: The version that this code reads and writes.
-VERSION: Final = 2
+VERSION: Final = 3
 
 Step = Callable[[Connection], None]
 
@@ -30,8 +30,12 @@ def _add_exports(connection: Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
+def _add_rules(connection: Connection) -> None:
+    schema.rule_versions.create(connection, checkfirst=True)
+
+
 #: Version -> the step that leads to it from the version before.
-STEPS: Final[dict[int, Step]] = {1: _create_all, 2: _add_exports}
+STEPS: Final[dict[int, Step]] = {1: _create_all, 2: _add_exports, 3: _add_rules}
 
 
 def migrate(connection: Connection, now_ms: int) -> int:

@@ -213,6 +213,19 @@ quarantine = Table(
     Index("ix_quarantine_hour", "hour"),
 )
 
+#: Every version of every rule that people edit; `body` is JSON whose meaning the ledger does not know.
+rule_versions = Table(
+    "rule_versions",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+    Column("deleted", Integer, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
 #: Single values that outlive a process, such as the mode in force.
 facts = Table(
     "facts",
