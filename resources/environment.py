@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyro_assets.errors import SettingsError
 
@@ -96,6 +97,12 @@ def number(variable: Variable, environ: Mapping[str, str] | None = None) -> floa
     if not 0 <= amount < float("inf"):
         raise SettingsError(f"{variable.name} is {text!r}; it must be a number, 0 or more ({variable.meaning})")
     return amount
+
+
+def dagster_home(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The folder of Dagster's own configuration, None when its variable is not set."""
+    home = (os.environ if environ is None else environ).get("DAGSTER_HOME")
+    return Path(home) if home else None
 
 
 def main() -> None:

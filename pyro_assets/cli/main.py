@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": ("pyro_assets.cli.inspect", "inspect"),
     "verify": ("pyro_assets.cli.verify", "verify"),
     "series": ("pyro_assets.cli.series", "series"),
+    "doctor": ("pyro_assets.cli.doctor", "doctor"),
     "rescan": ("pyro_assets.cli.rescan", "rescan"),
     "publish": ("pyro_assets.cli.publish", "publish"),
     "rebuild-ledger": ("pyro_assets.cli.rebuild_ledger", "rebuild_ledger"),

@@ -1,0 +1,75 @@
+"""`pyro-assets doctor`: looks at everything that an installation needs, and says what to do.
+
+The checks are `pipeline.doctor`'s. Exit status 1 when there is a problem; warnings alone leave it 0.
+"""
+
+import time
+from collections import Counter
+from dataclasses import asdict
+
+import click
+
+from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
+from pyro_assets.cli.output import show_json
+from pyro_assets.cli.settings import settings_of
+from resources import environment as env
+
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+@click.command()
+@source_option
+@archive_option
+@ledger_option
+@click.option("--quiet", is_flag=True, help="Only warnings and problems.")
+@json_option
+def doctor(source_url: str, archive_url: str, ledger_url: str, quiet: bool, as_json: bool) -> None:
+    """Check configuration, reachability, permissions, clock, versions, schema, disk, Dagster and lag.
+
+    Configuration and receivers are those that the environment names. One small object is written to the archive.
+    """
+    from pyro_assets.pipeline.doctor import Installation, examine
+
+    findings = examine(
+        Installation(
+            source_url=source_url,
+            archive_url=archive_url,
+            ledger_url=ledger_url,
+            settings=settings_of,
+            load_config=_load_config,
+            load_receivers=_load_receivers,
+            dagster_home=env.dagster_home(),
+            now_ms=time.time_ns() // 1_000_000,
+        )
+    )
+    shown = [finding for finding in findings if finding.level != "ok" or not quiet]
+    if as_json:
+        show_json([asdict(finding) for finding in shown])
+    else:
+        for finding in shown:
+            level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
+            click.echo(f"{level} {finding.check}: {finding.text}")
+            if finding.remedy:
+                click.echo(f"         -> {finding.remedy}")
+    problems = Counter(finding.level for finding in findings)["problem"]
+    if problems:
+        raise click.ClickException(f"{problems} problem{'s' * (problems > 1)} found")
+
+
+def _load_config() -> str:
+    from pyro_assets.series.config import load_config
+
+    path = env.value(env.CONFIG)
+    if not path:
+        return "no file of series: dimension series of everything"
+    load_config(path)
+    return f"the series of {path} are accepted"
+
+
+def _load_receivers() -> str:
+    from pyro_assets.export.receivers_file import load_receivers
+
+    path = env.value(env.RECEIVERS)
+    if not path:
+        return "no file of receivers: nothing is sent"
+    return f"{len(load_receivers(path).receivers)} receivers in {path}"

@@ -1,0 +1,124 @@
+"""`doctor` names what is wrong with its remedy, one fault at a time, and changes nothing."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import golden_bucket
+import pytest
+from cli_runner import places, run
+
+from pyro_assets.storage.keys import block_key, segment_key
+from pyro_assets.storage.ulid import make_ulid
+
+GOLDEN = golden_bucket.committed()
+YAML = Path(__file__).parent.parent.parent / "resources" / "dagster.yaml"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A Dagster home as the README says, beside a young bucket."""
+    (tmp_path / "home").mkdir()
+    shutil.copy(YAML, tmp_path / "home" / "dagster.yaml")
+    put(tmp_path / "source", age_seconds=1)
+    return tmp_path
+
+
+def put(bucket: Path, age_seconds: float, key: Any = segment_key, *where: Any) -> None:
+    ulid = make_ulid(round((time.time() - age_seconds) * 1000), bytes(10))
+    path = bucket / key(*(where or (4,)), ulid)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x" * 20)
+
+
+def findings(folder: Path, *options: Any, env: dict[str, str] | None = None) -> list[dict[str, str]]:
+    environment = {"DAGSTER_HOME": str(folder / "home")} | (env or {})
+    result = run("doctor", "--source-url", folder / "source", *places(folder), "--json", *options, env=environment)
+    found: list[dict[str, str]] = json.loads(result.stdout)
+    assert result.exit_code == any(one["level"] == "problem" for one in found)
+    assert all(one["remedy"] for one in found if one["level"] != "ok")
+    return [one for one in found if one["level"] != "ok"]
+
+
+def only(found: list[dict[str, str]], check: str, level: str, *words: str) -> None:
+    [one] = [one for one in found if one["check"] == check and one["level"] == level]
+    for word in words:
+        assert word in one["text"] + one["remedy"]
+
+
+def test_nothing_is_wrong(home: Path):
+    assert [one for one in findings(home) if one["check"] != "disk"] == []
+    text = run("doctor", "--source-url", home / "source", *places(home), env={"DAGSTER_HOME": str(home / "home")})
+    assert text.exit_code == 0
+    for check in ("versions", "configuration", "source", "archive", "ledger", "disk", "Dagster", "work"):
+        assert f" {check}: " in text.stdout
+
+
+def test_source_and_archive_in_one_place(home: Path):
+    only(findings(home, "--archive-url", home / "source" / "x"), "configuration", "problem", "same place")
+
+
+def test_a_bucket_of_something_else(home: Path):
+    (home / "other" / "photos").mkdir(parents=True)
+    only(findings(home, "--source-url", home / "other"), "source", "warning", "no folder segments/", "photos")
+
+
+def test_an_archive_that_cannot_be_written(home: Path):
+    (home / "archive").write_bytes(b"a file")
+    only(findings(home), "archive", "problem", "permission")
+
+
+def test_a_ledger_that_cannot_be_opened_or_was_lost(home: Path):
+    (home / "folder").mkdir()
+    assert any(one["check"] == "ledger" for one in findings(home, "--ledger-url", home / "folder"))
+    (home / "archive" / "commits" / "2026-11-25T09" / "4").mkdir(parents=True)
+    (home / "archive" / "commits" / "2026-11-25T09" / "4" / "x.json").write_bytes(b"{}")
+    only(findings(home), "ledger", "problem", "rebuild-ledger")
+
+
+def test_files_of_configuration_with_mistakes(home: Path):
+    (home / "series.yaml").write_text("functions: 5\n")
+    only(
+        findings(home, env={"PYRO_ASSETS_CONFIG": str(home / "series.yaml")}), "configuration", "problem", "series.yaml"
+    )
+    only(
+        findings(home, env={"PYRO_ASSETS_RECEIVERS": str(home / "none.yaml")}), "configuration", "problem", "none.yaml"
+    )
+    assert any("both" in one["text"] for one in findings(home, env={"PYRO_ASSETS_COMPACTION": "both"}))
+
+
+def test_a_compacting_pyroscope_in_own_mode(home: Path):
+    put(home / "source", 1, block_key, 4, b"acme")
+    only(findings(home), "mode", "problem", "observe")
+    assert not [one for one in findings(home, env={"PYRO_ASSETS_COMPACTION": "observe"}) if one["check"] == "mode"]
+
+
+def test_dagster_without_its_settings(home: Path):
+    only(findings(home, env={"DAGSTER_HOME": ""}), "Dagster", "warning", "DAGSTER_HOME")
+    path = home / "home" / "dagster.yaml"
+    path.write_text("run_retries: {enabled: true}\n")
+    found = [one["text"] for one in findings(home) if one["check"] == "Dagster"]
+    assert len(found) == 2
+    assert "run_coordinator, run_monitoring, retention" in found[0]
+    path.write_text("{")
+    only(findings(home), "Dagster", "problem", "YAML")
+    path.unlink()
+    only(findings(home), "Dagster", "problem", "does not exist")
+
+
+def test_clocks_and_what_was_set_aside(home: Path):
+    put(home / "source", -60, segment_key, 5)
+    put(home / "source", 30, segment_key, 6)
+    assert run("run", "--source-url", home / "source", *places(home)).exit_code == 0
+    found = findings(home)
+    only(found, "clock", "warning", "in the future", "NTP")
+    only(found, "work", "warning", "1 sources could not be read", "quarantine list")
+
+
+def test_a_bucket_in_which_nothing_happens(home: Path):
+    shutil.rmtree(home / "source")
+    put(home / "source", 7200)
+    assert run("run", "--source-url", home / "source", *places(home)).exit_code == 0
+    only(findings(home), "clock", "warning", "120 minutes old")
