@@ -19,7 +19,7 @@ from pyro_assets.pipeline.settings import KINDS, Settings
 from pyro_assets.storage.bucket import open_bucket, place_of
 from pyro_assets.storage.interface import ReadOnlyBucket
 from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, SEGMENTS, parse_block_key
-from pyro_assets.storage.ulid import is_ulid, ulid_time_ms
+from pyro_assets.storage.ulid import first_ulid, is_ulid, ulid_time_ms
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -27,6 +27,8 @@ _PROBE: Final = "pyro-assets/doctor"
 _FREE_BYTES: Final = 1 << 30
 _FREE_SHARE: Final = 0.05
 _LATE_MS: Final = 60_000
+#: Where nothing is younger than this, Pyroscope seems to be down.
+_RECENT_MS: Final = 600_000
 #: Segments that live shorter than this cannot outlast an outage of ours.
 _SHORT_LIFE_MS: Final = 6 * 3_600_000
 _PACKAGES: Final = ("dagster", "pyarrow", "polars", "sqlalchemy", "fsspec")
@@ -168,7 +170,7 @@ def _clock(it: Installation) -> Iterator[Finding]:
     if ahead > 2_000:
         text = f"the newest object was created {ahead / 1000:.0f} s in the future"
         yield Finding("clock", "warning", text, "set the clocks of this machine and of Pyroscope's by NTP")
-    elif -ahead > 600_000:
+    elif -ahead > _RECENT_MS:
         text = f"the newest object is {-ahead / 60_000:.0f} minutes old"
         yield Finding("clock", "warning", text, "check that Pyroscope is running, that this is its bucket, the clocks")
     else:
@@ -183,7 +185,9 @@ def _newest_ms(source: ReadOnlyBucket, it: Installation) -> int | None:
     finally:
         ledger.close()
     newest = [ulid_time_ms(ulid) for ulid in cursors.values() if is_ulid(ulid)]
-    for folder, ulid in cursors.items():
+    recent = first_ulid(it.now_ms - _RECENT_MS)
+    starts = {f"{SEGMENTS}/{shard}/{ANONYMOUS}/": recent for shard in source.list_folder(f"{SEGMENTS}/").folders}
+    for folder, ulid in (starts | cursors).items():
         listed = source.list_after(folder, f"{folder}{ulid}0", 1000)
         times = [parse_block_key(item.key).created_ms for item in listed if item.key.endswith("/block.bin")]
         newest += times[-1:]
