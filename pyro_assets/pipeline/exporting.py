@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pyro_assets.errors import ExportError, LedgerError, PyroAssetsError, ReceiverUnavailable
+from pyro_assets.errors import LedgerError, ObjectMissing, PyroAssetsError, ReceiverUnavailable, SeriesError
 from pyro_assets.export.client import Client
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.validate import MAX_AHEAD_MS, ActiveSeries
@@ -177,15 +177,23 @@ class Exporter:
                 self._clock,
             )
             noted = False
+            damaged: set[str] = set()
             while self._goes_on():
                 is_last = self._draining.is_set() or not self._stay
                 counts.paused = self._ledger.receiver_state(receiver.name).paused_ms is not None
-                due = [] if counts.paused else self._due(receiver)
+                due = [] if counts.paused else [job for job in self._due(receiver) if job.job_id not in damaged]
                 was_sent = False
                 for job in self._not_held(receiver, due):
                     if not self._goes_on():
                         return
-                    sent = self._send(sender, job, counts)
+                    try:
+                        sent = self._send(sender, job, counts)
+                    except (SeriesError, ObjectMissing) as error:
+                        # One damaged file of series must not hold up the jobs behind it.
+                        damaged.add(job.job_id)
+                        counts.error = f"job {job.job_id} cannot be sent: {error}"
+                        self._note(receiver.name, counts.error)
+                        continue
                     if sent is None:
                         return
                     was_sent = was_sent or sent
@@ -215,15 +223,15 @@ class Exporter:
             if self._stopped.is_set() and isinstance(sent.error, ReceiverUnavailable):
                 return None  # we ended it, which says nothing of the receiver
             counts.error = str(sent.error)
-            self._note(sender.receiver.name, sent.error)
+            self._note(sender.receiver.name, counts.error)
             return None
         counts.jobs += 1
         counts.changed += any(receipt.state == "changed" for receipt in sent.receipts)
         return True
 
-    def _note(self, name: str, error: ExportError) -> None:
+    def _note(self, name: str, error: str) -> None:
         try:
-            self._ledger.note_receiver(name, self._clock(), error=str(error))
+            self._ledger.note_receiver(name, self._clock(), error=error)
         except LedgerError:
             return  # the error itself is reported by the run
 

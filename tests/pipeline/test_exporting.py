@@ -261,3 +261,45 @@ def test_two_processes_do_not_send_one_job_at_once(tmp_path: Path):
         assert got(server) == expected(tmp_path)
         # What another process has closed meanwhile is not opened again.
         assert not ledger.open_receipts([opened_one], now_ms)
+
+
+def test_a_damaged_file_of_series_does_not_hold_up_the_other_jobs(tmp_path: Path):
+    with scripted_server() as server, opened(tmp_path, scripted(server)) as pipeline:
+        derive(pipeline)
+        first, *_ = pipeline._ledger.export_due("r", [HOUR])
+        path = tmp_path / "archive" / first.files[0].key
+        data = path.read_bytes()
+        path.write_bytes(b"no Parquet")
+        done = pipeline.export([HOUR])["r"]
+        assert done.jobs == 2
+        assert first.job_id in done.error
+        assert not done.fatal
+        assert pipeline.hour_report(HOUR).exports[0].pending == 1
+        path.write_bytes(data)
+        assert pipeline.export([HOUR])["r"].error == ""
+        assert got(server) == expected(tmp_path)
+
+
+class Waiting(Ledger):
+    """Says that an earlier job of every shard is not derived yet."""
+
+    def unfinished_before(self, shard: int, timestamp_ms: int, since_ms: int = 0) -> bool:
+        return True
+
+
+def test_an_unfinished_job_holds_its_shard_back_for_half_a_minute(tmp_path: Path):
+    plain = {"out_of_order_window": None}
+    with scripted_server() as server:
+        with opened(tmp_path, scripted(server)) as pipeline:
+            derive(pipeline)
+
+        def send(later_ms: int, **fields: Any) -> int:
+            with opened(tmp_path, scripted(server, **fields), now_ms=NOW_MS + later_ms) as pipeline:
+                pipeline._ledger = Waiting.open(str(tmp_path / "ledger.db"))
+                return pipeline.export()["r"].jobs
+
+        assert send(0, **plain) == 0
+        assert server.requests == []
+        # Half a minute later it is sent, whatever becomes of the earlier job.
+        assert send(31_000, **plain) == 3
+        assert got(server) == expected(tmp_path)
