@@ -15,8 +15,9 @@ LANE: Final = "lane"
 LIVE: Final = "live"
 BACKFILL: Final = "backfill"
 CLOSE: Final = "close"
-# Dagster's own tags: how long a run may last, and which partitions it is about.
+# Dagster's own tags: how long a run may last, how often it is retried, and which partitions it is about.
 MAX_RUNTIME: Final = "dagster/max_runtime"
+MAX_RETRIES: Final = "dagster/max_retries"
 PARTITION: Final = "dagster/partition"
 RANGE_START: Final = "dagster/asset_partition_range_start"
 RANGE_END: Final = "dagster/asset_partition_range_end"
@@ -33,7 +34,8 @@ def live_job(selection: dg.AssetSelection) -> AssetJob:
         selection,
         description="All that is due, and what becomes due in the next minute, requested by the sensor "
         "`segments_landed`; one run at a time.",
-        tags={LANE: LIVE, MAX_RUNTIME: str(_LIVE_MAX_RUNTIME_SECONDS)},
+        # A live run that dies is not retried: the sensor requests the next one anyway, five seconds later.
+        tags={LANE: LIVE, MAX_RUNTIME: str(_LIVE_MAX_RUNTIME_SECONDS), MAX_RETRIES: "0"},
         executor_def=dg.in_process_executor,
     )
 

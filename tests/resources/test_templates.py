@@ -28,6 +28,8 @@ def test_a_backfill_ends_in_order_before_it_is_killed():
     definitions = build_defs()
     live, backfill = (definitions.resolve_job_def(name).run_tags for name in ("live", "backfill"))
     assert int(backfill["dagster/max_runtime"]) == bound
+    assert live["dagster/max_retries"] == "0"
+    assert "dagster/max_retries" not in backfill
     assert env.number(env.LIVE_BUDGET_SECONDS, {}) < int(live["dagster/max_runtime"]) < bound
 
 
