@@ -18,6 +18,7 @@ COMMANDS = {
     "generate": ("pyro_assets.cli.generate", "generate"),
     "inspect": ("pyro_assets.cli.inspect", "inspect"),
     "verify": ("pyro_assets.cli.verify", "verify"),
+    "rules": ("pyro_assets.cli.rules", "rules"),
     "series": ("pyro_assets.cli.series", "series"),
     "doctor": ("pyro_assets.cli.doctor", "doctor"),
     "rescan": ("pyro_assets.cli.rescan", "rescan"),

@@ -85,7 +85,7 @@ class Rules(Database):
                 exists = current is not None and not current.deleted
                 if edit.seen_version != (current.version if exists and current is not None else 0):
                     raise StaleRule(_stale(edit, current), current=current)
-                if current is None and edit.body is None:
+                if edit.body is None and not exists:
                     raise StaleRule(f"rule {edit.name!r} does not exist, so it cannot be deleted", current=None)
                 made.append(
                     RuleVersion(

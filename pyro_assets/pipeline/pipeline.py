@@ -64,7 +64,8 @@ def open_pipeline(
         archive_url: where level-1 blocks, commit records and series go.
         ledger_url: an SQLAlchemy URL, or a path for SQLite.
         settings: see `Settings`.
-        config: which series to derive; may be None where only ticks and reports are wanted.
+        config: which series to derive, beside the ledger's rules as they are now; may be None where only ticks and
+            reports are wanted.
         receivers_file: the YAML file of receivers, read when it is needed; "" for none.
         secrets: where receivers' references to environment variables are looked up.
         clock: Unix milliseconds.
@@ -82,6 +83,10 @@ def open_pipeline(
     source = open_bucket(source_url)
     archive = open_bucket(archive_url, True)
     ledger = Ledger.open(ledger_url)
+    if config is not None:
+        from pyro_assets.pipeline.rules import merge_rules
+
+        config = merge_rules(config, ledger.rules()).config
     return Pipeline(
         source, archive, ledger, settings, config, receivers_file=receivers_file, secrets=secrets, clock=clock
     )

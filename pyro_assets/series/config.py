@@ -128,12 +128,16 @@ class SeriesConfig(_Model):
 
 
 def load_config(path: str | FilePath) -> SeriesConfig:
-    """Read a configuration file, see `parse_config`.
+    """Read a configuration file, see `parse_config`, or all that end in .yaml, .yml or .json in a folder.
+
+    In a folder, functions and rules of all files count together; every other part may stand in one file only.
 
     Raises:
         ConfigError: it cannot be read, or is refused.
     """
     file = str(path)
+    if FilePath(path).is_dir():
+        return _load_folder(FilePath(path))
     try:
         text = FilePath(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -141,6 +145,42 @@ def load_config(path: str | FilePath) -> SeriesConfig:
     except OSError as error:
         raise ConfigError(file, 0, "the file", f"cannot be read: {error.strerror or error}") from error
     return parse_config(text, file)
+
+
+def _load_folder(folder: FilePath) -> SeriesConfig:
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".yaml", ".yml", ".json") and file.is_file())
+    if not files:
+        raise ConfigError(str(folder), 0, "the folder", "cannot be read: no file in it ends in .yaml, .yml or .json")
+    problems: list[ConfigError] = []
+    parts: dict[str, Any] = {}
+    owner: dict[tuple[str, str], str] = {}
+    for file in files:
+        try:
+            config = load_config(file)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        for field in sorted(config.model_fields_set):
+            value = getattr(config, field)
+            if field == "functions":
+                names, parts[field] = list(value), parts.get(field, {}) | value
+            elif field in ("rules", "recording_rules"):
+                names = [one.name if isinstance(one, Rule) else one.id for one in value]
+                parts[field] = [*parts.get(field, []), *value]
+            else:
+                names, parts[field] = [""], value
+            for name in names:
+                first = owner.setdefault((field, name), str(file))
+                if first != str(file):
+                    what = f"{field}: {name}" if name else field
+                    problems.append(ConfigError(str(file), 0, what, f"stands in {first} too; remove one of them"))
+    if problems:
+        raise ConfigError.of_all(problems)
+    merged = SeriesConfig(**parts)
+    left = [ConfigError(str(folder), 0, show_path(path), why) for path, why in _check(merged)]
+    if left:
+        raise ConfigError.of_all(left)
+    return merged
 
 
 def parse_config(text: str, file: str = "<text>") -> SeriesConfig:

@@ -1,0 +1,325 @@
+"""`pyro-assets rules`: look at rules, check and change those of the ledger, from files where files are kept in Git.
+
+Add a sub-command here; what rules mean belongs to `series.language`, which of them count to `pipeline.rules`.
+"""
+
+import difflib
+import getpass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pyro_assets.cli.options import from_environment, json_option, ledger_option
+from pyro_assets.cli.output import show_json, show_table, time_text
+from pyro_assets.errors import ConfigError
+from resources import environment as env
+
+if TYPE_CHECKING:
+    from pyro_assets.ledger.ledger import Ledger
+    from pyro_assets.ledger.rules import RuleEdit, RuleVersion
+    from pyro_assets.pipeline.rules import RulesInForce
+    from pyro_assets.series.language import Rule
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+config_option = click.option(
+    "--config", "config_path", default=from_environment(env.CONFIG), metavar="PATH",
+    show_default=f"{env.CONFIG.name}, else none", help="The file or folder of rules that wins.",
+)  # fmt: skip
+file_option = click.option(
+    "-f", "--file", "path", required=True, metavar="PATH", type=click.Path(exists=True),
+    help="A file of rules, or a folder of such files.",
+)  # fmt: skip
+
+
+def _signed(command: Command) -> Command:
+    author = click.option("--author", default=_user, show_default="you", help="Who makes the change.")
+    why = click.option("--why", default="", help="Why, for the history.")
+    return author(why(command))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
+
+
+@click.group()
+def rules() -> None:
+    """Say which functions and dimensions become series.
+
+    Rules of the file (--config) are read-only here and win; those of the ledger are edited by these commands.
+    """
+
+
+@contextmanager
+def _open(ledger_url: str) -> "Iterator[Ledger]":
+    from pyro_assets.ledger.ledger import Ledger
+
+    ledger = Ledger.open(ledger_url)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def _in_force(ledger_url: str, config_path: str) -> "RulesInForce":
+    from pyro_assets.pipeline.rules import merge_rules
+    from pyro_assets.series.config import SeriesConfig, load_config
+
+    config = load_config(config_path) if config_path else SeriesConfig()
+    with _open(ledger_url) as ledger:
+        return merge_rules(config, ledger.rules())
+
+
+@rules.command("list")
+@ledger_option
+@config_option
+@json_option
+def list_rules(ledger_url: str, config_path: str, as_json: bool) -> None:
+    """All rules with their state; short forms and recording rules as the rules they stand for."""
+    from pyro_assets.series.equivalents import equivalent_rules, rule_value
+
+    found = _in_force(ledger_url, config_path)
+    rows: list[tuple[Any, ...]] = []
+    for known in found.known:
+        state = "problem" if known.problem else "on" if known.rule is not None and known.rule.enabled else "off"
+        rows.append(
+            (known.name, state, known.origin, known.version and known.version.version, known.rule, known.problem)
+        )
+    rows += [(rule.name, "on", "file (other form)", None, rule, "") for rule in equivalent_rules(found.config)]
+    if as_json:
+        fields = ("name", "state", "origin", "version", "rule", "problem")
+        values = [dict(zip(fields, (*row[:4], row[4] and rule_value(row[4]), row[5]), strict=True)) for row in rows]
+        show_json({"hash": found.config.hash, "rules": values})
+        return
+    show_table(
+        ["rule", "state", "origin", "version", "counts", "problem"],
+        [[*row[:4], "" if row[4] is None else _counts(row[4]), row[5]] for row in rows],
+    )
+    click.echo(f"\nsnapshot {found.config.hash}")
+
+
+def _counts(rule: "Rule") -> str:
+    """What a rule counts, in a few words."""
+    if not rule.has_functions:
+        return f"whole profiles {rule.selector}"
+    names = ", ".join(pattern.show() for pattern in rule.wanted[:3]) + (", ..." if len(rule.wanted) > 3 else "")
+    return f"{rule.match} of {names} in {rule.selector}"
+
+
+@rules.command()
+@click.argument("name")
+@ledger_option
+@config_option
+@click.option("--history", is_flag=True, help="Show all versions instead, the newest first.")
+def show(name: str, ledger_url: str, config_path: str, history: bool) -> None:
+    """Print one rule as a file has it, or its history."""
+    from pyro_assets.series.equivalents import equivalent_rules, rules_text
+
+    if history:
+        with _open(ledger_url) as ledger:
+            versions = ledger.rule_history(name)
+        if not versions:
+            raise click.ClickException(f"the ledger never had a rule {name!r}; see `pyro-assets rules list`")
+        for version in versions:
+            what = "deleted" if version.deleted else "saved"
+            why = f": {version.why}" if version.why else ""
+            click.echo(f"# version {version.version} {what} by {version.author}, {time_text(version.at_ms)} UTC{why}")
+            click.echo("" if version.deleted else _text_of(version), nl=version.deleted)
+        return
+    found = _in_force(ledger_url, config_path)
+    for known in found.known:
+        if known.name == name and known.rule is not None:
+            if known.problem:
+                click.echo(f"# {known.problem}")
+            click.echo(rules_text([known.rule]), nl=False)
+            return
+    for rule in equivalent_rules(found.config):
+        if rule.name == name:
+            click.echo(rules_text([rule]), nl=False)
+            return
+    raise click.ClickException(f"there is no rule {name!r}; see `pyro-assets rules list`")
+
+
+def _text_of(version: "RuleVersion") -> str:
+    from pyro_assets.pipeline.rules import read_body
+    from pyro_assets.series.equivalents import rules_text
+
+    try:
+        return rules_text([read_body(version.name, version.body)])
+    except ConfigError:
+        return version.body + "\n"
+
+
+@rules.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True))
+def validate(paths: tuple[str, ...]) -> None:
+    """Check files of rules; every problem is shown with file, line, field and remedy."""
+    from pyro_assets.series.config import load_config
+    from pyro_assets.series.language import warnings_of
+
+    problems = []
+    for path in paths:
+        try:
+            config = load_config(path)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        for rule in config.rules:
+            for place, why in warnings_of(rule, config.gauges):
+                click.echo(f"warning: {path}: rule {rule.name}, {place[0]}: {why}", err=True)
+        click.echo(f"{path}: {len(config.rules)} rules, all fine")
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
+@rules.command("apply")
+@file_option
+@ledger_option
+@click.option("--dry-run", is_flag=True, help="Tell what would change, and change nothing.")
+@click.option("--prune", is_flag=True, help="Delete rules of the ledger that the files do not have.")
+@_signed
+def apply_rules(path: str, ledger_url: str, dry_run: bool, prune: bool, author: str, why: str) -> None:
+    """Make the ledger's rules those of a file or folder; doing it again changes nothing."""
+    from pyro_assets.series.config import load_config
+
+    _apply(load_config(path).rules, ledger_url, dry_run=dry_run, prune=prune, author=author, why=why)
+
+
+@rules.command("import")
+@click.argument("path", type=click.Path(exists=True))
+@ledger_option
+@click.option("--dry-run", is_flag=True, help="Print the rules as a file of ours, and change nothing.")
+@_signed
+def import_rules(path: str, ledger_url: str, dry_run: bool, author: str, why: str) -> None:
+    """Save short forms and recording rules of a file as rules of the ledger."""
+    from pyro_assets.series.config import load_config
+    from pyro_assets.series.equivalents import equivalent_rules, rules_text
+
+    config = load_config(path)
+    found = [*config.rules, *equivalent_rules(config)]
+    if dry_run:
+        click.echo(rules_text(found), nl=False)
+    else:
+        _apply(found, ledger_url, dry_run=False, prune=False, author=author, why=why or f"imported from {path}")
+
+
+def _apply(given: "Sequence[Rule]", ledger_url: str, *, dry_run: bool, prune: bool, author: str, why: str) -> None:
+    from pyro_assets.pipeline.pipeline import now_ms
+    from pyro_assets.pipeline.rules import merge_rules
+    from pyro_assets.series.config import SeriesConfig
+
+    with _open(ledger_url) as ledger:
+        stored = ledger.rules()
+        edits, lines = _edits(given, stored, prune=prune)
+        for line in lines:
+            click.echo(line)
+        left = [one for one in stored if one.name not in {edit.name for edit in edits}]
+        # The rules that stay must go with those that come.
+        for known in merge_rules(SeriesConfig(rules=list(given)), left).known:
+            if known.origin == "ledger" and known.problem and known.name not in {rule.name for rule in given}:
+                raise click.ClickException(f"rule {known.name} of the ledger would give no series: {known.problem}")
+        if edits and not dry_run:
+            ledger.edit_rules(edits, author=author, why=why, now_ms=now_ms())
+    done = "would change" if dry_run else "changed"
+    click.echo(f"{len(edits)} rules {done}, {len(given) - sum(edit.body is not None for edit in edits)} unchanged")
+
+
+def _edits(
+    given: "Sequence[Rule]", stored: "Sequence[RuleVersion]", *, prune: bool
+) -> "tuple[list[RuleEdit], list[str]]":
+    from pyro_assets.ledger.rules import RuleEdit
+    from pyro_assets.pipeline.rules import rule_body
+
+    known = {one.name: one for one in stored}
+    edits, lines = [], []
+    for rule in given:
+        current, body = known.get(rule.name), rule_body(rule)
+        if current is None or current.body != body:
+            edits.append(RuleEdit(rule.name, body, current.version if current else 0))
+            lines.append(f"{'change' if current else 'create'} {rule.name}")
+    if prune:
+        names = {rule.name for rule in given}
+        for one in stored:
+            if one.name not in names:
+                edits.append(RuleEdit(one.name, None, one.version))
+                lines.append(f"delete {one.name}")
+    return edits, lines
+
+
+@rules.command()
+@file_option
+@ledger_option
+def diff(path: str, ledger_url: str) -> None:
+    """Show how the ledger's rules differ from those of a file or folder; exit status 1 if they do."""
+    from pyro_assets.series.config import load_config
+    from pyro_assets.series.equivalents import rules_text
+
+    given = {rule.name: rules_text([rule]) for rule in load_config(path).rules}
+    with _open(ledger_url) as ledger:
+        stored = {one.name: _text_of(one) for one in ledger.rules()}
+    differs = False
+    for name in sorted(given.keys() | stored.keys()):
+        old, new = (text.splitlines()[1:] for text in (stored.get(name, ""), given.get(name, "")))
+        for line in difflib.unified_diff(old, new, f"ledger: {name}", f"{path}: {name}", lineterm=""):
+            differs = True
+            click.echo(line)
+    if differs:
+        raise click.exceptions.Exit(1)
+
+
+@rules.command()
+@click.argument("names", nargs=-1, required=True)
+@ledger_option
+@_signed
+def delete(names: tuple[str, ...], ledger_url: str, author: str, why: str) -> None:
+    """Delete rules of the ledger; their history stays, and `restore` brings them back."""
+    from pyro_assets.ledger.rules import RuleEdit
+    from pyro_assets.pipeline.pipeline import now_ms
+
+    with _open(ledger_url) as ledger:
+        known = {one.name: one.version for one in ledger.rules()}
+        edits = [RuleEdit(name, None, known.get(name, 0)) for name in dict.fromkeys(names)]
+        ledger.edit_rules(edits, author=author, why=why, now_ms=now_ms())
+    click.echo(f"deleted {', '.join(edit.name for edit in edits)}")
+
+
+@rules.command()
+@click.argument("name")
+@ledger_option
+@click.option("--version", type=click.IntRange(1), help="The version to bring back.  [default: the newest that was]")
+@_signed
+def restore(name: str, ledger_url: str, version: int | None, author: str, why: str) -> None:
+    """Bring a deleted rule, or an older version of one, back as its newest version."""
+    from pyro_assets.ledger.rules import RuleEdit
+    from pyro_assets.pipeline.pipeline import now_ms
+
+    with _open(ledger_url) as ledger:
+        history = ledger.rule_history(name)
+        wanted = [one for one in history if not one.deleted and version in (None, one.version)]
+        if not wanted:
+            raise click.ClickException(f"the ledger has no such version of a rule {name!r}; see `rules show --history`")
+        seen = 0 if history[0].deleted else history[0].version
+        edit = RuleEdit(name, wanted[0].body, seen)
+        why = why or f"version {wanted[0].version} restored"
+        [made] = ledger.edit_rules([edit], author=author, why=why, now_ms=now_ms())
+    click.echo(f"{name} is as in version {wanted[0].version} again; this is version {made.version}")
+
+
+@rules.command()
+@ledger_option
+@config_option
+@click.option("--all", "everything", is_flag=True, help="Also the file's rules, and other forms as rules.")
+def export(ledger_url: str, config_path: str, everything: bool) -> None:
+    """Print the ledger's rules as a file that `apply` reads back."""
+    from pyro_assets.series.equivalents import equivalent_rules, rules_text
+
+    found = _in_force(ledger_url, config_path)
+    chosen = [one.rule for one in found.known if one.rule is not None and (everything or one.origin == "ledger")]
+    click.echo(rules_text([*chosen, *(equivalent_rules(found.config) if everything else [])]), nl=False)

@@ -1,0 +1,95 @@
+"""The rules in force: those of the file, which win, and those of the ledger.
+
+Add what decides between the two here. A rule of the ledger that cannot stand beside the others is left out and
+reported; it never breaks a run, because nobody looks at the run when they edit a rule.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ValidationError
+
+from pyro_assets.errors import ConfigError
+from pyro_assets.ledger.rules import RuleVersion
+from pyro_assets.series.config import SeriesConfig, parse_config
+from pyro_assets.series.equivalents import rule_value
+from pyro_assets.series.language import Rule, check_rules
+
+Origin = Literal["file", "ledger"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRule:
+    """A rule and its standing.
+
+    Attributes:
+        rule: the rule; None where the ledger's text is no rule (any more).
+        origin: where it is from.
+        version: of the ledger; None for rules of the file.
+        problem: why it gives no series; "" where it does. A disabled rule has no problem.
+    """
+
+    name: str
+    rule: Rule | None
+    origin: Origin
+    version: RuleVersion | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RulesInForce:
+    """One consistent snapshot.
+
+    Attributes:
+        config: the file's configuration with the ledger's rules; its `hash` names the snapshot.
+        known: every rule, of the file in its order, then of the ledger by name.
+    """
+
+    config: SeriesConfig
+    known: tuple[KnownRule, ...]
+
+
+def rule_body(rule: Rule) -> str:
+    """A rule as the ledger keeps it."""
+    return json.dumps(rule_value(rule), ensure_ascii=False, sort_keys=True)
+
+
+def read_body(name: str, body: str) -> Rule:
+    """A rule from the ledger.
+
+    Raises:
+        ConfigError: the language has changed, or somebody wrote into the database.
+    """
+    [rule] = parse_config(f'{{"rules": [{body}]}}', f"<rule {name}>").rules
+    return rule
+
+
+def merge_rules(config: SeriesConfig, stored: Sequence[RuleVersion]) -> RulesInForce:
+    """Put the rules of file and ledger together.
+
+    Args:
+        config: the file's.
+        stored: the ledger's rules as of one moment.
+    """
+    known = [KnownRule(rule.name, rule, "file") for rule in config.rules]
+    rules = list(config.rules)
+    for version in sorted(stored, key=lambda one: one.name):
+        try:
+            rule = read_body(version.name, version.body)
+        except (ConfigError, ValidationError) as error:
+            known.append(KnownRule(version.name, None, "ledger", version, f"is no rule of this version: {error}"))
+            continue
+        problem = ""
+        if any(other.name == rule.name for other in config.rules):
+            problem = "a rule of the file has this name, and the file wins"
+        else:
+            problems = [why for (place, *_), why in check_rules([*rules, rule]) if place == len(rules)]
+            problem = "; ".join(problems)
+        if not problem:
+            rules.append(rule)
+        known.append(KnownRule(rule.name, rule, "ledger", version, problem))
+    if len(rules) == len(config.rules):
+        return RulesInForce(config, tuple(known))
+    return RulesInForce(config.model_copy(update={"rules": rules}), tuple(known))
