@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import and_, func, select
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.receipts import Receipt, receipt_of
+from pyro_assets.ledger.receipt import Receipt
+from pyro_assets.ledger.receipts import receipt_of
 from pyro_assets.ledger.schema import jobs, quarantine, receipts
 
 

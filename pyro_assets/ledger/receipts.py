@@ -8,140 +8,18 @@ that samples of this hash may have arrived. Add questions about receipts here; s
 import json
 import os
 import socket
-from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, get_args
+from dataclasses import replace
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
 
 from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.receipt import MAX_EXAMPLES, DueExport, Receipt, ReceiptState, ReceiverHour, StoredFile
 from pyro_assets.ledger.schema import OPEN_STATES, jobs, receipts, series_files
 
-#: sending: a run began and did not say how it ended; sent: everything was accepted; refused: some samples were refused
-#: for good; too_old: all of them, for their age; changed: the job's samples are others than those that were sent, and
-#: the receiver keeps what it has.
-ReceiptState = Literal["sending", "sent", "refused", "too_old", "changed"]
-RECEIPT_STATES: Final[tuple[ReceiptState, ...]] = get_args(ReceiptState)
-_MAX_EXAMPLES: Final = 10
 #: A process that has had a receipt open for so long is no longer waited for.
 _OWNED_MS: Final = 120_000
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What one receiver has of one kind of series of one job.
-
-    Attributes:
-        job_id, kind, receiver: whose receipt it is.
-        state: see `ReceiptState`.
-        samples: that the receiver was to get; accepted, refused: what became of them.
-        sample_hash: of those samples.
-        file_ms: when the file of series was written that it is about.
-        first_ms, last_ms: when it was closed for the first and the last time; None while it is open.
-        attempts: how often sending was begun.
-        rules: rule -> (samples, hash of them) of what was sent or may have been.
-        reasons: why samples were refused -> how many.
-        examples: the first refusals and changes in words.
-        changed: rules whose samples differ from those that were sent.
-        cost: bytes, requests, retries, seconds.
-        owner, opened_ms: of an open receipt: the process that sends (host/pid), and since when.
-    """
-
-    job_id: str
-    kind: str
-    receiver: str
-    state: ReceiptState
-    samples: int = 0
-    accepted: int = 0
-    refused: int = 0
-    sample_hash: str = ""
-    file_ms: int | None = None
-    first_ms: int | None = None
-    last_ms: int | None = None
-    attempts: int = 0
-    rules: dict[str, tuple[int, str]] = field(default_factory=dict)
-    reasons: dict[str, int] = field(default_factory=dict)
-    examples: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    cost: dict[str, float] = field(default_factory=dict)
-    owner: str = ""
-    opened_ms: int = 0
-
-    def detail(self) -> str:
-        """What has no column of its own, as JSON."""
-        detail = {
-            "rules": self.rules,
-            "reasons": self.reasons,
-            "examples": self.examples[:_MAX_EXAMPLES],
-            "changed": self.changed,
-            "cost": self.cost,
-            "owner": self.owner,
-            "opened_ms": self.opened_ms,
-        }
-        return json.dumps({name: value for name, value in detail.items() if value}, sort_keys=True)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file of series of a job as the ledger knows it."""
-
-    kind: str
-    key: str
-    rows: int
-    size_bytes: int
-    written_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class DueExport:
-    """A job of which a receiver lacks something.
-
-    Attributes:
-        derived_ms: when its series were there for the first time.
-        first_created_ms: creation of its first source: the begin of the lag.
-        files: those that the receiver's receipts do not cover.
-        receipts: kind -> what the receiver has of it so far.
-    """
-
-    job_id: str
-    hour: str
-    shard: int
-    timestamp_ms: int
-    derived_ms: int
-    first_created_ms: int
-    files: tuple[StoredFile, ...]
-    receipts: dict[str, Receipt]
-
-
-@dataclass(slots=True)
-class ReceiverHour:
-    """What one receiver has of one hour.
-
-    Attributes:
-        jobs: that have a closed receipt; pending: that lack one (in the receiver's scope).
-        samples, accepted, refused: over all receipts.
-        reasons: why samples were refused -> how many; examples: the first in words.
-        changed: jobs whose samples changed after they were sent.
-        bytes, requests, retries, seconds: what sending cost.
-        lags_ms: first source created -> receipt closed for the first time, per job.
-        open: jobs whose sending was begun and not closed.
-    """
-
-    jobs: int = 0
-    pending: int = 0
-    samples: int = 0
-    accepted: int = 0
-    refused: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)
-    changed: int = 0
-    bytes: int = 0
-    requests: int = 0
-    retries: int = 0
-    seconds: float = 0.0
-    lags_ms: list[int] = field(default_factory=list)
-    open: int = 0
 
 
 class Receipts(Database):
@@ -483,4 +361,4 @@ def _sum(status: ReceiverHour, receipt: Receipt) -> None:
     for name in ("bytes", "requests", "retries"):
         setattr(status, name, getattr(status, name) + int(receipt.cost.get(name, 0)))
     status.seconds += receipt.cost.get("seconds", 0.0)
-    status.examples += receipt.examples[: _MAX_EXAMPLES - len(status.examples)]
+    status.examples += receipt.examples[: MAX_EXAMPLES - len(status.examples)]

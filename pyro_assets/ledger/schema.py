@@ -170,7 +170,7 @@ cursors = Table(
 )
 
 #: What a receiver has of a job: one row per kind and receiver; `rule` is "" and the rules stand in `detail`, because a
-#: hundred of them would be a hundred rows of every job. States: see `receipts.ReceiptState`.
+#: hundred of them would be a hundred rows of every job. States: see `receipt.ReceiptState`.
 receipts = Table(
     "receipts",
     metadata,

@@ -16,7 +16,7 @@ from pyro_assets.export.client import Client
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.validate import MAX_AHEAD_MS, ActiveSeries
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.receipts import DueExport
+from pyro_assets.ledger.receipt import DueExport
 from pyro_assets.pipeline.receipt_files import ReceiptFiles
 from pyro_assets.pipeline.sending import Sender
 from pyro_assets.storage.interface import Bucket

@@ -11,7 +11,7 @@ from typing import Final
 
 from pyro_assets.errors import ConfigError
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.receipts import Receipt
+from pyro_assets.ledger.receipt import Receipt
 from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pyro_assets.errors import BadRecord, ObjectConflict
-from pyro_assets.ledger.receipts import DueExport, Receipt
+from pyro_assets.ledger.receipt import DueExport, Receipt
 from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import receipt_key, receipts_prefix
 

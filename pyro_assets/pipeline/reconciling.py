@@ -15,7 +15,7 @@ from pyro_assets.export.reconcile import JobSamples, Reconciliation, reconcile
 from pyro_assets.export.samples import Samples, open_series
 from pyro_assets.export.transport import Transport
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.receipts import StoredFile
+from pyro_assets.ledger.receipt import StoredFile
 from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import HOUR_MS
 

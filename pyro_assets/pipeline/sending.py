@@ -18,7 +18,7 @@ from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.samples import Samples, open_series
 from pyro_assets.export.validate import ActiveSeries
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.receipts import DueExport, Receipt, ReceiptState, StoredFile
+from pyro_assets.ledger.receipt import DueExport, Receipt, ReceiptState, StoredFile
 from pyro_assets.pipeline.receipt_files import ReceiptFiles
 from pyro_assets.storage.interface import Bucket
 

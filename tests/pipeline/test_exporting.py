@@ -11,7 +11,7 @@ from scripted_server import Reply, Request, scripted_server
 from pyro_assets.errors import SettingsError
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.receipts import Receipt
+from pyro_assets.ledger.receipt import Receipt
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
 
