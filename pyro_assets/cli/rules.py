@@ -13,6 +13,7 @@ import click
 
 from pyro_assets.cli.options import from_environment, json_option, ledger_option
 from pyro_assets.cli.output import show_json, show_table, time_text
+from pyro_assets.cli.rules_preview import preview
 from pyro_assets.errors import ConfigError
 from resources import environment as env
 
@@ -323,3 +324,6 @@ def export(ledger_url: str, config_path: str, everything: bool) -> None:
     found = _in_force(ledger_url, config_path)
     chosen = [one.rule for one in found.known if one.rule is not None and (everything or one.origin == "ledger")]
     click.echo(rules_text([*chosen, *(equivalent_rules(found.config) if everything else [])]), nl=False)
+
+
+rules.add_command(preview)

@@ -1,0 +1,115 @@
+"""`pyro-assets rules preview`: what a rule would give over past hours, as tables or JSON.
+
+Add a figure when `pipeline.preview` knows it and a person should see it.
+"""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from pyro_assets.cli.options import archive_option, from_environment, json_option, ledger_option
+from pyro_assets.cli.output import show_json, show_table
+from resources import environment as env
+
+if TYPE_CHECKING:
+    from pyro_assets.pipeline.preview import Preview
+    from pyro_assets.series.config import SeriesConfig
+    from pyro_assets.series.language import Rule
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("-f", "--file", "path", metavar="PATH", type=click.Path(exists=True), help="Take the rule from a file.")
+@archive_option
+@ledger_option
+@click.option(
+    "--config", "config_path", default=from_environment(env.CONFIG), metavar="PATH",
+    show_default=f"{env.CONFIG.name}, else none", help="The file or folder of rules that wins.",
+)  # fmt: skip
+@click.option(
+    "--hour", "hours", multiple=True, metavar="HOUR", help="This hour of creation.  [default: the last three]"
+)
+@click.option("--tenant", "tenants", multiple=True, metavar="NAME", help="This tenant only.")
+@click.option("--budget", "budget_seconds", type=click.FloatRange(0), default=10.0, show_default=True,
+              help="Seconds after which no further job is read.")  # fmt: skip
+@json_option
+def preview(
+    name: str | None,
+    path: str | None,
+    archive_url: str,
+    ledger_url: str,
+    config_path: str,
+    hours: tuple[str, ...],
+    tenants: tuple[str, ...],
+    budget_seconds: float,
+    as_json: bool,
+) -> None:
+    """Show which series a rule would give: nothing is stored or sent.
+
+    NAME is a rule of the ledger or the configuration; with --file one of that file (which may hold just one).
+    """
+    from pyro_assets.ledger.ledger import Ledger
+    from pyro_assets.pipeline.pipeline import now_ms
+    from pyro_assets.pipeline.preview import closed_hours, preview_rule
+    from pyro_assets.pipeline.rules import merge_rules
+    from pyro_assets.series.config import SeriesConfig, load_config
+    from pyro_assets.storage.bucket import open_bucket
+
+    config = load_config(config_path) if config_path else SeriesConfig()
+    ledger = Ledger.open(ledger_url)
+    try:
+        if path is not None:
+            rule = _chosen(load_config(path), name)
+        else:
+            known = merge_rules(config, ledger.rules()).known
+            rule = _chosen(config.model_copy(update={"rules": [one.rule for one in known if one.rule]}), name)
+        chosen = list(hours) or closed_hours(ledger, now_ms())
+        found = preview_rule(
+            open_bucket(archive_url), ledger, rule, config, chosen, tenants=tenants, budget_seconds=budget_seconds
+        )
+    finally:
+        ledger.close()
+    if as_json:
+        show_json(asdict(found) | {"is_exact": found.is_exact})
+    else:
+        _show(found)
+
+
+def _chosen(config: "SeriesConfig", name: str | None) -> "Rule":
+    from pyro_assets.series.equivalents import equivalent_rules
+
+    rules = [*config.rules, *equivalent_rules(config)]
+    found = [rule for rule in rules if name in (None, rule.name)]
+    if not found or (name is None and len(found) != 1):
+        known = ", ".join(sorted(rule.name for rule in rules)) or "none"
+        raise click.UsageError(f"name one rule; there are: {known}")
+    return found[0]
+
+
+def _show(found: "Preview") -> None:
+    whole = "all" if found.is_exact else f"an estimate from {found.jobs_read}"
+    click.echo(f"{len(found.hours)} hours, {whole} of {found.jobs} jobs, {found.seconds:.1f} s")
+    at_least = "" if found.is_exact else "at least "
+    click.echo(
+        f"{at_least}{found.series:,} series, {found.samples:,} samples, at most {found.most_series:,} series a job; "
+        f"{found.cost_ms:.1f} ms a job"
+    )
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}")
+    if found.functions:
+        click.echo(f"\nfunctions caught (of {found.names_seen:,} names looked at)")
+        rows = [
+            [one.tenant, one.metric, one.function, one.total, "" if one.share is None else f"{one.share:.1%}"]
+            for one in found.functions[:20]
+        ]
+        show_table(["tenant", "metric", "function", "total", "share"], rows)
+        if len(found.functions) > len(rows):
+            click.echo(f"and {len(found.functions) - len(rows):,} more; --json shows all")
+    if found.first:
+        click.echo("\nfirst series")
+        labels = [", ".join(f"{name}={value}" for name, value in one.labels) for one in found.first]
+        rows = [[one.tenant, one.metric, text, one.value] for one, text in zip(found.first, labels, strict=True)]
+        show_table(["tenant", "metric", "labels", "largest value"], rows)
+    for family, examples in found.folding.items():
+        click.echo(f"\nnormalize: [{family}] would fold {examples[0][0]} to {examples[0][1]}")
