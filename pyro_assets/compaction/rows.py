@@ -6,13 +6,23 @@ source, row) and leave in the order (output dataset, labels, time, source).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from pyro_assets.block.columns import I64, Labels, ProfileRows, SeriesTable
-from pyro_assets.compaction.distinct import hash_columns, mix
+from pyro_assets.compaction.distinct import (
+    Distinct,
+    Numbering,
+    distinct_rows,
+    hash_columns,
+    mix,
+    number_by_hash,
+    number_exactly,
+    verified,
+)
 from pyro_assets.compaction.gather import gather_ranges
 
 #: "exact": equal series, time and samples are one profile. "original": equal fingerprint and time of neighbours.
@@ -153,7 +163,9 @@ def drop_neighbours(fingerprint: I64, time_ns: I64, order: I64, output: I64, sou
     return Deduplicated(order[~same], int(same.sum()), 0)
 
 
-def drop_copies(rows: ProfileRows, rank: I64, stack: I64, order: I64) -> Deduplicated:
+def drop_copies(
+    rows: ProfileRows, rank: I64, stack: I64, order: I64, number: Numbering = number_by_hash
+) -> Deduplicated:
     """Ours: equal series, time and samples are one profile; other samples at the same time are all kept.
 
     Only rows that share series and time with a neighbour are looked at, so a job without any costs one comparison.
@@ -164,6 +176,7 @@ def drop_copies(rows: ProfileRows, rank: I64, stack: I64, order: I64) -> Dedupli
         rank: int64[n], merged series of each row.
         stack: int64[m], merged node of each sample.
         order: int64[n], rows in merged order.
+        number: see `distinct_rows`.
     """
     series, time_ns = rank.take(order), rows.time_ns.take(order)
     same = (series[1:] == series[:-1]) & (time_ns[1:] == time_ns[:-1])
@@ -176,10 +189,9 @@ def drop_copies(rows: ProfileRows, rank: I64, stack: I64, order: I64) -> Dedupli
     in_company[:-1] |= same
     place = np.flatnonzero(in_company)  # positions in `order`
     candidates = order.take(place)
-    content = _contents(rows, candidates, stack)
+    content = _contents(rows, candidates, stack, number)
     # One class per (group, content); the first of each in merged order stays.
-    keys = np.stack([group.take(place), content], axis=1)
-    _, first = np.unique(keys, axis=0, return_index=True)
+    first = distinct_rows([group.take(place), content], number).first
     stays = np.ones(len(order), dtype=np.bool_)
     stays[place] = False
     stays[place.take(first)] = True
@@ -188,7 +200,7 @@ def drop_copies(rows: ProfileRows, rank: I64, stack: I64, order: I64) -> Dedupli
     return Deduplicated(order[stays], duplicates, conflicts)
 
 
-def _contents(rows: ProfileRows, candidates: I64, stack: I64) -> I64:
+def _contents(rows: ProfileRows, candidates: I64, stack: I64, number: Numbering) -> I64:
     """A number per candidate row, equal where the rows have the same multiset of samples; exact.
 
     Samples are put in one canonical order inside each row; then rows are compared by length, and column by column.
@@ -209,19 +221,21 @@ def _contents(rows: ProfileRows, candidates: I64, stack: I64) -> I64:
         has_samples = np.flatnonzero(count)
         hashed[has_samples] = np.add.reduceat(weight, start[:-1].take(has_samples))
     hashed = mix(hashed, count)
-    _, representative, content = np.unique(hashed, return_index=True, return_inverse=True)
-    twin_row = representative.take(content)
-    if np.array_equal(count.take(twin_row), count):
+
+    def is_exact(classes: Distinct) -> bool:
+        twin_row = classes.first.take(classes.codes)
+        if not np.array_equal(count.take(twin_row), count):
+            return False
         twin = ordinal + start.take(twin_row).take(row)
-        if all(np.array_equal(column.take(twin), column) for column in columns):
-            return content.astype(np.int64)
-    # Two different rows shared a hash: compare the bytes of the rows themselves.
-    table = np.stack(columns, axis=1)
-    seen: dict[bytes, int] = {}
-    return np.array(
-        [seen.setdefault(table[start[i] : start[i + 1]].tobytes(), i) for i in range(len(candidates))],
-        dtype=np.int64,
-    )
+        return all(np.array_equal(column.take(twin), column) for column in columns)
+
+    def number_again() -> Distinct:
+        table = np.stack(columns, axis=1)
+        seen: dict[bytes, int] = {}
+        rows_bytes = (table[begin:end].tobytes() for begin, end in pairwise(start.tolist()))
+        return number_exactly([np.array([seen.setdefault(key, len(seen)) for key in rows_bytes], dtype=np.int64)])
+
+    return verified(number(hashed), is_exact, number_again).codes
 
 
 def _codes(column: Any, position: I64) -> I64:

@@ -1,0 +1,78 @@
+"""What hashing decides is verified: with hashes that collide, merging gives the same tables, row for row."""
+
+from dataclasses import fields
+
+import golden_bucket
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given, settings
+
+from pyro_assets.block.columns import SymbolTables
+from pyro_assets.block.reader import RawObject, read_blocks
+from pyro_assets.compaction.distinct import number_by_hash
+from pyro_assets.compaction.rows import _by_stack, drop_copies
+from pyro_assets.compaction.symbols import MergedSymbols, merge_symbols
+
+COLLIDING = {
+    "one bit": lambda hashed: number_by_hash(hashed & np.uint64(1)),
+    "all collide": lambda hashed: number_by_hash(np.zeros_like(hashed)),
+}
+
+
+def merged(objects: list[RawObject], number=number_by_hash) -> MergedSymbols:
+    columns = read_blocks(objects, isolate=False).columns
+    names = [(dataset.tenant, dataset.name) for dataset in columns.datasets]
+    outputs = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return merge_symbols(columns.symbols, np.array([outputs[name] for name in names], dtype=np.int64), number)
+
+
+def same(one: MergedSymbols, other: MergedSymbols) -> bool:
+    tables = all(
+        np.array_equal(np.asarray(getattr(one.tables, field.name)), np.asarray(getattr(other.tables, field.name)))
+        for field in fields(SymbolTables)
+    )
+    return tables and np.array_equal(one.node_code, other.node_code) and np.array_equal(one.unit_code, other.unit_code)
+
+
+@pytest.mark.parametrize("number", COLLIDING.values(), ids=COLLIDING)
+@given(job=strategies.jobs())
+@settings(max_examples=10)
+def test_made_up_jobs(number, job):
+    raw = [strategies.raw_object(model) for model in job]
+    assert same(merged(raw), merged(raw, number))
+
+
+@pytest.mark.parametrize("number", COLLIDING.values(), ids=COLLIDING)
+def test_a_real_job(number):
+    golden = golden_bucket.committed()
+    raw = [RawObject(key, golden.read(key)) for key in golden.jobs[0]]
+    assert same(merged(raw), merged(raw, number))
+
+
+@pytest.mark.parametrize("number", COLLIDING.values(), ids=COLLIDING)
+@given(job=strategies.jobs())
+@settings(max_examples=20)
+def test_copies_are_found_by_content_not_by_hash(number, job):
+    rows = read_blocks([strategies.raw_object(model) for model in job], isolate=False).columns.rows
+    # All rows as if they were of one series and time, so that their samples alone tell them apart.
+    together, order = np.zeros(len(rows.time_ns), dtype=np.int64), np.arange(len(rows.time_ns), dtype=np.int64)
+    rows.time_ns = together
+    by_hash = drop_copies(rows, together, rows.stack, order)
+    colliding = drop_copies(rows, together, rows.stack, order, number)
+    assert by_hash.kept.tolist() == colliding.kept.tolist()
+    assert (by_hash.duplicates, by_hash.conflicts) == (colliding.duplicates, colliding.conflicts)
+
+
+def test_samples_whose_row_and_stack_need_more_than_63_bits():
+    row = np.array([0, 0, 0, 5, 5], dtype=np.int64)
+    stack = np.array([2**62, 3, 2**62, 9, 1], dtype=np.int64)
+    assert _by_stack(row, stack).tolist() == [1, 0, 2, 4, 3]
+
+
+def test_samples_in_one_and_in_several_passes():
+    random = np.random.default_rng(1)
+    for bits in (3, 15, 16, 17, 40):
+        row = np.sort(random.integers(0, 50, 500))
+        stack = random.integers(0, 1 << bits, 500)
+        assert np.array_equal(_by_stack(row, stack), np.lexsort((stack, row)))
