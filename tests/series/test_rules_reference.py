@@ -1,0 +1,75 @@
+"""The reference of the language: every example is read and gives the series that stand below it."""
+
+import re
+from pathlib import Path
+
+from series_jobs import JOB, SECOND_NS, job, profile, sample
+from strategies import CPU, INUSE
+
+import pyro_assets.series
+from pyro_assets.series.config import SeriesConfig, parse_config
+from pyro_assets.series.derive import derive
+from pyro_assets.series.names import metric_name
+
+REFERENCE = Path(pyro_assets.series.__file__).parent / "RULES.md"
+EXAMPLE = re.compile(r"```yaml\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+NAMES = {
+    metric_name(CPU).removeprefix(metric_name(b"")): "cpu",
+    metric_name(INUSE).removeprefix(metric_name(b"")): "inuse",
+}
+
+
+def columns_of_the_reference():
+    serve = (b"main.main", b"net/http.Serve")
+    seconds = 1_000_000_000
+    columns, _ = job(
+        profile(
+            [
+                sample(30 * seconds, *serve, b"json.Encode"),
+                sample(50 * seconds, *serve, b"db.Query"),
+                sample(20 * seconds, b"main.main", b"runtime.gc"),
+            ],
+            pod="a",
+        ),
+        profile([sample(5 * seconds, *serve, b"json.Encode")], pod="b"),
+        profile([sample(100, b"main.main", b"cache.Put[int]")], INUSE, pod="a"),
+        profile([sample(80, b"main.main", b"cache.Put[string]")], INUSE, pod="a", time_ns=2 * SECOND_NS),
+    )
+    return columns
+
+
+def result_of(config: SeriesConfig) -> str:
+    if config.rules:
+        config = config.model_copy(
+            update={"dimensions": config.dimensions.model_copy(update={"selectors": []})}
+        )  # what `rules` give, alone
+    lines = []
+    for frame in derive(columns_of_the_reference(), JOB, config).frames.values():
+        for row in frame.iter_rows(named=True):
+            labels = ", ".join(f"{one['name']}={one['value']}" for one in row["labels"])
+            metric = row["metric"]
+            for long, short in NAMES.items():
+                metric = metric.replace(long, short)
+            lines.append(f"{metric.replace('pyroscope_exported_metrics_', '')}{{{labels}}} {row['value']:.15g}")
+    return "\n".join(lines) + "\n"
+
+
+def test_every_example():
+    text = REFERENCE.read_text()
+    examples = EXAMPLE.findall(text)
+    assert len(examples) == text.count("```yaml") == 10
+    for example, expected in examples:
+        assert result_of(parse_config(example, "RULES.md")) == expected, example
+
+
+def test_every_field_is_described():
+    from pyro_assets.series.language import Rule
+
+    text = REFERENCE.read_text()
+    assert [name for name in Rule.model_fields if f"`{name}" not in text and f"{name}:" not in text] == []
+
+
+def test_the_first_rule_of_the_readme():
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
+    [example] = [text for text in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if text.startswith("rules:")]
+    assert [rule.name for rule in parse_config(example, "README.md").rules] == ["http"]
