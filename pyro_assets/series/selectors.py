@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, cast
 
 from pyro_assets.errors import SelectorError
-from pyro_assets.series.regex import RegexProblem, compile_anchored
+from pyro_assets.series.bounded import LinearPattern, compile_bounded
+from pyro_assets.series.regex import RegexProblem
 
 Operator = Literal["=", "!=", "=~", "!~"]
 
@@ -30,7 +31,7 @@ class Matcher:
     name: bytes
     operator: Operator
     value: bytes
-    _pattern: re.Pattern[str] | None = field(default=None, compare=False, repr=False)
+    _pattern: re.Pattern[str] | LinearPattern | None = field(default=None, compare=False, repr=False)
 
     def matches(self, value: bytes) -> bool:
         """Whether a label's value (b"" if missing) fulfils the condition."""
@@ -111,7 +112,7 @@ class _Parser:
         if operator in ("=", "!="):
             return Matcher(name, operator, value)
         try:
-            pattern = compile_anchored(value.decode())
+            pattern = compile_bounded(value.decode())
         except UnicodeDecodeError as error:
             raise self._error(start, "a regular expression must be UTF-8") from error
         except RegexProblem as problem:
