@@ -4,7 +4,7 @@ Add a rule with its reason in `refusals.REASONS`. Nothing is repaired: a label t
 The receiver's own judgement is `client`'s to hear.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,35 +27,54 @@ _ACTIVE_HOURS: Final = 2
 class ActiveSeries:
     """Series per tenant and hour of samples, to keep below a receiver's limit; what is over it is refused.
 
-    Keep one per receiver as long as the process lives. A new one knows nothing of earlier processes; `note` what was
-    accepted in the hour to go on where they stopped. Of each tenant only the newest hours are remembered.
+    Keep one per receiver as long as the process lives. Of each tenant only the newest hours are held in memory; what
+    earlier processes sent comes from `load`, and `take_fresh` is what to keep for later ones. Two processes that send
+    different jobs of one hour at the same moment may each take a series for which there was room for one.
+
+    Attributes:
+        limit: series per tenant and hour.
+        load: hashes of the series of a tenant and hour that were sent before.
     """
 
     limit: int
+    load: Callable[[str, int], Iterable[int]] = lambda _tenant, _hour: ()
+    _fresh: dict[tuple[str, int], set[int]] = field(default_factory=dict)
     _seen: dict[tuple[str, int], set[int]] = field(default_factory=dict)
 
-    def note(self, tenant: str, hour: int, series: U64) -> None:
-        """Remember series as active: hashes of `Samples.series_hash`, of one tenant and hour (ms // 3,600,000)."""
-        self._of(tenant, hour).update(series.tolist())
-
     def over_limit(self, tenant: str, hour: int, series: U64) -> Bool:
-        """Which of the series are over the limit; the others are active from now on."""
+        """Which of the series are over the limit; the others are active from now on.
+
+        Args:
+            tenant: of all of them.
+            hour: of all of them, Unix ms // 3,600,000.
+            series: hashes of `Samples.series_hash`.
+        """
         known = self._of(tenant, hour)
         result = np.zeros(len(series), dtype=np.bool_)
         fresh = np.flatnonzero(~np.isin(series, np.fromiter(known, dtype=np.uint64, count=len(known))))
         room = max(0, self.limit - len(known))
         # Of equal hashes the first decides; callers have refused equal series at one time already.
-        known.update(series.take(fresh[:room]).tolist())
+        taken = series.take(fresh[:room]).tolist()
+        known.update(taken)
+        if taken:
+            self._fresh.setdefault((tenant, hour), set()).update(taken)
         for position in fresh[room:].tolist():
             result[position] = int(series[position]) not in known
         return result
+
+    def take_fresh(self) -> dict[tuple[str, int], set[int]]:
+        """(tenant, hour) -> series that became active since this was asked last."""
+        fresh, self._fresh = self._fresh, {}
+        return fresh
 
     def _of(self, tenant: str, hour: int) -> set[int]:
         if (tenant, hour) not in self._seen:
             hours = sorted(known for name, known in self._seen if name == tenant)
             for old in hours[: max(0, len(hours) - _ACTIVE_HOURS + 1)]:
                 del self._seen[tenant, old]
-        return self._seen.setdefault((tenant, hour), set())
+            unsaved = self._fresh.get((tenant, hour), ())
+            self._seen[tenant, hour] = {*self.load(tenant, hour), *unsaved}
+        return self._seen[tenant, hour]
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 Add tables to `schema`, and methods to the part of the ledger they belong to; nothing but the sum stands here.
 """
 
+from pyro_assets.ledger.active_series import ActiveSeriesRecords
 from pyro_assets.ledger.claims import Claims, Retry
 from pyro_assets.ledger.health import Health
 from pyro_assets.ledger.hours import Hours
@@ -33,6 +34,7 @@ class Ledger(
     Hours,
     Receipts,
     ReceiverStates,
+    ActiveSeriesRecords,
     Restoring,
     Health,
     Rules,

@@ -13,7 +13,7 @@ from pyro_assets.errors import SchemaMismatch
 from pyro_assets.ledger import schema
 
 #: The version that this code reads and writes.
-VERSION: Final = 3
+VERSION: Final = 4
 
 Step = Callable[[Connection], None]
 
@@ -34,8 +34,12 @@ def _add_rules(connection: Connection) -> None:
     schema.rule_versions.create(connection, checkfirst=True)
 
 
+def _add_active_series(connection: Connection) -> None:
+    schema.active_series.create(connection, checkfirst=True)
+
+
 #: Version -> the step that leads to it from the version before.
-STEPS: Final[dict[int, Step]] = {1: _create_all, 2: _add_exports, 3: _add_rules}
+STEPS: Final[dict[int, Step]] = {1: _create_all, 2: _add_exports, 3: _add_rules, 4: _add_active_series}
 
 
 def migrate(connection: Connection, now_ms: int) -> int:

@@ -192,6 +192,18 @@ receipts = Table(
     Index("ix_receipts_first", "first_ms"),
 )
 
+#: Series that receivers with a limit of active series got lately; `series` is the hash as a signed number.
+active_series = Table(
+    "active_series",
+    metadata,
+    Column("receiver", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),  # of the samples, Unix ms // 3,600,000
+    Column("series", BigInteger, primary_key=True, autoincrement=False),
+    Column("noted_ms", BigInteger, nullable=False),
+    Index("ix_active_series_noted", "receiver", "noted_ms"),
+)
+
 #: Why a job or a source was given up, for the person who decides what becomes of it.
 quarantine = Table(
     "quarantine",

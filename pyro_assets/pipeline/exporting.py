@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from pyro_assets.errors import LedgerError, ObjectMissing, PyroAssetsError, ReceiverUnavailable, SeriesError
@@ -172,7 +173,7 @@ class Exporter:
                 receiver,
                 client,
                 ReceiptFiles(self._archive, receiver.name),
-                ActiveSeries(limit) if limit else None,
+                ActiveSeries(limit, partial(self._ledger.active_series, receiver.name)) if limit else None,
                 self._wanted_by,
                 self._clock,
             )

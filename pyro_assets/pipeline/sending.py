@@ -91,16 +91,20 @@ class Sender:
             opened = [self._opened(due, part) for part in to_send]
             if not self.ledger.open_receipts(opened, self.clock()):
                 return Sent(is_busy=True)
+            if self.active is not None and (fresh := self.active.take_fresh()):
+                # Before the first request: the next process must know of them whatever becomes of this one.
+                self.ledger.add_active_series(self.receiver.name, fresh, self.clock())
         total = SendReport()
         closed = []
         for part in parts:
             report = self.client.send(part.prepared.batches())
-            total.merge(report)
             if report.error is not None:
+                total.merge(report)
                 if isinstance(report.error, ReceiverMisconfigured) and not total.accepted and not total.retries:
                     self.ledger.drop_open_receipts(due.job_id, self.receiver.name)
                 return Sent((), total, report.error)
             closed.append(self._closed(due, part, report))
+            total.merge(report)  # only now: closing adds what we refused ourselves
         now_ms = self.clock()
         if to_send or any(receipt.samples for receipt in closed):
             self.files.write(due, closed, now_ms)

@@ -144,9 +144,18 @@ def test_active_series_overflow_is_counted_per_tenant_and_hour():
     assert again.refusals.by_reason == {"active_series": 2}
     assert not prepare(many(3, tenant="other"), config, NOW_MS, active).refusals.total
     assert not prepare(many(3, timestamp_ms=NOW_MS + HOUR_MS), config, NOW_MS + HOUR_MS, active).refusals.total
-    known = ActiveSeries(limit=3)
-    known.note("acme", NOW_MS // HOUR_MS, first.samples.series_hash(["acme"]))
-    assert prepare(many(5), config, NOW_MS, known).refusals.by_reason == {"active_series": 2}
+    fresh = active.take_fresh()
+    hour = NOW_MS // HOUR_MS
+    assert {place: len(series) for place, series in fresh.items()} == {
+        ("acme", hour): 3,
+        ("acme", hour + 1): 3,
+        ("other", hour): 3,
+    }
+    assert active.take_fresh() == {}
+    # Another process goes on where this one stopped.
+    later = ActiveSeries(3, lambda tenant, hour: fresh.get((tenant, hour), ()))
+    assert prepare(many(5), config, NOW_MS, later).refusals.by_reason == {"active_series": 2}
+    assert later.take_fresh() == {}
 
 
 def test_only_first_examples_are_kept():

@@ -1,12 +1,13 @@
 """Exports against scripted receivers: what is sent once, again, not at all, in which order, and what receipts say."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from exports import HOUR, NOW_MS, config, derive, expected, got, opened, scripted
-from scripted_server import Reply, Request, scripted_server
+from exports import GOLDEN, HOUR, NOW_MS, config, derive, expected, got, opened, scripted
+from scripted_server import Reply, Request, ScriptedServer, scripted_server
 
 from pyro_assets.errors import SettingsError
 from pyro_assets.export.receivers import Receiver
@@ -192,8 +193,8 @@ def test_too_old_is_recognised_before_sending(tmp_path: Path):
         derive(pipeline)
         done = pipeline.export([HOUR])["r"]
         assert server.requests == []
-        assert set(done.refused) == {"too_old"} or done.refused.total() == 0
         (report,) = pipeline.hour_report(HOUR).exports
+        assert done.refused == {"too_old": report.samples}
         assert report.reasons == {"too_old": report.samples}
         assert report.pending == 0
 
@@ -303,3 +304,44 @@ def test_an_unfinished_job_holds_its_shard_back_for_half_a_minute(tmp_path: Path
         # Half a minute later it is sent, whatever becomes of the earlier job.
         assert send(31_000, **plain) == 3
         assert got(server) == expected(tmp_path)
+
+
+def test_the_limit_of_active_series_counts_over_processes(tmp_path: Path):
+    """Live runs are processes of a minute: what one sent, the next one must know."""
+
+    def distinct(server: ScriptedServer) -> dict[str, int]:
+        found: dict[str, set[Any]] = {}
+        for labels in got(server):
+            found.setdefault(dict(labels)["tenant"], set()).add(labels)
+        return {tenant: len(series) for tenant, series in sorted(found.items())}
+
+    with scripted_server() as server, opened(tmp_path / "free", scripted(server)) as pipeline:
+        derive(pipeline)
+        pipeline.export([HOUR])
+        without_limit = distinct(server)
+    limit = max(without_limit.values()) // 2
+    with scripted_server() as server:
+        receiver = scripted(server, limits={"active_series": limit})
+        refused: Counter[str] = Counter()
+        accepted = 0
+        for job in GOLDEN.jobs:
+            with opened(tmp_path, receiver) as pipeline:
+                pipeline.run_exact([job], run_id="run")
+                done = pipeline.export([HOUR])["r"]
+                assert (done.jobs, done.error) == (1, "")
+                refused += done.refused
+                accepted += done.samples
+        assert distinct(server) == {tenant: min(count, limit) for tenant, count in without_limit.items()}
+        assert set(refused) == {"active_series"}
+        assert accepted + refused.total() == sum(map(len, expected(tmp_path).values()))
+        # One process that sends all of it decides the same.
+        with (
+            scripted_server() as other,
+            opened(tmp_path / "one", scripted(other, limits={"active_series": limit})) as p,
+        ):
+            derive(p)
+            assert p.export([HOUR])["r"].refused == refused
+            assert got(other) == got(server)
+    # A receiver without a limit costs the ledger nothing.
+    with opened(tmp_path / "free") as pipeline, pipeline._ledger._read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM active_series").scalar() == 0
