@@ -70,6 +70,10 @@ class CompiledRules:
 
 def compile_language(config: SeriesConfig) -> CompiledRules:
     """The enabled rules of a configuration; equal ones share what is remembered of label sets."""
+    global _latest
+    latest = _latest
+    if latest is not None and latest[0] is config:
+        return latest[1]
     key = config.hash
     with _lock:
         compiled = _compiled.get(key)
@@ -78,9 +82,12 @@ def compile_language(config: SeriesConfig) -> CompiledRules:
             while len(_compiled) > _COMPILED:
                 _compiled.popitem(last=False)
         _compiled.move_to_end(key)
+        _latest = (config, compiled)
         return compiled
 
 
+# The hash of a large configuration takes longer than a small job; the same object is recognised without it.
+_latest: tuple[SeriesConfig, CompiledRules] | None = None
 _compiled: OrderedDict[str, CompiledRules] = OrderedDict()
 _lock = threading.Lock()
 

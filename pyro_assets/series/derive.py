@@ -5,6 +5,7 @@ is found by `stacks`, what rules mean by `rules` and `rule_set`. A value depends
 the configuration: not on the order of sources, rules or anything seen before.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.facts import SeriesFacts, count_services
 from pyro_assets.series.frame import series_table, to_polars
 from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions
-from pyro_assets.series.names import show_bytes
+from pyro_assets.series.names import METRIC_PREFIX, show_bytes
 from pyro_assets.series.rule_series import rule_series
 from pyro_assets.series.rule_set import RuleSet, compile_rules
 from pyro_assets.series.rules import INSTANCE_VALUE, KINDS, SHARD_VALUE
@@ -130,16 +131,35 @@ def _add_rules(
     """Add the series of `rules`; of two rules that give the same one, the first by kind and name has it."""
     import polars as pl
 
-    frame = to_polars(rule_series(columns, job, config, frozenset(frames), facts))
-    kind_of_rule = {rule.name: KINDS[rule.has_functions] for rule in config.rules}
-    named = frame.with_columns(kind=pl.col("rule").replace_strict(kind_of_rule, return_dtype=pl.String))
-    every = pl.concat([*(part.with_columns(kind=pl.lit(kind)) for kind, part in frames.items()), named])
-    label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
-    identity = pl.concat_str("tenant", "metric", pl.col("labels").list.eval(label).list.join("\x1e"), separator="\x1d")
-    left = every.with_columns(identity=identity).unique("identity", keep="first", maintain_order=True).drop("identity")
-    facts.conflicting_series = len(every) - len(left)
-    for kind in frames:
-        frames[kind] = left.filter(kind=kind).drop("kind").sort("tenant", "rule", maintain_order=True)
+    found = rule_series(columns, job, config, frozenset(frames), facts)
+    frame = to_polars(found.table)
+    added: dict[str, pl.DataFrame] = {KINDS[0]: frame[: found.split], KINDS[1]: frame[found.split :]}
+    if _may_conflict(config, found.makers):
+        every = pl.concat([*frames.values(), *added.values()])
+        label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
+        labels = pl.col("labels").list.eval(label).list.join("\x1e")
+        identity = every.select(one=pl.concat_str("tenant", "metric", labels, separator="\x1d"))["one"]
+        is_first = identity.is_first_distinct()
+        facts.conflicting_series = int((~is_first).sum())
+        begin = sum(map(len, frames.values()))
+        for kind in KINDS:
+            end = begin + len(added[kind])
+            added[kind], begin = added[kind].filter(is_first[begin:end]), end
+    for name, before in frames.items():
+        if len(added[name]):
+            both = pl.concat([before, added[name]])
+            frames[name] = both.sort("tenant", "rule", maintain_order=True) if len(before) else both
+
+
+def _may_conflict(config: SeriesConfig, makers: set[tuple[str, str]]) -> bool:
+    """Whether two rules may give the same series: not where no function is counted by two of them."""
+    functions = Counter(function for _, function in makers)
+    functions.update(config.functions.keys())
+    functions.update([""] if config.dimensions.selectors else [])
+    recorded = {rule.metric_name for rule in config.recording_rules}
+    metrics = {rule.metric for rule in config.rules}
+    is_ours = any(name in metrics or name.startswith(METRIC_PREFIX) for name in recorded)
+    return is_ours or max(functions.values(), default=0) > 1
 
 
 def _order(sets: LabelSets, rules: RuleSet, rule: I64, group: I64) -> tuple[I64, list[str]]:

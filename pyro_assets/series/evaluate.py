@@ -136,8 +136,10 @@ def _features(rules: CompiledRules, names: NameSets, which: Bool) -> _Features:
         if not len(member):
             continue
         codes = np.zeros(len(member), dtype=np.int64) if combine else names.shown_code[number].take(member) + 1
-        distinct, inverse = np.unique(codes, return_inverse=True)
-        if len(member) == 1:
+        if len(member) > 1:
+            distinct, inverse = np.unique(codes, return_inverse=True)
+        else:
+            distinct, inverse = codes, np.zeros(1, dtype=np.int64)
             key = (int(codes[0]), tuple(member.tolist()))
             if key in known:
                 asked_by[known[key]] += own

@@ -4,6 +4,7 @@ Add an aggregation or a way to handle too many series here; which samples count 
 depends on nothing but the job's profiles and its own rule, but where two rules claim the same one.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -31,9 +32,24 @@ _PER_SECOND: Final = 10**9
 _LIMIT: Final = 2**62
 
 
+@dataclass(frozen=True, slots=True)
+class RuleSeries:
+    """Series of rules.
+
+    Attributes:
+        table: an Arrow table of the series' schema.
+        split: so many of its rows, the first ones, are of dimension rules.
+        makers: pairs of a rule and a function ("" for none) that have series.
+    """
+
+    table: Any
+    split: int
+    makers: set[tuple[str, str]]
+
+
 def rule_series(
     columns: BlockColumns, job: "JobInfo", config: SeriesConfig, kinds: frozenset[str], facts: SeriesFacts
-) -> Any:
+) -> "RuleSeries":
     """The series of a configuration's `rules`.
 
     Args:
@@ -44,7 +60,7 @@ def rule_series(
         facts: gets what limits dropped.
 
     Returns:
-        An Arrow table of the series' schema, sorted by tenant, rule, function, metric and labels.
+        They are sorted by kind, tenant, rule, function, metric and labels.
 
     Raises:
         TooManySeries: a rule with `overflow: error` gives more series than it may.
@@ -68,13 +84,18 @@ def rule_series(
     target, group, value, divisor = (part.take(keep) for part in (target, group, value, divisor))
     tenants = [show_bytes(tenant) for tenant in sets.tenants]
     rank, tenant_rank = _ranks(sets, tenants)
-    order = np.lexsort((rank.take(group), target, tenant_rank.take(group)))
+    kind = rules.labels.kind_of_rule.take(target // size)
+    order = np.lexsort((rank.take(group), target, tenant_rank.take(group), kind))
     target, group, value, divisor = (part.take(order) for part in (target, group, value, divisor))
     kept = _limit(rules, target, group, value, tenant_rank, size, facts)
     value = _rest(rules, target, group, value, kept, size)
     kept = kept & ((value != 0) | (target % size != size - 1))
     target, group, value, divisor = (part.compress(kept) for part in (target, group, value, divisor))
-    return _table(rules, sets, names, tenants, job, target, group, value, divisor)
+    split = int(np.count_nonzero(rules.labels.kind_of_rule.take(target // size) == 0))
+    table = _table(rules, sets, names, tenants, job, target, group, value, divisor)
+    codes = np.unique(target).tolist()
+    makers = {(rules.rules[code // size].name, _function(names, code % size)) for code in codes}
+    return RuleSeries(table, split, makers)
 
 
 def _choose(rules: CompiledRules, sets: LabelSets, kinds: frozenset[str], facts: SeriesFacts) -> tuple[Bool, I64]:
@@ -86,7 +107,7 @@ def _choose(rules: CompiledRules, sets: LabelSets, kinds: frozenset[str], facts:
     multiplier = np.ones(chosen.shape, dtype=np.int64)
     for number, rule in enumerate(rules.rules):
         if rule.tenants:
-            chosen[:, number] &= [tenant in rule.tenants for tenant in tenants]
+            chosen[:, number] &= np.array([tenant in rule.tenants for tenant in tenants], dtype=np.bool_)
         if rule.unit:
             facts.other_units += int(np.count_nonzero(chosen[:, number] & (nano == 0)))
             chosen[:, number] &= nano > 0
@@ -232,6 +253,11 @@ def _rest(rules: CompiledRules, target: I64, group: I64, value: I64, kept: Bool,
     return np.where(is_rest, value - taken.take(key), value)
 
 
+def _function(names: NameSets, code: int) -> str:
+    """The label `function` of a target, "" for none."""
+    return OTHER if code == len(names.shown) + 1 else names.shown[code - 1] if code else ""
+
+
 def _table(
     rules: CompiledRules, sets: LabelSets, names: NameSets, tenants: list[str], job: "JobInfo",
     target: I64, group: I64, value: I64, divisor: I64,
@@ -242,7 +268,7 @@ def _table(
     for number in distinct.tolist():
         one = rules.labels.rules[number // size]
         code = number % size
-        function = OTHER if code == size - 1 else names.shown[code - 1] if code else ""
+        function = _function(names, code)
         own = {SHARD_VALUE: str(job.shard), FUNCTION_VALUE: function}
         chosen.append(one)
         constants.append([own.get(text, text) for text in one.constants])
