@@ -13,7 +13,7 @@ import click
 
 from pyro_assets.cli.options import from_environment, json_option, ledger_option
 from pyro_assets.cli.output import show_json, show_table, time_text
-from pyro_assets.cli.rules_preview import preview
+from pyro_assets.cli.rules_preview import preview, resolve
 from pyro_assets.errors import ConfigError
 from resources import environment as env
 
@@ -327,3 +327,4 @@ def export(ledger_url: str, config_path: str, everything: bool) -> None:
 
 
 rules.add_command(preview)
+rules.add_command(resolve)

@@ -76,6 +76,50 @@ def preview(
         _show(found)
 
 
+@click.command()
+@click.argument("name")
+@archive_option
+@ledger_option
+@click.option(
+    "--hour", "hours", multiple=True, metavar="HOUR", help="This hour of creation.  [default: the last three]"
+)
+@click.option("--budget", "budget_seconds", type=click.FloatRange(0), default=60.0, show_default=True,
+              help="Seconds after which no further job is read.")  # fmt: skip
+@click.option("--author", default="rules resolve", show_default=True, help="Who makes the change.")
+def resolve(
+    name: str, archive_url: str, ledger_url: str, hours: tuple[str, ...], budget_seconds: float, author: str
+) -> None:
+    """Find the functions of a saved rule with top_k anew; made to be run on a schedule."""
+    from pyro_assets.ledger.ledger import Ledger
+    from pyro_assets.ledger.rules import RuleEdit
+    from pyro_assets.pipeline.pipeline import now_ms
+    from pyro_assets.pipeline.preview import closed_hours, largest_functions, preview_rule
+    from pyro_assets.pipeline.rules import read_body, rule_body
+    from pyro_assets.series.config import SeriesConfig
+    from pyro_assets.storage.bucket import open_bucket
+
+    ledger = Ledger.open(ledger_url)
+    try:
+        stored = next((one for one in ledger.rules() if one.name == name), None)
+        rule = None if stored is None else read_body(name, stored.body)
+        if stored is None or rule is None or rule.top_k is None:
+            raise click.ClickException(f"the ledger has no rule {name!r} with top_k; see `pyro-assets rules list`")
+        chosen = list(hours) or closed_hours(ledger, now_ms())
+        whole = rule.model_copy(update={"top_k": None, "resolved": []})
+        found = preview_rule(
+            open_bucket(archive_url), ledger, whole, SeriesConfig(), chosen, budget_seconds=budget_seconds
+        )
+        names = largest_functions(found, rule.top_k)
+        if names and set(names) != set(rule.resolved):
+            body = rule_body(rule.model_copy(update={"resolved": names}))
+            why = f"resolved over {found.jobs_read} of {found.jobs} jobs of {', '.join(chosen)}"
+            ledger.edit_rules([RuleEdit(name, body, stored.version)], author=author, why=why, now_ms=now_ms())
+    finally:
+        ledger.close()
+    for one in names:
+        click.echo(one)
+
+
 def _chosen(config: "SeriesConfig", name: str | None) -> "Rule":
     from pyro_assets.series.equivalents import equivalent_rules
 

@@ -154,6 +154,14 @@ def preview_rule(
     return found
 
 
+def largest_functions(found: Preview, count: int) -> list[str]:
+    """The functions with the largest shares of any profile type and tenant, for rules with `top_k`."""
+    best: dict[str, tuple[float, int]] = {}
+    for one in found.functions:
+        best[one.function] = max(best.get(one.function, (0.0, 0)), (one.share or 0.0, one.total))
+    return sorted(best, key=lambda name: (-best[name][0], -best[name][1], name))[:count]
+
+
 class _Tally:
     """Adds jobs up."""
 

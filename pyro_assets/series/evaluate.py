@@ -132,7 +132,7 @@ def _features(rules: CompiledRules, names: NameSets, which: Bool) -> _Features:
     # Rules of single names share the features of equal names.
     known: dict[tuple[int, tuple[int, ...]], int] = {}
     for (number, combine), own in groups.items():
-        member = np.flatnonzero(names.members[number])
+        member = np.flatnonzero(names.members[number]) if number >= 0 else np.zeros(0, dtype=np.int64)
         if not len(member):
             continue
         codes = np.zeros(len(member), dtype=np.int64) if combine else names.shown_code[number].take(member) + 1

@@ -73,6 +73,9 @@ class Rule(BaseModel):
         unit: "seconds" divides values in nano-, micro- or milliseconds; other units then give no series.
         max_series: per job and tenant.
         overflow: what happens beyond: the job's derivation fails, the rule gives nothing, or the largest stay.
+        top_k: only the functions in `resolved` count, which `pyro-assets rules resolve` finds: the k with the largest
+            shares over past hours. They are stored, never looked for per job, so that series do not flap.
+        resolved: the names of `top_k`.
         other: (self only) what is left of the profiles' total becomes the series `function="__other__"`.
     """
 
@@ -101,6 +104,8 @@ class Rule(BaseModel):
     unit: Literal["seconds"] | None = None
     max_series: Annotated[int, Field(ge=1, le=_MAX_SERIES)] = 10_000
     overflow: Overflow = "drop_rule"
+    top_k: Annotated[int, Field(ge=1, le=1000)] | None = None
+    resolved: list[Annotated[str, Field(min_length=1)]] = []
     other: bool = False
 
     @property
@@ -111,6 +116,8 @@ class Rule(BaseModel):
     @property
     def wanted(self) -> list[Pattern]:
         """The functions; those of a rule with a stack alone are its last frame."""
+        if self.top_k is not None:
+            return [Pattern(exact=name) for name in self.resolved]
         return self.functions or self.stack[-1:]
 
     def meaning(self) -> dict[str, Any]:
@@ -192,7 +199,7 @@ def _check_labels(rule: Rule) -> Iterator[tuple[RulePath, str]]:
 
 def _check_functions(rule: Rule) -> Iterator[tuple[RulePath, str]]:
     if not rule.has_functions:
-        for name in ("combine", "other", "normalize", "exclude"):
+        for name in ("combine", "other", "normalize", "exclude", "top_k"):
             if getattr(rule, name):
                 yield (name,), "needs functions or a stack; a rule without them counts whole profiles"
         if rule.match == "self":
@@ -210,6 +217,10 @@ def _check_functions(rule: Rule) -> Iterator[tuple[RulePath, str]]:
             yield ("other",), "needs match: self and one series per function; totals of functions overlap"
         elif rule.aggregate not in (None, "sum", "last"):
             yield ("other",), f"the rest of a {rule.aggregate} means nothing; use sum or last"
+    if rule.resolved and rule.top_k is None:
+        yield ("resolved",), "belongs to top_k; write the names into functions, or say top_k"
+    if rule.top_k is not None and len(rule.resolved) > rule.top_k:
+        yield ("resolved",), f"has more than top_k ({rule.top_k}) names; run `pyro-assets rules resolve` again"
     if rule.unit and rule.aggregate == "count":
         yield ("unit",), "a count of profiles has no unit of time; remove it"
 
@@ -244,6 +255,8 @@ def warnings_of(rule: Rule, gauges: Iterable[str]) -> Iterator[tuple[RulePath, s
         rule: a valid rule.
         gauges: the configuration's gauges.
     """
+    if rule.top_k is not None and not rule.resolved:
+        yield ("top_k",), "gives no series until `pyro-assets rules resolve` has found its functions"
     levels = {gauge for gauge in gauges if gauge in rule.profile_types}
     if levels and (rule.by is not None or rule.without):
         yield (

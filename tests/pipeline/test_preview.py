@@ -127,3 +127,34 @@ def test_the_command(folder: Path, tmp_path: Path):
     assert "all of" in both.stdout
     is_wrong_usage(run("rules", "preview", *where, "--config", folder / "rules.json"), "main, own, whole")
     fails(run("rules", "preview", "-f", path, *where, "--config", folder / "none"), "cannot be read")
+
+
+def test_the_largest_functions_are_stored_with_the_rule(folder: Path, tmp_path: Path):
+    path = tmp_path / "top.yaml"
+    path.write_text("rules: [{name: top, functions: [{glob: '*'}], match: self, profile_types: [cpu], top_k: 2}]")
+    where = places(folder)
+    assert run("rules", "apply", "-f", path, *where[2:]).exit_code == 0
+    hours = [part for hour in hours_of(folder) for part in ("--hour", hour)]
+    result = run("rules", "resolve", "top", *where, *hours)
+    names = result.stdout.splitlines()
+    every = of_rule(folder, {"name": "r", "functions": [{"glob": "*"}], "match": "self", "profile_types": ["cpu"]})
+    assert len(names) == 2
+    assert max(every.functions, key=lambda one: one.share or 0).function == names[0]
+    assert run("rules", "resolve", "top", *where, *hours).stdout == result.stdout
+    history = run("rules", "show", "top", "--history", *where[2:]).stdout
+    assert history.count("# version") == 2
+    assert f"resolved over {len(GOLDEN.jobs)} of {len(GOLDEN.jobs)} jobs" in history
+    rule = json.loads(json.dumps({"name": "r", "functions": [{"glob": "*"}], "match": "self", "top_k": 2}))
+    assert of_rule(folder, rule).series == 0
+    found = of_rule(folder, rule | {"resolved": names, "profile_types": ["cpu"]})
+    assert {one.function for one in found.functions} == set(names)
+    fails(run("rules", "resolve", "none", *where), "no rule 'none' with top_k")
+    run("rules", "delete", "top", *where[2:])
+
+
+def hours_of(folder: Path) -> list[str]:
+    ledger = ledger_of(folder)
+    try:
+        return ledger.hours()
+    finally:
+        ledger.close()

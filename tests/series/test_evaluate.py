@@ -256,3 +256,12 @@ def test_symbols_of_two_profile_types_of_which_the_second_has_a_rule():
         derive(columns, JOB, config_of({"name": "r", "functions": ["f"], "profile_types": ["goroutine"]}))
     )
     assert list(found.values()) == [7]
+
+
+def test_a_job_without_profiles():
+    columns, _ = job()
+    rules = [
+        {"name": "a", "functions": ["f"], "tenants": ["acme"]},
+        {"name": "b", "aggregate": "mean", "unit": "seconds"},
+    ]
+    assert values_of(derive(columns, JOB, config_of(*rules))) == {}
