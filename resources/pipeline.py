@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
+from pyro_assets.pipeline.pool import cores
 from pyro_assets.pipeline.settings import Settings
 from resources import environment as env
 from resources.receivers import environment_secrets
@@ -32,6 +33,9 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
     job_blocks: int = Field(default=int(env.JOB_BLOCKS.default), description=env.JOB_BLOCKS.meaning)
     job_mib: int = Field(default=int(env.JOB_MIB.default), description=env.JOB_MIB.meaning)
     job_age_seconds: float = Field(default=float(env.JOB_AGE_SECONDS.default), description=env.JOB_AGE_SECONDS.meaning)
+    workers: int = Field(default=int(env.WORKERS.default), description=env.WORKERS.meaning)
+    job_seconds: float = Field(default=float(env.JOB_SECONDS.default), description=env.JOB_SECONDS.meaning)
+    job_memory_mib: float = Field(default=float(env.JOB_MEMORY_MIB.default), description=env.JOB_MEMORY_MIB.meaning)
     live_budget_seconds: float = Field(
         default=float(env.LIVE_BUDGET_SECONDS.default), description=env.LIVE_BUDGET_SECONDS.meaning
     )
@@ -75,6 +79,9 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             max_blocks=self.job_blocks,
             max_bytes=self.job_mib << 20,
             max_age_ms=round(self.job_age_seconds * 1000),
+            workers=self.workers or cores(),
+            job_seconds=self.job_seconds,
+            job_memory_bytes=int(self.job_memory_mib * 2**20),
         )
 
     def deadline_monotonic(self, *, live: bool) -> float:
@@ -106,6 +113,9 @@ def production_resources() -> dict[str, Any]:
             job_blocks=int(env.number(env.JOB_BLOCKS)),
             job_mib=int(env.number(env.JOB_MIB)),
             job_age_seconds=env.number(env.JOB_AGE_SECONDS),
+            workers=int(env.number(env.WORKERS)),
+            job_seconds=env.number(env.JOB_SECONDS),
+            job_memory_mib=env.number(env.JOB_MEMORY_MIB),
             live_budget_seconds=env.number(env.LIVE_BUDGET_SECONDS),
             backfill_budget_seconds=env.number(env.BACKFILL_BUDGET_SECONDS),
         ),

@@ -17,6 +17,7 @@ def settings_of(**chosen: Any) -> "Settings":
     Raises:
         SettingsError: a value cannot be.
     """
+    from pyro_assets.pipeline.pool import cores
     from pyro_assets.pipeline.settings import Settings
 
     of_environment: dict[str, Any] = {
@@ -26,5 +27,8 @@ def settings_of(**chosen: Any) -> "Settings":
         "max_blocks": int(env.number(env.JOB_BLOCKS)),
         "max_bytes": int(env.number(env.JOB_MIB) * 2**20),
         "max_age_ms": round(env.number(env.JOB_AGE_SECONDS) * 1000),
+        "workers": int(env.number(env.WORKERS)) or cores(),
+        "job_seconds": env.number(env.JOB_SECONDS),
+        "job_memory_bytes": int(env.number(env.JOB_MEMORY_MIB) * 2**20),
     }
     return Settings(**of_environment | chosen)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from pyro_assets.errors import ConfigError, SettingsError
+from pyro_assets.errors import ConfigError, SettingsError, StorageUnavailable
 from pyro_assets.ledger.ledger import Lane, Ledger, Retry
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.hours import report_hour
@@ -127,8 +127,13 @@ class Pipeline:
             LedgerUnavailable: nothing was recorded.
             RebuildNeeded: the ledger lost what the archive remembers.
         """
-        self._guard()
-        found = tick(self._source, self._ledger, self._settings, self._clock() if now_ms is None else now_ms)
+        now_ms = self._clock() if now_ms is None else now_ms
+        try:
+            self._guard()
+        except StorageUnavailable as error:
+            # An empty ledger may be a lost one: that cannot be told before the archive answers.
+            return TickReport(now_ms, failures=(str(error),))
+        found = tick(self._source, self._ledger, self._settings, now_ms)
         try:
             receivers = self.receivers()
         except ConfigError as error:
@@ -443,6 +448,7 @@ class Pipeline:
     def _worker(self, run_id: str, kinds: frozenset[str]) -> "Worker":
         from pyro_assets.pipeline.compacting import Compactor
         from pyro_assets.pipeline.deriving import Deriver
+        from pyro_assets.pipeline.pool import Limits
         from pyro_assets.pipeline.work import Worker
 
         if kinds and self._config is None:
@@ -456,6 +462,8 @@ class Pipeline:
             lease_ms=settings.lease_ms,
             retry=Retry(settings.max_attempts, settings.retry_base_ms, settings.retry_cap_ms),
             clock=self._clock,
+            processes=settings.workers,
+            limits=Limits(settings.job_seconds, settings.job_memory_bytes),
         )
 
     def _guard(self) -> None:

@@ -3,19 +3,29 @@
 Add what concerns several jobs at once here; a single job is `work`'s.
 """
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pyro_assets.ledger.claims import COMMITTED_STATES
 from pyro_assets.ledger.ledger import Lane, Ledger
+from pyro_assets.ledger.records import Job
 from pyro_assets.ledger.schema import OPEN_STATES
 from pyro_assets.pipeline.allocator import keep_freed_memory
+from pyro_assets.pipeline.computing import Task, serve
+from pyro_assets.pipeline.pool import NO_LIMITS, Pool, may_spawn
 from pyro_assets.pipeline.reports import Progress, RunCounts
-from pyro_assets.pipeline.work import Outcome, Worker
+from pyro_assets.pipeline.work import Attempt, Outcome, Worker
 
 #: So many messages of failed jobs are kept of an hour.
-_MAX_ERRORS = 20
+_MAX_ERRORS: Final = 20
+#: A process must be there after this time.
+_START_SECONDS: Final = 60.0
+#: How long a look at the processes waits for an answer, at most.
+_LOOK_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +61,148 @@ def run_hours(ledger: Ledger, worker: Worker, hours: Sequence[str], order: Order
 
 
 def run_jobs(worker: Worker, listed: Sequence[tuple[str, str]], order: Order) -> dict[str, RunCounts]:
-    """Does these jobs, given as (hour, id), in their order.
+    """Does these jobs, given as (hour, id), in their order; in several processes when that takes long enough.
 
     Raises:
         LedgerUnavailable: what was done until then is committed.
     """
     keep_freed_memory()
-    counts: dict[str, RunCounts] = {}
-    states = OPEN_STATES if order.compact else COMMITTED_STATES
-    for done, (hour, job_id) in enumerate(listed, 1):
-        count = counts.setdefault(hour, RunCounts())
-        if order.deadline_monotonic is not None and time.monotonic() >= order.deadline_monotonic:
-            count.left += 1
+    tally = _Tally(order, len(listed))
+    begun = time.perf_counter()
+    for position, (hour, job_id) in enumerate(listed):
+        if tally.is_over(hour):
             continue
-        begun = time.perf_counter()
-        job = worker.ledger.claim(job_id, worker.run_id, worker.clock(), worker.lease_ms, worker.retry, states=states)
-        if job is None:
+        left = len(listed) - position
+        # What the first ones took tells what the others will; a process takes a second to start.
+        needs = math.inf if position == 0 else (time.perf_counter() - begun) / position * left
+        if _wants_pool(worker, left, needs) and run_pooled(worker, listed[position:], order, tally):
+            break
+        started = time.perf_counter()
+        job = _claim(worker, job_id, order)
+        attempt = None if job is None else worker.do(job, _kinds(job, order))
+        tally.note(hour, job_id, attempt, time.perf_counter() - started)
+    return tally.counts
+
+
+def run_pooled(worker: Worker, listed: Sequence[tuple[str, str]], order: Order, tally: "_Tally") -> bool:
+    """Does jobs in several processes, claimed and committed by this one.
+
+    Returns:
+        False if processes cannot be started here; nothing was done then.
+
+    Raises:
+        LedgerUnavailable: what was done until then is committed.
+    """
+    if not may_spawn():
+        return False
+    state = (worker.compactor, worker.deriver)
+    with Pool(serve, state, min(worker.processes, len(listed)), worker.limits) as pool:
+        if not pool.come_up(_START_SECONDS):
+            return False
+        queue = _Queue(worker, order, tally, deque(listed))
+        renewed = time.monotonic()
+        try:
+            while queue.fill(pool) or pool.tasks:
+                queue.claim_ahead(worker.processes)
+                answered = pool.wait(_LOOK_SECONDS) if pool.tasks else []
+                # First work for the processes, then commits: these take this process alone.
+                queue.fill(pool)
+                for task, answer in answered:
+                    attempt = worker.settle(task, answer)
+                    seconds = time.perf_counter() - queue.begun.pop(task.job.id)
+                    tally.note(task.job.hour, task.job.id, attempt, seconds / worker.processes)
+                if time.monotonic() - renewed > worker.lease_ms / 4000:
+                    renewed = time.monotonic()
+                    for task in [*pool.tasks, *queue.claimed]:
+                        worker.keep(task.job)
+        except (KeyboardInterrupt, SystemExit):
+            worker.give_back(task.job for task in [*pool.tasks, *queue.claimed])
+            raise
+    return True
+
+
+class _Queue:
+    """Jobs on their way to processes: some are claimed before they are needed, so that no process waits for that."""
+
+    def __init__(self, worker: Worker, order: Order, tally: "_Tally", waiting: "deque[tuple[str, str]]") -> None:
+        self.claimed: deque[Task] = deque()
+        self.begun: dict[str, float] = {}
+        self._worker = worker
+        self._order = order
+        self._tally = tally
+        self._waiting = waiting
+
+    def fill(self, pool: Pool) -> bool:
+        """Gives jobs to processes that have nothing to do; False when there are none any more."""
+        while pool.has_idle and self.claim_ahead(1):
+            task = self.claimed.popleft()
+            self.begun[task.job.id] = time.perf_counter()
+            pool.submit(task)
+        return bool(self.claimed or self._waiting)
+
+    def claim_ahead(self, number: int) -> bool:
+        """Claims jobs until there are so many; False when there is none."""
+        while self._waiting and len(self.claimed) < number:
+            hour, job_id = self._waiting.popleft()
+            if self._tally.is_over(hour):
+                continue
+            job = _claim(self._worker, job_id, self._order)
+            if job is None:
+                self._tally.note(hour, job_id, None, 0.0)
+            else:
+                self.claimed.append(Task(job, _kinds(job, self._order)))
+        return bool(self.claimed)
+
+
+def _wants_pool(worker: Worker, left: int, needs_seconds: float) -> bool:
+    if worker.limits != NO_LIMITS:
+        return True
+    return worker.processes > 1 and left > worker.processes and worker.pool_after_seconds < needs_seconds < math.inf
+
+
+def _claim(worker: Worker, job_id: str, order: Order) -> Job | None:
+    states = OPEN_STATES if order.compact else COMMITTED_STATES
+    return worker.ledger.claim(job_id, worker.run_id, worker.clock(), worker.lease_ms, worker.retry, states=states)
+
+
+def _kinds(job: Job, order: Order) -> frozenset[str]:
+    """Of an open job only what it lacks; of a backfilled one what was asked for."""
+    return order.kinds - job.kinds if order.compact else order.kinds
+
+
+class _Tally:
+    """What a run did so far, by hour."""
+
+    def __init__(self, order: Order, total: int) -> None:
+        self.counts: dict[str, RunCounts] = {}
+        self._order = order
+        self._total = total
+        self._done = 0
+
+    def is_over(self, hour: str) -> bool:
+        """Whether there is no time for another job of this hour, which then is left."""
+        deadline = self._order.deadline_monotonic
+        over = deadline is not None and time.monotonic() >= deadline
+        self.counts.setdefault(hour, RunCounts()).left += over
+        self._done += over
+        return over
+
+    def note(self, hour: str, job_id: str, attempt: Attempt | None, seconds: float) -> None:
+        """Counts an attempt; None for a job that somebody else has."""
+        count = self.counts.setdefault(hour, RunCounts())
+        if attempt is None:
             count.busy += 1
         else:
-            # Of an open job only what it lacks; of a backfilled one what was asked for.
-            attempt = worker.do(job, order.kinds - job.kinds if order.compact else order.kinds)
             count.compacted += attempt.compacted
             count.derived += attempt.derived
             count.failed += attempt.outcome is Outcome.FAILED
             count.busy += attempt.outcome is Outcome.BUSY
             if attempt.error and len(count.errors) < _MAX_ERRORS:
                 count.errors.append(attempt.error)
-        count.seconds += time.perf_counter() - begun
-        if order.progress is not None:
-            order.progress(Progress(done, len(listed), job_id, hour))
-    return counts
+        count.seconds += seconds
+        self._done += 1
+        if self._order.progress is not None:
+            self._order.progress(Progress(self._done, self._total, job_id, hour))
 
 
 def _listed(ledger: Ledger, worker: Worker, hours: Sequence[str], order: Order) -> Iterator[tuple[str, str]]:

@@ -35,6 +35,10 @@ class Settings:
         lease_ms: a worker that does not say anything for so long has lost its job.
         max_attempts: a job that failed so often is quarantined.
         retry_base_ms, retry_cap_ms: the first delay after a failure, doubled each time up to the cap.
+        workers: processes that compute jobs at the same time, once a run has work for several seconds; 1: none beside
+            the run's own.
+        job_seconds, job_memory_bytes: a job that takes more is stopped, and split into smaller ones; 0: no limit.
+            With a limit every job is computed in a process of its own kind, because only such a one can be stopped.
         settle_ms: an hour may be called complete so long after its end (late uploads, look-back).
     """
 
@@ -53,6 +57,9 @@ class Settings:
     retry_base_ms: int = 5_000
     retry_cap_ms: int = 300_000
     settle_ms: int = 120_000
+    workers: int = 1
+    job_seconds: float = 0.0
+    job_memory_bytes: int = 0
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -85,5 +92,6 @@ _POSITIVE: Final = (
     "max_attempts",
     "retry_base_ms",
     "retry_cap_ms",
+    "workers",
 )
-_NOT_NEGATIVE: Final = ("future_ms", "max_age_ms", "lookback_ms", "settle_ms")
+_NOT_NEGATIVE: Final = ("future_ms", "max_age_ms", "lookback_ms", "settle_ms", "job_seconds", "job_memory_bytes")

@@ -6,17 +6,19 @@ earlier attempt came, beyond what is committed.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pyro_assets.errors import LeaseLost, LedgerUnavailable, ObjectChanged, StorageUnavailable
+from pyro_assets.errors import LeaseLost, LedgerUnavailable
 from pyro_assets.ledger.claims import Retry
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.records import Job
+from pyro_assets.ledger.records import Failure, Job
 from pyro_assets.pipeline.compacting import Compactor, failure_of
+from pyro_assets.pipeline.computing import Answer, Task, counts
 from pyro_assets.pipeline.deriving import Deriver
+from pyro_assets.pipeline.pool import NO_LIMITS, Died, Limits
 from pyro_assets.pipeline.settings import KINDS
 
 if TYPE_CHECKING:
@@ -58,6 +60,9 @@ class Worker:
         lease_ms: how long without a word until another worker may take over.
         retry: what becomes of a job that fails.
         clock: Unix milliseconds.
+        processes: so many compute at the same time where there is enough to do; 1: this process alone.
+        limits: what a job may use; jobs are then always computed in processes of their own.
+        pool_after_seconds: processes are started when this process alone would need so long for what is left.
     """
 
     ledger: Ledger
@@ -67,6 +72,9 @@ class Worker:
     lease_ms: int
     retry: Retry
     clock: Callable[[], int]
+    processes: int = 1
+    limits: Limits = NO_LIMITS
+    pool_after_seconds: float = 3.0
 
     def do(self, job: Job, kinds: frozenset[str]) -> Attempt:
         """Does what a claimed job lacks.
@@ -95,6 +103,44 @@ class Worker:
         except Exception as error:  # noqa: BLE001
             return self._failed(job, attempt, error)
         return attempt
+
+    def settle(self, task: Task, answer: Answer | Died) -> Attempt:
+        """Commits what another process computed of a claimed job, as `do` would have.
+
+        Raises:
+            LedgerUnavailable: nothing can be recorded now; the lease runs out by itself.
+        """
+        job, attempt = task.job, Attempt(Outcome.DONE)
+        if isinstance(answer, Died):
+            cause = "LimitExceeded" if answer.limit else "WorkerDied"
+            return self._note_failure(job, attempt, Failure(cause, answer.reason), counts=True)
+        try:
+            if answer.record is not None:
+                done = answer.record.compaction(answer.compact_seconds)
+                state = self.ledger.commit_compacted(job, done, self.clock())
+                attempt.compacted = True
+                if state == "lost":
+                    return attempt
+                job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
+            if answer.failure is not None:
+                return self._note_failure(job, attempt, answer.failure, counts=answer.counts)
+            if answer.derived is None:
+                self.ledger.release(job)
+                return attempt
+            self.ledger.commit_derived(job, answer.derived, self.clock(), kinds=KINDS)
+            attempt.derived = True
+        except LeaseLost as error:
+            return replace(attempt, outcome=Outcome.BUSY, error=str(error))
+        return attempt
+
+    def give_back(self, jobs: Iterable[Job]) -> None:
+        """Releases claimed jobs as if they had not been tried."""
+        for job in jobs:
+            self._quietly(lambda job=job: self.ledger.release(job, undone=True))  # type: ignore[misc]
+
+    def keep(self, job: Job) -> None:
+        """Renews the lease of a job that another process computes; one that is lost shows when it is settled."""
+        self._quietly(lambda: self.ledger.heartbeat(job, self.clock(), self.lease_ms))
 
     def _do(self, job: Job, kinds: frozenset[str], attempt: Attempt) -> None:
         columns: BlockColumns | None = None
@@ -126,9 +172,9 @@ class Worker:
         attempt.derived = True
 
     def _failed(self, job: Job, attempt: Attempt, error: Exception) -> Attempt:
-        # A bucket that does not answer, or an object still being written, says nothing of the job.
-        counts = not isinstance(error, StorageUnavailable | ObjectChanged)
-        failure = failure_of(error)
+        return self._note_failure(job, attempt, failure_of(error), counts=counts(error))
+
+    def _note_failure(self, job: Job, attempt: Attempt, failure: Failure, *, counts: bool) -> Attempt:
         text = f"job {job.id} of {job.hour}, shard {job.shard}: {failure.cause}: {failure.message}"
         try:
             given_up = self.ledger.fail(job, failure, self.clock(), self.retry, counts=counts)

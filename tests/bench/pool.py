@@ -1,0 +1,94 @@
+"""`python -m tests.bench.pool`: how much quicker a backfill is with several processes, on real jobs repeated.
+
+Copies the bucket's segments under shifted times and other shards until there are enough jobs, then does all of them
+with one process and with each number asked for, from an empty archive and ledger, everything included. Prints jobs a
+second and the ratio; exits 1 when it is below what is required.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from pyro_assets.pipeline.pipeline import open_pipeline
+from pyro_assets.pipeline.settings import Settings
+from pyro_assets.series.config import parse_config
+from tests.bench.work import find_sets
+
+REQUIRED = 1.7
+
+
+def repeat(source: Path, target: Path, copies: int) -> list[list[str]]:
+    """Links a bucket's segments into other shards, `copies` times; the jobs of all of them.
+
+    Readers take a block's shard from its key, so the same bytes may stand in several.
+    """
+    jobs = []
+    for copy in range(copies):
+        for job in json.loads((source / "jobs.json").read_text()):
+            keys = []
+            for key in job:
+                kind, shard, *rest = key.split("/")
+                keys.append("/".join((kind, str(int(shard) + 100 * copy), *rest)))
+                path = target / keys[-1]
+                path.parent.mkdir(parents=True)
+                os.link(source / key, path)
+            jobs.append(keys)
+    return jobs
+
+
+def digest(archive: Path) -> str:
+    """Of all objects of an archive and their keys."""
+    total = sha256()
+    for path in sorted(archive.rglob("*")):
+        if path.is_file():
+            total.update(str(path.relative_to(archive)).encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def run(bucket: Path, folder: Path, jobs: list[list[str]], rules: str, workers: int) -> tuple[float, str]:
+    """Seconds for all jobs, and what came out."""
+    folder.mkdir()
+    begun = time.perf_counter()
+    with open_pipeline(
+        str(bucket),
+        str(folder / "archive"),
+        str(folder / "ledger.db"),
+        settings=Settings(workers=workers),
+        config=parse_config(rules, "rules.json"),
+    ) as pipeline:
+        reports = pipeline.run_exact(jobs, run_id="bench")
+    seconds = time.perf_counter() - begun
+    assert sum(report.run.derived for report in reports.values()) == len(jobs)
+    return seconds, digest(folder / "archive")
+
+
+def main() -> int:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--copies", type=int, default=60)
+    parser.add_argument("--workers", type=int, nargs="*", default=[2])
+    parser.add_argument("--folder", help="where to work; on the file system of the data, or it is copied")
+    options = parser.parse_args()
+    source = find_sets()["bucket-2026"]
+    rules = (source / "rules.json").read_text()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        jobs = repeat(source, folder / "bucket", options.copies)
+        seconds, expected = run(folder / "bucket", folder / "one", jobs, rules, 1)
+        print(f"{len(jobs)} jobs, 1 process: {seconds:.2f} s, {len(jobs) / seconds:.1f} jobs/s")
+        worst = 99.0
+        for workers in options.workers:
+            several, found = run(folder / "bucket", folder / str(workers), jobs, rules, workers)
+            assert found == expected, "other bytes came out"
+            worst = min(worst, seconds / several)
+            print(f"{len(jobs)} jobs, {workers} processes: {several:.2f} s, {seconds / several:.2f} times, equal bytes")
+    return int(worst < REQUIRED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Several processes give the bytes of one; one that dies, or does not end, takes only its own job with it."""
+
+import os
+import signal
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import golden_bucket
+import pytest
+
+from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
+from pyro_assets.pipeline.pool import Died, Limits, Pool
+from pyro_assets.pipeline.settings import Settings
+from pyro_assets.series.config import SeriesConfig
+
+GOLDEN = golden_bucket.committed()
+
+
+def opened(folder: Path, **settings: Any) -> Pipeline:
+    return open_pipeline(
+        str(GOLDEN.root),
+        str(folder / "archive"),
+        str(folder / "ledger.db"),
+        settings=Settings(**settings),
+        config=SeriesConfig(),
+    )
+
+
+def objects(folder: Path) -> dict[str, bytes]:
+    root = folder / "archive"
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def obey(connection: Connection, _state: Any) -> None:
+    """A process that does what its tasks say."""
+    try:
+        while True:
+            task = connection.recv()
+            if task == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if task == "sleep":
+                time.sleep(60)
+            if task == "eat":
+                eaten = bytearray(400 << 20)
+                eaten[::4096] = b"x" * len(eaten[::4096])
+                time.sleep(60)
+            connection.send(f"did {task}")
+    except EOFError:
+        return
+
+
+def answers(pool: Pool, *tasks: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    left = list(tasks)
+    while left or pool.tasks:
+        while left and pool.has_idle:
+            pool.submit(left.pop(0))
+        found |= dict(pool.wait(5))
+    return found
+
+
+def test_a_process_that_dies_takes_its_own_task_only():
+    with Pool(obey, None, 2) as pool:
+        found = answers(pool, "a", "die", "b", "c")
+    assert {name: found[name] for name in "abc"} == {name: f"did {name}" for name in "abc"}
+    assert found["die"] == Died("its process ended with exit code -9")
+
+
+def test_limits_stop_a_task():
+    with Pool(obey, None, 2, Limits(seconds=1)) as pool:
+        found = answers(pool, "sleep", "a")
+    assert found == {"sleep": Died("it took more than 1 s", "time"), "a": "did a"}
+    with Pool(obey, None, 1, Limits(memory_bytes=300 << 20)) as pool:
+        found = answers(pool, "eat", "a")
+    assert (found["eat"].limit, found["a"]) == ("memory", "did a")
+
+
+def test_several_processes_give_the_bytes_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pyro_assets.pipeline.running._wants_pool", lambda worker, *_: worker.processes > 1)
+    for name, workers in (("one", 1), ("two", 2)):
+        with opened(tmp_path / name, workers=workers) as pipeline:
+            reports = pipeline.run_exact(GOLDEN.jobs, run_id="run")
+            assert sum(report.run.derived for report in reports.values()) == len(GOLDEN.jobs)
+            assert sum(report.run.compacted for report in reports.values()) == len(GOLDEN.jobs)
+            assert pipeline.run_exact(GOLDEN.jobs, run_id="run")
+    assert objects(tmp_path / "one") == objects(tmp_path / "two")
+
+
+def test_a_job_that_exceeds_its_limit_fails_with_that_reason(tmp_path: Path):
+    with opened(tmp_path, job_seconds=0.000001) as pipeline:
+        reports = pipeline.run_exact(GOLDEN.jobs[:1], run_id="run")
+    [error] = [error for report in reports.values() for error in report.run.errors]
+    assert "LimitExceeded: it took more than" in error
+
+
+def test_where_no_process_comes_up_the_run_does_the_work_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pyro_assets.pipeline.running._wants_pool", lambda *_: True)
+    monkeypatch.setattr("pyro_assets.pipeline.pool.Pool.come_up", lambda *_: False)
+    with opened(tmp_path, workers=2) as pipeline:
+        reports = pipeline.run_exact(GOLDEN.jobs, run_id="run")
+    assert sum(report.run.derived for report in reports.values()) == len(GOLDEN.jobs)
+
+
+def test_a_process_that_cannot_start_is_noticed():
+    with Pool(obey, Unloadable(), 1) as pool:
+        assert not pool.come_up(30)
+
+
+class Unloadable:
+    """Travels to another process and fails there."""
+
+    def __reduce__(self) -> Any:
+        return os.getxattr, ("/nowhere", "user.x")
