@@ -15,6 +15,7 @@ from sqlalchemy import Connection, case, select
 from pyro_assets.errors import LeaseLost
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.loading import load_job, output_row
+from pyro_assets.ledger.pardons import split_sources
 from pyro_assets.ledger.quarantine import forgive, give_up, note_failure
 from pyro_assets.ledger.records import Compaction, Derivation, Failure, Job
 from pyro_assets.ledger.schema import JobState, job_sources, jobs, outputs, series_files, sources
@@ -226,6 +227,20 @@ class Claims(Database):
             )
             note_failure(connection, "job", job.id, job, failure, now_ms, given_up=False)
         return False
+
+    def split(self, job: Job, now_ms: int) -> list[str]:
+        """Puts the sources of a claimed job that is not committed into two smaller ones: it was too large to be done.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            LeaseLost: another worker has the job.
+            LedgerError: it has a single source.
+        """
+        with self._holding(job) as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job.id)).one()
+            return split_sources(connection, row, now_ms, 2)
 
     @contextmanager
     def _holding(self, job: Job) -> Iterator[Connection]:

@@ -77,7 +77,7 @@ class Compactor:
         """
         if job.attempts > 1:
             # An earlier attempt may have come as far as the record.
-            committed = self._committed(job)
+            committed = self.committed(job)
             if committed is not None:
                 return CompactedJob(committed)
         read = read_sources(self.source, job.sources)
@@ -87,7 +87,7 @@ class Compactor:
             try:
                 self.archive.create(output.key, data)
             except ObjectConflict:
-                committed = self._committed(job)
+                committed = self.committed(job)
                 if committed is not None:
                     return CompactedJob(committed)
                 still_ours()
@@ -98,7 +98,12 @@ class Compactor:
             return CompactedJob(parse_record(self.archive.read(record.key), record.key))
         return CompactedJob(record, made.columns if made is not None else None)
 
-    def _committed(self, job: Job) -> CommitRecord | None:
+    def committed(self, job: Job) -> CommitRecord | None:
+        """The record of a job if it is in the archive.
+
+        Raises:
+            StorageError: the archive does not answer, or the record is damaged.
+        """
         key = record_key(job)
         try:
             return parse_record(self.archive.read(key), key)

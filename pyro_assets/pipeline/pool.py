@@ -112,7 +112,7 @@ class Pool:
         end = time.monotonic() + timeout_seconds
         while True:
             busy = [slot for slot in self._slots if slot.task is not None]
-            step = 0.25 if self._limits != NO_LIMITS else timeout_seconds
+            step = min(0.25, self._limits.seconds or 0.25) if self._limits != NO_LIMITS else timeout_seconds
             left = max(0.0, min(step, end - time.monotonic()))
             ready = set(wait([slot.connection for slot in busy], left))
             done = [found for slot in busy if slot.connection in ready and (found := self._answer(slot))]

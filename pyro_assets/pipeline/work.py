@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pyro_assets.errors import LeaseLost, LedgerUnavailable
+from pyro_assets.errors import LeaseLost, LedgerUnavailable, StorageError
 from pyro_assets.ledger.claims import Retry
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import Failure, Job
@@ -112,6 +112,8 @@ class Worker:
         """
         job, attempt = task.job, Attempt(Outcome.DONE)
         if isinstance(answer, Died):
+            if answer.limit and not job.committed and len(job.sources) > 1:
+                return self._split(job, attempt, answer)
             cause = "LimitExceeded" if answer.limit else "WorkerDied"
             return self._note_failure(job, attempt, Failure(cause, answer.reason), counts=True)
         try:
@@ -170,6 +172,22 @@ class Worker:
         derived = self.deriver.derive(job, columns, kinds, still_ours)
         self.ledger.commit_derived(job, derived, self.clock(), kinds=KINDS)
         attempt.derived = True
+
+    def _split(self, job: Job, attempt: Attempt, died: Died) -> Attempt:
+        """Halves a job that exceeded a limit, down to the one source that does so alone."""
+        text = f"job {job.id} of {job.hour}, shard {job.shard}: LimitExceeded: {died.reason}"
+        try:
+            committed = self.compactor.committed(job)
+            if committed is not None:
+                # It came as far as its record: smaller jobs would double its blocks.
+                self.ledger.commit_compacted(job, committed.compaction(0.0), self.clock())
+                return self._note_failure(job, attempt, Failure("LimitExceeded", died.reason), counts=True)
+            self.ledger.split(job, self.clock())
+        except LeaseLost as error:
+            return replace(attempt, outcome=Outcome.BUSY, error=str(error))
+        except StorageError as error:
+            return self._failed(job, attempt, error)
+        return replace(attempt, outcome=Outcome.FAILED, error=f"{text} (split into two smaller jobs)")
 
     def _failed(self, job: Job, attempt: Attempt, error: Exception) -> Attempt:
         return self._note_failure(job, attempt, failure_of(error), counts=counts(error))

@@ -88,11 +88,23 @@ def test_several_processes_give_the_bytes_of_one(tmp_path: Path, monkeypatch: py
     assert objects(tmp_path / "one") == objects(tmp_path / "two")
 
 
-def test_a_job_that_exceeds_its_limit_fails_with_that_reason(tmp_path: Path):
+def test_a_job_that_exceeds_a_limit_is_split_down_to_a_single_source(tmp_path: Path):
     with opened(tmp_path, job_seconds=0.000001) as pipeline:
-        reports = pipeline.run_exact(GOLDEN.jobs[:1], run_id="run")
-    [error] = [error for report in reports.values() for error in report.run.errors]
-    assert "LimitExceeded: it took more than" in error
+        reports = pipeline.run_exact([GOLDEN.jobs[0][:3]], run_id="run")
+        [error] = [error for report in reports.values() for error in report.run.errors]
+        assert "LimitExceeded: it took more than" in error
+        assert "split into two smaller jobs" in error
+        [hour] = reports
+        assert pipeline.hour_report(hour).jobs_by_state == {"split": 1, "planned": 2}
+        errors = pipeline.run([hour], run_id="run")[hour].run.errors
+    # Of two and of one source: the first is halved again, the second fails for that reason and is given up in the end.
+    assert ["split" in error for error in errors] == [True, False] or ["split" in e for e in errors] == [False, True]
+    # Without the limit all is done, once.
+    with opened(tmp_path) as pipeline:
+        pipeline._clock = lambda: time.time_ns() // 1_000_000 + 600_000
+        report = pipeline.run([hour], run_id="run")[hour]
+        assert report.jobs_by_state == {"split": 2, "derived": 3}
+        assert report.sources_by_state == {"done": 3}
 
 
 def test_where_no_process_comes_up_the_run_does_the_work_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
