@@ -277,9 +277,12 @@ def _table(
     )
     units = {number for number, rule in enumerate(rules.rules) if rule.unit and rule.metric is None}
     if units:
-        is_scaled = [int(number) in units for number in (target // size).tolist()]
-        metric = [f"{text}_seconds" if yes else text for text, yes in zip(table["metric"].to_pylist(), is_scaled, strict=True)]  # fmt: skip # noqa: E501
-        table = table.set_column(1, "metric", pa.array(metric, type=pa.large_string()))
+        import pyarrow.compute as pc
+
+        is_scaled = pa.array(np.isin(target // size, sorted(units)))
+        end, nothing = (pa.scalar(text, type=pa.large_string()) for text in ("_seconds", ""))
+        scaled = pc.binary_join_element_wise(table["metric"], end, nothing)
+        table = table.set_column(1, "metric", pc.if_else(is_scaled, scaled, table["metric"]))
     if (divisor != 1).any():
         is_whole = value % divisor == 0
         table = table.set_column(4, "value", pa.array(value / divisor))
