@@ -137,7 +137,9 @@ def load_config(path: str | FilePath) -> SeriesConfig:
     """
     file = str(path)
     if FilePath(path).is_dir():
-        return _load_folder(FilePath(path))
+        from pyro_assets.series.config_folder import load_folder
+
+        return load_folder(FilePath(path))
     try:
         text = FilePath(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -145,42 +147,6 @@ def load_config(path: str | FilePath) -> SeriesConfig:
     except OSError as error:
         raise ConfigError(file, 0, "the file", f"cannot be read: {error.strerror or error}") from error
     return parse_config(text, file)
-
-
-def _load_folder(folder: FilePath) -> SeriesConfig:
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".yaml", ".yml", ".json") and file.is_file())
-    if not files:
-        raise ConfigError(str(folder), 0, "the folder", "cannot be read: no file in it ends in .yaml, .yml or .json")
-    problems: list[ConfigError] = []
-    parts: dict[str, Any] = {}
-    owner: dict[tuple[str, str], str] = {}
-    for file in files:
-        try:
-            config = load_config(file)
-        except ConfigError as error:
-            problems += error.problems
-            continue
-        for field in sorted(config.model_fields_set):
-            value = getattr(config, field)
-            if field == "functions":
-                names, parts[field] = list(value), parts.get(field, {}) | value
-            elif field in ("rules", "recording_rules"):
-                names = [one.name if isinstance(one, Rule) else one.id for one in value]
-                parts[field] = [*parts.get(field, []), *value]
-            else:
-                names, parts[field] = [""], value
-            for name in names:
-                first = owner.setdefault((field, name), str(file))
-                if first != str(file):
-                    what = f"{field}: {name}" if name else field
-                    problems.append(ConfigError(str(file), 0, what, f"stands in {first} too; remove one of them"))
-    if problems:
-        raise ConfigError.of_all(problems)
-    merged = SeriesConfig(**parts)
-    left = [ConfigError(str(folder), 0, show_path(path), why) for path, why in _check(merged)]
-    if left:
-        raise ConfigError.of_all(left)
-    return merged
 
 
 def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
@@ -218,7 +184,8 @@ def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
         problems += [_problem(document, prefix, details) for details in error.errors(include_url=False)]
     else:
         problems += [
-            ConfigError(file, document.line(_below(path, prefix)), show_path(path), why) for path, why in _check(config)
+            ConfigError(file, document.line(_below(path, prefix)), show_path(path), why)
+            for path, why in check_config(config)
         ]
     if problems:
         raise ConfigError.of_all(sorted(problems, key=lambda problem: problem.line))
@@ -278,7 +245,7 @@ def _fields_at(path: Path) -> set[str]:
     return set(models[shape].model_fields) if shape in models else set()
 
 
-def _check(config: SeriesConfig) -> Iterator[Problem]:
+def check_config(config: SeriesConfig) -> Iterator[Problem]:
     """What no single field shows."""
     dimensions = config.dimensions
     if dimensions.keep_labels is not None and dimensions.drop_labels:

@@ -12,7 +12,7 @@ import numpy as np
 from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.series.compiled import CompiledRules
 from pyro_assets.series.exact import Wide, add_up, number_keys, sum_by
-from pyro_assets.series.name_sets import NameSets
+from pyro_assets.series.name_sets import NameSets, leaf_names
 from pyro_assets.series.stack_paths import find_paths
 from pyro_assets.series.stacks import classify_locations
 from pyro_assets.series.sums import profile_totals
@@ -197,7 +197,7 @@ def _function_sums(
         has[holder.compress(is_exclusion), classes.member.compress(is_exclusion)] = True
         code = classes.of_stacks(stack).astype(np.int64) * len(path_bits) + path_code.take(stack)
         if from_leaf:
-            leaf = leaf_names(columns, names).take(stack)
+            leaf = leaf_names(columns.symbols, names).take(stack)
             pairs = np.isin(features.feature, some)
             name, feature = features.name.compress(pairs), features.feature.compress(pairs)
             order = np.argsort(name, kind="stable")
@@ -295,16 +295,6 @@ def _located(columns: BlockColumns, names: NameSets, features: _Features, number
     line, place = _spread(line, start, names.code_of_line.take(line))
     location = np.searchsorted(columns.symbols.line_start, line, side="right") - 1
     return location, feature.take(order).take(place)
-
-
-def leaf_names(columns: BlockColumns, names: NameSets) -> I64:
-    """int64[nodes]: the name of each node's innermost frame, -1 where it has none."""
-    symbols = columns.symbols
-    has_line = symbols.line_start[1:] > symbols.line_start[:-1]
-    innermost = np.full(len(has_line) + 1, -1, dtype=np.int64)
-    where = np.flatnonzero(has_line)
-    innermost[where] = names.code_of_line.take(symbols.line_start.take(where))
-    return innermost.take(symbols.node_location)
 
 
 def _path_codes(columns: BlockColumns, rules: CompiledRules, names: NameSets, asked: Asked) -> tuple[I64, Bool]:

@@ -86,3 +86,12 @@ def as_text(strings: Any) -> Any:
         return strings.cast(pa.large_string())
     except pa.ArrowInvalid:
         return pa.array([show_bytes(text) for text in strings.to_pylist()], type=pa.large_string())
+
+
+def leaf_names(symbols: SymbolTables, names: NameSets) -> I64:
+    """int64[nodes]: the name of each node's innermost frame, -1 where it has none."""
+    has_line = symbols.line_start[1:] > symbols.line_start[:-1]
+    innermost = np.full(len(has_line) + 1, -1, dtype=np.int64)
+    where = np.flatnonzero(has_line)
+    innermost[where] = names.code_of_line.take(symbols.line_start.take(where))
+    return innermost.take(symbols.node_location)
