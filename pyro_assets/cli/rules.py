@@ -4,22 +4,20 @@ Add a sub-command here; what rules mean belongs to `series.language`, which of t
 """
 
 import difflib
-import getpass
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from pyro_assets.cli.options import from_environment, json_option, ledger_option
 from pyro_assets.cli.output import show_json, show_table, time_text
+from pyro_assets.cli.rules_apply import apply_rules, file_option, import_rules, open_ledger, signed
 from pyro_assets.cli.rules_preview import preview, resolve
 from pyro_assets.errors import ConfigError
 from resources import environment as env
 
 if TYPE_CHECKING:
-    from pyro_assets.ledger.ledger import Ledger
-    from pyro_assets.ledger.rules import RuleEdit, RuleVersion
+    from pyro_assets.ledger.rules import RuleVersion
     from pyro_assets.pipeline.rules import RulesInForce
     from pyro_assets.series.language import Rule
 
@@ -29,23 +27,6 @@ config_option = click.option(
     "--config", "config_path", default=from_environment(env.CONFIG), metavar="PATH",
     show_default=f"{env.CONFIG.name}, else none", help="The file or folder of rules that wins.",
 )  # fmt: skip
-file_option = click.option(
-    "-f", "--file", "path", required=True, metavar="PATH", type=click.Path(exists=True),
-    help="A file of rules, or a folder of such files.",
-)  # fmt: skip
-
-
-def _signed(command: Command) -> Command:
-    author = click.option("--author", default=_user, show_default="you", help="Who makes the change.")
-    why = click.option("--why", default="", help="Why, for the history.")
-    return author(why(command))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"
 
 
 @click.group()
@@ -56,23 +37,12 @@ def rules() -> None:
     """
 
 
-@contextmanager
-def _open(ledger_url: str) -> "Iterator[Ledger]":
-    from pyro_assets.ledger.ledger import Ledger
-
-    ledger = Ledger.open(ledger_url)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
 def _in_force(ledger_url: str, config_path: str) -> "RulesInForce":
     from pyro_assets.pipeline.rules import merge_rules
     from pyro_assets.series.config import SeriesConfig, load_config
 
     config = load_config(config_path) if config_path else SeriesConfig()
-    with _open(ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         return merge_rules(config, ledger.rules())
 
 
@@ -122,7 +92,7 @@ def show(name: str, ledger_url: str, config_path: str, history: bool) -> None:
     from pyro_assets.series.equivalents import equivalent_rules, rules_text
 
     if history:
-        with _open(ledger_url) as ledger:
+        with open_ledger(ledger_url) as ledger:
             versions = ledger.rule_history(name)
         if not versions:
             raise click.ClickException(f"the ledger never had a rule {name!r}; see `pyro-assets rules list`")
@@ -180,80 +150,6 @@ def validate(paths: tuple[str, ...]) -> None:
         raise click.exceptions.Exit(1)
 
 
-@rules.command("apply")
-@file_option
-@ledger_option
-@click.option("--dry-run", is_flag=True, help="Tell what would change, and change nothing.")
-@click.option("--prune", is_flag=True, help="Delete rules of the ledger that the files do not have.")
-@_signed
-def apply_rules(path: str, ledger_url: str, dry_run: bool, prune: bool, author: str, why: str) -> None:
-    """Make the ledger's rules those of a file or folder; doing it again changes nothing."""
-    from pyro_assets.series.config import load_config
-
-    _apply(load_config(path).rules, ledger_url, dry_run=dry_run, prune=prune, author=author, why=why)
-
-
-@rules.command("import")
-@click.argument("path", type=click.Path(exists=True))
-@ledger_option
-@click.option("--dry-run", is_flag=True, help="Print the rules as a file of ours, and change nothing.")
-@_signed
-def import_rules(path: str, ledger_url: str, dry_run: bool, author: str, why: str) -> None:
-    """Save short forms and recording rules of a file as rules of the ledger."""
-    from pyro_assets.series.config import load_config
-    from pyro_assets.series.equivalents import equivalent_rules, rules_text
-
-    config = load_config(path)
-    found = [*config.rules, *equivalent_rules(config)]
-    if dry_run:
-        click.echo(rules_text(found), nl=False)
-    else:
-        _apply(found, ledger_url, dry_run=False, prune=False, author=author, why=why or f"imported from {path}")
-
-
-def _apply(given: "Sequence[Rule]", ledger_url: str, *, dry_run: bool, prune: bool, author: str, why: str) -> None:
-    from pyro_assets.pipeline.pipeline import now_ms
-    from pyro_assets.pipeline.rules import merge_rules
-    from pyro_assets.series.config import SeriesConfig
-
-    with _open(ledger_url) as ledger:
-        stored = ledger.rules()
-        edits, lines = _edits(given, stored, prune=prune)
-        for line in lines:
-            click.echo(line)
-        left = [one for one in stored if one.name not in {edit.name for edit in edits}]
-        # The rules that stay must go with those that come.
-        for known in merge_rules(SeriesConfig(rules=list(given)), left).known:
-            if known.origin == "ledger" and known.problem and known.name not in {rule.name for rule in given}:
-                raise click.ClickException(f"rule {known.name} of the ledger would give no series: {known.problem}")
-        if edits and not dry_run:
-            ledger.edit_rules(edits, author=author, why=why, now_ms=now_ms())
-    done = "would change" if dry_run else "changed"
-    click.echo(f"{len(edits)} rules {done}, {len(given) - sum(edit.body is not None for edit in edits)} unchanged")
-
-
-def _edits(
-    given: "Sequence[Rule]", stored: "Sequence[RuleVersion]", *, prune: bool
-) -> "tuple[list[RuleEdit], list[str]]":
-    from pyro_assets.ledger.rules import RuleEdit
-    from pyro_assets.pipeline.rules import rule_body
-
-    known = {one.name: one for one in stored}
-    edits, lines = [], []
-    for rule in given:
-        current, body = known.get(rule.name), rule_body(rule)
-        if current is None or current.body != body:
-            edits.append(RuleEdit(rule.name, body, current.version if current else 0))
-            lines.append(f"{'change' if current else 'create'} {rule.name}")
-    if prune:
-        names = {rule.name for rule in given}
-        for one in stored:
-            if one.name not in names:
-                edits.append(RuleEdit(one.name, None, one.version))
-                lines.append(f"delete {one.name}")
-    return edits, lines
-
-
 @rules.command()
 @file_option
 @ledger_option
@@ -263,7 +159,7 @@ def diff(path: str, ledger_url: str) -> None:
     from pyro_assets.series.equivalents import rules_text
 
     given = {rule.name: rules_text([rule]) for rule in load_config(path).rules}
-    with _open(ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         stored = {one.name: _text_of(one) for one in ledger.rules()}
     differs = False
     for name in sorted(given.keys() | stored.keys()):
@@ -278,13 +174,13 @@ def diff(path: str, ledger_url: str) -> None:
 @rules.command()
 @click.argument("names", nargs=-1, required=True)
 @ledger_option
-@_signed
+@signed
 def delete(names: tuple[str, ...], ledger_url: str, author: str, why: str) -> None:
     """Delete rules of the ledger; their history stays, and `restore` brings them back."""
     from pyro_assets.ledger.rules import RuleEdit
     from pyro_assets.pipeline.pipeline import now_ms
 
-    with _open(ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         known = {one.name: one.version for one in ledger.rules()}
         edits = [RuleEdit(name, None, known.get(name, 0)) for name in dict.fromkeys(names)]
         ledger.edit_rules(edits, author=author, why=why, now_ms=now_ms())
@@ -295,13 +191,13 @@ def delete(names: tuple[str, ...], ledger_url: str, author: str, why: str) -> No
 @click.argument("name")
 @ledger_option
 @click.option("--version", type=click.IntRange(1), help="The version to bring back.  [default: the newest that was]")
-@_signed
+@signed
 def restore(name: str, ledger_url: str, version: int | None, author: str, why: str) -> None:
     """Bring a deleted rule, or an older version of one, back as its newest version."""
     from pyro_assets.ledger.rules import RuleEdit
     from pyro_assets.pipeline.pipeline import now_ms
 
-    with _open(ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         history = ledger.rule_history(name)
         wanted = [one for one in history if not one.deleted and version in (None, one.version)]
         if not wanted:
@@ -326,5 +222,7 @@ def export(ledger_url: str, config_path: str, everything: bool) -> None:
     click.echo(rules_text([*chosen, *(equivalent_rules(found.config) if everything else [])]), nl=False)
 
 
+rules.add_command(apply_rules)
+rules.add_command(import_rules)
 rules.add_command(preview)
 rules.add_command(resolve)

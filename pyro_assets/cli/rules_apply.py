@@ -1,0 +1,125 @@
+"""`pyro-assets rules apply` and `import`: the rules of files into the ledger; options that commands of rules share.
+
+Add another way to bring many rules in here; changes of single rules are in `rules`.
+"""
+
+import getpass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pyro_assets.cli.options import ledger_option
+
+if TYPE_CHECKING:
+    from pyro_assets.ledger.ledger import Ledger
+    from pyro_assets.ledger.rules import RuleEdit, RuleVersion
+    from pyro_assets.series.language import Rule
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+file_option = click.option(
+    "-f", "--file", "path", required=True, metavar="PATH", type=click.Path(exists=True),
+    help="A file of rules, or a folder of such files.",
+)  # fmt: skip
+
+
+def signed(command: Command) -> Command:
+    """`--author` and `--why`: what the history says of a change."""
+    author = click.option("--author", default=_user, show_default="you", help="Who makes the change.")
+    why = click.option("--why", default="", help="Why, for the history.")
+    return author(why(command))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
+
+
+@contextmanager
+def open_ledger(ledger_url: str) -> "Iterator[Ledger]":
+    """The ledger, closed at the end."""
+    from pyro_assets.ledger.ledger import Ledger
+
+    ledger = Ledger.open(ledger_url)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@click.command("apply")
+@file_option
+@ledger_option
+@click.option("--dry-run", is_flag=True, help="Tell what would change, and change nothing.")
+@click.option("--prune", is_flag=True, help="Delete rules of the ledger that the files do not have.")
+@signed
+def apply_rules(path: str, ledger_url: str, dry_run: bool, prune: bool, author: str, why: str) -> None:
+    """Make the ledger's rules those of a file or folder; doing it again changes nothing."""
+    from pyro_assets.series.config import load_config
+
+    _apply(load_config(path).rules, ledger_url, dry_run=dry_run, prune=prune, author=author, why=why)
+
+
+@click.command("import")
+@click.argument("path", type=click.Path(exists=True))
+@ledger_option
+@click.option("--dry-run", is_flag=True, help="Print the rules as a file of ours, and change nothing.")
+@signed
+def import_rules(path: str, ledger_url: str, dry_run: bool, author: str, why: str) -> None:
+    """Save short forms and recording rules of a file as rules of the ledger."""
+    from pyro_assets.series.config import load_config
+    from pyro_assets.series.equivalents import equivalent_rules, rules_text
+
+    config = load_config(path)
+    found = [*config.rules, *equivalent_rules(config)]
+    if dry_run:
+        click.echo(rules_text(found), nl=False)
+    else:
+        _apply(found, ledger_url, dry_run=False, prune=False, author=author, why=why or f"imported from {path}")
+
+
+def _apply(given: "Sequence[Rule]", ledger_url: str, *, dry_run: bool, prune: bool, author: str, why: str) -> None:
+    from pyro_assets.pipeline.pipeline import now_ms
+    from pyro_assets.pipeline.rules import merge_rules
+    from pyro_assets.series.config import SeriesConfig
+
+    with open_ledger(ledger_url) as ledger:
+        stored = ledger.rules()
+        edits, lines = _edits(given, stored, prune=prune)
+        for line in lines:
+            click.echo(line)
+        left = [one for one in stored if one.name not in {edit.name for edit in edits}]
+        # The rules that stay must go with those that come.
+        for known in merge_rules(SeriesConfig(rules=list(given)), left).known:
+            if known.origin == "ledger" and known.problem and known.name not in {rule.name for rule in given}:
+                raise click.ClickException(f"rule {known.name} of the ledger would give no series: {known.problem}")
+        if edits and not dry_run:
+            ledger.edit_rules(edits, author=author, why=why, now_ms=now_ms())
+    done = "would change" if dry_run else "changed"
+    click.echo(f"{len(edits)} rules {done}, {len(given) - sum(edit.body is not None for edit in edits)} unchanged")
+
+
+def _edits(
+    given: "Sequence[Rule]", stored: "Sequence[RuleVersion]", *, prune: bool
+) -> "tuple[list[RuleEdit], list[str]]":
+    from pyro_assets.ledger.rules import RuleEdit
+    from pyro_assets.pipeline.rules import rule_body
+
+    known = {one.name: one for one in stored}
+    edits, lines = [], []
+    for rule in given:
+        current, body = known.get(rule.name), rule_body(rule)
+        if current is None or current.body != body:
+            edits.append(RuleEdit(rule.name, body, current.version if current else 0))
+            lines.append(f"{'change' if current else 'create'} {rule.name}")
+    if prune:
+        names = {rule.name for rule in given}
+        for one in stored:
+            if one.name not in names:
+                edits.append(RuleEdit(one.name, None, one.version))
+                lines.append(f"delete {one.name}")
+    return edits, lines
