@@ -1,0 +1,49 @@
+"""Rules on every real job: totals stay below the profiles' own, and self with the rest is all of it."""
+
+import golden_bucket
+import pytest
+from series_jobs import JOB, frame, job, profile, sample
+
+from pyro_assets.block.reader import RawObject
+from pyro_assets.compaction.compact import compact
+from pyro_assets.series.config import SeriesConfig, parse_config
+from pyro_assets.series.derive import JobInfo, derive
+
+GOLDEN = golden_bucket.committed()
+RULES = """
+dimensions: {selectors: []}
+rules:
+- {name: total, functions: [{glob: "*"}], by: [pod], max_series: 100000, labels: {n: total}}
+- {name: self, functions: [{glob: "*"}], by: [pod], max_series: 100000, match: self, other: true}
+- {name: whole, by: [pod]}
+"""
+
+
+@pytest.mark.parametrize("number", range(len(GOLDEN.jobs)))
+def test_sums_of_all_functions(number: int):
+    objects = [RawObject(key, (GOLDEN.root / key).read_bytes()) for key in GOLDEN.jobs[number]]
+    derived = derive(compact(objects).columns, JobInfo("job", 1, 0, "x"), parse_config(RULES))
+    whole, own = {}, {}
+    totals = []
+    for row in (row for part in derived.frames.values() for row in part.iter_rows(named=True)):
+        labels = {one["name"]: one["value"] for one in row["labels"]}
+        key = (row["tenant"], row["metric"].replace("metrics_functions_", "metrics_"), labels.get("pod"))
+        if row["rule"] == "whole":
+            whole[key] = row["value_int"]
+        elif row["rule"] == "self":
+            own[key] = own.get(key, 0) + row["value_int"]
+        else:
+            totals.append((key, row["value_int"]))
+    assert own == {key: value for key, value in whole.items() if value}
+    assert totals
+    assert all(value <= whole[key] for key, value in totals)
+
+
+def test_odd_names():
+    odd = 'a[b, c]; {d="e"}\\\n' + "y" * 1000
+    columns, _ = job(profile([sample(1, odd.encode(), frame(None)), sample(2, b"\xff;"), sample(4, frame())]))
+    rules = [{"name": "one", "functions": [odd, "\\xff;"]}]
+    config = SeriesConfig.model_validate({"rules": rules})
+    found = derive(columns, JOB, config).frames["function"]
+    names = [{one["name"]: one["value"] for one in labels}["function"] for labels in found["labels"].to_list()]
+    assert dict(zip(names, found["value_int"].to_list(), strict=True)) == {odd: 1, "\\xff;": 2}
