@@ -19,6 +19,15 @@ from pyro_assets.export.transport import Transport
 from pyro_assets.ledger.receipts import Receipts
 from pyro_assets.pipeline.receipt_files import ReceiptFiles
 
+#: What each kind of receiver declares.
+KINDS: dict[str, dict[str, Any]] = {
+    "prometheus": {"kind": "prometheus", "out_of_order_window": "3650d"},
+    "default": {"kind": "prometheus"},
+    "short": {"kind": "prometheus", "out_of_order_window": "1s"},
+    "victoriametrics": {"kind": "victoriametrics", "dedup": True, "retention": "10y"},
+    "without dedup": {"kind": "victoriametrics", "retention": "10y"},
+}
+
 
 def main(folder: str, url: str, kill_at: int, kind: str) -> None:
     events = 0
@@ -45,8 +54,7 @@ def main(folder: str, url: str, kill_at: int, kind: str) -> None:
         (Transport, "write"),
     ):
         setattr(owner, name, watched(getattr(owner, name)))
-    window = {"out_of_order_window": "3650d"} if kind == "prometheus" else {"dedup": True, "retention": "10y"}
-    receiver = Receiver(name="r", url=f"{url}/api/v1/write", kind=kind, start=HOUR, **window)
+    receiver = Receiver(name="r", url=f"{url}/api/v1/write", start=HOUR, **KINDS[kind])
     with opened(Path(folder), receiver) as pipeline:
         pipeline.export([HOUR])
     sys.stdout.write(str(events))

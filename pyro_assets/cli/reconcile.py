@@ -37,6 +37,8 @@ def reconcile(
     begin_ms, end_ms = time_ms(begin, 0, "--from"), time_ms(end, 0, "--to")
     if begin_ms >= end_ms:
         raise click.UsageError("--from must be before --to")
+    from pyro_assets.export.reconcile import KINDS
+
     with (
         open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline,
         progress_bar("minutes") as bar,
@@ -53,7 +55,7 @@ def reconcile(
         for (kind, hour, tenant, metric), count in sorted(found.counts.items())
     ]
     header = ["difference", "hour", "tenant", "metric", "samples"]
-    totals = {kind: found.total(kind) for kind in ("missing", "extra", "differing")}
+    totals = {kind: found.total(kind) for kind in KINDS}
     if as_json:
         show_json(
             {"receiver": name, "compared": found.compared, "equal": found.equal, **totals, "queries": found.queries}

@@ -73,7 +73,7 @@ class Questions:
 
     def raw_samples(
         self, labels: Mapping[str, str], begin_ms: int, end_ms: int, org_id: str = ""
-    ) -> dict[LabelSet, dict[int, float]]:
+    ) -> dict[LabelSet, dict[int, list[float]]]:
         """Samples as stored, of all series that have these labels.
 
         A range vector is asked for, not a range query: that would show the last sample again at every step.
@@ -85,7 +85,7 @@ class Questions:
             org_id: the X-Scope-OrgID to ask under.
 
         Returns:
-            Labels of each series -> timestamp_ms -> value.
+            Labels of each series -> timestamp_ms -> values: more than one where the receiver keeps duplicates.
 
         Raises:
             ReceiverMisconfigured, ReceiverUnavailable, BadAnswer, SecretMissing.
@@ -96,17 +96,17 @@ class Questions:
         data = self.ask("/api/v1/query", {"query": query, "time": f"{last_ms // 1000}.{last_ms % 1000:03d}"}, org_id)
         if not isinstance(data, dict) or data.get("resultType") != "matrix":
             raise self._bad("an answer without series and samples", "/api/v1/query")
+        found: dict[LabelSet, dict[int, list[float]]] = {}
         try:
-            return {
-                tuple(sorted((str(name), str(value)) for name, value in series["metric"].items())): {
-                    time: float(value)
-                    for seconds, value in series.get("values", [])
-                    if begin_ms <= (time := round(float(seconds) * 1000)) < end_ms
-                }
-                for series in data["result"]
-            }
+            for series in data["result"]:
+                named = tuple(sorted((str(name), str(value)) for name, value in series["metric"].items()))
+                values = found.setdefault(named, {})
+                for seconds, value in series.get("values", []):
+                    if begin_ms <= (time := round(float(seconds) * 1000)) < end_ms:
+                        values.setdefault(time, []).append(float(value))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._bad("an answer without series and samples", "/api/v1/query") from None
+        return found
 
     def metric_names(self, matching: str, begin_ms: int, end_ms: int, org_id: str = "") -> list[str]:
         """Names of metrics with series that a selector selects, with a sample between two times, or about then.

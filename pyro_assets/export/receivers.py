@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from pyro_assets.errors import SelectorError
-from pyro_assets.export.durations import parse_duration_ms
+from pyro_assets.export.durations import parse_duration_ms, show_duration
 from pyro_assets.export.secrets import SecretRef
 from pyro_assets.series.names import TENANT_LABEL
 from pyro_assets.series.selectors import Selector, parse_selector
@@ -179,6 +179,8 @@ _PRODUCTS: Final[dict[str, _Product]] = {
 }
 #: Without a window, Prometheus and Mimir take samples up to half the head's two hours behind their newest.
 HEAD_WINDOW_MS: Final = 3_600_000
+#: Less than this is soon exceeded by an outage.
+SHORT_WINDOW_MS: Final = 3_600_000
 
 
 class Receiver(Model):
@@ -319,10 +321,16 @@ class Receiver(Model):
             found.append("credentials are sent over http, which anyone on the way can read; use https")
         if self.tls.insecure_skip_verify:
             found.append("the receiver's certificate is not checked (insecure_skip_verify)")
-        if self.kind in ("prometheus", "mimir") and not self.out_of_order_window_ms:
+        window_ms = self.out_of_order_window_ms
+        if self.kind in ("prometheus", "mimir") and not window_ms:
             found.append(
                 "no out_of_order_window is declared: late samples are refused, and a repeated one cannot be told from "
                 "a late one; set out_of_order_time_window there (1d is plenty) and declare it here"
+            )
+        elif window_ms and window_ms < SHORT_WINDOW_MS:
+            found.append(
+                f"the out_of_order_window of {show_duration(window_ms)} is short: what comes later than that, after "
+                "an outage or from a late upload, is refused; 1d is plenty"
             )
         if self.kind == "victoriametrics" and not self.dedup:
             found.append(

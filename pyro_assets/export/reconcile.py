@@ -20,6 +20,7 @@ from pyro_assets.export.samples import NAME_LABEL, Samples
 from pyro_assets.series.names import METRIC_PREFIX
 
 MAX_EXAMPLES: Final = 20
+KINDS: Final = ("missing", "extra", "differing", "doubled")
 #: Samples per window, about: so many are in memory from either side.
 WINDOW_SAMPLES: Final = 100_000
 _WINDOW_MS: Final = 3_600_000
@@ -48,7 +49,8 @@ class Difference:
     """One sample that is not the same on both sides.
 
     Attributes:
-        kind: "missing" (not there), "extra" (only there) or "differing".
+        kind: "missing" (not there), "extra" (only there), "differing", or "doubled" (there once more: sums over time
+            count it again).
         expected, actual: None where there is none.
     """
 
@@ -85,7 +87,7 @@ class Reconciliation:
     queries: int = 0
 
     def total(self, kind: str) -> int:
-        """Differences of a kind: "missing", "extra" or "differing"."""
+        """Differences of a kind, see `KINDS`."""
         return sum(count for (of, *_), count in self.counts.items() if of == kind)
 
     @property
@@ -202,7 +204,7 @@ def _compare(
     receiver: Receiver,
     tenant: str,
     expected: dict[LabelSet, dict[int, float]],
-    actual: dict[LabelSet, dict[int, float]],
+    actual: dict[LabelSet, dict[int, list[float]]],
     result: Reconciliation,
 ) -> None:
     is_decimal = receiver.kind == "victoriametrics"
@@ -212,12 +214,16 @@ def _compare(
             continue
         result.compared += len(mine)
         for time in sorted(mine.keys() | theirs.keys()):
-            value, found = mine.get(time), theirs.get(time)
-            if value == found or (is_decimal and _is_close(value, found)):
+            value = mine.get(time)
+            there = theirs.get(time, [])
+            first = there[0] if there else None
+            for again in there[1:]:
+                result.add(Difference("doubled", tenant, labels, time, value, again))
+            if value == first or (is_decimal and _is_close(value, first)):
                 result.equal += 1
                 continue
-            kind = "missing" if found is None else "extra" if value is None else "differing"
-            result.add(Difference(kind, tenant, labels, time, value, found))
+            kind = "missing" if first is None else "extra" if value is None else "differing"
+            result.add(Difference(kind, tenant, labels, time, value, first))
 
 
 def _is_close(expected: float | None, actual: float | None) -> bool:

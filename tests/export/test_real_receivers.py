@@ -79,7 +79,9 @@ def test_victoriametrics_holds_once_what_is_sent_twice_only_with_deduplication(t
         second = send(config, *jobs, ageless=True)
         assert first.accepted == second.accepted == sum(map(len, jobs))
         server.flush()
-        assert ask(config, *jobs, prefix="profiles_recorded_").is_equal
+        found = ask(config, *jobs, prefix="profiles_recorded_")
+        assert found.equal == first.accepted
+        assert found.total("doubled") == found.counts.total() == (0 if dedup else first.accepted)
         selector = '{__name__=~"profiles_recorded_.*"}'
         times = int(jobs[0].timestamp_ms[0]), int(jobs[-1].timestamp_ms[0]) + 1
         held = server.samples(selector, *times)

@@ -104,6 +104,10 @@ def test_what_the_promise_lacks_is_a_warning():
         (one,) = parse_receivers(local.replace("KIND", kind)).receivers
         assert not one.is_idempotent
         assert word in " ".join(one.warnings())
+    for window, warned in (("59m", True), ("1h", False)):
+        text = local.replace("KIND", "prometheus").replace("tenants", f"out_of_order_window: {window}, tenants")
+        (one,) = parse_receivers(text).receivers
+        assert [("59m is short" in warning) for warning in one.warnings()] == [True] * warned
 
 
 @pytest.mark.parametrize(

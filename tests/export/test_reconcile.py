@@ -92,6 +92,20 @@ def test_differences_that_cancel_in_a_sum_are_found():
         assert compare(server, jobs).total("differing") == 2
 
 
+def test_a_sample_that_is_there_twice_is_found():
+    def answer(request: Request) -> Reply:
+        if "/label/" in request.path:
+            return success([M])
+        values = [[NOW_MS / 1000, "2"], [NOW_MS / 1000, "2"], [NOW_MS / 1000, "3"]]
+        return success({"resultType": "matrix", "result": [{"metric": {"__name__": M}, "values": values}]})
+
+    with scripted_server(default=answer) as server:
+        result = compare(server, [samples(row(M, 2.0, NOW_MS))])
+    assert not result.is_equal
+    assert (result.equal, result.total("doubled"), result.counts.total()) == (1, 2, 2)
+    assert {one.actual for one in result.examples} == {2.0, 3.0}
+
+
 def test_windows_have_no_gaps_and_no_overlap(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "WINDOW_SAMPLES", 2)
     end_ms = BEGIN_MS + 3 * HOUR_MS
