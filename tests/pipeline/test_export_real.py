@@ -18,6 +18,7 @@ from sqlalchemy import event
 
 from pyro_assets.export.batch import prepare
 from pyro_assets.export.client import Client
+from pyro_assets.export.probe import check_receiver
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.samples import open_series
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
@@ -193,23 +194,41 @@ def test_100_000_series_in_one_job(tmp_path: Path):
         assert int(counted["value"][1]) == report.accepted
 
 
-def test_wrong_password(tmp_path: Path):
-    # bcrypt of "right", cost 4.
-    web = "basic_auth_users: {user: $2b$04$abcdefghijklmnopqrstuuKkQ9ue7YGvW7Hj2oHG1kDcDoRyTnRrW}\n"
-    secret = "wr0ng-canary"
-    with servers.prometheus(tmp_path / "tsdb", web_config=web) as server:
-        auth = {"username": "user", "password": {"env": "PASSWORD"}}
-        receiver = scripted(server, basic_auth=auth)  # type: ignore[arg-type]
-        with opened(tmp_path, receiver, secrets={"PASSWORD": secret}) as pipeline:
-            derive(pipeline)
-            done = pipeline.export([HOUR])["r"]
-    assert "credentials" in done.error
-    assert secret not in done.error
-    assert not any(
-        secret.encode() in path.read_bytes()
-        for path in tmp_path.rglob("*")
-        if path.is_file() and "tsdb" not in str(path)
-    )
+#: bcrypt of the right password, cost 4.
+RIGHT = "r1ght-canary"
+WEB = "basic_auth_users: {user: $2b$04$EoIyrLiEDkjYDwH/1L1c0ur0bQCO9swtsYoFXMxZjTuIiAVNSatHW}\n"
+
+
+@pytest.mark.parametrize("version", PROMETHEUS_VERSIONS)
+def test_wrong_and_right_password(tmp_path: Path, version: str):
+    wrong = "wr0ng-canary"
+    path = tmp_path / "password"
+    auths: list[dict[str, Any]] = [{"env": "PASSWORD"}, {"file": str(path)}]
+    with servers.prometheus(tmp_path / "tsdb", version=version, window="3650d", web_config=WEB) as server:
+        for number, place in enumerate(auths):
+            folder = tmp_path / str(number)
+            receiver = scripted(server, basic_auth={"username": "user", "password": place})  # type: ignore[arg-type]
+            path.write_text(wrong)
+            with opened(folder, receiver, secrets={"PASSWORD": wrong}) as pipeline:
+                derive(pipeline)
+                done = pipeline.export([HOUR])["r"]
+                assert "credentials" in done.error
+                assert (done.samples, done.jobs) == (0, 0)
+                assert wrong not in done.error
+                check = check_receiver(receiver, {"PASSWORD": wrong})
+                assert (check.answers, check.accepts) == (True, False)
+                assert wrong not in str(check)
+            path.write_text(RIGHT + "\n")
+            with opened(folder, receiver, secrets={"PASSWORD": RIGHT}) as pipeline:
+                done = pipeline.export([HOUR])["r"]
+                assert (done.error, done.refused.total(), done.jobs) == ("", 0, 3)
+                assert check_receiver(receiver, {"PASSWORD": RIGHT}).accepts
+                found = pipeline.reconcile("r", BEGIN_MS, BEGIN_MS + HOUR_MS)
+                assert found.is_equal
+                assert found.equal == done.samples > 0
+            for kept in folder.rglob("*"):
+                if kept.is_file():
+                    assert not [one for one in (wrong, RIGHT) if one.encode() in kept.read_bytes()], kept
 
 
 def test_a_ledger_on_a_full_disk(tmp_path: Path):
