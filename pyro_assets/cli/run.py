@@ -1,19 +1,20 @@
 """`pyro-assets run`: the whole pipeline once, without a daemon, and what it did as a table or JSON.
 
-Add an option when a person needs it; the work is `pyro_assets.pipeline`'s. Exit status 1 when a job failed or a
-listing did.
+Add an option when a person needs it; the work is `pyro_assets.pipeline`'s. Exit status 1 when a job failed, a
+listing did, or a receiver did not get everything.
 """
 
 import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pyro_assets.cli.export import receivers_option
 from pyro_assets.cli.options import (
     archive_option,
     from_environment,
@@ -24,8 +25,10 @@ from pyro_assets.cli.options import (
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.settings import settings_of
 from resources import environment as env
+from resources.receivers import environment_secrets
 
 if TYPE_CHECKING:
+    from pyro_assets.pipeline.exporting import ExportCounts
     from pyro_assets.pipeline.pipeline import Pipeline
     from pyro_assets.pipeline.reports import HourReport, Progress, TickReport
 
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     show_default=f"{env.COMPACTION.name}, else {env.COMPACTION.default}",
     help="Compact segments, or take the level-1 blocks that Pyroscope made.",
 )
+@receivers_option
 @json_option
 def run(
     source_url: str,
@@ -70,9 +74,10 @@ def run(
     jobs_file: Path | None,
     dedup: str,
     mode: str,
+    receivers_file: str,
     as_json: bool,
 ) -> None:
-    """Find, compact and derive everything that is due, once."""
+    """Find, compact and derive everything that is due, once; send it where receivers are configured."""
     jobs = _read_jobs(jobs_file) if jobs_file else None
     from pyro_assets.pipeline.pipeline import open_pipeline
     from pyro_assets.series.config import load_config, parse_config
@@ -80,9 +85,17 @@ def run(
     series = load_config(config) if config else parse_config("", "<defaults>")
     begun = time.monotonic()
     with open_pipeline(
-        source_url, archive_url, ledger_url, settings=settings_of(mode=mode, dedup=dedup), config=series
+        source_url,
+        archive_url,
+        ledger_url,
+        settings=settings_of(mode=mode, dedup=dedup),
+        config=series,
+        receivers_file=receivers_file,
+        secrets=environment_secrets(),
     ) as pipeline:
         _demand_folder(source_url)
+        # A mistake in the file of receivers is told before the work, not after it.
+        has_receivers = bool(pipeline.receivers())
         run_id = f"cli-{time.time_ns():x}-{os.getpid()}"
         ticks: list[TickReport] = []
         with progress_bar("jobs") as bar:
@@ -91,13 +104,15 @@ def run(
                 reports = pipeline.run_exact(jobs, run_id=run_id, progress=progress)
             else:
                 reports = _run_all_due(pipeline, run_id, ticks, progress)
+        sent = pipeline.export() if has_receivers else {}
     seconds = time.monotonic() - begun
     failures = [sentence for tick in ticks for sentence in tick.failures]
     failures += [sentence for report in reports.values() for sentence in report.run.errors]
     if as_json:
-        show_json(_document(reports, ticks, seconds))
+        show_json(_document(reports, ticks, sent, seconds))
     else:
-        _show(reports, ticks, seconds, source_url)
+        _show(reports, ticks, sent, seconds, source_url)
+    failures += [f"{name}: {one.summary}" for name, one in sent.items() if one.error or one.refused or one.changed]
     if failures or any(report.run.failed for report in reports.values()):
         raise click.ClickException(failures[0] if len(failures) == 1 else f"{len(failures)} failures: {failures[0]}")
 
@@ -146,7 +161,9 @@ def _is_job(job: Any) -> bool:
     return isinstance(job, list) and bool(job) and all(isinstance(key, str) for key in job)
 
 
-def _document(reports: "dict[str, HourReport]", ticks: "list[TickReport]", seconds: float) -> dict[str, Any]:
+def _document(
+    reports: "dict[str, HourReport]", ticks: "list[TickReport]", sent: "dict[str, ExportCounts]", seconds: float
+) -> dict[str, Any]:
     last = ticks[-1] if ticks else None
     return {
         "seconds": round(seconds, 3),
@@ -155,17 +172,26 @@ def _document(reports: "dict[str, HourReport]", ticks: "list[TickReport]", secon
         "waiting_sources": last.waiting_sources if last else 0,
         "out_of_range": sum(tick.out_of_range for tick in ticks),
         "not_block_keys": last.not_block_keys if last else 0,
+        "receivers": {name: asdict(one) | {"summary": one.summary} for name, one in sent.items()},
         "failures": [sentence for tick in ticks for sentence in tick.failures],
     }
 
 
-def _show(reports: "dict[str, HourReport]", ticks: "list[TickReport]", seconds: float, source_url: str) -> None:
+def _show(
+    reports: "dict[str, HourReport]",
+    ticks: "list[TickReport]",
+    sent: "dict[str, ExportCounts]",
+    seconds: float,
+    source_url: str,
+) -> None:
     if reports:
         _show_hours(reports)
         jobs = sum(report.run.derived for report in reports.values())
         click.echo(f"\n{jobs:,} jobs derived in {seconds:.2f} s")
     else:
         click.echo(f"nothing to do in {source_url}")
+    for name, one in sent.items():
+        click.echo(f"{name}: {one.summary}")
     for report in reports.values():
         for source in report.set_aside:
             click.echo(f"{source.state}: {source.key}: {source.reason}")

@@ -7,7 +7,9 @@ from typing import Any
 import golden_bucket
 import pytest
 from cli_runner import fails, is_wrong_usage, places, run
+from exports import HOUR, expected, got
 from golden_bucket import GoldenBucket
+from scripted_server import scripted_server
 
 GOLDEN = golden_bucket.committed()
 FUNCTION = "main.fibonacci"
@@ -145,6 +147,51 @@ def test_a_broken_configuration_is_refused_with_file_and_line(tmp_path: Path):
     result = run("run", "--config", tmp_path / "series.yaml", "--source-url", GOLDEN.root, *places(tmp_path))
     fails(result, "series.yaml:2")
     fails(run("run", "--config", tmp_path / "none.yaml", "--source-url", GOLDEN.root, *places(tmp_path)), "none.yaml")
+
+
+def receivers_file(folder: Path, url: str, **more: Any) -> Path:
+    one = {"name": "local", "kind": "prometheus", "url": f"{url}/api/v1/write", "out_of_order_window": "3650d"} | more
+    path = folder / "receivers.yaml"
+    path.write_text(json.dumps({"receivers": [one]}))
+    return path
+
+
+def test_what_was_derived_is_sent_where_receivers_are_configured(tmp_path: Path):
+    where = ["run", "--source-url", GOLDEN.root, *places(tmp_path)]
+    with scripted_server() as server:
+        file = receivers_file(tmp_path, server.url, start=HOUR)
+        first = run(*where, "--receivers", file, "--json")
+        assert first.exit_code == 0, first.output
+        done = json.loads(first.stdout)["receivers"]["local"]
+        samples = sum(map(len, expected(tmp_path).values()))
+        assert (done["samples"], done["error"], done["refused"]) == (samples, "", {})
+        assert got(server) == expected(tmp_path)
+        # The variable names the file too; what is there is not sent again.
+        requests = len(server.requests)
+        again = run(*where, env={"PYRO_ASSETS_RECEIVERS": str(file)})
+        assert again.exit_code == 0, again.output
+        assert "local: nothing to send" in again.stdout
+        assert len(server.requests) == requests
+    without = run(*where, "--json")
+    assert json.loads(without.stdout)["receivers"] == {}
+
+
+def test_a_receiver_that_is_down_does_not_undo_the_run_but_is_said(tmp_path: Path):
+    where = ["run", "--source-url", GOLDEN.root, *places(tmp_path)]
+    with scripted_server(default=404) as server:
+        result = run(*where, "--receivers", receivers_file(tmp_path, server.url, start=HOUR))
+        fails(result, "local", "404")
+        assert "jobs derived in" in result.stdout
+        assert expected(tmp_path)
+        server.default = 204
+        assert run(*where, "--receivers", tmp_path / "receivers.yaml").exit_code == 0
+        assert {labels: sorted(set(values)) for labels, values in got(server).items()} == expected(tmp_path)
+
+
+def test_a_mistake_in_the_file_of_receivers_is_told_before_the_work(tmp_path: Path):
+    file = receivers_file(tmp_path, "http://localhost", kind="other")
+    fails(run("run", "--source-url", GOLDEN.root, *places(tmp_path), "--receivers", file), "receivers.yaml")
+    assert not (tmp_path / "archive" / "commits").exists()
 
 
 def test_wrong_usage(tmp_path: Path):
