@@ -6,6 +6,7 @@ And for receivers that do not fulfil the conditions of that promise: exactly wha
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import killed_export
 import pytest
 import servers
 from exports import GOLDEN, HOUR, Held, derive, expected, got, opened, scripted
-from scripted_server import scripted_server
+from scripted_server import Reply, Request, scripted_server
 from servers import PROMETHEUS_VERSIONS, Server
 
 from pyro_assets.export.probe import check_receiver
@@ -85,6 +86,32 @@ def test_killed_anywhere_and_run_again(tmp_path: Path):
             requests = len(server.requests)
             assert pipeline.export([HOUR])["r"].requests == 0
             assert len(server.requests) == requests
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_killed_while_a_request_is_being_answered(tmp_path: Path, at: int):
+    running: list[subprocess.Popen[bytes]] = []
+    started = threading.Event()
+
+    def answer(_: Request) -> Reply:
+        started.wait(60)
+        if len(server.requests) == at:
+            running[0].kill()
+            running[0].wait()
+        return Reply(204)
+
+    with scripted_server(default=answer) as server, opened(tmp_path, scripted(server)) as pipeline:
+        derive(pipeline)
+        program = [sys.executable, PROGRAM, str(tmp_path), server.url, str(10**9), "prometheus"]
+        running.append(subprocess.Popen(program, stdout=subprocess.DEVNULL))
+        started.set()
+        assert running[0].wait(60) == -signal.SIGKILL
+        assert len(server.requests) == at
+        server.default = 204
+        assert pipeline.export([HOUR])["r"].error == ""
+        assert {labels: sorted(set(samples)) for labels, samples in got(server).items()} == expected(tmp_path)
+        (report,) = pipeline.hour_report(HOUR).exports
+        assert (report.pending, report.accepted) == (0, sum(map(len, expected(tmp_path).values())))
 
 
 #: Where nothing comes late, a Prometheus without a window gets everything once too: times ascend, also after a crash.
