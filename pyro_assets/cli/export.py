@@ -139,6 +139,12 @@ def _show(done: "Mapping[str, ExportCounts]", *, as_json: bool) -> None:
             for name, one in done.items()
         ]  # fmt: skip
         show_table(["receiver", "jobs", "accepted", "refused", "requests", "retries", "sent", "seconds", "what"], rows)
+        for name, one in done.items():
+            if one.refused["too_old"]:
+                click.echo(
+                    f"{name} takes nothing so old; write files to import there: pyro-assets export --receiver {name} "
+                    "--format openmetrics --from TIME --to TIME --out DIR"
+                )
     troubled = [f"{name}: {one.summary}" for name, one in done.items() if one.error or one.refused or one.changed]
     if troubled:
         raise click.ClickException(troubled[0])

@@ -15,7 +15,7 @@ from pyro_assets.defs.due import describe
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.pipeline.reports import ExportReport, HourReport
-from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 from resources.environment import RECEIVERS
 
 if TYPE_CHECKING:
@@ -227,8 +227,29 @@ def refused_result(reports: Sequence[HourReport]) -> dg.AssetCheckResult:
         description=f"{refused} samples refused ({listed}), {changed} jobs changed after they were sent"
         if refused or changed
         else "nothing refused, nothing changed after it was sent",
-        metadata={"refused": refused, "changed": changed, "first": dg.MetadataValue.json(examples[:_SHOWN])},
+        metadata={
+            "refused": refused,
+            "changed": changed,
+            "first": dg.MetadataValue.json(examples[:_SHOWN]),
+            "what_to_do": dg.MetadataValue.text("\n".join(_ways_out(reports)) or "nothing"),
+        },
     )
+
+
+def _ways_out(reports: Sequence[HourReport]) -> list[str]:
+    """Commands for what a receiver did not take for its age, or has with other values."""
+    ways = []
+    for report in reports:
+        end = hour_of(hour_start_ms(report.hour) + HOUR_MS)
+        for one in report.exports:
+            when = f"--from {report.hour} --to {end}"
+            file = f"pyro-assets export --receiver {one.receiver} --format openmetrics {when} --out DIR"
+            if one.reasons.get("too_old"):
+                ways.append(f"too old for {one.receiver}: write files to import there: {file}")
+            if one.changed:
+                keep = f"pyro-assets receivers keep {one.receiver} {when}"
+                ways.append(f"changed after {one.receiver} got it: keep what it has: {keep}; or write a file: {file}")
+    return ways[:_SHOWN]
 
 
 def reconciled_result(opened: Pipeline, hours: Sequence[str]) -> dg.AssetCheckResult:

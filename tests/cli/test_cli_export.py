@@ -70,6 +70,15 @@ def test_files_of_history(place: Path):
     assert sum(not line.startswith("#") for line in text.splitlines()) == sum(map(len, expected(place).values()))
 
 
+def test_what_is_too_old_is_offered_as_files(place: Path):
+    with scripted_server() as server:
+        where = options(place, server.url, out_of_order_window=None, retention="1ms")
+        result = run("export", *where, *HOURS)
+        fails(result, "too_old")
+        assert "pyro-assets export --receiver local --format openmetrics" in result.stdout
+        assert server.requests == []
+
+
 def test_trouble_is_a_sentence(place: Path):
     with scripted_server(default=Reply(404, b"remote write receiver not enabled")) as server:
         fails(run("export", *options(place, server.url), *HOURS), "local")

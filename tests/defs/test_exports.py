@@ -104,3 +104,8 @@ def test_checks():
     warned = refused_result([HourReport(HOUR, exports=(REFUSED,))])
     assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "8 too_old" in str(warned.description)
+    ways = refused_result([HourReport(HOUR, exports=(replace(REFUSED, changed=1),))]).metadata["what_to_do"].value
+    when = "--from 2026-11-20-03:00 --to 2026-11-20-04:00"
+    assert f"pyro-assets export --receiver local --format openmetrics {when} --out DIR" in str(ways)
+    assert f"pyro-assets receivers keep local {when}" in str(ways)
+    assert refused_result([report]).metadata["what_to_do"].value == "nothing"
