@@ -4,7 +4,6 @@ One file holds one kind of one job, under `series/kind=.../hour=.../`, so that a
 path. Bytes go in and out here; listing, reading and writing objects belongs to the callers.
 """
 
-import io
 import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
@@ -29,17 +28,18 @@ def series_to_parquet(frame: "pl.DataFrame") -> bytes:
         frame: the columns of `Derived.frames`.
     """
     table = frame.to_arrow().select(SCHEMA.names).cast(SCHEMA).combine_chunks()
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()
     pq.write_table(
         table,
         sink,
         row_group_size=_ROWS_PER_GROUP,
-        compression="zstd",
+        # On files of some kilobytes zstd would save 5 % and double the time.
+        compression="snappy",
         use_dictionary=["tenant", "metric", "labels.list.element.name", "labels.list.element.value", "rule", "job"],
         write_statistics=["tenant", "metric", "timestamp_ms", "rule"],
         store_schema=False,
     )
-    return sink.getvalue()
+    return bytes(sink.getvalue())
 
 
 def parquet_to_series(data: bytes | memoryview, name: str = "<memory>") -> "pl.DataFrame":
