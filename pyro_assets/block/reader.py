@@ -88,7 +88,8 @@ def _read_together(objects: Sequence[RawObject]) -> ReadResult:
         for position, dataset in enumerate(meta.datasets)
         if dataset.format == 0
     )
-    infos, wheres = [], []
+    infos: list[DatasetInfo] = []
+    names: list[tuple[str, str]] = []
     profiles, tsdb, symbols = [], [], []
     for tenant, name, source, position in places:
         dataset = metas[source].datasets[position]
@@ -97,13 +98,18 @@ def _read_together(objects: Sequence[RawObject]) -> ReadResult:
         tsdb.append(sections.tsdb)
         symbols.append(sections.symbols)
         infos.append(DatasetInfo(source, tenant, name, dataset.min_time_ms, dataset.max_time_ms, dataset.label_sets))
-        wheres.append(Where(objects[source].object_key, "object", name.decode(errors="backslashreplace")))
+        names.append((objects[source].object_key, name.decode(errors="backslashreplace")))
+
+    def wheres(section: str) -> list[Where]:
+        return [Where(key, section, name) for key, name in names]
+
+    in_profiles = wheres("profiles")
     columns = link(
         infos,
-        read_series(tsdb, [replace(where, section="tsdb") for where in wheres]),
-        read_profiles(profiles, [replace(where, section="profiles") for where in wheres]),
-        read_symbols(symbols, [replace(where, section="symbols") for where in wheres]),
-        [replace(where, section="profiles") for where in wheres],
+        read_series(tsdb, wheres("tsdb")),
+        read_profiles(profiles, in_profiles),
+        read_symbols(symbols, wheres("symbols")),
+        in_profiles,
     )
     return ReadResult(columns, list(metas))
 
