@@ -33,7 +33,7 @@ START_DATE = Variable("PYRO_ASSETS_START_DATE", "2024-01-01-00:00", "first hour 
 JOB_BLOCKS = Variable("PYRO_ASSETS_JOB_BLOCKS", "20", "a job is due at this many sources")
 JOB_MIB = Variable("PYRO_ASSETS_JOB_MIB", "64", "a job is due at this size of its sources, in MiB")
 JOB_AGE_SECONDS = Variable("PYRO_ASSETS_JOB_AGE_SECONDS", "5", "a job is due when its oldest source is this old")
-WORKERS = Variable("PYRO_ASSETS_WORKERS", "0", "processes that compute jobs at the same time; 0: one for each core")
+WORKERS = Variable("PYRO_ASSETS_WORKERS", "1", "processes that compute jobs at the same time; 0: one for each core")
 JOB_SECONDS = Variable("PYRO_ASSETS_JOB_SECONDS", "0", "a job that takes longer is stopped and split; 0: no limit")
 JOB_MEMORY_MIB = Variable(
     "PYRO_ASSETS_JOB_MEMORY_MIB", "0", "a job whose process uses more memory is stopped and split; 0: no limit"
