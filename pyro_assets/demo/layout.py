@@ -115,11 +115,15 @@ class Layout:
         self.receivers.write_text("receivers: []\n", "utf-8")
         self.config.write_text(yaml.safe_dump({"functions": dict(FUNCTIONS)}, allow_unicode=True), "utf-8")
 
-    def prepare_prometheus(self, port: int) -> None:
-        """Write the files of a Prometheus on this port, and name it as a receiver."""
+    def prepare_prometheus(self, port: int, web_port: int) -> None:
+        """Write the files of a Prometheus on this port that scrapes our web process, and name it as a receiver."""
         self.prometheus.mkdir()
         # A window larger than the demo's lag and its history, so that every sample arrives once in effect.
-        config = {"global": {"scrape_interval": "15s"}, "storage": {"tsdb": {"out_of_order_time_window": "1d"}}}
+        config = {
+            "global": {"scrape_interval": "5s"},
+            "storage": {"tsdb": {"out_of_order_time_window": "1d"}},
+            "scrape_configs": [{"job_name": "pyro_assets", "static_configs": [{"targets": [f"127.0.0.1:{web_port}"]}]}],
+        }
         (self.prometheus / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
         receiver = {
             "name": PROMETHEUS,

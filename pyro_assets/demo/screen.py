@@ -102,7 +102,7 @@ class Screen:
         for difference in differences[:_SHOWN_DIFFERENCES]:
             self._say(textwrap.shorten(f"    {difference}", 240))
 
-    def places(self, url: str, logs: object, prometheus_url: str = "") -> None:
+    def places(self, url: str, logs: object, metrics_url: str, prometheus_url: str = "") -> None:
         """Where to look in the UI, and at what."""
         self._say("")
         self._say(f"    {self._style('1;32', 'Dagster is at ' + url)}")
@@ -118,6 +118,7 @@ class Screen:
         width = max(map(len, places))
         for path, meaning in places.items():
             self._say(f"      {url}{path.ljust(width)}  {meaning}")
+        self._say(f"    {self._style('1;32', 'Our own metrics are at ' + metrics_url)}")
         if prometheus_url:
             self._say(f"    {self._style('1;32', 'Prometheus is at ' + prometheus_url)}")
             self._say("      CPU cores by service: " + _CORES)

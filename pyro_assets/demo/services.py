@@ -1,4 +1,4 @@
-"""The processes of the demo: generator, code server, webserver, daemon, as a production runs them, on one machine.
+"""The processes of the demo: generator, code server, webserver, daemon, metrics; as in production, on one machine.
 
 Add a process when the system gets one. `dagster dev` is not used: it restarts and announces things of its own.
 """
@@ -13,7 +13,7 @@ from pyro_assets.demo.processes import Processes, listens
 from pyro_assets.demo.webserver import Webserver
 
 CODE_SERVER, WEBSERVER, DAEMON, GENERATOR = "code-server", "webserver", "daemon", "generator"
-PROMETHEUS_PROCESS = "prometheus"
+PROMETHEUS_PROCESS, WEB = "prometheus", "web"
 SHARDS: Final = 4
 SEED: Final = 7
 HISTORY_HOURS: Final = 2
@@ -55,6 +55,14 @@ def start_prometheus(processes: Processes, layout: Layout, program: str, port: i
     processes.start(PROMETHEUS_PROCESS, arguments, layout.prometheus)
     processes.wait_until(lambda: listens(port), "Prometheus", _START_SECONDS)
     return f"http://127.0.0.1:{port}"
+
+
+def start_web(processes: Processes, layout: Layout, port: int) -> str:
+    """The process that serves our own metrics; returns their URL when it answers."""
+    arguments: list[str | Path] = ["web", "--receivers", layout.receivers, "--port", str(port)]
+    processes.start(WEB, [_BIN / "pyro-assets", *arguments], layout.root)
+    processes.wait_until(lambda: listens(port), "our web process", _START_SECONDS)
+    return f"http://127.0.0.1:{port}/metrics"
 
 
 def start_code_server(processes: Processes, layout: Layout, port: int) -> None:

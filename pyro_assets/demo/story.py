@@ -20,6 +20,7 @@ from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 _WEBSERVER_PORT: Final = 3000
 _PROMETHEUS_PORT: Final = 9090
+_WEB_PORT: Final = 9119
 _EXPORTED: Final = "exported_series"
 _CODE_SERVER_PORT: Final = 4266
 _FIGURES_SECONDS: Final = 10.0
@@ -47,17 +48,19 @@ class Story:
         screen, layout, processes = self._screen, self._layout, self._processes
         code_server_port = free_port(_CODE_SERVER_PORT)
         layout.prepare(code_server_port)
+        web_port = free_port(_WEB_PORT)
         program = services.prometheus_program()
         prometheus_url = ""
         if program is not None:
             prometheus_port = free_port(_PROMETHEUS_PORT)
-            layout.prepare_prometheus(prometheus_port)
+            layout.prepare_prometheus(prometheus_port, web_port)
             prometheus_url = services.start_prometheus(processes, layout, program, prometheus_port)
         screen.step(f"making {services.HISTORY_HOURS} past hours of segments, starting Dagster meanwhile")
         services.start_code_server(processes, layout, code_server_port)
         services.make_history(processes, layout)
         port = free_port(_WEBSERVER_PORT)
         webserver = services.start_dagster(processes, layout, code_server_port, port)
+        metrics_url = services.start_web(processes, layout, web_port)
         with open_pipeline(
             str(layout.bucket), str(layout.archive), layout.ledger_url, receivers_file=str(layout.receivers)
         ) as pipeline:
@@ -66,7 +69,7 @@ class Story:
             services.start_generator(processes, layout)
             self._wait(lambda: derived(self._live(pipeline, history)) > 0, "the first live series", _LIVE_SECONDS)
             self._show(pipeline, history)
-            screen.places(webserver.url, layout.logs, prometheus_url)
+            screen.places(webserver.url, layout.logs, metrics_url, prometheus_url)
             self._figures(pipeline, history, end)
             return self._finish(pipeline)
 

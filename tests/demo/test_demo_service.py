@@ -4,16 +4,22 @@ Servers are Dagster's own processes on free ports with a DAGSTER_HOME of their o
 """
 
 import io
+import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
+from dashboards import QUERIES, filled
 
 from pyro_assets.demo import services
 from pyro_assets.demo.layout import Layout
@@ -59,6 +65,8 @@ def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: py
         processes = Processes(layout.logs, layout.environment(os.environ) | short)
         try:
             equal = Story(layout, processes, Screen(out)).run(45)
+            if services.prometheus_program():
+                look_at_the_dashboard(layout)
             children = below(os.getpid()) - {os.getpid()}
         finally:
             processes.stop_all()
@@ -70,6 +78,19 @@ def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: py
         monkeypatch.setenv(variable, value)
     with dg.DagsterInstance.get() as instance:
         look_at_what_dagster_kept(instance)
+
+
+def look_at_the_dashboard(layout: Layout) -> None:
+    """Every query of the dashboard, against the Prometheus of the demo, which still runs."""
+    (receiver,) = yaml.safe_load(layout.receivers.read_text())["receivers"]
+    url, without = receiver["url"].removesuffix("write"), []
+    for query in QUERIES:
+        with urllib.request.urlopen(f"{url}query?{urllib.parse.urlencode({'query': filled(query)})}") as answer:
+            series = json.load(answer)["data"]["result"]
+        if not any(math.isfinite(float(one["value"][1])) for one in series):
+            without.append(query)
+    # Nothing was refused, so that there may be no reason of refusals either.
+    assert [query for query in without if "refused" not in query] == []
 
 
 def look_at_what_dagster_kept(instance: dg.DagsterInstance) -> None:

@@ -42,7 +42,13 @@ def test_the_newest_series():
 
 
 def test_places_are_links():
-    assert "http://127.0.0.1:3000/asset-groups" in said(lambda screen: screen.places("http://127.0.0.1:3000", "logs"))
+    metrics = "http://127.0.0.1:9119/metrics"
+    text = said(lambda screen: screen.places("http://127.0.0.1:3000", "logs", metrics))
+    assert "http://127.0.0.1:3000/asset-groups" in text
+    assert metrics in text
+    assert "Prometheus is at" not in text
+    with_prometheus = said(lambda screen: screen.places("http://127.0.0.1:3000", "logs", metrics, "http://127.0.0.1:9"))
+    assert "Prometheus is at http://127.0.0.1:9\n" in with_prometheus
 
 
 def test_the_result():

@@ -1,6 +1,5 @@
 """Alert rules by promtool, and every query of the dashboard against a Prometheus that holds exports and our metrics."""
 
-import json
 import re
 import subprocess
 import threading
@@ -13,15 +12,12 @@ from typing import Any
 import pytest
 import servers
 import uvicorn
+from dashboards import DASHBOARD, OBSERVABILITY, QUERIES, filled
 from exports import HOUR, config, derive, opened, scripted
 from servers import binary
 
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.web.app import make_app
-
-FOLDER = Path(__file__).parent.parent.parent / "resources" / "observability"
-DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
-QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
 
 @pytest.mark.service
@@ -30,8 +26,8 @@ QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["
 )
 def test_alerts_fire_on_trouble_and_on_nothing_else(tmp_path: Path, promtool: str):
     text = (Path(__file__).parent / "alerts_test.yaml").read_text()
-    (tmp_path / "test.yaml").write_text(text.replace("RULES", str(FOLDER / "alerts.yaml")))
-    for arguments in (["check", "rules", FOLDER / "alerts.yaml"], ["test", "rules", tmp_path / "test.yaml"]):
+    (tmp_path / "test.yaml").write_text(text.replace("RULES", str(OBSERVABILITY / "alerts.yaml")))
+    for arguments in (["check", "rules", OBSERVABILITY / "alerts.yaml"], ["test", "rules", tmp_path / "test.yaml"]):
         done = subprocess.run([binary(promtool), *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -84,9 +80,7 @@ def test_every_query_of_the_dashboard_gives_series(tmp_path: Path, version: str)
         for query in QUERIES:
             exported = "pyroscope_exported_metrics" in query
             at = 1_795_600_274 + 600 if exported else time.time()
-            # As Grafana fills it in, with a step that covers the golden jobs.
-            filled = query.replace("$__interval_ms", "3600000").replace("$__interval", "1h").replace("$service", ".*")
-            answer: Any = server.get("/api/v1/query", query=filled, time=f"{at:.3f}")
+            answer: Any = server.get("/api/v1/query", query=filled(query), time=f"{at:.3f}")
             assert answer["status"] == "success"
             if not answer["data"]["result"]:
                 empty.append(query)
