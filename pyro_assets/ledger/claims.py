@@ -14,7 +14,7 @@ from sqlalchemy import Connection, case, select
 
 from pyro_assets.errors import LeaseLost
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.loading import load_job, output_row
+from pyro_assets.ledger.loading import compacted_columns, load_job, output_row
 from pyro_assets.ledger.pardons import split_sources
 from pyro_assets.ledger.quarantine import forgive, give_up, note_failure
 from pyro_assets.ledger.records import Compaction, Derivation, Failure, Job
@@ -120,18 +120,8 @@ class Claims(Database):
                     lease_expires_ms=0 if lost else jobs.c.lease_expires_ms,
                     compacted_ms=now_ms,
                     verified_ms=None,
-                    instance=done.instance,
-                    blocks=len(done.outputs),
-                    bytes_out=sum(output.size_bytes for output in done.outputs),
-                    profiles=done.profiles,
-                    samples=done.samples,
-                    duplicates=done.duplicates,
-                    conflicts=done.conflicts,
-                    oldest_ms=done.oldest_ms,
-                    newest_ms=done.newest_ms,
                     compact_seconds=done.seconds,
-                    services=json.dumps(done.services),
-                    compact_facts=json.dumps(dict(done.facts)) if done.facts else None,
+                    **compacted_columns(done),
                 )
             )
             connection.execute(outputs.delete().where(outputs.c.job_id == job.id))

@@ -3,11 +3,14 @@
 Add the translation of a table here when its rows leave the ledger; deciding anything belongs elsewhere.
 """
 
+import json
+from typing import Any
+
 from sqlalchemy import Connection, select
 
 from pyro_assets.errors import LedgerError
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.records import Job, JobSource, Output
+from pyro_assets.ledger.records import Compaction, Job, JobSource, Output
 from pyro_assets.ledger.schema import job_sources, jobs, outputs, series_files, sources
 
 
@@ -72,4 +75,21 @@ def output_row(job_id: str, position: int, output: Output) -> dict[str, object]:
         "crc32c": output.crc32c,
         "profiles": output.profiles,
         "samples": output.samples,
+    }
+
+
+def compacted_columns(done: Compaction) -> dict[str, Any]:
+    """What a compaction says of its job, the same whether it is committed or restored from a commit record."""
+    return {
+        "instance": done.instance,
+        "blocks": len(done.outputs),
+        "bytes_out": sum(output.size_bytes for output in done.outputs),
+        "profiles": done.profiles,
+        "samples": done.samples,
+        "duplicates": done.duplicates,
+        "conflicts": done.conflicts,
+        "oldest_ms": done.oldest_ms,
+        "newest_ms": done.newest_ms,
+        "services": json.dumps(done.services),
+        "compact_facts": json.dumps(dict(done.facts)) if done.facts else None,
     }

@@ -4,7 +4,6 @@ Add a column here when `commit_compacted` or `commit_derived` writes it and a re
 pipeline's part; times of the work itself are in no record, so restored jobs look as if they were done at once.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.loading import output_row
+from pyro_assets.ledger.loading import compacted_columns, output_row
 from pyro_assets.ledger.records import Compaction, Failure, SeriesFile
 from pyro_assets.ledger.schema import (
     JobState,
@@ -121,17 +120,7 @@ def _restore(connection: Connection, job: RestoredJob, now_ms: int) -> None:
             state=job.state,
             compacted_ms=max(created),
             derived_ms=max(created) if job.state == "derived" else None,
-            instance=done.instance,
-            blocks=len(done.outputs),
-            bytes_out=sum(output.size_bytes for output in done.outputs),
-            profiles=done.profiles,
-            samples=done.samples,
-            duplicates=done.duplicates,
-            conflicts=done.conflicts,
-            oldest_ms=done.oldest_ms,
-            newest_ms=done.newest_ms,
-            services=json.dumps(done.services),
-            compact_facts=json.dumps(dict(done.facts)) if done.facts else None,
+            **compacted_columns(done),
         )
     )
     _restore_sources(connection, job, now_ms)
