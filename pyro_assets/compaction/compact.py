@@ -14,6 +14,7 @@ from pyro_assets.block.columns import BlockColumns, DatasetInfo, ProfileRows, Se
 from pyro_assets.block.metadata import BlockMeta, merged_string_table
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.writer import BlockIdentity, WrittenBlock, write_tenant_blocks
+from pyro_assets.compaction.gather import range_starts
 from pyro_assets.compaction.prune import prune_symbols
 from pyro_assets.compaction.rows import (
     Dedup,
@@ -118,8 +119,7 @@ def merge(columns: BlockColumns, dedup: Dedup) -> tuple[BlockColumns, int, int]:
         kept = drop_neighbours(fingerprint, rows.time_ns, order, output, sources)
     else:
         kept = drop_copies(rows, rank, stack, order)
-    row_start = np.zeros(len(outputs) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(output.take(kept.kept), minlength=len(outputs)), out=row_start[1:])
+    row_start = range_starts(np.bincount(output.take(kept.kept), minlength=len(outputs)))
     unit = np.append(symbols.unit_code, np.int64(-1)).take(rows.unit)
     merged_rows = take_rows(replace(rows, series=rank, unit=unit), kept.kept, stack, row_start)
     tables, node_row = prune_symbols(symbols.tables, merged_rows.stack)
@@ -144,8 +144,7 @@ def _merge_series(series: SeriesTable, ordered: SeriesOrder, rows: ProfileRows, 
     end = np.append(begin[1:], len(rows.series))[: len(begin)] - 1  # of no rows there is no last one
     rank = rows.series.take(begin)
     rows.series = np.cumsum(begins, dtype=np.int64) - 1
-    start = np.zeros(outputs + 1, dtype=np.int64)
-    np.cumsum(np.bincount(ordered.output.take(rank), minlength=outputs), out=start[1:])
+    start = range_starts(np.bincount(ordered.output.take(rank), minlength=outputs))
     return SeriesTable(
         dataset_start=start,
         fingerprint=series.fingerprint.take(ordered.first.take(rank)),

@@ -8,6 +8,17 @@ import numpy as np
 from pyro_assets.block.columns import I64
 
 
+def range_starts(counts: I64) -> I64:
+    """Where ranges of these lengths begin when they lie end to end, and where the last one ends: int64[n + 1].
+
+    >>> range_starts(np.array([2, 0, 3])).tolist()
+    [0, 2, 2, 5]
+    """
+    start = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=start[1:])
+    return start
+
+
 def gather_ranges(start: I64, rows: I64) -> tuple[I64, I64]:
     """Ranges of the chosen rows, end to end.
 
@@ -23,7 +34,6 @@ def gather_ranges(start: I64, rows: I64) -> tuple[I64, I64]:
     """
     begin = start.take(rows)
     count = start.take(rows + 1) - begin
-    gathered = np.zeros(len(rows) + 1, dtype=np.int64)
-    np.cumsum(count, out=gathered[1:])
+    gathered = range_starts(count)
     position = np.arange(gathered[-1], dtype=np.int64) + np.repeat(begin - gathered[:-1], count)
     return gathered, position

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pyro_assets.block.columns import I64, Bool, SymbolTables
-from pyro_assets.compaction.gather import gather_ranges
+from pyro_assets.compaction.gather import gather_ranges, range_starts
 
 
 def prune_symbols(tables: SymbolTables, stack: I64) -> tuple[SymbolTables, I64 | None]:
@@ -149,9 +149,7 @@ def _rows(used: Bool) -> I64:
 
 
 def _starts(start: I64, used: Bool) -> I64:
-    before = np.zeros(len(used) + 1, dtype=np.int64)
-    np.cumsum(used, out=before[1:])
-    return before.take(start)
+    return range_starts(used.astype(np.int64)).take(start)
 
 
 def _renumber(row: I64, reference: I64) -> I64:

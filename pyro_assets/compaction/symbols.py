@@ -21,7 +21,7 @@ from pyro_assets.compaction.distinct import (
     number_exactly,
     verified,
 )
-from pyro_assets.compaction.gather import gather_ranges
+from pyro_assets.compaction.gather import gather_ranges, range_starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +152,7 @@ def _follow(codes: I64, reference: I64) -> I64:
 def _number_in_units(classes: Distinct, unit: I64, units: int) -> tuple[Distinct, I64]:
     """Renumber classes so that each output unit's are contiguous, and tell where each unit's begin."""
     unit_of_class = unit.take(classes.first)
-    start = np.zeros(units + 1, dtype=np.int64)
-    np.cumsum(np.bincount(unit_of_class, minlength=units), out=start[1:])
+    start = range_starts(np.bincount(unit_of_class, minlength=units))
     if (unit_of_class[1:] >= unit_of_class[:-1]).all():
         return classes, start
     # Only objects with several partitions a dataset come here: their units interleave.
