@@ -18,6 +18,8 @@ from typing import Final
 from pyro_assets.errors import PyroAssetsError
 
 _TAIL_LINES: Final = 15
+#: The kernel needs a moment to take a large process's memory apart.
+_KILL_SECONDS: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -107,6 +109,10 @@ class Processes:
         # Children (a run that was on its way) may outlive their leader.
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
+        # A kill is only asked for: who is told that all has ended may count on it.
+        end = time.monotonic() + _KILL_SECONDS
+        while _group_lives(process.pid) and time.monotonic() < end:
+            time.sleep(0.02)
 
     def stop_all(self, grace_seconds: float = 10.0) -> None:
         """End everything, the last started first; all are asked at once so that the graces overlap."""
@@ -151,6 +157,22 @@ def tail(log: Path, lines: int = _TAIL_LINES) -> str:
 def _signal_group(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
+
+
+def _group_lives(group: int) -> bool:
+    """Whether a process of the group still runs; one that ended and that nobody waits for does not count."""
+    if not Path("/proc/self/stat").exists():
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(of_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def _end_with_parent() -> None:
