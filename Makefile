@@ -46,10 +46,13 @@ check: setup
 	$(BIN)/python -W error -c 'from pyro_assets.definitions import defs; defs()'
 	$(BIN)/dagster definitions validate -w workspace.yaml
 
-# Tests that start servers run one after the other, all others on every core.
+# Tests that start servers run one after the other, all others on every core. Where test-services is asked for in the
+# same call, they run once, under its stricter rule.
 test: setup
 	$(PYTEST) -n auto -m 'not nightly and not service'
+ifeq ($(filter test-services,$(MAKECMDGOALS)),)
 	$(PYTEST) -m 'service and not nightly' tests
+endif
 
 # The plugin turns a skipped test into a failed one: a missing server is an error here.
 test-services: setup
