@@ -6,7 +6,6 @@ everything or refused something.
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 
 from pyro_assets.cli.options import Command, archive_option, from_environment, json_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json, show_table, size_text
+from pyro_assets.cli.times import check_span, span_options
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 from resources import environment as env
 from resources.receivers import environment_secrets
@@ -37,31 +37,6 @@ def receivers_option(command: Command) -> Command:
     )(command)
 
 
-def range_options(command: Command) -> Command:
-    """`--from` and `--to`: times, the second exclusive."""
-    begin = click.option("--from", "begin", metavar="TIME", help="First time, 2026-11-25T09 or a day (UTC).")
-    end = click.option("--to", "end", metavar="TIME", help="First time that is not taken any more.")
-    return begin(end(command))
-
-
-def time_ms(text: str | None, default_ms: int, option: str) -> int:
-    """A time as people write it, Unix milliseconds; UTC where no zone is named.
-
-    Raises:
-        click.BadParameter: it is none.
-    """
-    if text is None:
-        return default_ms
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            moment = datetime.strptime(text, "%Y-%m-%d-%H:%M").replace(tzinfo=UTC)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is no time such as 2026-11-25T09", param_hint=option) from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
 def open_exporting(source_url: str, archive_url: str, ledger_url: str, receivers_file: str) -> "Pipeline":
     """The pipeline with its receivers, without a configuration of series."""
     from pyro_assets.pipeline.pipeline import open_pipeline
@@ -77,7 +52,7 @@ def open_exporting(source_url: str, archive_url: str, ledger_url: str, receivers
 @ledger_option
 @receivers_option
 @click.option("--receiver", "names", multiple=True, metavar="NAME", help="Only this receiver (repeatable).")
-@range_options
+@span_options()
 @click.option("--estimate", is_flag=True, help="Only tell how many series and samples each hour has.")
 @click.option(
     "--format",
@@ -93,8 +68,8 @@ def export(
     ledger_url: str,
     receivers_file: str,
     names: tuple[str, ...],
-    begin: str | None,
-    end: str | None,
+    begin_ms: int | None,
+    end_ms: int | None,
     estimate: bool,
     file_format: Any,
     out: Path | None,
@@ -105,9 +80,9 @@ def export(
         raise click.UsageError("--format and --out belong together")
     if file_format is not None and len(names) > 1:
         raise click.UsageError("files are for one receiver at a time")
-    begin_ms, end_ms = time_ms(begin, 0, "--from"), time_ms(end, _FAR_MS, "--to")
-    if begin_ms >= end_ms:
-        raise click.UsageError("--from must be before --to")
+    check_span(begin_ms, end_ms)
+    everything = begin_ms is None and end_ms is None
+    begin_ms, end_ms = begin_ms or 0, _FAR_MS if end_ms is None else end_ms
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
         if file_format is not None and out is not None:
             _write(pipeline, names, file_format, out, (begin_ms, end_ms), as_json=as_json)
@@ -115,7 +90,7 @@ def export(
             _estimate(pipeline, names, begin_ms, end_ms, as_json=as_json)
         else:
             _need_receivers(pipeline)
-            hours = None if begin is None and end is None else _hours(pipeline, begin_ms, end_ms)
+            hours = None if everything else _hours(pipeline, begin_ms, end_ms)
             _show(pipeline.export(hours, names=names), as_json=as_json)
 
 

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +16,13 @@ import click
 
 from pyro_assets.cli.options import json_option, url_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
+from pyro_assets.cli.times import read_time
+from pyro_assets.storage.keys import HOUR_MS, hour_of
 from resources import environment as env
 
 if TYPE_CHECKING:
     from pyro_assets.generator.generate import Produced
 
-_HOUR_MS = 3_600_000
 _PAST_RATE = 0.02
 _LIVE_RATE = 2.0
 
@@ -31,7 +31,13 @@ _LIVE_RATE = 2.0
 @url_option("--url", env.SOURCE_URL, "the bucket that is filled (of your own, not Pyroscope's)")
 @click.option("--live", is_flag=True, help="Make segments as time passes, after the past hours if there are any.")
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Make so many past hours at once.")
-@click.option("--until", metavar="TIME", help="End of the past hours (ISO 8601, UTC).  [default: the last full hour]")
+@click.option(
+    "--until",
+    "until_ms",
+    callback=read_time,
+    metavar="TIME",
+    help="End of the past hours, such as 2026-11-25T13 (UTC).  [default: the last full hour]",
+)
 @click.option("--shards", type=click.IntRange(1, 1000), default=4, show_default=True)
 @click.option(
     "--rate", type=click.FloatRange(0, 1000, min_open=True), help="Live segments per second and shard.  [default: 2]"
@@ -84,7 +90,7 @@ def generate(
     url: str,
     live: bool,
     hours: float | None,
-    until: str | None,
+    until_ms: int | None,
     shards: int,
     rate: float | None,
     past_rate: float,
@@ -100,11 +106,11 @@ def generate(
     """Fill a bucket with realistic segments of made-up programs."""
     if not live and hours is None:
         raise click.UsageError("say --hours N for past hours, --live, or both")
-    if until is not None and hours is None:
+    if until_ms is not None and hours is None:
         raise click.UsageError("--until needs --hours")
     if not live and (seconds is not None or rate is not None):
         raise click.UsageError("--seconds and --rate need --live; for past hours say --past-rate")
-    end_ms = _until_ms(until)
+    end_ms = until_ms if until_ms is not None else time.time_ns() // 1_000_000 // HOUR_MS * HOUR_MS
     # The writers of blocks take a second to import; wrong usage should not wait for them.
     from pyro_assets.generator.expected import totals_by_hour
     from pyro_assets.generator.generate import Produced, generate_live, generate_past, past_slots
@@ -124,7 +130,7 @@ def generate(
     try:
         with _interruptible() as stop:
             if hours is not None:
-                start_ms = end_ms - round(hours * _HOUR_MS)
+                start_ms = end_ms - round(hours * HOUR_MS)
                 total = sum(1 for _ in past_slots(seed, shards, start_ms, end_ms, past_rate))
                 with progress_bar("past segments") as bar:
                     past = generate_past(
@@ -142,17 +148,6 @@ def generate(
     totals_path = path.with_suffix(".totals.json")
     totals_path.write_text(json.dumps(totals_by_hour(read_manifest(path)), ensure_ascii=False, indent=0))
     _show(produced, url, path, totals_path, as_json=as_json)
-
-
-def _until_ms(until: str | None) -> int:
-    """End of the past hours, Unix ms, exclusive."""
-    if until is None:
-        return time.time_ns() // 1_000_000 // _HOUR_MS * _HOUR_MS
-    try:
-        moment = datetime.fromisoformat(until)
-    except ValueError as error:
-        raise click.BadParameter(f"{until!r} is no time such as 2026-11-25T13:00", param_hint="--until") from error
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _beside(url: str) -> Path:
@@ -179,7 +174,7 @@ def _interruptible() -> Iterator[threading.Event]:
 
 
 def _show(produced: "Produced", url: str, path: Path, totals_path: Path, *, as_json: bool) -> None:
-    hours = {datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d-%H:%M"): n for ms, n in produced.hours.items()}
+    hours = {hour_of(ms): n for ms, n in produced.hours.items()}
     if as_json:
         show_json(
             {

@@ -35,6 +35,17 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")(command)
 
 
+def mode_option(command: Command) -> Command:
+    """`--mode`: which objects of the source are looked at."""
+    return click.option(
+        "--mode",
+        type=click.Choice(["own", "observe"]),
+        default=from_environment(env.COMPACTION),
+        show_default=f"{env.COMPACTION.name}, else {env.COMPACTION.default}",
+        help="own: segments, which are compacted; observe: the level-1 blocks that Pyroscope made.",
+    )(command)
+
+
 source_option = url_option("--source-url", env.SOURCE_URL)
 archive_option = url_option("--archive-url", env.ARCHIVE_URL)
 ledger_option = url_option("--ledger-url", env.LEDGER_URL)

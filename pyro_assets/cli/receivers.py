@@ -8,9 +8,10 @@ from dataclasses import asdict
 
 import click
 
-from pyro_assets.cli.export import open_exporting, range_options, receivers_option, time_ms
+from pyro_assets.cli.export import open_exporting, receivers_option
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json, show_table, time_text
+from pyro_assets.cli.times import check_span, span_options
 from resources import environment as env
 from resources.receivers import environment_secrets
 
@@ -121,19 +122,18 @@ def resume(source_url: str, archive_url: str, ledger_url: str, receivers_file: s
 @ledger_option
 @receivers_option
 @click.argument("name")
-@range_options
+@span_options(required=True)
 def keep(
     source_url: str,
     archive_url: str,
     ledger_url: str,
     receivers_file: str,
     name: str,
-    begin: str | None,
-    end: str | None,
+    begin_ms: int,
+    end_ms: int,
 ) -> None:
     """Let a receiver keep what it was sent where series changed afterwards (see the check no_sample_is_refused)."""
-    if begin is None or end is None:
-        raise click.UsageError("say --from and --to")
+    check_span(begin_ms, end_ms)
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
-        count = pipeline.keep_changed(name, time_ms(begin, 0, "--from"), time_ms(end, 0, "--to"))
+        count = pipeline.keep_changed(name, begin_ms, end_ms)
     click.echo(f"{name} keeps what it has: {count} changes are not reported any more")

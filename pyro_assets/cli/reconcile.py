@@ -5,9 +5,10 @@ Add a way to show differences here; comparing is `export.reconcile`'s. Exit stat
 
 import click
 
-from pyro_assets.cli.export import open_exporting, range_options, receivers_option, time_ms
+from pyro_assets.cli.export import open_exporting, receivers_option
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table
+from pyro_assets.cli.times import check_span, span_options
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 
 
@@ -17,7 +18,7 @@ from pyro_assets.storage.keys import HOUR_MS, hour_of
 @ledger_option
 @receivers_option
 @click.option("--receiver", "name", required=True, metavar="NAME", help="Who is asked.")
-@range_options
+@span_options(required=True)
 @click.option("--only-sent", is_flag=True, help="Expect only what it has accepted, not everything that is derived.")
 @json_option
 def reconcile(
@@ -26,17 +27,13 @@ def reconcile(
     ledger_url: str,
     receivers_file: str,
     name: str,
-    begin: str | None,
-    end: str | None,
+    begin_ms: int,
+    end_ms: int,
     only_sent: bool,
     as_json: bool,
 ) -> None:
     """Ask a receiver over PromQL for what it holds and compare it with the archive's series."""
-    if begin is None or end is None:
-        raise click.UsageError("say --from and --to")
-    begin_ms, end_ms = time_ms(begin, 0, "--from"), time_ms(end, 0, "--to")
-    if begin_ms >= end_ms:
-        raise click.UsageError("--from must be before --to")
+    check_span(begin_ms, end_ms)
     from pyro_assets.export.reconcile import KINDS
 
     with (

@@ -7,10 +7,9 @@ import time
 
 import click
 
-from pyro_assets.cli.options import from_environment, json_option, ledger_option, source_option
+from pyro_assets.cli.options import json_option, ledger_option, mode_option, source_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table
 from pyro_assets.cli.times import check_span, span_options
-from resources import environment as env
 
 
 @click.command()
@@ -24,13 +23,7 @@ from resources import environment as env
     metavar="KEYS",
     help="Instead of a span: go on with the slow sweep of the whole bucket, for about so many keys.",
 )
-@click.option(
-    "--mode",
-    type=click.Choice(["own", "observe"]),
-    default=from_environment(env.COMPACTION),
-    show_default=f"{env.COMPACTION.name}, else {env.COMPACTION.default}",
-    help="What to look for: segments, or Pyroscope's level-1 blocks.",
-)
+@mode_option
 @json_option
 def rescan(
     source_url: str,

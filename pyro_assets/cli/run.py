@@ -20,6 +20,7 @@ from pyro_assets.cli.options import (
     from_environment,
     json_option,
     ledger_option,
+    mode_option,
     source_option,
 )
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
@@ -57,13 +58,7 @@ if TYPE_CHECKING:
     show_default=f"{env.DEDUP.name}, else {env.DEDUP.default}",
     help="Which profiles are duplicates: those with equal samples, or whatever the original drops.",
 )
-@click.option(
-    "--mode",
-    type=click.Choice(["own", "observe"]),
-    default=from_environment(env.COMPACTION),
-    show_default=f"{env.COMPACTION.name}, else {env.COMPACTION.default}",
-    help="Compact segments, or take the level-1 blocks that Pyroscope made.",
-)
+@mode_option
 @receivers_option
 @json_option
 def run(
