@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyro_assets.errors import PyroAssetsError
+from pyro_assets.ledger.lag import figures_of
 from pyro_assets.pipeline.exporting import ExportCounts
 from pyro_assets.pipeline.pipeline import STEPS, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Lag, Progress, RunCounts, TickReport, VerifyReport
@@ -139,6 +140,7 @@ def hour_of_work(hour: str, jobs: int = 2, *, done: bool = False) -> HourReport:
         series={"dimension": 40 * jobs, "function": 4 * jobs},
         job_seconds=0.25 * jobs,
         lag=Lag(jobs, 6.0, 9.0, 11.0),
+        lags={"compacted": figures_of([(4_000, jobs)]), "derived": figures_of([(6_000, jobs), (9_000, 1)])},
         pending=0 if done else 20 * jobs,
         undone_jobs=0 if done else jobs,
     )

@@ -30,6 +30,15 @@ _SERVICE_COLUMNS: Final = dg.TableSchema(
 _SET_ASIDE_COLUMNS: Final = dg.TableSchema(
     [dg.TableColumn("key", "string"), dg.TableColumn("state", "string"), dg.TableColumn("reason", "string")]
 )
+_LAG_COLUMNS: Final = dg.TableSchema(
+    [
+        dg.TableColumn("stage", "string", description="first segment of a job created -> this"),
+        dg.TableColumn("of", "string"),
+        dg.TableColumn("jobs", "int"),
+        *(dg.TableColumn(f"{name}_seconds", "float") for name in ("p50", "p95", "max")),
+        dg.TableColumn("histogram", "string", description="jobs by upper bound in seconds"),
+    ]
+)
 _DIFFERENCE_COLUMNS: Final = dg.TableSchema([dg.TableColumn("difference", "string")])
 
 
@@ -79,10 +88,13 @@ def hour_metadata(report: HourReport, asset: str) -> Metadata:
     for name, time_ms in times.items():
         if time_ms is not None:
             metadata[name] = dg.MetadataValue.timestamp(time_ms / 1000)
-    if report.lag is not None:
-        metadata["lag_p50_seconds"] = dg.MetadataValue.float(round(report.lag.p50_seconds, 3))
-        metadata["lag_p95_seconds"] = dg.MetadataValue.float(round(report.lag.p95_seconds, 3))
-        metadata["lag_max_seconds"] = dg.MetadataValue.float(round(report.lag.max_seconds, 3))
+    lag = report.lags.get("derived" if kind else "compacted")
+    if lag is not None and lag.count:
+        metadata["lag_p50_seconds"] = dg.MetadataValue.float(lag.p50_ms / 1000)
+        metadata["lag_p95_seconds"] = dg.MetadataValue.float(lag.p95_ms / 1000)
+        metadata["lag_max_seconds"] = dg.MetadataValue.float(lag.max_ms / 1000)
+    if asset == "l1_blocks" and (lags := _lags(report)) is not None:
+        metadata["lags"] = lags
     metadata["dagster/row_count"] = dg.MetadataValue.int(rows)
     if report.services:
         metadata["unsymbolised_by_service"] = _services(report)
@@ -125,6 +137,26 @@ def _services(report: HourReport) -> dg.MetadataValue:
         for service in worst_first[:_SHOWN]
     ]
     return dg.MetadataValue.table(records, schema=_SERVICE_COLUMNS)
+
+
+def _lags(report: HourReport) -> dg.MetadataValue | None:
+    records = [
+        dg.TableRecord(
+            {
+                "stage": stage,
+                "of": span,
+                "jobs": figures.count,
+                "p50_seconds": figures.p50_ms / 1000,
+                "p95_seconds": figures.p95_ms / 1000,
+                "max_seconds": figures.max_ms / 1000,
+                "histogram": figures.describe(),
+            }
+        )
+        for span, stages in (("this hour", report.lags), ("the last 5 minutes", report.lags_lately))
+        for stage, figures in stages.items()
+        if figures.count
+    ]
+    return dg.MetadataValue.table(records, schema=_LAG_COLUMNS) if records else None
 
 
 def _set_aside(report: HourReport) -> dg.MetadataValue:

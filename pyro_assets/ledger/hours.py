@@ -36,7 +36,6 @@ class HourStatus:
     job_seconds: float = 0.0
     oldest_ms: int | None = None
     newest_ms: int | None = None
-    lags_ms: list[int] = field(default_factory=list)
     pending: int = 0
     undone_jobs: int = 0
     oldest_pending_ms: int | None = None
@@ -137,8 +136,6 @@ def _sum_jobs(connection: Connection, hour: str, status: HourStatus) -> None:
         setattr(status, name, int(getattr(total, name)))
     status.job_seconds = float(sum(getattr(total, name) for name in _SECONDS))
     status.oldest_ms, status.newest_ms = total.oldest_ms, total.newest_ms
-    lags = select(jobs.c.derived_ms - jobs.c.first_created_ms).where(committed, jobs.c.derived_ms.is_not(None))
-    status.lags_ms = list(connection.execute(lags).scalars())
     _sum_services(_texts(connection, select(jobs.c.services).where(committed)), status)
     for column in (jobs.c.compact_facts, jobs.c.derive_facts):
         _sum_facts(_texts(connection, select(column).where(committed, column.is_not(None))), status)

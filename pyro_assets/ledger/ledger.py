@@ -7,6 +7,7 @@ from pyro_assets.ledger.active_series import ActiveSeriesRecords
 from pyro_assets.ledger.claims import Claims, Retry
 from pyro_assets.ledger.health import Health
 from pyro_assets.ledger.hours import Hours
+from pyro_assets.ledger.lag import Lags
 from pyro_assets.ledger.loading import Loading
 from pyro_assets.ledger.pardons import Pardons
 from pyro_assets.ledger.plan import Planner
@@ -32,6 +33,7 @@ class Ledger(
     Loading,
     Status,
     Hours,
+    Lags,
     Receipts,
     ReceiverStates,
     ActiveSeriesRecords,

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Connection, inspect, select
+from sqlalchemy.schema import CreateColumn
 
 from pyro_assets.errors import SchemaMismatch
 from pyro_assets.ledger import schema
 
 #: The version that this code reads and writes.
-VERSION: Final = 4
+VERSION: Final = 5
 
 Step = Callable[[Connection], None]
 
@@ -38,8 +39,27 @@ def _add_active_series(connection: Connection) -> None:
     schema.active_series.create(connection, checkfirst=True)
 
 
+def _add_what_is_missing(connection: Connection) -> None:
+    """Tables, columns (these must be nullable or have a server default) and indexes of `schema` that are not there."""
+    schema.metadata.create_all(connection)
+    for table in schema.metadata.sorted_tables:
+        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                definition = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
+
+
 #: Version -> the step that leads to it from the version before.
-STEPS: Final[dict[int, Step]] = {1: _create_all, 2: _add_exports, 3: _add_rules, 4: _add_active_series}
+STEPS: Final[dict[int, Step]] = {
+    1: _create_all,
+    2: _add_exports,
+    3: _add_rules,
+    4: _add_active_series,
+    5: _add_what_is_missing,
+}
 
 
 def migrate(connection: Connection, now_ms: int) -> int:

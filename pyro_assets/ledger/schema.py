@@ -119,6 +119,8 @@ jobs = Table(
     Index("ix_jobs_hour", "hour"),
     # What was done since a moment, for the metrics of the project's own health.
     Index("ix_jobs_compacted", "compacted_ms"),
+    Index("ix_jobs_derived", "derived_ms"),
+    Index("ix_jobs_exported", "exported_ms"),
 )
 
 #: The ordered list of a job's sources; the primary key is what lets no source be in two jobs.
@@ -155,7 +157,10 @@ series_files = Table(
     Column("key", Text),
     Column("rows", BigInteger, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("config_hash", _Hash),
+    Column("config_hash", _Hash),  # the snapshot of rules that it was derived with
+    # JSON: rule -> [its hash, snapshot] of those that were backfilled since, see `rule_use`.
+    Column("later", Text),
+    # Stays where a backfill changed no sample.
     Column("written_ms", BigInteger, nullable=False),
 )
 
@@ -235,6 +240,16 @@ rule_versions = Table(
     Column("deleted", Integer, nullable=False),
     Column("author", Text, nullable=False),
     Column("why", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+#: The rules as runs had them; `body` is a configuration whose meaning the ledger does not know.
+rule_snapshots = Table(
+    "rule_snapshots",
+    metadata,
+    Column("hash", _Hash, primary_key=True),
+    Column("rules", Text, nullable=False),  # JSON: rule -> its hash
+    Column("body", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
 )
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pyro_assets.errors import ConfigError
+from pyro_assets.ledger.lag import LAG_BOUNDS_MS, STAGES, Stage
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.receipt import Receipt
 from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 
-#: Upper bounds of the lag's buckets; the goal is 12 s for half of all jobs and 20 s for 95 of 100.
-LAG_BUCKETS: Final = (2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
+#: Upper bounds of the lag's buckets.
+LAG_BUCKETS: Final = tuple(bound_ms / 1000 for bound_ms in LAG_BOUNDS_MS)
 #: What is committed is looked for so much later, so that no clock that is a little behind is missed.
 _SETTLE_MS: Final = 1_000
 _RULES_KEPT_MS: Final = HOUR_MS
@@ -47,6 +48,15 @@ class _Lag:
         self.counts[next((i for i, bound in enumerate(LAG_BUCKETS) if seconds <= bound), len(LAG_BUCKETS))] += 1
         self.total += seconds
 
+    def samples(self, family: "Family", **labels: str) -> None:
+        """Add its cumulative buckets, sum and count to a metric."""
+        running = 0
+        for bound, count in zip((*map(str, LAG_BUCKETS), "+Inf"), self.counts, strict=True):
+            running += count
+            family.add(running, "_bucket", **labels, le=bound)
+        family.add(round(self.total, 3), "_sum", **labels)
+        family.add(running, "_count", **labels)
+
 
 class HealthMetrics:
     """Collects; safe to be asked by several threads.
@@ -63,6 +73,7 @@ class HealthMetrics:
         self._until_ms = clock() - _SETTLE_MS
         self._done = dict.fromkeys(("jobs", "bytes_in", "bytes_out", "profiles", "duplicates", "conflicts"), 0)
         self._lags: dict[str, _Lag] = {}
+        self._stages: dict[Stage, _Lag] = {stage: _Lag() for stage in STAGES}
         self._sums: dict[str, dict[str, float]] = {}
         self._refused: dict[tuple[str, str], int] = {}
         self._rules: dict[tuple[str, str], tuple[int, int]] = {}
@@ -91,6 +102,10 @@ class HealthMetrics:
                 lags[receipt.receiver, receipt.job_id] = (receipt.first_ms - created_ms) / 1000
         for (receiver, _), seconds in lags.items():
             self._lags.setdefault(receiver, _Lag()).observe(seconds)
+        for stage, figures in self._ledger.lag(self._until_ms + 1, until_ms + 1).items():
+            of_stage = self._stages[stage]
+            of_stage.counts = [before + more for before, more in zip(of_stage.counts, figures.buckets, strict=True)]
+            of_stage.total += figures.sum_ms / 1000
         self._until_ms = until_ms
 
     def _count(self, receipt: Receipt) -> None:
@@ -133,6 +148,10 @@ class HealthMetrics:
             family = Family(metric, "counter", text)
             family.add(self._done[name])
             yield family
+        lag = Family("pyro_assets_lag_seconds", "histogram", "First segment of a job created until it reached a stage.")
+        for stage, of_stage in self._stages.items():
+            of_stage.samples(lag, stage=stage)
+        yield lag
 
     def _exports(self, now_ms: int) -> Iterable[Family]:
         try:
@@ -170,13 +189,7 @@ class HealthMetrics:
     def _lag_family(self, names: Sequence[str]) -> Family:
         lag = Family("pyro_assets_export_lag_seconds", "histogram", "First segment created until a receiver accepted.")
         for name in names:
-            of_receiver = self._lags.get(name, _Lag())
-            running = 0
-            for bound, count in zip((*map(str, LAG_BUCKETS), "+Inf"), of_receiver.counts, strict=True):
-                running += count
-                lag.add(running, "_bucket", receiver=name, le=bound)
-            lag.add(round(of_receiver.total, 3), "_sum", receiver=name)
-            lag.add(running, "_count", receiver=name)
+            self._lags.get(name, _Lag()).samples(lag, receiver=name)
         return lag
 
     def _receiver_states(self, starts: Mapping[str, int]) -> Iterable[Family]:

@@ -4,10 +4,15 @@ Add a figure here when the ledger knows it and a person should see it.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
+from pyro_assets.ledger.lag import LagFigures
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.pipeline.reports import ExportReport, HourReport, Lag, RunCounts, ServiceSamples, SetAside
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+
+#: What "lately" means where a running hour's lag is shown.
+LATELY_MS: Final = 300_000
 
 
 def report_hour(
@@ -29,6 +34,7 @@ def report_hour(
         scopes: receiver -> the time from which on it gets samples, Unix ms.
     """
     status = ledger.hour_status(hour)
+    lags = ledger.hour_lag(hour)
     exports, exported_lag = _exports(ledger, hour, scopes or {})
     is_over = now_ms >= hour_start_ms(hour) + HOUR_MS + settle_ms
     return HourReport(
@@ -48,7 +54,9 @@ def report_hour(
         job_seconds=status.job_seconds,
         oldest_ms=status.oldest_ms,
         newest_ms=status.newest_ms,
-        lag=lag_of(status.lags_ms),
+        lag=_in_seconds(lags["derived"]),
+        lags=lags,
+        lags_lately={} if is_over else ledger.lag(now_ms - LATELY_MS, now_ms + 1),
         pending=status.pending,
         undone_jobs=status.undone_jobs,
         oldest_pending_ms=status.oldest_pending_ms,
@@ -90,6 +98,12 @@ def _exports(ledger: Ledger, hour: str, scopes: Mapping[str, int]) -> tuple[tupl
             )
         )
     return tuple(reports), lag_of(lags_ms)
+
+
+def _in_seconds(figures: LagFigures) -> Lag | None:
+    if not figures.count:
+        return None
+    return Lag(figures.count, figures.p50_ms / 1000, figures.p95_ms / 1000, figures.max_ms / 1000)
 
 
 def lag_of(lags_ms: Sequence[int]) -> Lag | None:

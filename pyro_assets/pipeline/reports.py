@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pyro_assets.ledger.lag import LagFigures, Stage
+
 
 @dataclass(frozen=True, slots=True)
 class HourArrivals:
@@ -190,7 +192,9 @@ class HourReport:
         series: kind -> rows of the series files.
         job_seconds: sum over the jobs, compaction and derivation.
         oldest_ms, newest_ms: first and last profile of the committed jobs.
-        lag: None while no job is derived.
+        lag: first segment created -> derived, None while no job is derived.
+        lags: the same and the others by stage, as histograms; lags_lately: of whatever was done in the last five
+            minutes, empty for an hour that is over.
         pending: sources that are not in a derived job yet; undone_jobs: jobs not derived yet.
         oldest_pending_ms: creation time of the oldest pending source.
         set_aside: the first of the sources that no output holds (`set_aside_total` counts all).
@@ -219,6 +223,8 @@ class HourReport:
     oldest_ms: int | None = None
     newest_ms: int | None = None
     lag: Lag | None = None
+    lags: Mapping[Stage, LagFigures] = field(default_factory=dict)
+    lags_lately: Mapping[Stage, LagFigures] = field(default_factory=dict)
     pending: int = 0
     undone_jobs: int = 0
     oldest_pending_ms: int | None = None

@@ -87,7 +87,7 @@ def test_from_planned_to_derived(ledger: Ledger) -> None:
     assert (status.blocks, status.bytes_in, status.bytes_out) == (1, 30, 100)
     assert (status.profiles, status.samples, status.duplicates, status.conflicts) == (5, 50, 1, 2)
     assert status.series == {"dimension": 11, "function": 11}
-    assert status.lags_ms == [32_000]
+    assert ledger.hour_lag(HOUR)["derived"].p50_ms == 32_000
     assert status.services == {("acme", "web"): (50, 5)}
     assert status.facts == {"dangling": 3, "negative_samples": 4}
     assert status.examples == ["a collision"]
@@ -121,7 +121,7 @@ def test_a_backfill_replaces_files_and_keeps_the_first_time(ledger: Ledger) -> N
     ledger.commit_derived(again, derivation("function", config_hash="new"), NOW_MS + 900_000, kinds=KINDS)
     seen, _ = ledger.look_up(identity)
     assert (seen.config_hash, seen.state) == ("new", "derived")
-    assert ledger.hour_status(HOUR).lags_ms == [30_000]
+    assert ledger.hour_lag(HOUR)["derived"].max_ms == 30_000
 
 
 def test_sources_that_no_output_holds(ledger: Ledger) -> None:
