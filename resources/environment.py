@@ -53,6 +53,9 @@ RECONCILE = Variable(
 KEEP_RUNS_MINUTES = Variable(
     "PYRO_ASSETS_KEEP_RUNS_MINUTES", "60", "finished live runs are deleted after this time; 0: never"
 )
+WEB_URL = Variable("PYRO_ASSETS_WEB_URL", "", "address of the pages of `pyro-assets web`; Dagster's pages link to it")
+DAGSTER_URL = Variable("PYRO_ASSETS_DAGSTER_URL", "", "address of Dagster's webserver; our pages start backfills there")
+WEB_TOKEN = Variable("PYRO_ASSETS_WEB_TOKEN", "", "token that `pyro-assets web` asks for; empty: none")
 
 VARIABLES: tuple[Variable, ...] = (
     SOURCE_URL,
@@ -74,6 +77,9 @@ VARIABLES: tuple[Variable, ...] = (
     BACKFILL_BUDGET_SECONDS,
     KEEP_RUNS_MINUTES,
     RECONCILE,
+    WEB_URL,
+    DAGSTER_URL,
+    WEB_TOKEN,
 )
 
 

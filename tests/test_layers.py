@@ -31,7 +31,7 @@ LAYERS: dict[str, set[str]] = {
     # Faces: they show and start what the pipeline does.
     "defs": {"errors", "storage", "pipeline", "resources"},
     "definitions": {"defs", "resources"},
-    "web": {"errors", "storage", "pipeline"},
+    "web": {"errors", "storage", "series", "export", "ledger", "pipeline"},
     "cli": _BELOW_SERIES | {"series", "export", "ledger", "pipeline", "generator", "web", "resources"},
     "demo": {"errors", "storage", "pipeline", "generator", "cli", "resources"},
     # Dagster configuration -> plain objects.
@@ -48,6 +48,7 @@ LIBRARIES: dict[str, set[str]] = {
     "polars": {"series", "export", "pipeline", "cli", "demo"},
     "requests": {"export", "demo"},
     "starlette": {"web"},
+    "jinja2": {"web/site.py"},
     "uvicorn": {"cli/web.py"},
     "pytest": set(),
     "hypothesis": set(),

@@ -27,12 +27,13 @@ file_option = click.option(
 
 def signed(command: Command) -> Command:
     """`--author` and `--why`: what the history says of a change."""
-    author = click.option("--author", default=_user, show_default="you", help="Who makes the change.")
+    author = click.option("--author", default=system_user, show_default="you", help="Who makes the change.")
     why = click.option("--why", default="", help="Why, for the history.")
     return author(why(command))
 
 
-def _user() -> str:
+def system_user() -> str:
+    """Who runs this process."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

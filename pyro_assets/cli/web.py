@@ -1,6 +1,6 @@
-"""`pyro-assets web`: the small web process, until it is ended; on request it also sends its metrics to receivers.
+"""`pyro-assets web`: pages, JSON API and metrics, until it is ended; on request it also sends its metrics to receivers.
 
-Add an option when a person needs it; routes are `pyro_assets.web`'s.
+Add an option when a person needs it; routes, and who may do what, are `pyro_assets.web`'s.
 """
 
 import socket
@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pyro_assets.cli.export import open_exporting, receivers_option
-from pyro_assets.cli.options import archive_option, ledger_option, source_option
+from pyro_assets.cli.options import archive_option, from_environment, ledger_option, source_option, url_option
+from pyro_assets.cli.rules_apply import system_user
 from pyro_assets.errors import PyroAssetsError
+from resources import environment as env
+from resources.receivers import environment_secrets
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.health import HealthMetrics
@@ -23,8 +26,26 @@ if TYPE_CHECKING:
 @archive_option
 @ledger_option
 @receivers_option
+@click.option(
+    "--config", "config_path", default=from_environment(env.CONFIG), metavar="PATH",
+    show_default=f"{env.CONFIG.name}, else none", help="The file or folder of rules that wins.",
+)  # fmt: skip
+@url_option("--dagster-url", env.DAGSTER_URL)
+@url_option("--web-url", env.WEB_URL)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9119, show_default=True)
+@click.option(
+    "--token", "token_place", metavar="env:NAME|file:PATH",
+    help=f"Where the token is that people and programs must know.  [default: env:{env.WEB_TOKEN.name} if it is set]",
+)  # fmt: skip
+@click.option("--trusted-header", metavar="NAME", default="",
+              help="Header in which a proxy names the user, such as X-Forwarded-User.")  # fmt: skip
+@click.option("--trusted-proxy", "proxies", multiple=True, metavar="ADDRESS", default=("127.0.0.1", "::1"),
+              show_default=True, help="Address or network from which that header counts (repeatable).")  # fmt: skip
+@click.option("--allowed-host", "hosts", multiple=True, metavar="NAME",
+              help="Further name under which people ask for this process (repeatable).")  # fmt: skip
+@click.option("--read-only", is_flag=True, help="Show everything, change nothing.")
+@click.option("--insecure", is_flag=True, help="Let everybody who reaches --host in, without token or proxy.")
 @click.option(
     "--push",
     "push_seconds",
@@ -36,23 +57,63 @@ def web(
     archive_url: str,
     ledger_url: str,
     receivers_file: str,
+    config_path: str,
+    dagster_url: str,
+    web_url: str,
     host: str,
     port: int,
+    token_place: str | None,
+    trusted_header: str,
+    proxies: tuple[str, ...],
+    hosts: tuple[str, ...],
+    read_only: bool,
+    insecure: bool,
     push_seconds: float | None,
 ) -> None:
-    """Serve the project's own metrics at /metrics."""
+    """Serve pages about profiles, rules and series, the same as a JSON API, and the project's metrics at /metrics."""
     import uvicorn
 
     from pyro_assets.web.app import make_app
+    from pyro_assets.web.security import Access, hosts_of, is_loopback
+    from pyro_assets.web.site import Site
 
+    token = _token(token_place)
+    access = Access(
+        default_user=system_user(),
+        token=token,
+        trusted_header=trusted_header,
+        proxies=proxies,
+        read_only=read_only,
+        hosts=hosts_of(host, web_url=web_url, others=hosts),
+    )
+    if not is_loopback(host) and access.is_open and not insecure:
+        raise click.UsageError(
+            f"--host {host} lets others in than this machine; name a --token or a --trusted-header, or say --insecure"
+        )
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
         metrics, ended = pipeline.health(), threading.Event()
+        site = Site(pipeline, metrics, config_path=config_path, dagster_url=dagster_url, access=access)
         if push_seconds is not None:
             pusher = threading.Thread(target=_push, args=(pipeline, metrics, push_seconds, ended), daemon=True)
             pusher.start()
-        click.echo(f"metrics are at http://{host}:{port}/metrics", err=True)
-        uvicorn.run(make_app(metrics), host=host, port=port, log_level="warning")
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"pages are at http://{shown}:{port}/, metrics at http://{shown}:{port}/metrics", err=True)
+        # Headers of proxies are ours to judge: uvicorn would put the address they name in place of the proxy's own.
+        uvicorn.run(make_app(site), host=host, port=port, log_level="warning", proxy_headers=False, server_header=False)
         ended.set()
+
+
+def _token(place: str | None) -> str:
+    """The token of a place, "" where none is wanted."""
+    if place is None:
+        return env.value(env.WEB_TOKEN)
+    from pyro_assets.export.secrets import SecretRef
+
+    kind, _, where = place.partition(":")
+    if kind not in ("env", "file") or not where:
+        raise click.UsageError(f"--token {place!r} names no place; write env:NAME or file:PATH, never the token itself")
+    reference = SecretRef(env=where) if kind == "env" else SecretRef(file=where)
+    return reference.resolve(environment_secrets(), "pages")
 
 
 def _push(pipeline: "Pipeline", metrics: "HealthMetrics", seconds: float, ended: threading.Event) -> None:

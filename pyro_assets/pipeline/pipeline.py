@@ -120,6 +120,16 @@ class Pipeline:
         self._secrets: Mapping[str, str] = secrets if secrets is not None else {}
         self._clock = clock
 
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, for faces that show what it knows."""
+        return self._ledger
+
+    @property
+    def archive(self) -> ReadOnlyBucket | Bucket:
+        """The archive, for faces that read blocks and series."""
+        return self._archive
+
     def tick(self, now_ms: int | None = None) -> TickReport:
         """Looks for new sources and plans jobs. A listing that fails is reported, not raised.
 

@@ -1,30 +1,112 @@
-"""The Starlette application behind `pyro-assets web`: `/metrics` for Prometheus, `/healthz` for supervisors.
+"""The Starlette application behind `pyro-assets web`: the pages, the JSON API, `/metrics` and `/healthz`.
 
-Add a route with a function of its own. Nothing is computed here, and nothing is changed by a GET.
+A page is a module with `routes(site)`, and `api_routes(site)` where programs may ask for the same; name it in PAGES.
+Nothing is computed here, and nothing is changed by a GET.
 """
 
+import logging
+from collections.abc import Callable
+from typing import Final
+
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
-from pyro_assets.errors import PyroAssetsError
-from pyro_assets.pipeline.health import HealthMetrics, exposition
+from pyro_assets.errors import (
+    ConfigError,
+    LedgerUnavailable,
+    NotABlockKey,
+    ObjectMissing,
+    PyroAssetsError,
+    ReceiverUnavailable,
+    SelectorError,
+    SettingsError,
+    StaleRule,
+    StorageUnavailable,
+)
+from pyro_assets.pipeline.health import exposition
+from pyro_assets.web import api, backfills, explore, quarantine, rules, series, signing_in, status
+from pyro_assets.web.endpoints import Endpoint
+from pyro_assets.web.security import Guard
+from pyro_assets.web.site import FOLDER, Site
 
-_TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+_TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
+_PAGES: Final = (explore, rules, series, status, quarantine, backfills)
+#: What went wrong -> status of the answer; the first that fits.
+_STATUSES: Final[tuple[tuple[type[PyroAssetsError], int], ...]] = (
+    (StaleRule, 409),
+    (ConfigError, 422),
+    (SelectorError, 422),
+    (SettingsError, 400),
+    (NotABlockKey, 404),
+    (ObjectMissing, 404),
+    (LedgerUnavailable, 503),
+    (StorageUnavailable, 503),
+    (ReceiverUnavailable, 502),
+    (PyroAssetsError, 500),
+)
 
 
-def make_app(metrics: HealthMetrics) -> Starlette:
-    """The application; `metrics` is asked at every scrape."""
+def make_app(site: Site) -> Starlette:
+    """The application of one site."""
+    routes: list[Route | Mount] = [
+        Route("/metrics", _metrics(site)),
+        Route("/healthz", lambda _: PlainTextResponse("ok\n")),
+        Mount("/static", StaticFiles(directory=FOLDER / "static")),
+        *signing_in.routes(site),
+    ]
+    for page in _PAGES:
+        routes += page.routes(site)
+    calls = endpoints(site)
+    routes += [*(call.route() for call in calls), *api.routes(site, calls)]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, access=site.access)],
+        exception_handlers={HTTPException: _shown(site), PyroAssetsError: _shown(site), Exception: _shown(site)},
+    )
 
+
+def endpoints(site: Site) -> list[Endpoint]:
+    """Every call of the API, page after page."""
+    return [call for page in _PAGES for call in page.api_routes(site)]
+
+
+def _metrics(site: Site) -> Callable[[Request], Response]:
     def show_metrics(_: Request) -> Response:
         # No coroutine: Starlette runs it in a thread, so that a slow ledger stops nobody else.
         try:
-            return Response(exposition(metrics.collect()), headers={"Content-Type": _TEXT_FORMAT})
+            return Response(exposition(site.metrics.collect()), headers={"Content-Type": _TEXT_FORMAT})
         except PyroAssetsError as error:
             return PlainTextResponse(f"{error}\n", status_code=503)
 
-    def show_health(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
+    return show_metrics
 
-    return Starlette(routes=[Route("/metrics", show_metrics), Route("/healthz", show_health)])
+
+def _shown(site: Site) -> Callable[[Request, Exception], Response]:
+    """What went wrong, as a page or as JSON."""
+
+    def show(request: Request, error: Exception) -> Response:
+        code, text = describe(error)
+        if code == 500:
+            logging.getLogger(__name__).error("%s %s", request.method, request.url.path, exc_info=error)
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"error": text}, code)
+        return site.page(request, "error.html", status_code=code, code=code, problems=text.splitlines())
+
+    return show
+
+
+def describe(error: Exception) -> tuple[int, str]:
+    """Status and text of what went wrong; of what nobody foresaw, no detail leaves the process."""
+    if isinstance(error, HTTPException):
+        known = {404: "there is no such page", 405: "this address does not take that method"}
+        is_default = error.detail in ("Not Found", "Method Not Allowed")
+        return error.status_code, known[error.status_code] if is_default else error.detail
+    for kind, code in _STATUSES:
+        if isinstance(error, kind):
+            return code, str(error)
+    return 500, "something went wrong here that nobody foresaw; the log of this process says more"

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from pyro_assets.errors import LedgerUnavailable
 from pyro_assets.pipeline.health import HealthMetrics, exposition
 from pyro_assets.web.app import make_app
+from pyro_assets.web.site import Site
 
 
 def get(app: Starlette, path: str) -> tuple[int, str]:
@@ -26,7 +27,7 @@ def get(app: Starlette, path: str) -> tuple[int, str]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", b"localhost")], "query_string": b""}
     asyncio.run(app(scope, receive, send))
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]).decode()
 
@@ -44,7 +45,7 @@ def scraped(folder: Path) -> str:
         metrics = HealthMetrics(pipeline._ledger, lambda: {"r": 0}, lambda: clock() + next(times))
         derive(pipeline)
         pipeline.export([HOUR])
-        return get(make_app(metrics), "/metrics")[1]
+        return get(make_app(Site(pipeline, metrics)), "/metrics")[1]
 
 
 def test_figures_of_an_export(tmp_path: Path):
@@ -69,14 +70,15 @@ def test_promtool_accepts_names_and_units(tmp_path: Path):
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
-def test_a_ledger_that_does_not_answer_is_said():
+def test_a_ledger_that_does_not_answer_is_said(tmp_path: Path):
     class Broken:
         def collect(self):
             raise LedgerUnavailable("the ledger is away")
 
-    app = make_app(Broken())  # type: ignore[arg-type]
-    assert get(app, "/metrics") == (503, "the ledger is away\n")
-    assert get(app, "/healthz") == (200, "ok\n")
+    with opened(tmp_path) as pipeline:
+        app = make_app(Site(pipeline, Broken()))  # type: ignore[arg-type]
+        assert get(app, "/metrics") == (503, "the ledger is away\n")
+        assert get(app, "/healthz") == (200, "ok\n")
 
 
 def test_nothing_is_a_text_too():

@@ -18,6 +18,7 @@ from servers import binary
 
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.web.app import make_app
+from pyro_assets.web.site import Site
 
 
 @pytest.mark.service
@@ -46,7 +47,7 @@ def test_the_dashboard_sums_deltas_and_links_to_dagster():
 def web(pipeline: Pipeline) -> Iterator[int]:
     """Our web process, in a thread; yields its port."""
     port = servers.free_port()
-    server = uvicorn.Server(uvicorn.Config(make_app(pipeline.health()), port=port, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(make_app(Site(pipeline, pipeline.health())), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

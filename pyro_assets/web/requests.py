@@ -1,0 +1,57 @@
+"""What requests carry: forms as lists of texts per name, JSON documents.
+
+Bodies were read by `security` before a handler runs, so that handlers are plain functions in threads. Add a format
+of bodies here; what fields mean is for the pages.
+"""
+
+import email.parser
+import email.policy
+import json
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+#: Larger bodies are refused before they are read whole.
+MAX_BODY_BYTES: Final = 4 << 20
+
+
+def parse_form(content_type: str, body: bytes) -> dict[str, list[str]]:
+    r"""A form's fields; those of another type of content are none.
+
+    >>> parse_form("application/x-www-form-urlencoded", b"a=1&a=%3C&b=")
+    {'a': ['1', '<'], 'b': ['']}
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded":
+        return parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+    if kind != "multipart/form-data":
+        return {}
+    head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
+    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
+    fields: dict[str, list[str]] = {}
+    for part in message.iter_parts():
+        name = part.get_param("name", header="content-disposition")
+        data = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(data, bytes):
+            fields.setdefault(name, []).append(data.decode("utf-8-sig", "replace"))
+    return fields
+
+
+def values_of(request: Request) -> dict[str, list[str]]:
+    """The fields of the form that a request carries."""
+    fields: dict[str, list[str]] = request.state.form
+    return fields
+
+
+def json_of(request: Request) -> Any:
+    """The JSON document that a request carries.
+
+    Raises:
+        HTTPException: it carries none.
+    """
+    try:
+        return json.loads(request.state.body or b"null")
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is no JSON: {error}") from error

@@ -1,0 +1,308 @@
+"""Who may do what: Host and Origin, signing in, tokens of forms, read-only mode, and headers of every answer.
+
+One layer before all routes, so that a new page is guarded without knowing it. Add a check here with its test; what
+pages show to whom is not decided here.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pyro_assets.errors import SettingsError
+from pyro_assets.web.requests import MAX_BODY_BYTES, parse_form
+
+#: No script and no style that stands in a page, nothing from elsewhere, no frames.
+POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+CSRF_COOKIE: Final = "pyro_assets_csrf"
+SESSION_COOKIE: Final = "pyro_assets_session"
+CSRF_FIELD: Final = "csrf"
+CSRF_HEADER: Final = "x-csrf-token"
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+#: What changes nothing although it is sent, and therefore goes in read-only mode too.
+HARMLESS: Final = frozenset(
+    {"/login", "/logout", "/rules/check", "/api/v1/rules/validate", "/api/v1/rules/preview", "/api/v1/rules/equivalent"}
+)
+#: Asked for by programs that have no token of ours; they change nothing.
+_OPEN: Final = frozenset({"/healthz", "/metrics"})
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_SESSION_SECONDS: Final = 12 * 3600
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{20,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may do what.
+
+    Attributes:
+        default_user: who edits where nobody says who they are.
+        token: what people and programs must know; "" for none.
+        trusted_header: the header in which a proxy names the user who signed in there; "" for none.
+        proxies: addresses, or networks, from which that header counts.
+        read_only: nothing can be changed.
+        hosts: names (without ports) under which this process may be asked for; empty means any.
+    """
+
+    default_user: str = "unknown"
+    token: str = ""
+    trusted_header: str = ""
+    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    read_only: bool = False
+    hosts: tuple[str, ...] = tuple(sorted(_LOOPBACK))
+
+    def __post_init__(self) -> None:
+        for proxy in self.proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise SettingsError(f"{proxy!r} is no address or network of a proxy, such as 10.0.0.0/8") from error
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody who reaches the process may use it."""
+        return not self.token and not self.trusted_header
+
+
+def hosts_of(host: str, *, web_url: str = "", others: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names that requests may ask for: only these, which is what keeps foreign pages from rebinding theirs.
+
+    Args:
+        host: what the process is bound to. Bound to more than this machine it takes any name, unless some are given.
+        web_url: the address that people use, "" where it is not configured.
+        others: further names.
+
+    >>> hosts_of("127.0.0.1", web_url="https://profiles.example/")
+    ('127.0.0.1', '[::1]', 'localhost', 'profiles.example')
+    >>> hosts_of("0.0.0.0")
+    ()
+    """
+    given = {name.lower() for name in others}
+    if web_url:
+        given.add(_name_of(urlsplit(web_url).netloc))
+    if not is_loopback(host):
+        return tuple(sorted(given | _LOOPBACK)) if given else ()
+    return tuple(sorted(given | _LOOPBACK))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class Guard:
+    """ASGI middleware: refuses what must not get to a route, and leaves user, form and body in `request.state`."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
+        cookies = cookie_parser(headers.get("cookie", ""))
+        token = cookies.get(CSRF_COOKIE, "")
+        is_new = not _TOKEN.fullmatch(token)
+        state["csrf"] = secrets.token_urlsafe(24) if is_new else token
+        state.update(user=self._access.default_user, signed_in=False, form={}, body=b"")
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _add_headers(MutableHeaders(scope=message), scope, state["csrf"] if is_new else "")
+            await send(message)
+
+        refusal = await self._refusal(scope, headers, cookies, receive)
+        if refusal is not None:
+            await refusal(scope, receive, send_with_headers)
+            return
+        await self._app(scope, _replay(state["body"], receive), send_with_headers)
+
+    async def _refusal(
+        self, scope: Scope, headers: Headers, cookies: dict[str, str], receive: Receive
+    ) -> Response | None:
+        """The answer to a request that goes no further, None for one that does."""
+        access, state, path = self._access, scope["state"], scope["path"]
+        is_api = path.startswith("/api/")
+        name = _name_of(headers.get("host", ""))
+        if access.hosts and name not in access.hosts:
+            why = f"this process does not answer for {name!r}; ask for it as {', '.join(access.hosts)}, or name it "
+            return _refuse(400, why + "with --allowed-host", is_api)
+        if path in _OPEN:
+            return None
+        user, bearer = self._user(scope, headers, cookies)
+        if user is None and path != "/login" and not path.startswith("/static/"):
+            if not access.token:
+                why = f"sign in at the proxy, which must send {access.trusted_header} from one of its own addresses"
+                return _refuse(401, why, is_api)
+            if is_api or scope["method"] not in _SAFE:
+                return _refuse(401, "send the header `Authorization: Bearer TOKEN`, or sign in at /login", is_api)
+            query = scope["query_string"].decode("latin-1")
+            return RedirectResponse(f"/login?next={quote(path + (f'?{query}' if query else ''))}", 303)
+        if user:
+            state["user"] = user
+        state["signed_in"] = user is not None and not access.is_open
+        if scope["method"] in _SAFE:
+            return None
+        if access.read_only and path not in HARMLESS:
+            return _refuse(
+                403, "this process is read-only; change rules where it is not, or with `pyro-assets`", is_api
+            )
+        body = await _body(receive)
+        if body is None:
+            return _refuse(413, f"more than {MAX_BODY_BYTES >> 20} MiB were sent; send less at a time", is_api)
+        state["body"] = body
+        state["form"] = parse_form(headers.get("content-type", ""), body)
+        return self._forged(headers, state, cookies, is_api=is_api, bearer=bearer)
+
+    def _user(self, scope: Scope, headers: Headers, cookies: dict[str, str]) -> tuple[str | None, bool]:
+        """Who asks ("" for somebody without a name, None for nobody that may), and whether a bearer token says so."""
+        access = self._access
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        is_bearer = kind.lower() == "bearer"
+        if access.trusted_header and self._is_proxy(scope):
+            named = headers.get(access.trusted_header, "").strip()
+            if named:
+                return named[:200], False
+        if access.is_open:
+            return "", is_bearer
+        if access.token and is_bearer and hmac.compare_digest(given.encode(), access.token.encode()):
+            return "", True
+        if access.token and session_is_valid(cookies.get(SESSION_COOKIE, ""), access.token, time.time()):
+            return "", False
+        return None, False
+
+    def _is_proxy(self, scope: Scope) -> bool:
+        client = scope.get("client")
+        try:
+            address = ipaddress.ip_address(client[0]) if client else None
+        except ValueError:
+            return False
+        return address is not None and any(address in ipaddress.ip_network(one) for one in self._access.proxies)
+
+    def _forged(
+        self, headers: Headers, state: dict[str, object], cookies: dict[str, str], *, is_api: bool, bearer: bool
+    ) -> Response | None:
+        """Whether another page's request is refused: no page can add an Authorization header without our consent."""
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return _refuse(403, "another page sent this; use the forms of this one", is_api)
+        origin = headers.get("origin")
+        if origin is not None and not self._is_own(urlsplit(origin).netloc, headers.get("host", "")):
+            return _refuse(403, f"the page at {origin[:200]!r} may not send anything here", is_api)
+        if bearer:
+            return None
+        form = state["form"]
+        given = headers.get(CSRF_HEADER) or (form.get(CSRF_FIELD) or [""])[0] if isinstance(form, dict) else ""
+        known = cookies.get(CSRF_COOKIE, "")
+        if not _TOKEN.fullmatch(known) or not hmac.compare_digest(given.encode(), known.encode()):
+            what = f"send the cookie {CSRF_COOKIE} and the same value as {CSRF_HEADER}, or a bearer token"
+            return _refuse(
+                403, what if is_api else "the form is too old; load its page again, and send it once more", is_api
+            )
+        return None
+
+    def _is_own(self, netloc: str, host: str) -> bool:
+        """Whether an origin is this site: what was asked for, or (behind a proxy that renames) a name of ours."""
+        return netloc.lower() == host.lower() or _name_of(netloc) in set(self._access.hosts) - _LOOPBACK
+
+
+def session_of(token: str, now_seconds: float) -> str:
+    """The cookie of somebody who knew the token, good for some hours."""
+    end = str(int(now_seconds) + _SESSION_SECONDS)
+    return f"{end}.{_signed(end, token)}"
+
+
+def session_is_valid(cookie: str, token: str, now_seconds: float) -> bool:
+    """Whether a cookie is one of `session_of` and not too old.
+
+    >>> cookie = session_of("t", 0)
+    >>> session_is_valid(cookie, "t", 60), session_is_valid(cookie, "u", 60), session_is_valid(cookie, "t", 1e6)
+    (True, False, False)
+    """
+    end, _, signature = cookie.partition(".")
+    if (
+        not end.isdecimal()
+        or len(end) > 20
+        or not hmac.compare_digest(signature.encode(), _signed(end, token).encode())
+    ):
+        return False
+    return now_seconds < int(end)
+
+
+def _signed(text: str, token: str) -> str:
+    return hmac.new(token.encode(), b"session:" + text.encode(), hashlib.sha256).hexdigest()
+
+
+def _name_of(netloc: str) -> str:
+    """The name of an address without its port; an IPv6 address keeps its brackets."""
+    return re.sub(r":\d*$", "", netloc).lower()
+
+
+def _refuse(status: int, why: str, is_api: bool) -> Response:
+    if is_api:
+        return JSONResponse({"error": why}, status)
+    return PlainTextResponse(why + "\n", status)
+
+
+def _add_headers(headers: MutableHeaders, scope: Scope, csrf: str) -> None:
+    headers["Content-Security-Policy"] = POLICY
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "same-origin"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    if not scope["path"].startswith("/static/"):
+        headers.setdefault("Cache-Control", "no-store")
+    if csrf:
+        secure = "; Secure" if scope.get("scheme") == "https" else ""
+        headers.append("Set-Cookie", f"{CSRF_COOKIE}={csrf}; Path=/; HttpOnly; SameSite=Strict{secure}")
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """A request's body; None for one that is too large."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b""
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """What the application receives: the body that was read already, then whatever comes."""
+    sent = not body
+
+    async def again() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

@@ -1,0 +1,153 @@
+"""What every page and every call of the API needs: pipeline, rules in force, settings of the process, templates.
+
+Add what several pages share. What one page shows is its own module's; nothing here knows a route.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from pyro_assets.pipeline.health import HealthMetrics
+from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.web import words
+from pyro_assets.web.requests import values_of
+from pyro_assets.web.security import Access
+
+if TYPE_CHECKING:
+    from pyro_assets.pipeline.rules import RulesInForce
+    from pyro_assets.series.config import SeriesConfig
+
+#: Address and title of what the head of every page links to.
+NAVIGATION: Final = (
+    ("/explore", "Explore"),
+    ("/rules", "Rules"),
+    ("/series", "Series"),
+    ("/status", "Status"),
+    ("/quarantine", "Quarantine"),
+    ("/backfills", "Backfills"),
+    ("/api", "API"),
+)
+FOLDER: Final = Path(__file__).parent
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A file of series as it was read, and what tells whether it has changed since."""
+
+    stamp: tuple[tuple[str, int, int], ...]
+    config: "SeriesConfig"
+
+
+@dataclass
+class Site:
+    """One web process.
+
+    Attributes:
+        pipeline: open; its ledger and archive are used from many threads.
+        metrics: what `/metrics` shows.
+        config_path: the file or folder of series, "" for none.
+        dagster_url: of Dagster's webserver, without a slash at the end; "" where it is not known.
+        access: who may do what.
+        clock: Unix milliseconds.
+    """
+
+    pipeline: Pipeline
+    metrics: HealthMetrics
+    config_path: str = ""
+    dagster_url: str = ""
+    access: Access = field(default_factory=Access)
+    clock: Callable[[], int] = _now_ms
+
+    def __post_init__(self) -> None:
+        self.dagster_url = self.dagster_url.rstrip("/")
+        self._parsed: _Parsed | None = None
+        self._lock = threading.Lock()
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(words.FILTERS)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be changed from here."""
+        return self.access.read_only
+
+    def file_config(self) -> "SeriesConfig":
+        """What the file says, read again when it has changed; without a file, what none means.
+
+        Raises:
+            ConfigError: it is refused.
+        """
+        from pyro_assets.series.config import SeriesConfig, load_config
+
+        if not self.config_path:
+            return SeriesConfig()
+        stamp = _stamp(Path(self.config_path))
+        with self._lock:
+            if self._parsed is None or self._parsed.stamp != stamp:
+                self._parsed = _Parsed(stamp, load_config(self.config_path))
+            return self._parsed.config
+
+    def rules(self) -> "RulesInForce":
+        """The rules of the file and of the ledger as they are now.
+
+        Raises:
+            ConfigError: the file is refused.
+        """
+        from pyro_assets.pipeline.rules import merge_rules
+
+        return merge_rules(self.file_config(), self.pipeline.ledger.rules())
+
+    def config(self) -> "SeriesConfig":
+        """The configuration in force; see `rules`."""
+        return self.rules().config
+
+    def page(self, request: Request, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
+        """A page from `templates/`, with what `base.html` needs."""
+        state = request.state
+        shared: Mapping[str, Any] = {
+            "navigation": NAVIGATION,
+            "path": request.url.path,
+            "csrf": state.csrf,
+            "user": state.user,
+            "signed_in": state.signed_in,
+            "read_only": self.read_only,
+            "dagster_url": self.dagster_url,
+            "now_ms": self.clock(),
+        }
+        text = self._templates.get_template(template).render(**{**shared, **context})
+        # Names may hold halves of surrogate pairs, which no encoding takes.
+        return HTMLResponse(text.encode("utf-8", "replace"), status_code)
+
+    def form(self, request: Request) -> dict[str, list[str]]:
+        """The fields of a form that was sent, in whatever way browsers send them; uploads as their text."""
+        return values_of(request)
+
+
+def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """What tells whether a file, or a file of a folder, has changed."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = []
+    for file in files:
+        try:
+            state = file.stat()
+        except OSError:
+            found.append((file.name, -1, -1))
+        else:
+            found.append((file.name, state.st_mtime_ns, state.st_size))
+    return tuple(found)
