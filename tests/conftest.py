@@ -10,6 +10,11 @@ from hypothesis import HealthCheck, settings
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
 
+# A session's only Postgres: fixtures of other servers are imported where they are used.
+from postgres_server import ledger_template, postgres, postgres_ledger_url, postgres_url  # noqa: E402
+
+__all__ = ["ledger_template", "postgres", "postgres_ledger_url", "postgres_url"]
+
 settings.register_profile("ci", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("deep", max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

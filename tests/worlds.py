@@ -47,11 +47,11 @@ class FaultyLedger(Ledger):
 class World:
     """Source, archive, ledger, engine and clock; several pipelines may share them."""
 
-    def __init__(self, folder: Path, settings: Settings = SETTINGS) -> None:
+    def __init__(self, folder: Path, settings: Settings = SETTINGS, ledger_url: str | None = None) -> None:
         self.settings = settings
         self.source = fakes.MemoryBucket(url="memory://source")
         self.archive = fakes.MemoryBucket(url="memory://archive")
-        self.ledger = FaultyLedger.open(str(folder / "ledger.db"))
+        self.ledger = FaultyLedger.open(ledger_url or str(folder / "ledger.db"))
         self.engine = fakes.TextEngine()
         self.clock = fakes.Clock(NOW_MS)
         self.started_ms = NOW_MS

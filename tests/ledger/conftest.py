@@ -1,30 +1,30 @@
-"""A ledger of its own for each test: SQLite in a folder, or whatever database a variable names (emptied first)."""
+"""A ledger of its own for each test: SQLite in a folder, and Postgres where services are tested."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
 
-from pyro_assets.ledger import schema
-from pyro_assets.ledger.database import parse_ledger_url
 from pyro_assets.ledger.ledger import Ledger
 
 
-@pytest.fixture
-def ledger_url(tmp_path: Path) -> str:
-    url = os.environ.get("PYRO_ASSETS_TEST_LEDGER_URL")
-    if url is None:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
         return str(tmp_path / "ledger.db")
-    engine = create_engine(parse_ledger_url(url))
-    schema.metadata.drop_all(engine)
-    engine.dispose()
-    return url
+    return str(request.getfixturevalue("postgres_ledger_url"))
 
 
 @pytest.fixture
 def ledger(ledger_url: str) -> Iterator[Ledger]:
     opened = Ledger.open(ledger_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """For what only SQLite can show, such as its plans."""
+    opened = Ledger.open(str(tmp_path / "ledger.db"))
     yield opened
     opened.close()

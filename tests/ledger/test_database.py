@@ -96,9 +96,8 @@ def test_the_schema_compiles(dialect: object) -> None:
             assert str(CreateIndex(index).compile(dialect=dialect))
 
 
-def test_ticks_and_claims_walk_over_nothing_that_is_finished(ledger: Ledger) -> None:
-    if ledger._engine.dialect.name != "sqlite":
-        pytest.skip("reads SQLite's plans")
+def test_ticks_and_claims_walk_over_nothing_that_is_finished(sqlite_ledger: Ledger) -> None:
+    ledger = sqlite_ledger
     asked: list[tuple[str, Any]] = []
 
     def listen(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:

@@ -1,5 +1,6 @@
 """A ledger of schema version 1 with data in it, opened by this version: nothing is lost, and work goes on."""
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -16,61 +17,99 @@ OLD = Path(__file__).with_name("schema_1.sql").read_text()
 DERIVED, PLANNED = "957dea61e6562de2ec27b2a0d2738380", "8653141b1560904c6c8b54907b70602d"
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    path = tmp_path / "ledger.db"
-    connection = sqlite3.connect(path)
+#: What version 1 made otherwise on Postgres.
+POSTGRES_TYPES = {
+    "CREATE TABLE sources (\n\tid INTEGER": "CREATE TABLE sources (\n\tid BIGSERIAL",
+    "source_id INTEGER": "source_id BIGINT",
+}
+SERIAL = "SELECT setval(pg_get_serial_sequence('sources', 'id'), (SELECT max(id) FROM sources))"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of the old ledger."""
+    if request.param == "postgres":
+        url = str(request.getfixturevalue("postgres_url"))
+        make_on_postgres(url)
+        return url
+    connection = sqlite3.connect(tmp_path / "ledger.db")
     connection.executescript(OLD)
     connection.close()
-    return path
+    return f"sqlite:///{tmp_path}/ledger.db"
 
 
-def rows(path: Path) -> dict[str, list[dict[str, object]]]:
-    connection = sqlite3.connect(path)
-    connection.row_factory = sqlite3.Row
-    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-    found = {name: [dict(row) for row in connection.execute(f'SELECT * FROM "{name}"')] for name in names}
-    connection.close()
+def make_on_postgres(url: str) -> None:
+    """Run the dump in an order in which no table is named before it is there."""
+    order = {table.name: number for number, table in enumerate(schema.metadata.sorted_tables)}
+    script = OLD
+    for on_sqlite, on_postgres in POSTGRES_TYPES.items():
+        script = script.replace(on_sqlite, on_postgres)
+    statements = [text.strip() for text in script.split(";\n")]
+
+    def rank(statement: str) -> tuple[bool, int]:
+        name = re.search(r"(?:TABLE|INTO|ON) \W?(\w+)", statement)
+        assert name is not None, statement
+        return not statement.startswith("CREATE TABLE"), order[name[1]]
+
+    wanted = [text for text in statements if text.startswith(("CREATE", "INSERT"))]
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for statement in [*sorted(wanted, key=rank), SERIAL]:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def rows(url: str) -> dict[str, list[dict[str, object]]]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        names = sorted(inspect(connection).get_table_names())
+        found = {
+            name: [dict(row) for row in connection.exec_driver_sql(f'SELECT * FROM "{name}" ORDER BY 1, 2').mappings()]
+            for name in names
+        }
+    engine.dispose()
     return found
 
 
-def test_every_row_is_there_afterwards_and_the_schema_is_that_of_a_new_ledger(old: Path, tmp_path: Path) -> None:
+def test_every_row_is_there_afterwards_and_the_schema_is_that_of_a_new_ledger(
+    old: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     before = rows(old)
     assert before["schema_version"] == [{"version": 1, "applied_ms": NOW_MS}]
     assert {name for name, found in before.items() if found} >= {"sources", "jobs", "receipts", "quarantine", "outputs"}
     for _ in range(2):
-        Ledger.open(str(old)).close()
+        Ledger.open(old).close()
     after = rows(old)
     for name, found in before.items():
         if name != "schema_version":
             assert [{key: row[key] for key in was} for was, row in zip(found, after[name], strict=True)] == found
     assert [row["version"] for row in after["schema_version"]] == [VERSION]
-    Ledger.open(str(tmp_path / "new.db")).close()
-    shapes = []
-    for path in (old, tmp_path / "new.db"):
-        engine = create_engine(f"sqlite:///{path}")
-        with engine.connect() as connection:
-            look = inspect(connection)
-            assert version_of(connection) == VERSION
-            shapes.append(
-                {
-                    name: (
-                        {
-                            (column["name"], str(column["type"]), column["nullable"])
-                            for column in look.get_columns(name)
-                        },
-                        {(index["name"], *index["column_names"]) for index in look.get_indexes(name)},
-                        tuple(look.get_pk_constraint(name)["constrained_columns"]),
-                    )
-                    for name in schema.metadata.tables
-                }
+    on_sqlite = old.startswith("sqlite")
+    new = f"sqlite:///{tmp_path}/new.db" if on_sqlite else request.getfixturevalue("postgres_ledger_url")
+    Ledger.open(new).close()
+    assert shape(old) == shape(new)
+
+
+def shape(url: str) -> dict[str, object]:
+    """Columns, indexes and keys of every table."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        look = inspect(connection)
+        assert version_of(connection) == VERSION
+        found: dict[str, object] = {
+            name: (
+                {(column["name"], str(column["type"]), column["nullable"]) for column in look.get_columns(name)},
+                {(index["name"], *index["column_names"]) for index in look.get_indexes(name)},
+                tuple(look.get_pk_constraint(name)["constrained_columns"]),
             )
-        engine.dispose()
-    assert shapes[0] == shapes[1]
+            for name in schema.metadata.tables
+        }
+    engine.dispose()
+    return found
 
 
-def test_work_and_export_go_on(old: Path) -> None:
-    ledger = Ledger.open(str(old))
+def test_work_and_export_go_on(old: str) -> None:
+    ledger = Ledger.open(old)
     try:
         (receipt,) = ledger.receipts_of(DERIVED)
         assert (receipt.state, receipt.accepted, receipt.file_ms) == ("sent", 11, None)

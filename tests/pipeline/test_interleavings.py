@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fakes
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import HOUR, LEASE_MS
+from postgres_server import PostgresServer
 from worlds import World
 
 from pyro_assets.errors import StorageUnavailable
@@ -82,26 +84,43 @@ def act(world: World, number: int, action: tuple) -> None:
 @given(st.lists(ACTIONS, max_size=14))
 def test_every_valid_source_is_in_one_job_once(actions: list[tuple]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder))
-        try:
-            for number, action in enumerate(actions):
-                act(world, number, action)
-            world.source.before = world.archive.before = world.ledger.kill_at = None
-            # Leases run out, delays pass: a tick and a run, without a hand.
-            for _ in range(2):
-                world.clock.forward(400)
-                world.tick_and_run(hours=HOURS)
-            reports = [world.pipeline.hour_report(hour) for hour in HOURS]
-            quarantined = sum(report.jobs_by_state.get("quarantined", 0) for report in reports)
-            assert sum(report.pending for report in reports) == 0
-            if not quarantined:
-                assert world.archived_values() == world.source_values()
-            sums = sum(value for _, value in world.archived_values())
-            assert sum(row["value"] for row in world.series()) == sums
-            assert sum(row["value"] for row in world.series("function")) == sums
-            stamps = [(record["shard"], record["timestamp_ms"]) for record in world.records()]
-            assert len(stamps) == len(set(stamps))
-            keys = [source["key"] for record in world.records() for source in record["sources"]]
-            assert len(keys) == len(set(keys))
-        finally:
-            world.ledger.close()
+        check(World(Path(folder)), actions)
+
+
+@pytest.mark.service
+@settings(max_examples=max(settings.default.max_examples // 2, 1))
+@given(st.lists(ACTIONS, max_size=14))
+def test_every_valid_source_is_in_one_job_once_on_postgres(
+    postgres: PostgresServer, ledger_template: str, actions: list[tuple]
+) -> None:
+    url = postgres.new_database(ledger_template)
+    try:
+        check(World(Path(), ledger_url=url), actions)
+    finally:
+        postgres.drop_database(url)
+
+
+def check(world: World, actions: list[tuple]) -> None:
+    """Acts, lets leases run out and delays pass, and compares what is archived with what was there."""
+    try:
+        for number, action in enumerate(actions):
+            act(world, number, action)
+        world.source.before = world.archive.before = world.ledger.kill_at = None
+        # A tick and a run, without a hand.
+        for _ in range(2):
+            world.clock.forward(400)
+            world.tick_and_run(hours=HOURS)
+        reports = [world.pipeline.hour_report(hour) for hour in HOURS]
+        quarantined = sum(report.jobs_by_state.get("quarantined", 0) for report in reports)
+        assert sum(report.pending for report in reports) == 0
+        if not quarantined:
+            assert world.archived_values() == world.source_values()
+        sums = sum(value for _, value in world.archived_values())
+        assert sum(row["value"] for row in world.series()) == sums
+        assert sum(row["value"] for row in world.series("function")) == sums
+        stamps = [(record["shard"], record["timestamp_ms"]) for record in world.records()]
+        assert len(stamps) == len(set(stamps))
+        keys = [source["key"] for record in world.records() for source in record["sources"]]
+        assert len(keys) == len(set(keys))
+    finally:
+        world.ledger.close()
