@@ -78,6 +78,11 @@ class MemoryBucket(Bucket):
         self._called("replace", key)
         self.objects[key] = data
 
+    def remove(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._called("remove", key)
+            self.objects.pop(key, None)
+
     def _object(self, key: str) -> bytes:
         if key not in self.objects:
             raise ObjectMissing(f"{key} is missing", key=key)

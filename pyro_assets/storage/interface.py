@@ -121,3 +121,15 @@ class Bucket(ReadOnlyBucket):
     @abstractmethod
     def replace(self, key: str, data: bytes) -> None:
         """Writes an object or puts new bytes in place of the old ones in one step."""
+
+    @abstractmethod
+    def remove(self, keys: Sequence[str]) -> None:
+        """Removes objects; those that are not there (any more) do not matter.
+
+        Raises:
+            StorageUnavailable: some of them may be left; call it again.
+        """
+
+    def unfinished(self, before_ms: int) -> list[ObjectInfo]:  # noqa: ARG002 - most kinds leave nothing
+        """What writers that died have left before a moment, by keys that `remove` takes; in no listing."""
+        return []

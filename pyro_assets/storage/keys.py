@@ -21,6 +21,7 @@ BLOCKS: Final = "blocks"
 COMMITS: Final = "commits"
 SERIES: Final = "series"
 RECEIPTS: Final = "receipts"
+RETENTION: Final = "retention"
 #: Where a Pyroscope server looks for metadata of blocks that it does not know yet.
 OFFERS: Final = "dlq"
 PUBLISHED: Final = "pyro-assets/published"
@@ -32,6 +33,7 @@ HOUR_FORMAT: Final = "%Y-%m-%d-%H:%M"
 HOUR_MS: Final = 3_600_000
 
 _HOUR_PATH_FORMAT: Final = "%Y-%m-%dT%H"
+_MERGED: Final = "merged"
 _SHARD: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 _MAX_SHARD: Final = 2**32 - 1
 # What Pyroscope allows in a tenant's name beside letters, digits, "_", "-" and ".".
@@ -159,13 +161,61 @@ def commit_key(hour: str, shard: int, job_id: str) -> str:
     return f"{COMMITS}/{hour_path(hour)}/{shard}/{job_id}.json"
 
 
-def series_key(kind: str, hour: str, job_id: str) -> str:
+def series_key(kind: str, hour: str, job_id: str, number: int = 0) -> str:
     """The key of a job's series of one kind; hive-style, so that any tool finds kind and hour as columns.
+
+    `number` tells files that are written after a merge of the hour from those that went into it.
 
     >>> series_key("dimension", "2026-11-25-09:00", "ab12")
     'series/kind=dimension/hour=2026-11-25T09/ab12.parquet'
+    >>> series_key("dimension", "2026-11-25-09:00", "ab12", 1)
+    'series/kind=dimension/hour=2026-11-25T09/ab12-000001.parquet'
     """
-    return f"{SERIES}/kind={kind}/hour={hour_path(hour)}/{job_id}.parquet"
+    return f"{series_prefix(kind, hour)}{job_id}{f'-{number:06d}' if number else ''}.parquet"
+
+
+def merged_key(kind: str, hour: str, number: int) -> str:
+    """The key of a file that holds the series of all jobs of an hour whose own files have smaller numbers.
+
+    >>> merged_key("dimension", "2026-11-25-09:00", 1)
+    'series/kind=dimension/hour=2026-11-25T09/merged-000001.parquet'
+    """
+    return series_key(kind, hour, _MERGED, number)
+
+
+def series_prefix(kind: str, hour: str) -> str:
+    """Where the series of one kind and hour lie.
+
+    >>> series_prefix("dimension", "2026-11-25-09:00")
+    'series/kind=dimension/hour=2026-11-25T09/'
+    """
+    return f"{SERIES}/kind={kind}/hour={hour_path(hour)}/"
+
+
+def parse_series_name(key: str) -> tuple[str, int]:
+    """Job ("" for a merged file) and number of a file of series.
+
+    >>> parse_series_name("series/kind=x/hour=2026-11-25T09/ab12-000003.parquet")
+    ('ab12', 3)
+    >>> parse_series_name("series/kind=x/hour=2026-11-25T09/ab12.parquet")
+    ('ab12', 0)
+    >>> parse_series_name("series/kind=x/hour=2026-11-25T09/merged-000001.parquet")
+    ('', 1)
+    """
+    stem = key.rpartition("/")[2].removesuffix(".parquet")
+    job, _, number = stem.rpartition("-")
+    if not job or not number.isdecimal():
+        return stem, 0
+    return ("" if job == _MERGED else job), int(number)
+
+
+def retention_key(hour: str) -> str:
+    """The key of the record of what retention removed of an hour.
+
+    >>> retention_key("2026-11-25-09:00")
+    'retention/2026-11-25T09.json'
+    """
+    return f"{RETENTION}/{hour_path(hour)}.json"
 
 
 def receipts_prefix(receiver: str, hour: str, shard: int) -> str:

@@ -8,7 +8,7 @@ import contextlib
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Final, NoReturn
@@ -158,6 +158,40 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
         """See `Bucket.replace`."""
         with self._written(key, data) as temporary:
             temporary.replace(self._path(key))
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """See `Bucket.remove`. Folders that become empty go too: a listing would read each of them."""
+        for key in keys:
+            path = self._path(key)
+            try:
+                path.unlink(missing_ok=True)
+            except NotADirectoryError:
+                continue
+            except OSError as error:
+                raise StorageUnavailable(f"{path} was not removed: {error.strerror or error}", key=key) from error
+            for folder in path.parents:
+                if folder in (self.folder, self.folder / TEMPORARY_FOLDER) or not self._is_removed(folder):
+                    break
+
+    def unfinished(self, before_ms: int) -> list[ObjectInfo]:
+        """See `Bucket.unfinished`."""
+        found = []
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder / TEMPORARY_FOLDER) as entries:
+            for entry in entries:
+                # Another writer may finish while we look.
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) and status.st_mtime * 1000 < before_ms:
+                        found.append(ObjectInfo(f"{TEMPORARY_FOLDER}/{entry.name}", status.st_size))
+        return sorted(found, key=lambda item: item.key)
+
+    @staticmethod
+    def _is_removed(folder: Path) -> bool:
+        try:
+            folder.rmdir()
+        except OSError:
+            return False  # not empty, or somebody was faster
+        return True
 
     @contextlib.contextmanager
     def _written(self, key: str, data: bytes) -> Iterator[Path]:

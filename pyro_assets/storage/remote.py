@@ -5,7 +5,7 @@ The file system is handed in, so nothing here imports fsspec. What only one stor
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from pyro_assets.errors import ObjectChanged, ObjectConflict, ObjectMissing, StorageError, StorageUnavailable
@@ -148,6 +148,12 @@ class RemoteBucket(RemoteReadOnlyBucket, Bucket):
         """See `Bucket.replace`."""
         with self._translated(key):
             self._fs.pipe_file(self._path(key), data)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """See `Bucket.remove`."""
+        for key in keys:
+            with self._translated(key), suppress(FileNotFoundError):
+                self._fs.rm_file(self._path(key))
 
     def _put_new(self, key: str, data: bytes) -> bool:
         self.replace(key, data)

@@ -3,6 +3,7 @@
 Add what the protocol can do beyond any fsspec file system; the file system (s3fs's) is handed in.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from pyro_assets.errors import StorageError, StorageUnavailable
@@ -17,7 +18,7 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
     """A bucket of S3 or of anything that speaks its protocol; lists from a start key.
 
     Attributes:
-        page_keys: keys in one answer; the protocol's maximum.
+        page_keys: keys in one request or answer; the protocol's maximum.
     """
 
     page_keys: ClassVar[int] = 1000
@@ -98,6 +99,17 @@ class S3Bucket(S3ReadOnlyBucket, RemoteBucket):
     def replace(self, key: str, data: bytes) -> None:
         """See `Bucket.replace`. One request, so the object appears whole."""
         self._call("put_object", key, Key=self._prefix + key, Body=data)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """See `Bucket.remove`. One request per thousand keys."""
+        for begin in range(0, len(keys), self.page_keys):
+            part = [{"Key": self._prefix + key} for key in keys[begin : begin + self.page_keys]]
+            answer = self._call("delete_objects", keys[begin], Delete={"Objects": part, "Quiet": True})
+            for error in answer.get("Errors", ()):
+                raise StorageUnavailable(
+                    f"{self.url} does not remove {error.get('Key')}: {error.get('Code')}: {error.get('Message')}",
+                    key=str(error.get("Key", "")),
+                )
 
     def _put_new(self, key: str, data: bytes) -> bool:
         try:

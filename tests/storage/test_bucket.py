@@ -156,6 +156,50 @@ def test_the_source_cannot_be_written_by_construction(opener: Opener, tmp_path: 
     assert isinstance(source, ReadOnlyBucket)
 
 
+def test_removes_what_is_named_and_nothing_else(bucket: Bucket) -> None:
+    for key in ("a/b/c", "a/b/d", "a/e", "f"):
+        bucket.create(key, b"x")
+    bucket.remove(["a/b/c", "a/b/none", "none/x", "f"])
+    bucket.remove([])
+    assert [item.key for item in bucket.list_after("")] == ["a/b/d", "a/e"]
+    bucket.remove(["a/b/d"])
+    assert bucket.list_folder("a/").folders == ()
+    with pytest.raises(ObjectMissing):
+        bucket.read("a/b/c")
+    assert bucket.create("a/b/c", b"new")
+    assert bucket.read("a/b/c") == b"new"
+
+
+def test_local_removes_empty_folders_but_never_the_bucket(tmp_path: Path) -> None:
+    bucket = LocalBucket(tmp_path / "bucket")
+    bucket.create("a/b/c", b"x")
+    bucket.remove(["a/b/c", "a/b/c/d"])
+    assert [path.name for path in (tmp_path / "bucket").iterdir()] == [".tmp"]
+
+
+def test_local_names_what_crashed_writers_left(tmp_path: Path) -> None:
+    bucket = LocalBucket(tmp_path)
+    assert bucket.unfinished(2**60) == []
+    bucket.create("a/b", b"x")
+    (tmp_path / ".tmp" / "half").write_bytes(b"123")
+    os.utime(tmp_path / ".tmp" / "half", (1000, 1000))
+    assert bucket.unfinished(1_000_000) == []
+    assert bucket.unfinished(1_000_001) == [ObjectInfo(".tmp/half", 3)]
+    bucket.remove([".tmp/half"])
+    assert bucket.unfinished(2**60) == []
+
+
+@pytest.mark.service
+def test_s3_removes_thousands(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = open_bucket(s3, True)
+    monkeypatch.setattr(S3ReadOnlyBucket, "page_keys", 10)
+    keys = [f"p/{number:02}" for number in range(25)]
+    for key in keys:
+        bucket.create(key, b"x")
+    bucket.remove(keys[1:])
+    assert [item.key for item in bucket.list_after("p/")] == keys[:1]
+
+
 @pytest.mark.service
 def test_s3_lists_by_pages(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(S3ReadOnlyBucket, "page_keys", 10)
