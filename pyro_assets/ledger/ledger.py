@@ -4,7 +4,9 @@ Add tables to `schema`, and methods to the part of the ledger they belong to; no
 """
 
 from pyro_assets.ledger.active_series import ActiveSeriesRecords
+from pyro_assets.ledger.calendar import Calendar
 from pyro_assets.ledger.claims import Claims, Retry
+from pyro_assets.ledger.decisions import DecisionRecords
 from pyro_assets.ledger.health import Health
 from pyro_assets.ledger.hours import Hours
 from pyro_assets.ledger.lag import Lags
@@ -18,6 +20,7 @@ from pyro_assets.ledger.receivers import ReceiverStates
 from pyro_assets.ledger.records import Lane
 from pyro_assets.ledger.restoring import Restoring
 from pyro_assets.ledger.rules import Rules
+from pyro_assets.ledger.shown import Shown
 from pyro_assets.ledger.sources import Sources
 from pyro_assets.ledger.status import Status
 
@@ -40,5 +43,8 @@ class Ledger(
     Restoring,
     Health,
     Rules,
+    Calendar,
+    DecisionRecords,
+    Shown,
 ):
     """Every source, job, output and receipt. Open one with `Ledger.open(url)`, close it with `close`."""

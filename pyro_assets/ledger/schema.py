@@ -253,6 +253,19 @@ rule_snapshots = Table(
     Column("at_ms", BigInteger, nullable=False),
 )
 
+#: What people decided of jobs, sources and receivers; nothing is decided by it.
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Index("ix_decisions_subject", "subject"),
+)
+
 #: Single values that outlive a process, such as the mode in force.
 facts = Table(
     "facts",

@@ -4,15 +4,74 @@ Add a decision here when a commit record must be looked at or written; one that 
 `ledger.pardons`. The archive's records are what a lost ledger is rebuilt from, so no decision may contradict them.
 """
 
+import os
+from typing import Final, Literal, get_args
+
 from pyro_assets.errors import LedgerError, ObjectConflict, ObjectMissing
 from pyro_assets.ledger.claims import Retry
+from pyro_assets.ledger.decisions import Decision
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import Derivation, Failure, Job, SeriesFile
 from pyro_assets.pipeline.record import CommitRecord, RecordedSource, parse_record, record_key
 from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.storage.interface import Bucket
 
+#: retry: try again; release: put a job's sources into smaller jobs; forget: leave it out for good.
+Action = Literal["retry", "release", "forget"]
+ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 _LEASE_MS = 60_000
+
+
+def decide(
+    ledger: Ledger,
+    archive: Bucket,
+    action: Action,
+    name: str,
+    now_ms: int,
+    *,
+    author: str,
+    why: str = "",
+    parts: int | None = None,
+) -> str:
+    """Does what a person decided of a job (by its id) or a source (by its key), and remembers who and why.
+
+    Args:
+        ledger: knows jobs and sources.
+        archive: has their commit records.
+        action: what is to become of it; sources are not released.
+        name: the job's id or the source's key.
+        now_ms: Unix milliseconds.
+        author: who, for the record.
+        why: for the record.
+        parts: of a released job; by default as many as it has sources.
+
+    Returns:
+        What happened, in words.
+
+    Raises:
+        LedgerError: it cannot be decided like that; nothing was changed.
+        StorageError: the archive does not answer; nothing was changed.
+    """
+    is_source = "/" in name
+    if action == "retry":
+        if is_source:
+            ledger.retry_source(name)
+        else:
+            ledger.retry_job(name, now_ms)
+        done = "waits for the next run"
+    elif action == "release":
+        if is_source:
+            raise LedgerError(f"{name} is a source: only jobs are released into smaller ones; retry or forget it")
+        made = release_job(ledger, archive, name, now_ms, parts)
+        done = f"split into {len(made)} jobs: {' '.join(made)}"
+    elif is_source:
+        ledger.acknowledge_source(name, now_ms)
+        done = "no longer listed"
+    else:
+        count = forget_job(ledger, archive, name, now_ms, f"person-{now_ms:x}-{os.getpid()}")
+        done = f"ended; {count:,} sources are left out for good"
+    ledger.note_decision(Decision(now_ms, author, action, name, why))
+    return done
 
 
 def release_job(ledger: Ledger, archive: Bucket, job_id: str, now_ms: int, parts: int | None = None) -> list[str]:

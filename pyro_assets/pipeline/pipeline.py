@@ -126,7 +126,12 @@ class Pipeline:
         return self._ledger
 
     @property
-    def archive(self) -> ReadOnlyBucket | Bucket:
+    def settings(self) -> Settings:
+        """How jobs are planned and done."""
+        return self._settings
+
+    @property
+    def archive(self) -> Bucket:
         """The archive, for faces that read blocks and series."""
         return self._archive
 
@@ -401,9 +406,7 @@ class Pipeline:
         """The project's own metrics; make them once per process."""
         from pyro_assets.pipeline.health import HealthMetrics
 
-        return HealthMetrics(
-            self._ledger, lambda: {one.name: self._start_ms(one) for one in self.receivers()}, self._clock
-        )
+        return HealthMetrics(self._ledger, self.receiver_starts, self._clock)
 
     def push_health(self, metrics: "HealthMetrics", instance: str) -> dict[str, str]:
         """Sends the project's own metrics to every receiver that is not paused; see `pushing.push`.
@@ -417,6 +420,14 @@ class Pipeline:
         states = self.receiver_states()
         ready = [one for one in self.receivers() if states[one.name].paused_ms is None]
         return push(samples_of(metrics.collect(), now_ms, instance), ready, self._secrets, now_ms)
+
+    def receiver_starts(self) -> dict[str, int]:
+        """Receiver -> the time from which on it gets samples by itself, Unix ms.
+
+        Raises:
+            ConfigError: the file of receivers is refused.
+        """
+        return {receiver.name: self._start_ms(receiver) for receiver in self.receivers()}
 
     def receiver_states(self) -> "dict[str, ReceiverState]":
         """What is known of each receiver that is configured."""
@@ -489,7 +500,7 @@ class Pipeline:
 
     def _scopes(self) -> dict[str, int]:
         try:
-            return {receiver.name: self._start_ms(receiver) for receiver in self.receivers()}
+            return self.receiver_starts()
         except ConfigError:
             return {}  # a report is about what is known; the run and the tick say that the file is refused
 

@@ -1,0 +1,49 @@
+"""What people decided, when and why: for whoever asks later.
+
+Add nothing that a worker decides; what became of a job is in `jobs`, its failures in `quarantine`.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.schema import decisions
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision: `subject` is a job's id, a source's key or a receiver's name."""
+
+    at_ms: int
+    author: str
+    action: str
+    subject: str
+    why: str
+
+
+class DecisionRecords(Database):
+    """The part of the ledger that remembers decisions."""
+
+    def note_decision(self, decision: Decision) -> None:
+        """Remembers a decision, after it took effect."""
+        with self._write() as connection:
+            connection.execute(
+                decisions.insert().values(
+                    at_ms=decision.at_ms,
+                    author=decision.author,
+                    action=decision.action,
+                    subject=decision.subject,
+                    why=decision.why,
+                )
+            )
+
+    def past_decisions(self, *, subject: str | None = None, limit: int = 100) -> list[Decision]:
+        """Decisions, the latest first; of one subject or of all."""
+        query = select(decisions).order_by(decisions.c.id.desc()).limit(limit)
+        if subject is not None:
+            query = query.where(decisions.c.subject == subject)
+        with self._read() as connection:
+            return [
+                Decision(row.at_ms, row.author, row.action, row.subject, row.why) for row in connection.execute(query)
+            ]

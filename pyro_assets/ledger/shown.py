@@ -1,0 +1,81 @@
+"""What people look at: files of series, newest first, and where the series of a job come from.
+
+Add a question of a page here when `status`, `hours` and `receipts` have no answer; nothing is changed.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.loading import load_job
+from pyro_assets.ledger.receipt import StoredFile
+from pyro_assets.ledger.records import Job
+from pyro_assets.ledger.schema import jobs, series_files
+from pyro_assets.storage.keys import HOUR_MS, hour_of
+
+
+@dataclass(frozen=True, slots=True)
+class ShownJob:
+    """Where series come from.
+
+    Attributes:
+        job: as a worker would get it; its `run_id` is the last run that had it.
+        first_created_ms: creation of its first source.
+        compacted_ms, derived_ms, exported_ms: when, None where it has not happened.
+        files: its files of series, by kind.
+    """
+
+    job: Job
+    first_created_ms: int
+    compacted_ms: int | None
+    derived_ms: int | None
+    exported_ms: int | None
+    files: tuple[StoredFile, ...]
+
+
+class Shown(Database):
+    """The part of the ledger that pages ask."""
+
+    def newest_series_files(
+        self, begin_ms: int, end_ms: int, *, kind: str = "", limit: int = 2000
+    ) -> list[tuple[int, StoredFile]]:
+        """Timestamp and file of jobs with samples in [begin_ms, end_ms), the newest first, at most so many."""
+        query = (
+            select(jobs.c.timestamp_ms, series_files)
+            .join(jobs, jobs.c.id == series_files.c.job_id)
+            # Timestamps have no index of their own; a job's is in its hour, or some milliseconds later.
+            .where(jobs.c.hour >= hour_of(max(begin_ms - HOUR_MS, 0)), jobs.c.hour <= hour_of(end_ms))
+            .where(jobs.c.timestamp_ms >= begin_ms, jobs.c.timestamp_ms < end_ms)
+            .where(series_files.c.key.is_not(None), series_files.c.rows > 0)
+            .order_by(jobs.c.timestamp_ms.desc(), jobs.c.shard, series_files.c.kind)
+            .limit(limit)
+        )
+        if kind:
+            query = query.where(series_files.c.kind == kind)
+        with self._read() as connection:
+            return [
+                (row.timestamp_ms, StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms))
+                for row in connection.execute(query)
+            ]
+
+    def shown_job(self, job_id: str) -> ShownJob | None:
+        """A job, its level-1 blocks and files of series; None where there is none of this id."""
+        with self._read() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+            if row is None:
+                return None
+            job = load_job(connection, job_id)
+            files = connection.execute(
+                select(series_files)
+                .where(series_files.c.job_id == job_id, series_files.c.key.is_not(None))
+                .order_by(series_files.c.kind)
+            ).all()
+        return ShownJob(
+            job=job,
+            first_created_ms=row.first_created_ms,
+            compacted_ms=row.compacted_ms,
+            derived_ms=row.derived_ms,
+            exported_ms=row.exported_ms,
+            files=tuple(StoredFile(file.kind, file.key, file.rows, file.size_bytes, file.written_ms) for file in files),
+        )

@@ -1,0 +1,378 @@
+"""Stored series for people: which metrics there are, the label sets of one, the samples of one series.
+
+Files of series are read newest first and lazily, until a bound of files, bytes, rows or time is met; what was read is
+told with every answer. Add a question here when a page has one; Parquet's columns are `series.frame`'s.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.receipt import StoredFile
+from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Files that are read at the same time.
+_BATCH: Final = 200
+_MAX_SAMPLES: Final = 5_000
+_GROUP: Final = ("tenant", "metric", "kind")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one question may cost; a batch of files that was begun is finished."""
+
+    files: int = 3_000
+    bytes: int = 64 << 20
+    rows: int = 1_000_000
+    seconds: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which series are meant; "" means any.
+
+    Attributes:
+        begin_ms, end_ms: of samples, half-open, Unix ms.
+        tenant, kind, rule, metric: exactly these.
+        text: a part of the metric's name or of a label's name or value, whatever its case.
+    """
+
+    begin_ms: int
+    end_ms: int
+    tenant: str = ""
+    kind: str = ""
+    rule: str = ""
+    metric: str = ""
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Extent:
+    """What an answer stands on.
+
+    Attributes:
+        files, bytes, rows: that were read; seconds: how long that took.
+        since_ms: the oldest sample time that was read whole, None where nothing was.
+        cut: why older files were not read, "" where all were.
+        unreadable: files that could not be read, with their reasons.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    since_ms: int | None = None
+    cut: str = ""
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMetric:
+    """A metric of a tenant; `rules` are those that asked for its series."""
+
+    tenant: str
+    metric: str
+    kind: str
+    rules: tuple[str, ...]
+    series: int
+    samples: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSeries:
+    """One series; `id` names it in links."""
+
+    id: str
+    tenant: str
+    metric: str
+    kind: str
+    rule: str
+    labels: Mapping[str, str]
+    samples: int
+    last_ms: int
+    last_value: float
+    last_int: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSample:
+    """A sample: one job's value; `value_int` is exact where the value is an integer."""
+
+    timestamp_ms: int
+    value: float
+    value_int: int | None
+    job: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Metrics by name, the part of them that was asked for, and how many there are."""
+
+    rows: tuple[ShownMetric, ...]
+    total: int
+    tenants: tuple[str, ...]
+    rules: tuple[str, ...]
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSets:
+    """Series of a metric, the part of them that was asked for, and how many there are."""
+
+    rows: tuple[ShownSeries, ...]
+    total: int
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A series with its samples, oldest first; None where it has none in the span. `cut`: only the newest are here."""
+
+    series: ShownSeries | None
+    samples: tuple[ShownSample, ...]
+    cut: bool
+    extent: Extent
+
+
+class SeriesReader:
+    """Answers about stored series.
+
+    Args:
+        archive: where the files lie.
+        ledger: knows which there are.
+        bounds: what a question may cost.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        archive: ReadOnlyBucket,
+        ledger: Ledger,
+        bounds: Bounds | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._archive, self._ledger = archive, ledger
+        self._bounds = bounds if bounds is not None else Bounds()
+        self._monotonic = monotonic
+
+    def metrics(self, asked: Asked, offset: int = 0, limit: int = 100) -> Metrics:
+        """Metrics of the series asked for, by name and tenant."""
+        import polars as pl
+
+        key = _series_key()
+
+        def look(frame: pl.LazyFrame) -> pl.LazyFrame:
+            # Series are counted by hash: of a million of them that is what memory holds.
+            hashed = frame.with_columns(key.hash().alias("series"))
+            return hashed.group_by(*_GROUP, "rule", "series").agg(
+                pl.len().alias("samples"), pl.max("timestamp_ms").alias("last_ms")
+            )
+
+        frame, extent = self._collect(asked, look)
+        if frame is None:
+            return Metrics((), 0, (), (), extent)
+        named = (
+            frame.group_by(*_GROUP)
+            .agg(
+                pl.col("rule").unique().sort().alias("rules"),
+                pl.col("series").n_unique(),
+                pl.sum("samples"),
+                pl.max("last_ms"),
+            )
+            .sort("metric", "tenant", "kind")
+        )
+        rows = tuple(
+            ShownMetric(**{**row, "rules": tuple(row["rules"])}) for row in named[offset : offset + limit].to_dicts()
+        )
+        return Metrics(
+            rows, len(named), tuple(sorted(frame["tenant"].unique())), tuple(sorted(frame["rule"].unique())), extent
+        )
+
+    def label_sets(self, asked: Asked, offset: int = 0, limit: int = 100) -> LabelSets:
+        """Series of a metric and tenant, the largest last values first."""
+        frame, extent = self._series(asked)
+        if frame is None:
+            return LabelSets((), 0, extent)
+        ordered = frame.sort(["last_value", "series"], descending=[True, False])
+        return LabelSets(
+            tuple(_shown(row) for row in ordered[offset : offset + limit].to_dicts()), len(ordered), extent
+        )
+
+    def samples(self, asked: Asked, series_id: str) -> Samples:
+        """One series of a metric and tenant, with its newest samples."""
+        import polars as pl
+
+        frame, extent = self._series(asked)
+        found = None
+        if frame is not None:
+            found = next((row for row in frame.to_dicts() if _id_of(row["series"]) == series_id), None)
+        if found is None:
+            return Samples(None, (), False, extent)
+        key, wanted = _series_key(), found["series"]
+
+        def look(frame: pl.LazyFrame) -> pl.LazyFrame:
+            return frame.filter(key == wanted).select("timestamp_ms", "value", "value_int", "job", "rule")
+
+        rows, extent = self._collect(asked, look)
+        if rows is None:
+            return Samples(None, (), False, extent)
+        newest = rows.sort("timestamp_ms", "job").tail(_MAX_SAMPLES)
+        shown = tuple(ShownSample(**row) for row in newest.to_dicts())
+        return Samples(_shown(found), shown, len(rows) > len(newest), extent)
+
+    def _series(self, asked: Asked) -> "tuple[pl.DataFrame | None, Extent]":
+        import polars as pl
+
+        key = _series_key()
+        newest = [pl.col(name).sort_by("timestamp_ms").last() for name in ("labels", "rule", "value", "value_int")]
+
+        def look(frame: pl.LazyFrame) -> pl.LazyFrame:
+            keyed = frame.with_columns(key.alias("series"))
+            return keyed.group_by(*_GROUP, "series").agg(
+                *newest, pl.len().alias("samples"), pl.max("timestamp_ms").alias("last_ms")
+            )
+
+        frame, extent = self._collect(asked, look)
+        if frame is None:
+            return None, extent
+        last = [pl.col(name).sort_by("last_ms").last() for name in ("labels", "rule", "value", "value_int")]
+        merged = frame.group_by(*_GROUP, "series").agg(*last, pl.sum("samples"), pl.max("last_ms"))
+        return merged.rename({"value": "last_value", "value_int": "last_int"}), extent
+
+    def _collect(
+        self, asked: Asked, look: "Callable[[pl.LazyFrame], pl.LazyFrame]"
+    ) -> "tuple[pl.DataFrame | None, Extent]":
+        """What `look` makes of the files asked for, batch by batch; None where no row is left."""
+        import polars as pl
+
+        extent, begun, parts = Extent(), self._monotonic(), []
+        for kind, files in self._batches(asked, extent):
+            if extent.files and self._monotonic() - begun >= self._bounds.seconds:
+                extent.cut = f"reading took longer than {self._bounds.seconds:g} s"
+                break
+            parts += self._read(kind, [file for _, file in files], asked, look, extent)
+            extent.since_ms = files[-1][0]
+        if not extent.cut:
+            extent.since_ms = asked.begin_ms
+        extent.seconds = self._monotonic() - begun
+        filled = [part for part in parts if len(part)]
+        return (pl.concat(filled) if filled else None), extent
+
+    def _batches(self, asked: Asked, extent: Extent) -> "Iterator[tuple[str, list[tuple[int, StoredFile]]]]":
+        """Files asked for, newest first, some at a time and of one kind each."""
+        bounds = self._bounds
+        listed = self._ledger.newest_series_files(asked.begin_ms, asked.end_ms, kind=asked.kind, limit=bounds.files + 1)
+        # Several jobs may share a file once their hour is sealed.
+        unique = {file.key: (time_ms, file) for time_ms, file in reversed(listed)}
+        files = sorted(unique.values(), key=lambda item: -item[0])
+        if len(listed) > bounds.files:
+            files = files[: bounds.files]
+            extent.cut = f"there are more than {bounds.files:,} files"
+        size_bytes = rows = 0
+        for position, (_, file) in enumerate(files):
+            size_bytes, rows = size_bytes + file.size_bytes, rows + file.rows
+            if position and (size_bytes > bounds.bytes or rows > bounds.rows):
+                extent.cut = f"there are more than {bounds.bytes >> 20} MiB or {bounds.rows:,} samples"
+                files = files[:position]
+                break
+        for start in range(0, len(files), _BATCH):
+            batch = files[start : start + _BATCH]
+            for kind in sorted({file.kind for _, file in batch}):
+                yield kind, [item for item in batch if item[1].kind == kind]
+
+    def _read(
+        self,
+        kind: str,
+        files: Sequence[StoredFile],
+        asked: Asked,
+        look: "Callable[[pl.LazyFrame], pl.LazyFrame]",
+        extent: Extent,
+    ) -> "list[pl.DataFrame]":
+        import polars as pl
+
+        found = self._archive.get_many([ObjectInfo(file.key, file.size_bytes) for file in files])
+        good: list[tuple[StoredFile, bytes]] = []
+        for file, data in zip(files, found, strict=True):
+            if isinstance(data, Exception):
+                extent.unreadable.append(str(data))
+            else:
+                good.append((file, data))
+        extent.files += len(good)
+        extent.bytes += sum(len(data) for _, data in good)
+        extent.rows += sum(file.rows for file, _ in good)
+
+        def collect(chosen: Sequence[tuple[StoredFile, bytes]]) -> pl.DataFrame:
+            scanned = pl.scan_parquet([data for _, data in chosen])
+            return look(_filtered(scanned, kind, asked)).collect()
+
+        if not good:
+            return []
+        try:
+            return [collect(good)]
+        except (pl.exceptions.PolarsError, OSError):
+            parts = []
+            for one in good:  # one damaged file must not hide the others
+                try:
+                    parts.append(collect([one]))
+                except (pl.exceptions.PolarsError, OSError) as error:
+                    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+                    extent.unreadable.append(f"{one[0].key} holds no series: {why}")
+            return parts
+
+
+def _filtered(frame: "pl.LazyFrame", kind: str, asked: Asked) -> "pl.LazyFrame":
+    import polars as pl
+
+    frame = frame.filter(pl.col("timestamp_ms") >= asked.begin_ms, pl.col("timestamp_ms") < asked.end_ms)
+    for name, value in (("tenant", asked.tenant), ("metric", asked.metric), ("rule", asked.rule)):
+        if value:
+            frame = frame.filter(pl.col(name) == value)
+    if asked.text:
+        part = asked.text.lower()
+
+        def has(text: pl.Expr) -> pl.Expr:
+            return text.str.to_lowercase().str.contains(part, literal=True)
+
+        element = pl.element()
+        of_label = has(element.struct.field("name")) | has(element.struct.field("value"))
+        frame = frame.filter(has(pl.col("metric")) | pl.col("labels").list.eval(of_label).list.any())
+    return frame.with_columns(pl.lit(kind).alias("kind"))
+
+
+def _series_key() -> "pl.Expr":
+    """Labels as one text that no other labels have: every name and value with its length before it."""
+    import polars as pl
+
+    parts = []
+    for name in ("name", "value"):
+        text = pl.element().struct.field(name)
+        parts += [text.str.len_bytes().cast(pl.String), pl.lit(":"), text]
+    labels = pl.col("labels").list.eval(pl.concat_str(parts)).list.join("")
+    return pl.concat_str([labels])
+
+
+def _id_of(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _shown(row: Mapping[str, Any]) -> ShownSeries:
+    return ShownSeries(
+        id=_id_of(row["series"]),
+        tenant=row["tenant"],
+        metric=row["metric"],
+        kind=row["kind"],
+        rule=row["rule"],
+        labels={label["name"]: label["value"] for label in row["labels"]},
+        samples=row["samples"],
+        last_ms=row["last_ms"],
+        last_value=row["last_value"],
+        last_int=row["last_int"],
+    )
