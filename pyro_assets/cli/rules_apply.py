@@ -14,7 +14,6 @@ from pyro_assets.cli.options import ledger_option
 
 if TYPE_CHECKING:
     from pyro_assets.ledger.ledger import Ledger
-    from pyro_assets.ledger.rules import RuleEdit, RuleVersion
     from pyro_assets.series.language import Rule
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -85,42 +84,19 @@ def import_rules(path: str, ledger_url: str, dry_run: bool, author: str, why: st
 
 def _apply(given: "Sequence[Rule]", ledger_url: str, *, dry_run: bool, prune: bool, author: str, why: str) -> None:
     from pyro_assets.pipeline.pipeline import now_ms
-    from pyro_assets.pipeline.rules import merge_rules
+    from pyro_assets.pipeline.rule_edits import plan_edits
     from pyro_assets.series.config import SeriesConfig
 
     with open_ledger(ledger_url) as ledger:
-        stored = ledger.rules()
-        edits, lines = _edits(given, stored, prune=prune)
-        for line in lines:
-            click.echo(line)
-        left = [one for one in stored if one.name not in {edit.name for edit in edits}]
-        # The rules that stay must go with those that come.
-        for known in merge_rules(SeriesConfig(rules=list(given)), left).known:
-            if known.origin == "ledger" and known.problem and known.name not in {rule.name for rule in given}:
-                raise click.ClickException(f"rule {known.name} of the ledger would give no series: {known.problem}")
-        if edits and not dry_run:
-            ledger.edit_rules(edits, author=author, why=why, now_ms=now_ms())
-    done = "would change" if dry_run else "changed"
-    click.echo(f"{len(edits)} rules {done}, {len(given) - sum(edit.body is not None for edit in edits)} unchanged")
-
-
-def _edits(
-    given: "Sequence[Rule]", stored: "Sequence[RuleVersion]", *, prune: bool
-) -> "tuple[list[RuleEdit], list[str]]":
-    from pyro_assets.ledger.rules import RuleEdit
-    from pyro_assets.pipeline.rules import rule_body
-
-    known = {one.name: one for one in stored}
-    edits, lines = [], []
-    for rule in given:
-        current, body = known.get(rule.name), rule_body(rule)
-        if current is None or current.body != body:
-            edits.append(RuleEdit(rule.name, body, current.version if current else 0))
-            lines.append(f"{'change' if current else 'create'} {rule.name}")
-    if prune:
-        names = {rule.name for rule in given}
-        for one in stored:
-            if one.name not in names:
-                edits.append(RuleEdit(one.name, None, one.version))
-                lines.append(f"delete {one.name}")
-    return edits, lines
+        plan = plan_edits(given, ledger.rules(), SeriesConfig(), prune=prune)
+        for name, what in plan.changes:
+            click.echo(f"{what} {name}")
+        if plan.problems:
+            raise click.ClickException("\n".join(plan.problems))
+        if plan.edits and not dry_run:
+            ledger.edit_rules(plan.edits, author=author, why=why, now_ms=now_ms())
+    done, unchanged = (
+        "would change" if dry_run else "changed",
+        {rule.name for rule in given} - dict(plan.changes).keys(),
+    )
+    click.echo(f"{len(plan.edits)} rules {done}, {len(unchanged)} unchanged")

@@ -1,0 +1,142 @@
+"""Changes of rules before they are saved: every problem at its field, what a file would change, what would collide.
+
+Add a check here that needs more than the one rule; checks of a rule alone are `series.language`'s. Nothing is saved
+here: the ledger takes the edits.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pyro_assets.errors import ConfigError
+from pyro_assets.ledger.rules import RuleEdit, RuleVersion
+from pyro_assets.pipeline.rules import RulesInForce, merge_rules, rule_body
+from pyro_assets.series.config import SeriesConfig, parse_config
+from pyro_assets.series.language import Rule, check_rules, warnings_of
+from pyro_assets.series.yaml_text import show_path
+
+_PREFIX: Final = re.compile(r"rules\[0\]\.?")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a rule.
+
+    Attributes:
+        field: the path of the field, such as `functions[1]`; "" for the rule as a whole.
+        why: what is wrong and what to write instead.
+        line: of the text, 1-based; 0 where there is none.
+    """
+
+    field: str
+    why: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A rule that somebody wrote; None where it could not be read. It may be saved when nothing is in `problems`."""
+
+    rule: Rule | None
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What saving some rules means.
+
+    Attributes:
+        edits: for the ledger; rules that are there already, as they are, are not among them.
+        changes: (name, "create", "change" or "delete") of each edit.
+        problems: why they must not be made, in words.
+    """
+
+    edits: tuple[RuleEdit, ...]
+    changes: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+
+
+def check_value(value: Mapping[str, Any], in_force: RulesInForce) -> Checked:
+    """A rule from plain values, as JSON has them; see `check_text`."""
+    try:
+        text = json.dumps({"rules": [value]})
+    except (TypeError, ValueError, RecursionError) as error:
+        return Checked(None, (Problem("", f"is no JSON: {error}"),))
+    found = check_text(text, in_force)
+    # All of it stands on one line that nobody wrote.
+    return Checked(found.rule, tuple(Problem(one.field, one.why) for one in found.problems), found.warnings)
+
+
+def check_text(text: str, in_force: RulesInForce) -> Checked:
+    """One rule as a file has it, checked alone and against the rules in force.
+
+    Args:
+        text: YAML or JSON with the one heading `rules`.
+        in_force: what it has to stand beside; an older version of the rule itself does not count.
+    """
+    try:
+        config = parse_config(text, "the rule")
+    except ConfigError as error:
+        return Checked(None, tuple(Problem(_PREFIX.sub("", one.what), one.why, one.line) for one in error.problems))
+    if len(config.rules) != 1 or config.model_copy(update={"rules": []}) != SeriesConfig():
+        why = f"holds {len(config.rules)} rules; write one below `rules:` and nothing else, or import many at once"
+        return Checked(None, (Problem("", why),))
+    [rule] = config.rules
+    others = [one for one in in_force.config.rules if one.name != rule.name]
+    problems = [Problem(show_path(path), why) for _, path, why in _placed(others, [rule])]
+    if is_in_file(rule.name, in_force):
+        problems.append(Problem("name", "a rule of the file has this name, and the file wins; choose another name"))
+    warnings = [Problem(show_path(path), why) for path, why in warnings_of(rule, in_force.config.gauges)]
+    return Checked(rule, tuple(problems), tuple(warnings))
+
+
+def is_in_file(name: str, in_force: RulesInForce) -> bool:
+    """Whether the file has a rule of this name."""
+    return any(known.name == name and known.origin == "file" for known in in_force.known)
+
+
+def plan_edits(
+    given: Sequence[Rule], stored: Sequence[RuleVersion], config: SeriesConfig, *, prune: bool = False
+) -> Plan:
+    """What makes the ledger's rules those that are given.
+
+    Args:
+        given: rules with names of their own.
+        stored: the ledger's as of one moment.
+        config: the file's, which wins.
+        prune: delete what is not given.
+    """
+    known = {one.name: one for one in stored}
+    names = {rule.name for rule in given}
+    edits, changes = [], []
+    for rule in given:
+        current, body = known.get(rule.name), rule_body(rule)
+        if current is None or current.body != body:
+            edits.append(RuleEdit(rule.name, body, current.version if current else 0))
+            changes.append((rule.name, "change" if current else "create"))
+    for one in stored if prune else ():
+        if one.name not in names:
+            edits.append(RuleEdit(one.name, None, one.version))
+            changes.append((one.name, "delete"))
+    changed = {edit.name for edit in edits}
+    problems = [f"{given[place].name}: {show_path(path)} {why}" for place, path, why in _placed(config.rules, given)]
+    left = [one for one in stored if one.name not in changed and one.name not in names]
+    beside = config.model_copy(update={"rules": [*config.rules, *given]})
+    problems += [
+        f"rule {other.name} of the ledger would give no series: {other.problem}"
+        for other in merge_rules(beside, left).known
+        if other.origin == "ledger" and other.problem
+    ]
+    return Plan(tuple(edits), tuple(changes), tuple(problems))
+
+
+def _placed(others: Sequence[Rule], given: Sequence[Rule]) -> Iterable[tuple[int, tuple[str | int, ...], str]]:
+    """Problems of the rules given beside others: position, path in the rule, reason."""
+    every = [*others, *given]
+    for (place, *path), why in check_rules(every):
+        if int(place) >= len(others):
+            named = re.sub(r"rules\[(\d+)\](?: \(.*?\))?", lambda match: f"rule {every[int(match[1])].name}", why)
+            yield int(place) - len(others), tuple(path), named
