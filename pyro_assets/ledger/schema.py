@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -98,6 +99,7 @@ jobs = Table(
     Column("exported_ms", BigInteger),
     Column("verified_ms", BigInteger),  # level-1 blocks were read back and found equal to the sources
     Column("config_hash", _Hash),  # the rules of its series
+    Column("blocks_removed_ms", BigInteger),  # retention removed its level-1 blocks, or is about to
     # What came out, for reports.
     Column("instance", String(16)),
     Column("blocks", Integer, nullable=False, default=0),
@@ -162,6 +164,34 @@ series_files = Table(
     Column("later", Text),
     # Stays where a backfill changed no sample.
     Column("written_ms", BigInteger, nullable=False),
+)
+
+#: What upkeep did to hours that are over; an hour without a row is as its jobs left it.
+hour_upkeep = Table(
+    "hour_upkeep",
+    metadata,
+    Column("hour", _Hour, primary_key=True),
+    # Files of series written from now on have this number: those with smaller ones are in a merged file, or removed.
+    Column("series_number", Integer, nullable=False, server_default="0"),
+    # Since when nothing is left to do of each kind; a job that is done later takes it back.
+    Column("merged_ms", BigInteger),
+    Column("series_removed_ms", BigInteger),
+    Column("blocks_removed_ms", BigInteger),
+    # Rows of its sources and jobs were removed; what people see of the hour is kept as JSON.
+    Column("collapsed_ms", BigInteger),
+    Column("figures", Text),
+)
+
+#: What must be known of hours whose rows were removed: which sources were there, and which timestamps are taken.
+collapsed_sources = Table(
+    "collapsed_sources",
+    metadata,
+    Column("kind", String(8), primary_key=True),
+    Column("shard", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant", Text, primary_key=True),
+    Column("hour", _Hour, primary_key=True),
+    Column("ulids", LargeBinary, nullable=False),  # 8 bytes of hash each, sorted
+    Column("timestamps", LargeBinary, nullable=False),  # of jobs: 8 bytes each, big-endian, sorted
 )
 
 #: How far listings have come: purpose "live" for the tick, others for sweeps.
