@@ -145,7 +145,7 @@ def preview_rule(
         if found.jobs_read and clock() - begun > budget_seconds:
             break
         job, _ = ledger.look_up(jobs[position])
-        columns = _read(archive, engine or Engine(), job, rule, own_tenants, bool(tenants))
+        columns = read_selected(archive, engine or Engine(), job, rule, own_tenants, bool(tenants))
         if columns is not None:
             tally.add(columns, job, found)
         found.jobs_read += 1
@@ -275,7 +275,7 @@ def _folding(names: Iterable[str], rule: Rule) -> dict[str, list[tuple[str, str]
     return result
 
 
-def _read(
+def read_selected(
     archive: ReadOnlyBucket | Bucket, engine: Engine, job: Job, rule: Rule, tenants: Sequence[str], strict: bool
 ) -> "BlockColumns | None":
     """The datasets of a job that a rule can select; None when there are none."""

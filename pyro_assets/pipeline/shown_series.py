@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from pyro_assets.errors import StorageError
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.receipt import StoredFile
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
@@ -142,6 +143,15 @@ class Samples:
     extent: Extent
 
 
+@dataclass(frozen=True, slots=True)
+class RuleSeries:
+    """What a rule gave: distinct series, samples, and the time of the newest one."""
+
+    series: int
+    samples: int
+    last_ms: int
+
+
 class SeriesReader:
     """Answers about stored series.
 
@@ -195,6 +205,24 @@ class SeriesReader:
         return Metrics(
             rows, len(named), tuple(sorted(frame["tenant"].unique())), tuple(sorted(frame["rule"].unique())), extent
         )
+
+    def rules(self, asked: Asked) -> tuple[dict[str, RuleSeries], Extent]:
+        """What each rule gave, by the rule's id."""
+        import polars as pl
+
+        identity = pl.struct("tenant", "metric", _series_key().hash())
+
+        def look(frame: pl.LazyFrame) -> pl.LazyFrame:
+            hashed = frame.with_columns(identity.hash().alias("series"))
+            return hashed.group_by("rule", "series").agg(
+                pl.len().alias("samples"), pl.max("timestamp_ms").alias("last_ms")
+            )
+
+        frame, extent = self._collect(asked, look)
+        if frame is None:
+            return {}, extent
+        found = frame.group_by("rule").agg(pl.col("series").n_unique(), pl.sum("samples"), pl.max("last_ms"))
+        return {row.pop("rule"): RuleSeries(**row) for row in found.to_dicts()}, extent
 
     def label_sets(self, asked: Asked, offset: int = 0, limit: int = 100) -> LabelSets:
         """Series of a metric and tenant, the largest last values first."""
@@ -254,53 +282,56 @@ class SeriesReader:
         import polars as pl
 
         extent, begun, parts = Extent(), self._monotonic(), []
-        for kind, files in self._batches(asked, extent):
+        for batch in self._batches(asked, extent):
             if extent.files and self._monotonic() - begun >= self._bounds.seconds:
                 extent.cut = f"reading took longer than {self._bounds.seconds:g} s"
                 break
-            parts += self._read(kind, [file for _, file in files], asked, look, extent)
-            extent.since_ms = files[-1][0]
+            parts += self._read(batch, asked, look, extent)
+            extent.since_ms = batch[-1].time_ms
         if not extent.cut:
             extent.since_ms = asked.begin_ms
         extent.seconds = self._monotonic() - begun
         filled = [part for part in parts if len(part)]
         return (pl.concat(filled) if filled else None), extent
 
-    def _batches(self, asked: Asked, extent: Extent) -> "Iterator[tuple[str, list[tuple[int, StoredFile]]]]":
-        """Files asked for, newest first, some at a time and of one kind each."""
+    def _batches(self, asked: Asked, extent: Extent) -> "Iterator[list[_File]]":
+        """Files asked for, newest first, some at a time, of one kind each; a file that jobs share comes alone."""
         bounds = self._bounds
         listed = self._ledger.newest_series_files(asked.begin_ms, asked.end_ms, kind=asked.kind, limit=bounds.files + 1)
-        # Several jobs may share a file once their hour is sealed.
-        unique = {file.key: (time_ms, file) for time_ms, file in reversed(listed)}
-        files = sorted(unique.values(), key=lambda item: -item[0])
         if len(listed) > bounds.files:
-            files = files[: bounds.files]
+            del listed[-1]
             extent.cut = f"there are more than {bounds.files:,} files"
+        files: dict[str, _File] = {}
         size_bytes = rows = 0
-        for position, (_, file) in enumerate(files):
-            size_bytes, rows = size_bytes + file.size_bytes, rows + file.rows
-            if position and (size_bytes > bounds.bytes or rows > bounds.rows):
+        for time_ms, job, file in listed:
+            size_bytes, rows = size_bytes + (file.key not in files) * file.size_bytes, rows + file.rows
+            if files and (size_bytes > bounds.bytes or rows > bounds.rows):
                 extent.cut = f"there are more than {bounds.bytes >> 20} MiB or {bounds.rows:,} samples"
-                files = files[:position]
                 break
-        for start in range(0, len(files), _BATCH):
-            batch = files[start : start + _BATCH]
-            for kind in sorted({file.kind for _, file in batch}):
-                yield kind, [item for item in batch if item[1].kind == kind]
+            files.setdefault(file.key, _File(file)).add(job, time_ms, file.rows)
+        alone: dict[str, list[_File]] = {}
+        for one in files.values():
+            if len(one.jobs) > 1:
+                yield [one]
+                continue
+            batch = alone.setdefault(one.kind, [])
+            batch.append(one)
+            if len(batch) == _BATCH:
+                yield batch
+                alone[one.kind] = []
+        yield from (batch for batch in alone.values() if batch)
 
     def _read(
         self,
-        kind: str,
-        files: Sequence[StoredFile],
+        batch: "Sequence[_File]",
         asked: Asked,
         look: "Callable[[pl.LazyFrame], pl.LazyFrame]",
         extent: Extent,
     ) -> "list[pl.DataFrame]":
         import polars as pl
 
-        found = self._archive.get_many([ObjectInfo(file.key, file.size_bytes) for file in files])
-        good: list[tuple[StoredFile, bytes]] = []
-        for file, data in zip(files, found, strict=True):
+        good: list[tuple[_File, bytes]] = []
+        for file, data in zip(batch, self._bytes(batch), strict=True):
             if isinstance(data, Exception):
                 extent.unreadable.append(str(data))
             else:
@@ -309,9 +340,12 @@ class SeriesReader:
         extent.bytes += sum(len(data) for _, data in good)
         extent.rows += sum(file.rows for file, _ in good)
 
-        def collect(chosen: Sequence[tuple[StoredFile, bytes]]) -> pl.DataFrame:
-            scanned = pl.scan_parquet([data for _, data in chosen])
-            return look(_filtered(scanned, kind, asked)).collect()
+        def collect(chosen: Sequence[tuple[_File, bytes]]) -> pl.DataFrame:
+            frame = _filtered(pl.scan_parquet([data for _, data in chosen]), asked)
+            if len(chosen) == 1 and len(chosen[0][0].jobs) > 1:
+                # Rows of jobs that have newer files of their own do not count.
+                frame = frame.filter(pl.col("job").is_in(chosen[0][0].jobs))
+            return look(frame.with_columns(pl.lit(chosen[0][0].kind).alias("kind"))).collect()
 
         if not good:
             return []
@@ -327,8 +361,31 @@ class SeriesReader:
                     extent.unreadable.append(f"{one[0].key} holds no series: {why}")
             return parts
 
+    def _bytes(self, batch: "Sequence[_File]") -> list[bytes | StorageError]:
+        if len(batch) == 1:
+            try:
+                return [self._archive.read(batch[0].key)]
+            except StorageError as error:
+                return [error]
+        return self._archive.get_many([ObjectInfo(file.key, file.size_bytes) for file in batch])
 
-def _filtered(frame: "pl.LazyFrame", kind: str, asked: Asked) -> "pl.LazyFrame":
+
+class _File:
+    """A file, and which jobs' rows of it count."""
+
+    def __init__(self, file: StoredFile) -> None:
+        self.key, self.kind, self.size_bytes = file.key, file.kind, file.size_bytes
+        self.jobs: list[str] = []
+        self.time_ms = self.rows = 0
+
+    def add(self, job: str, time_ms: int, rows: int) -> None:
+        """One more job, older than those before."""
+        self.jobs.append(job)
+        self.time_ms = time_ms
+        self.rows += rows
+
+
+def _filtered(frame: "pl.LazyFrame", asked: Asked) -> "pl.LazyFrame":
     import polars as pl
 
     frame = frame.filter(pl.col("timestamp_ms") >= asked.begin_ms, pl.col("timestamp_ms") < asked.end_ms)
@@ -344,7 +401,7 @@ def _filtered(frame: "pl.LazyFrame", kind: str, asked: Asked) -> "pl.LazyFrame":
         element = pl.element()
         of_label = has(element.struct.field("name")) | has(element.struct.field("value"))
         frame = frame.filter(has(pl.col("metric")) | pl.col("labels").list.eval(of_label).list.any())
-    return frame.with_columns(pl.lit(kind).alias("kind"))
+    return frame
 
 
 def _series_key() -> "pl.Expr":

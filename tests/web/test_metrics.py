@@ -54,6 +54,8 @@ def test_figures_of_an_export(tmp_path: Path):
     assert found['pyro_assets_exported_samples_total{receiver="r"}'] == samples
     assert found['pyro_assets_export_lag_seconds_count{receiver="r"}'] == 3
     assert found['pyro_assets_export_lag_seconds_bucket{receiver="r",le="+Inf"}'] == 3
+    for stage in ("compacted", "derived", "exported"):
+        assert found[f'pyro_assets_lag_seconds_count{{stage="{stage}"}}'] == 3
     assert found["pyro_assets_compacted_jobs_total"] == 3
     assert found["pyro_assets_pending_segments"] == 0
     assert found['pyro_assets_receiver_up{receiver="r"}'] == 1

@@ -1,0 +1,129 @@
+"""How rules are doing: series and samples of the last hour, what receivers got of them, what they cost per job.
+
+Add a figure here that helps a person decide about a rule that is in force; what a rule would give is `preview`'s.
+Costs are measured anew, on a recent job, because jobs know only what all rules cost together.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from pyro_assets.errors import TooManySeries
+from pyro_assets.pipeline.engine import Engine
+from pyro_assets.pipeline.preview import read_selected
+from pyro_assets.pipeline.shown_series import Asked, Extent, RuleSeries, SeriesReader
+from pyro_assets.series.config import Dimensions, SeriesConfig
+from pyro_assets.series.language import Rule
+from pyro_assets.series.rules import DIMENSIONS_ID, function_rule_id
+from pyro_assets.storage.keys import HOUR_MS
+
+if TYPE_CHECKING:
+    from pyro_assets.ledger.ledger import Ledger
+    from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
+
+_NOTHING: Final = Dimensions(selectors=[])
+
+
+@dataclass(slots=True)
+class Sent:
+    """What receivers got of a rule in the last hour: samples, and when the newest were accepted."""
+
+    samples: int = 0
+    last_ms: int | None = None
+    receivers: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """How all rules are doing, by the rule's id.
+
+    Attributes:
+        series: of the last hour; a rule that gave none is not there.
+        sent: of the last hour.
+        extent: which files that stands on.
+    """
+
+    series: Mapping[str, RuleSeries]
+    sent: Mapping[str, Sent]
+    extent: Extent
+
+
+def standings(archive: "ReadOnlyBucket | Bucket", ledger: "Ledger", now_ms: int) -> Standings:
+    """Look at the hour before a moment.
+
+    Raises:
+        LedgerUnavailable: nothing is known right now.
+    """
+    series, extent = SeriesReader(archive, ledger).rules(Asked(now_ms - HOUR_MS, now_ms + 1))
+    sent: dict[str, Sent] = {}
+    for receipt, _ in ledger.closed_between(now_ms - HOUR_MS, now_ms):
+        if receipt.accepted:
+            for rule, (samples, _) in receipt.rules.items():
+                one = sent.setdefault(rule, Sent())
+                one.samples += samples
+                one.last_ms = max(one.last_ms or 0, receipt.first_ms or 0)
+                one.receivers.add(receipt.receiver)
+    return Standings(series, sent, extent)
+
+
+def parts_of(config: SeriesConfig) -> dict[str, SeriesConfig]:
+    """Every rule of a configuration alone, by its id in stored series."""
+    bare = config.model_copy(update={"dimensions": _NOTHING, "functions": {}, "recording_rules": [], "rules": []})
+    parts = {rule.name: bare.model_copy(update={"rules": [rule]}) for rule in config.rules if rule.enabled}
+    parts |= {
+        function_rule_id(name): bare.model_copy(update={"functions": {name: selector}})
+        for name, selector in config.functions.items()
+    }
+    parts |= {rule.id: bare.model_copy(update={"recording_rules": [rule]}) for rule in config.recording_rules}
+    if config.dimensions.selectors:
+        parts[DIMENSIONS_ID] = bare.model_copy(update={"dimensions": config.dimensions})
+    return parts
+
+
+def measure_costs(
+    archive: "ReadOnlyBucket | Bucket",
+    ledger: "Ledger",
+    parts: Mapping[str, SeriesConfig],
+    *,
+    wanted: Iterable[str],
+    budget_seconds: float,
+) -> dict[str, float]:
+    """CPU milliseconds per job of rules alone, on the newest job, without reading and writing.
+
+    Args:
+        archive: where level-1 blocks are.
+        ledger: knows the jobs.
+        parts: see `parts_of`.
+        wanted: ids of rules, in this order until the budget is over.
+        budget_seconds: no further rule is measured after this time.
+
+    Returns:
+        Id -> milliseconds of those that were measured; none where there is no job.
+
+    Raises:
+        StorageError, BlockError: the job's blocks cannot be read.
+    """
+    from pyro_assets.series.derive import JobInfo, derive
+
+    begun = time.monotonic()
+    hour = next((hour for hour in reversed(ledger.hours()) if ledger.committed_jobs(hour)), None)
+    if hour is None:
+        return {}
+    job, _ = ledger.look_up(ledger.committed_jobs(hour)[-1])
+    columns = read_selected(archive, Engine(), job, Rule(name="all"), (), False)
+    if columns is None:
+        return {}
+    info = JobInfo(job.id, job.shard, job.timestamp_ms, job.instance or "")
+    found: dict[str, float] = {}
+    for name in wanted:
+        if found and time.monotonic() - begun > budget_seconds:
+            break
+        # Live jobs find the rules compiled and the label sets known, so the first time does not count.
+        for _ in range(2):
+            started = time.process_time()
+            with contextlib.suppress(TooManySeries):
+                derive(columns, info, parts[name])
+            found[name] = 1e3 * (time.process_time() - started)
+    return found
