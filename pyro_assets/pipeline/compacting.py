@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Compaction level of the blocks that observe mode takes: those that replaced segments.
 _OBSERVED_LEVEL = 1
+#: Compacted blocks do not say who made their segments; in every segment the host's name follows the empty string.
+_SEGMENTS_CREATED_BY = 1
 
 
 @dataclass(slots=True)
@@ -169,7 +171,7 @@ class Compactor:
             tenant=job.tenant,
             hour=job.hour,
             timestamp_ms=job.timestamp_ms,
-            instance=None if first is None else _instance(job.shard, first.created_by_index),
+            instance=None if first is None else _instance(job, first),
             sources=tuple(_recorded(source.key, source.size_bytes, read, broken) for source in job.sources),
             outputs=tuple(_output(job, *block, summary) for block in blocks),
             profiles=summary.profiles,
@@ -220,7 +222,7 @@ def _output(job: Job, tenant: bytes, block_id: str, data: bytes, summary: Summar
     )
 
 
-def _instance(shard: int, created_by_index: int) -> str:
+def _instance(job: Job, first: "BlockMeta") -> str:
     from pyro_assets.series.derive import instance_hash
 
-    return instance_hash(shard, created_by_index)
+    return instance_hash(job.shard, first.created_by_index if job.mode == "own" else _SEGMENTS_CREATED_BY)
