@@ -39,8 +39,11 @@ class Shown(Database):
 
     def newest_series_files(
         self, begin_ms: int, end_ms: int, *, kind: str = "", limit: int = 2000
-    ) -> list[tuple[int, StoredFile]]:
-        """Timestamp and file of jobs with samples in [begin_ms, end_ms), the newest first, at most so many."""
+    ) -> list[tuple[int, str, StoredFile]]:
+        """Timestamp, id and file of jobs with samples in [begin_ms, end_ms), the newest first, at most so many.
+
+        Jobs of an hour may share a file.
+        """
         query = (
             select(jobs.c.timestamp_ms, series_files)
             .join(jobs, jobs.c.id == series_files.c.job_id)
@@ -55,7 +58,7 @@ class Shown(Database):
             query = query.where(series_files.c.kind == kind)
         with self._read() as connection:
             return [
-                (row.timestamp_ms, StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms))
+                (row.timestamp_ms, row.job_id, StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms))
                 for row in connection.execute(query)
             ]
 
