@@ -17,9 +17,7 @@ from pyro_assets.errors import ConfigError
 from resources import environment as env
 
 if TYPE_CHECKING:
-    from pyro_assets.ledger.rules import RuleVersion
     from pyro_assets.pipeline.rules import RulesInForce
-    from pyro_assets.series.language import Rule
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,6 +50,7 @@ def _in_force(ledger_url: str, config_path: str) -> "RulesInForce":
 @json_option
 def list_rules(ledger_url: str, config_path: str, as_json: bool) -> None:
     """All rules with their state; short forms and recording rules as the rules they stand for."""
+    from pyro_assets.pipeline.rules import rule_words
     from pyro_assets.series.equivalents import equivalent_rules, rule_value
 
     found = _in_force(ledger_url, config_path)
@@ -69,17 +68,9 @@ def list_rules(ledger_url: str, config_path: str, as_json: bool) -> None:
         return
     show_table(
         ["rule", "state", "origin", "version", "counts", "problem"],
-        [[*row[:4], "" if row[4] is None else _counts(row[4]), row[5]] for row in rows],
+        [[*row[:4], "" if row[4] is None else rule_words(row[4]), row[5]] for row in rows],
     )
     click.echo(f"\nsnapshot {found.config.hash}")
-
-
-def _counts(rule: "Rule") -> str:
-    """What a rule counts, in a few words."""
-    if not rule.has_functions:
-        return f"whole profiles {rule.selector}"
-    names = ", ".join(pattern.show() for pattern in rule.wanted[:3]) + (", ..." if len(rule.wanted) > 3 else "")
-    return f"{rule.match} of {names} in {rule.selector}"
 
 
 @rules.command()
@@ -89,6 +80,7 @@ def _counts(rule: "Rule") -> str:
 @click.option("--history", is_flag=True, help="Show all versions instead, the newest first.")
 def show(name: str, ledger_url: str, config_path: str, history: bool) -> None:
     """Print one rule as a file has it, or its history."""
+    from pyro_assets.pipeline.rules import version_text
     from pyro_assets.series.equivalents import equivalent_rules, rules_text
 
     if history:
@@ -100,7 +92,7 @@ def show(name: str, ledger_url: str, config_path: str, history: bool) -> None:
             what = "deleted" if version.deleted else "saved"
             why = f": {version.why}" if version.why else ""
             click.echo(f"# version {version.version} {what} by {version.author}, {time_text(version.at_ms)} UTC{why}")
-            click.echo("" if version.deleted else _text_of(version), nl=version.deleted)
+            click.echo("" if version.deleted else version_text(version), nl=version.deleted)
         return
     found = _in_force(ledger_url, config_path)
     for known in found.known:
@@ -114,16 +106,6 @@ def show(name: str, ledger_url: str, config_path: str, history: bool) -> None:
             click.echo(rules_text([rule]), nl=False)
             return
     raise click.ClickException(f"there is no rule {name!r}; see `pyro-assets rules list`")
-
-
-def _text_of(version: "RuleVersion") -> str:
-    from pyro_assets.pipeline.rules import read_body
-    from pyro_assets.series.equivalents import rules_text
-
-    try:
-        return rules_text([read_body(version.name, version.body)])
-    except ConfigError:
-        return version.body + "\n"
 
 
 @rules.command()
@@ -155,12 +137,13 @@ def validate(paths: tuple[str, ...]) -> None:
 @ledger_option
 def diff(path: str, ledger_url: str) -> None:
     """Show how the ledger's rules differ from those of a file or folder; exit status 1 if they do."""
+    from pyro_assets.pipeline.rules import version_text
     from pyro_assets.series.config import load_config
     from pyro_assets.series.equivalents import rules_text
 
     given = {rule.name: rules_text([rule]) for rule in load_config(path).rules}
     with open_ledger(ledger_url) as ledger:
-        stored = {one.name: _text_of(one) for one in ledger.rules()}
+        stored = {one.name: version_text(one) for one in ledger.rules()}
     differs = False
     for name in sorted(given.keys() | stored.keys()):
         old, new = (text.splitlines()[1:] for text in (stored.get(name, ""), given.get(name, "")))

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pyro_assets.errors import ConfigError
 from pyro_assets.ledger.rules import RuleVersion
 from pyro_assets.series.config import SeriesConfig, parse_config
-from pyro_assets.series.equivalents import rule_value
+from pyro_assets.series.equivalents import rule_value, rules_text
 from pyro_assets.series.language import Rule, check_rules
 
 Origin = Literal["file", "ledger"]
@@ -64,6 +64,22 @@ def read_body(name: str, body: str) -> Rule:
     """
     [rule] = parse_config(f'{{"rules": [{body}]}}', f"<rule {name}>").rules
     return rule
+
+
+def version_text(version: RuleVersion) -> str:
+    """A version as a file has it; as the ledger has it where it is no rule (any more)."""
+    try:
+        return rules_text([read_body(version.name, version.body)])
+    except (ConfigError, ValidationError):
+        return version.body + "\n"
+
+
+def rule_words(rule: Rule) -> str:
+    """What a rule counts, in a few words."""
+    if not rule.has_functions:
+        return f"whole profiles {rule.selector}"
+    names = ", ".join(pattern.show() for pattern in rule.wanted[:3]) + (", ..." if len(rule.wanted) > 3 else "")
+    return f"{rule.match} of {names} in {rule.selector}"
 
 
 def merge_rules(config: SeriesConfig, stored: Sequence[RuleVersion]) -> RulesInForce:
