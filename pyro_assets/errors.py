@@ -40,6 +40,8 @@ and what to do. Logic does not belong here.
     │   │   └── SecretMissing     the variable or file of a secret is not there
     │   ├── ReceiverUnavailable   no useful answer until the time for retries was over
     │   └── BadAnswer             it answers a question with something that cannot be read
+    ├── DagsterError              Dagster's webserver does not do what was asked
+    │   └── DagsterUnavailable    it does not answer, or has not loaded our code
     └── SettingsError             settings that contradict each other
 """
 
@@ -292,6 +294,14 @@ class ReceiverUnavailable(ExportError):
 
 class BadAnswer(ExportError):
     """The receiver answers a question with something that cannot be read."""
+
+
+class DagsterError(PyroAssetsError):
+    """Dagster's webserver refuses what was asked, with its reason."""
+
+
+class DagsterUnavailable(DagsterError):
+    """Dagster's webserver does not answer, is something else, or has not loaded our code; ask again later."""
 
 
 class SettingsError(PyroAssetsError):

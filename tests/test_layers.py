@@ -46,7 +46,7 @@ LIBRARIES: dict[str, set[str]] = {
     "click": {"cli"},
     "sqlalchemy": {"ledger"},
     "polars": {"series", "export", "pipeline", "cli", "demo"},
-    "requests": {"export", "demo"},
+    "requests": {"export", "demo", "web/dagster_client.py"},
     "starlette": {"web"},
     "jinja2": {"web/site.py"},
     "uvicorn": {"cli/web.py"},

@@ -18,6 +18,8 @@ from starlette.staticfiles import StaticFiles
 
 from pyro_assets.errors import (
     ConfigError,
+    DagsterError,
+    LedgerError,
     LedgerUnavailable,
     NotABlockKey,
     ObjectMissing,
@@ -46,7 +48,9 @@ _STATUSES: Final[tuple[tuple[type[PyroAssetsError], int], ...]] = (
     (ObjectMissing, 404),
     (LedgerUnavailable, 503),
     (StorageUnavailable, 503),
+    (DagsterError, 502),
     (ReceiverUnavailable, 502),
+    (LedgerError, 409),
     (PyroAssetsError, 500),
 )
 
