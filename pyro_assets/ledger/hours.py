@@ -4,46 +4,26 @@ Add a sum when people should see it. The cost grows with the hour, never with th
 """
 
 import json
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, func, select
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.schema import OPEN_STATES, SOURCE_STATES, UNHELD_STATES, jobs, series_files, sources
+from pyro_assets.ledger.figures import HourStatus, added, from_json
+from pyro_assets.ledger.schema import (
+    OPEN_STATES,
+    SOURCE_STATES,
+    UNHELD_STATES,
+    hour_upkeep,
+    jobs,
+    series_files,
+    sources,
+)
 
 _EXAMPLES: Final = 10
 _SUMS: Final = ("blocks", "bytes_in", "bytes_out", "profiles", "samples", "duplicates", "conflicts")
 _SECONDS: Final = ("compact_seconds", "derive_seconds")
-
-
-@dataclass(slots=True)
-class HourStatus:
-    """Sums over the jobs and sources of an hour; see `pipeline.reports.HourReport` for the fields of the same names."""
-
-    shards: int = 0
-    sources_by_state: dict[str, int] = field(default_factory=dict)
-    jobs_by_state: dict[str, int] = field(default_factory=dict)
-    blocks: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    profiles: int = 0
-    samples: int = 0
-    duplicates: int = 0
-    conflicts: int = 0
-    series: dict[str, int] = field(default_factory=dict)
-    job_seconds: float = 0.0
-    oldest_ms: int | None = None
-    newest_ms: int | None = None
-    pending: int = 0
-    undone_jobs: int = 0
-    oldest_pending_ms: int | None = None
-    unheld_total: int = 0
-    unheld: list[tuple[str, str, str]] = field(default_factory=list)
-    services: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
-    facts: dict[str, int] = field(default_factory=dict)
-    examples: list[str] = field(default_factory=list)
 
 
 class Hours(Database):
@@ -68,10 +48,16 @@ class Hours(Database):
     def hour_status(self, hour: str, examples: int = 100) -> HourStatus:
         """Sums over an hour; `examples` bounds the list of sources that no output holds."""
         with self._read() as connection:
-            status = HourStatus()
-            _sum_sources(connection, hour, examples, status)
-            _sum_jobs(connection, hour, status)
-            return status
+            return hour_status_of(connection, hour, examples)
+
+
+def hour_status_of(connection: Connection, hour: str, examples: int) -> HourStatus:
+    """Sums over an hour's rows, and what was kept of those that retention removed."""
+    status = HourStatus()
+    _sum_sources(connection, hour, examples, status)
+    _sum_jobs(connection, hour, status)
+    kept = connection.execute(select(hour_upkeep.c.figures).where(hour_upkeep.c.hour == hour)).scalar()
+    return status if kept is None else added(from_json(kept), status)
 
 
 def _sum_sources(connection: Connection, hour: str, examples: int, status: HourStatus) -> None:

@@ -1,0 +1,227 @@
+"""Hours that are over: whose files of series may be merged, and what was.
+
+Add what upkeep must decide or note of an hour in one transaction; what is removed for its age is `expiry`'s, and bytes
+are the pipeline's. Nothing here touches an hour in which a job is open or held.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, Select, and_, func, or_, select
+
+from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.schema import OPEN_STATES, hour_upkeep, jobs, series_files, sources
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepState:
+    """What was done to an hour; see `schema.hour_upkeep`."""
+
+    hour: str
+    series_number: int = 0
+    merged_ms: int | None = None
+    series_removed_ms: int | None = None
+    blocks_removed_ms: int | None = None
+    collapsed_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFile:
+    """Where the series of one job and kind are: in a file of its own, or in one of several jobs."""
+
+    kind: str
+    job_id: str
+    key: str
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MergeOrder:
+    """An hour whose files may be merged.
+
+    Attributes:
+        number: of the merged files; whoever derives a job of the hour from now on writes a file with this number.
+        files: of both kinds, by kind and then by time.
+        is_needed: some kind has several files.
+    """
+
+    hour: str
+    number: int
+    files: tuple[PlacedFile, ...]
+    is_needed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A merged file and where its jobs were before: job -> key."""
+
+    kind: str
+    key: str
+    size_bytes: int
+    before: Mapping[str, str]
+
+
+class Upkeep(Database):
+    """The part of the ledger that knows what upkeep did to hours."""
+
+    def hours_before(self, hour: str) -> list[str]:
+        """Hours with jobs, before this one, oldest first; costs a look-up for each."""
+        found: list[str] = []
+        with self._read() as connection:
+            last = ""
+            while following := connection.execute(
+                select(func.min(jobs.c.hour)).where(jobs.c.hour > last, jobs.c.hour < hour)
+            ).scalar():
+                found.append(following)
+                last = following
+        return found
+
+    def upkeep_states(self, hours: Sequence[str] | None = None) -> dict[str, UpkeepState]:
+        """Hour -> what was done to it, for these hours or all; hours to which nothing was done are missing."""
+        query = select(hour_upkeep).order_by(hour_upkeep.c.hour)
+        if hours is not None:
+            query = query.where(hour_upkeep.c.hour.in_(list(hours)))
+        with self._read() as connection:
+            return {
+                row.hour: UpkeepState(
+                    row.hour,
+                    row.series_number,
+                    row.merged_ms,
+                    row.series_removed_ms,
+                    row.blocks_removed_ms,
+                    row.collapsed_ms,
+                )
+                for row in connection.execute(query)
+            }
+
+    def begin_merge(self, hour: str, now_ms: int, quiet_ms: int) -> MergeOrder | None:
+        """Lets the files of an hour be merged: whoever derives one of its jobs later writes beside them.
+
+        Args:
+            hour: partition key of an hour that is over.
+            now_ms: Unix milliseconds.
+            quiet_ms: no file may be younger than this: a backfill may be at it.
+
+        Returns:
+            None where the hour is not at rest; nothing was changed then.
+        """
+        with self._write(planning=True) as connection:
+            if not is_at_rest(connection, hour, now_ms):
+                return None
+            newest = connection.execute(
+                select(func.max(series_files.c.written_ms))
+                .join(jobs, jobs.c.id == series_files.c.job_id)
+                .where(jobs.c.hour == hour)
+            ).scalar()
+            if newest is not None and newest > now_ms - quiet_ms:
+                return None
+            files = tuple(PlacedFile(*row) for row in connection.execute(_files_of(hour)))
+            keys: dict[str, set[str]] = {}
+            for file in files:
+                keys.setdefault(file.kind, set()).add(file.key)
+            is_needed = any(len(of_kind) > 1 for of_kind in keys.values())
+            number = next_series_number(connection, hour) if is_needed else series_number(connection, hour)
+        return MergeOrder(hour, number, files, is_needed)
+
+    def finish_merge(self, order: MergeOrder, merged: Sequence[Merged]) -> bool:
+        """Notes that jobs are in merged files, except those that were derived again since.
+
+        Returns:
+            False where another merge has begun since; nothing was changed then.
+        """
+        with self._write(planning=True) as connection:
+            if series_number(connection, order.hour) != order.number:
+                return False
+            for file in merged:
+                for job_id, key in file.before.items():
+                    connection.execute(
+                        series_files.update()
+                        .where(
+                            series_files.c.job_id == job_id,
+                            series_files.c.kind == file.kind,
+                            series_files.c.key == key,
+                        )
+                        .values(key=file.key, size_bytes=file.size_bytes)
+                    )
+        return True
+
+    def mark_merged(self, order: MergeOrder, now_ms: int) -> None:
+        """Notes that nothing is left to merge in an hour, unless a job was derived since."""
+        with self._write() as connection:
+            ensure_row(connection, order.hour)
+            keys = connection.execute(_files_of(order.hour).with_only_columns(series_files.c.kind, series_files.c.key))
+            distinct = {(row.kind, row.key) for row in keys}
+            if len(distinct) == len({kind for kind, _ in distinct}):
+                connection.execute(
+                    hour_upkeep.update()
+                    .where(hour_upkeep.c.hour == order.hour, hour_upkeep.c.series_number == order.number)
+                    .values(merged_ms=now_ms)
+                )
+
+    def placed_file(self, job_id: str, kind: str) -> PlacedFile | None:
+        """Where the series of a job are now; None where it has none."""
+        with self._read() as connection:
+            row = connection.execute(
+                select(series_files).where(
+                    series_files.c.job_id == job_id, series_files.c.kind == kind, series_files.c.key.is_not(None)
+                )
+            ).first()
+        return None if row is None else PlacedFile(row.kind, row.job_id, row.key, row.rows, row.size_bytes)
+
+
+def is_at_rest(connection: Connection, hour: str, now_ms: int) -> bool:
+    """Whether no job of an hour is open or held, and no source waits for one."""
+    busy = or_(jobs.c.state.in_(OPEN_STATES), jobs.c.lease_expires_ms > now_ms)
+    if connection.execute(select(jobs.c.id).where(jobs.c.hour == hour, busy).limit(1)).first():
+        return False
+    waits = and_(sources.c.state == "pending", sources.c.hour == hour)
+    return connection.execute(select(sources.c.id).where(waits).limit(1)).first() is None
+
+
+def series_number(connection: Connection, hour: str) -> int:
+    """The number of files of series that are written for an hour now."""
+    found = connection.execute(select(hour_upkeep.c.series_number).where(hour_upkeep.c.hour == hour)).scalar()
+    return found or 0
+
+
+def next_series_number(connection: Connection, hour: str) -> int:
+    """Raises that number: no file that is there now is written to any more."""
+    ensure_row(connection, hour)
+    number = series_number(connection, hour) + 1
+    connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(series_number=number))
+    return number
+
+
+def ensure_row(connection: Connection, hour: str) -> None:
+    """Makes the row of an hour where there is none."""
+    if connection.execute(select(hour_upkeep.c.hour).where(hour_upkeep.c.hour == hour)).first() is None:
+        connection.execute(hour_upkeep.insert().values(hour=hour, series_number=0))
+
+
+#: What a job that is committed or derived takes back.
+_UNDONE: Final = {
+    "compacted": {"blocks_removed_ms": None},
+    "derived": {"merged_ms": None, "series_removed_ms": None},
+}
+
+
+def note_work(connection: Connection, hour: str, step: str) -> None:
+    """Notes that a job of an hour was compacted or derived, so that upkeep looks at the hour again."""
+    connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(_UNDONE[step]))
+
+
+def _files_of(hour: str) -> Select[tuple[str, str, str, int, int]]:
+    return (
+        select(
+            series_files.c.kind,
+            series_files.c.job_id,
+            series_files.c.key,
+            series_files.c.rows,
+            series_files.c.size_bytes,
+        )
+        .join(jobs, jobs.c.id == series_files.c.job_id)
+        .where(jobs.c.hour == hour, series_files.c.key.is_not(None))
+        .order_by(series_files.c.kind, jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant, jobs.c.id)
+    )
