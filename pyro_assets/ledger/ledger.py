@@ -4,6 +4,7 @@ Add tables to `schema`, and methods to the part of the ledger they belong to; no
 """
 
 from pyro_assets.ledger.active_series import ActiveSeriesRecords
+from pyro_assets.ledger.archived import Archived
 from pyro_assets.ledger.calendar import Calendar
 from pyro_assets.ledger.claims import Claims, Retry
 from pyro_assets.ledger.decisions import DecisionRecords
@@ -34,6 +35,7 @@ class Ledger(
     Quarantine,
     Pardons,
     Loading,
+    Archived,
     Status,
     Hours,
     Lags,
