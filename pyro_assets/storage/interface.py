@@ -20,6 +20,15 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ByteRange:
+    """The bytes start:start + length of an object."""
+
+    key: str
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Folder:
     """One level of keys: the names directly below a prefix.
 
@@ -96,6 +105,16 @@ class ReadOnlyBucket(ABC):
     def get_many(self, objects: Sequence[ObjectInfo]) -> list[bytes | StorageError]:
         """What `get` returns or raises for each object, in order; read at the same time where that is faster."""
         return [self._attempt(item) for item in objects]
+
+    def get_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes | StorageError]:
+        """What `get_range` returns or raises for each range, in order; read at the same time where that is faster."""
+        found: list[bytes | StorageError] = []
+        for one in ranges:
+            try:
+                found.append(self.get_range(one.key, one.start, one.length))
+            except StorageError as error:
+                found.append(error)
+        return found
 
     def _attempt(self, item: ObjectInfo) -> bytes | StorageError:
         try:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from pyro_assets.errors import ObjectChanged, ObjectConflict, ObjectMissing, StorageError, StorageUnavailable
-from pyro_assets.storage.interface import Bucket, Folder, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import Bucket, ByteRange, Folder, ObjectInfo, ReadOnlyBucket
 
 # A bucket that is not there is a wrong setting or an outage, never an object that is lost.
 _NO_BUCKET: Final = frozenset({"NoSuchBucket"})
@@ -35,9 +35,10 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
             return b""
         with self._translated(key):
             data = bytes(self._fs.cat_file(self._path(key), start=start, end=start + length))
-        if len(data) != length:
-            raise ObjectChanged(f"{key} ends before byte {start + length}; it was written again", key=key)
-        return data
+        part = self._part(ByteRange(key, start, length), data)
+        if isinstance(part, StorageError):
+            raise part
+        return part
 
     def get(self, key: str, size_bytes: int) -> bytes:
         """See `ReadOnlyBucket.get`. One request: asks for a byte more than there should be."""
@@ -61,6 +62,19 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
         return [
             self._checked(item, results[item]) if item in results else self._attempt_empty(item) for item in objects
         ]
+
+    def get_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes | StorageError]:
+        """See `ReadOnlyBucket.get_ranges`. The requests run at the same time."""
+        asked = [one for one in dict.fromkeys(ranges) if one.length]
+        with self._translated(asked[0].key if asked else ""):
+            found = self._fs.cat_ranges(
+                [self._path(one.key) for one in asked],
+                [one.start for one in asked],
+                [one.start + one.length for one in asked],
+                on_error="return",
+            )
+        results = dict(zip(asked, found, strict=True))
+        return [self._part(one, results[one]) if one.length else b"" for one in ranges]
 
     def size(self, key: str) -> int:
         """See `ReadOnlyBucket.size`."""
@@ -101,6 +115,14 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
             return super().get(item.key, item.size_bytes)
         except StorageError as error:
             return error
+
+    def _part(self, one: ByteRange, found: bytes | Exception) -> bytes | StorageError:
+        if isinstance(found, Exception):
+            return self._translate(one.key, found)
+        if len(found) != one.length:
+            end = one.start + one.length
+            return ObjectChanged(f"{one.key} ends before byte {end}; it was written again", key=one.key)
+        return bytes(found)
 
     def _checked(self, item: ObjectInfo, found: bytes | Exception) -> bytes | StorageError:
         if isinstance(found, Exception):

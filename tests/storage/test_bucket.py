@@ -19,6 +19,7 @@ from pyro_assets.errors import (
     StorageUnavailable,
 )
 from pyro_assets.storage.bucket import Bucket, ObjectInfo, ReadOnlyBucket, open_bucket, place_of
+from pyro_assets.storage.interface import ByteRange
 from pyro_assets.storage.local import LocalBucket
 from pyro_assets.storage.s3 import S3ReadOnlyBucket
 
@@ -105,6 +106,30 @@ def test_many_objects_fail_one_by_one(bucket: Bucket) -> None:
         b"one",
     ]
     assert bucket.get_many([]) == []
+
+
+def test_many_ranges_fail_one_by_one(bucket: Bucket) -> None:
+    bucket.create("a/1", b"0123456789")
+    bucket.create("a/2", b"two")
+    found = bucket.get_ranges(
+        [
+            ByteRange("a/1", 2, 3),
+            ByteRange("a/x", 0, 3),
+            ByteRange("a/1", 8, 3),
+            ByteRange("a/2", 0, 0),
+            ByteRange("a/2", 0, 3),
+            ByteRange("a/1", 2, 3),
+        ]
+    )
+    assert [item if isinstance(item, bytes) else type(item) for item in found] == [
+        b"234",
+        ObjectMissing,
+        ObjectChanged,
+        b"",
+        b"two",
+        b"234",
+    ]
+    assert bucket.get_ranges([]) == []
 
 
 def test_creates_once(bucket: Bucket) -> None:
