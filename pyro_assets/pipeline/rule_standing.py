@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pyro_assets.errors import TooManySeries
+from pyro_assets.pipeline.deriving import read_outputs
 from pyro_assets.pipeline.engine import Engine
-from pyro_assets.pipeline.preview import read_selected
 from pyro_assets.pipeline.shown_series import Asked, Extent, RuleSeries, SeriesReader
 from pyro_assets.series.config import Dimensions, SeriesConfig
-from pyro_assets.series.language import Rule
 from pyro_assets.series.rules import DIMENSIONS_ID, function_rule_id
 from pyro_assets.storage.keys import HOUR_MS
 
 if TYPE_CHECKING:
     from pyro_assets.ledger.ledger import Ledger
-    from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
+    from pyro_assets.storage.interface import Bucket
 
 _NOTHING: Final = Dimensions(selectors=[])
 
@@ -50,7 +49,7 @@ class Standings:
     extent: Extent
 
 
-def standings(archive: "ReadOnlyBucket | Bucket", ledger: "Ledger", now_ms: int) -> Standings:
+def standings(archive: "Bucket", ledger: "Ledger", now_ms: int) -> Standings:
     """Look at the hour before a moment.
 
     Raises:
@@ -83,7 +82,7 @@ def parts_of(config: SeriesConfig) -> dict[str, SeriesConfig]:
 
 
 def measure_costs(
-    archive: "ReadOnlyBucket | Bucket",
+    archive: "Bucket",
     ledger: "Ledger",
     parts: Mapping[str, SeriesConfig],
     *,
@@ -112,9 +111,9 @@ def measure_costs(
     if hour is None:
         return {}
     job, _ = ledger.look_up(ledger.committed_jobs(hour)[-1])
-    columns = read_selected(archive, Engine(), job, Rule(name="all"), (), False)
-    if columns is None:
+    if not job.outputs:
         return {}
+    columns = read_outputs(archive, Engine(), job)
     info = JobInfo(job.id, job.shard, job.timestamp_ms, job.instance or "")
     found: dict[str, float] = {}
     for name in wanted:

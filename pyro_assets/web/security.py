@@ -35,7 +35,7 @@ CSRF_HEADER: Final = "x-csrf-token"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 #: What changes nothing although it is sent, and therefore goes in read-only mode too.
 HARMLESS: Final = frozenset(
-    {"/login", "/logout", "/rules/check", "/api/v1/rules/validate", "/api/v1/rules/preview", "/api/v1/rules/equivalent"}
+    {"/login", "/logout", "/rules/check", "/rules/import/check", "/api/v1/rules/validate", "/api/v1/rules/preview"}
 )
 #: Asked for by programs that have no token of ours; they change nothing.
 _OPEN: Final = frozenset({"/healthz", "/metrics"})

@@ -18,6 +18,7 @@ from pyro_assets.pipeline.health import HealthMetrics
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.web import words
 from pyro_assets.web.requests import values_of
+from pyro_assets.web.rule_watch import RuleWatch
 from pyro_assets.web.security import Access
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Site:
         dagster_url: of Dagster's webserver, without a slash at the end; "" where it is not known.
         access: who may do what.
         clock: Unix milliseconds.
+        watch: how rules are doing.
     """
 
     pipeline: Pipeline
@@ -73,6 +75,7 @@ class Site:
         self.dagster_url = self.dagster_url.rstrip("/")
         self._parsed: _Parsed | None = None
         self._lock = threading.Lock()
+        self.watch = RuleWatch(self.pipeline)
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
