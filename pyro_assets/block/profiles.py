@@ -14,26 +14,30 @@ import pyarrow as pa
 from pyro_assets.block.columns import ProfileRows
 from pyro_assets.block.profiles_footer import Part, read_footer
 from pyro_assets.block.profiles_forms import find_part, learn_form
-from pyro_assets.block.profiles_rows import Section, read_sections
+from pyro_assets.block.profiles_rows import EVERYTHING, WITH_STACKS, WITHOUT_STACKS, Section, read_sections
 from pyro_assets.block.profiles_writer import write_profiles
 from pyro_assets.errors import BadEncoding, BlockError, ChecksumMismatch, Where
 
-__all__ = ["read_profiles", "write_profiles"]
+__all__ = ["EVERYTHING", "WITHOUT_STACKS", "WITH_STACKS", "read_profiles", "write_profiles"]
 
 #: Whatever pyarrow raises for pages that do not decode.
 _ARROW_ERRORS: Final = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, OverflowError, MemoryError)
 
 
-def read_profiles(sections: Sequence[memoryview], wheres: Sequence[Where]) -> ProfileRows:
+def read_profiles(
+    sections: Sequence[memoryview], wheres: Sequence[Where], paths: Sequence[str] = EVERYTHING
+) -> ProfileRows:
     """Read the profiles sections of many datasets end to end.
 
     Args:
         sections: one Parquet file per dataset.
         wheres: for messages, one per section.
+        paths: the columns to read, `EVERYTHING`, `WITH_STACKS` or `WITHOUT_STACKS`.
 
     Returns:
         Rows with SeriesIndex, StacktracePartition and StacktraceID as stored and `unit` -1. Arrays may be
-        read-only views of Arrow's memory. A row's total is not compared with its values.
+        read-only views of Arrow's memory. A row's total is not compared with its values. Of columns that are not read,
+        ids are an empty array, partitions and stacks 0, all others None.
 
     Raises:
         BadMagic: a section is no Parquet file.
@@ -45,12 +49,12 @@ def read_profiles(sections: Sequence[memoryview], wheres: Sequence[Where]) -> Pr
     """
     found = [Section(_parts(section, where), where) for section, where in zip(sections, wheres, strict=True)]
     try:
-        return read_sections(found)
+        return read_sections(found, paths)
     except _ARROW_ERRORS:
         # Arrow does not say which page it was: read the sections one by one to find out.
         for section in found:
             try:
-                read_sections([section])
+                read_sections([section], paths)
             except _ARROW_ERRORS as error:
                 raise _named(error, section.where) from error
         raise

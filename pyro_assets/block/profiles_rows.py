@@ -51,6 +51,11 @@ _ENCODINGS: Final = dict.fromkeys((ANNOTATION_KEY, ANNOTATIONS + "Value"), (PLAI
 
 _MOST_SAMPLES: Final = (1 << 31) - 1
 
+#: Which columns to read: all; what sums of samples need; what sums of whole profiles need.
+EVERYTHING: Final = REQUIRED
+WITH_STACKS: Final = tuple(path for path in REQUIRED if path != "ID")
+WITHOUT_STACKS: Final = tuple(path for path in WITH_STACKS if path not in (STACK, "StacktracePartition"))
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -60,8 +65,8 @@ class Section:
     where: Where
 
 
-def read_sections(sections: Sequence[Section]) -> ProfileRows:
-    """Decode all row groups.
+def read_sections(sections: Sequence[Section], paths: Sequence[str] = EVERYTHING) -> ProfileRows:
+    """Decode all row groups, these columns of them; with EVERYTHING also all that few sections have.
 
     Raises:
         BadCount, BadEncoding, BadLength, Truncated: pages are not what the footer says.
@@ -70,28 +75,33 @@ def read_sections(sections: Sequence[Section]) -> ProfileRows:
     parts = [part for section in sections for part in section.parts]
     wheres = [section.where for section in sections for _ in section.parts]
     row_counts = [sum(part.rows for part in section.parts) for section in sections]
-    table = _read_common(parts, wheres) if parts else None
-    starts, stack = _list(table, STACK)
+    is_whole = "ID" in paths
+    table = _read_common(parts, wheres, paths, _NULLABLE if is_whole else ()) if parts else None
     value_starts, value = _list(table, VALUE)
+    starts, stack = _list(table, STACK) if STACK in paths else (value_starts, None)
     bounds = np.cumsum([0, *(part.rows for part in parts)])
     _check_lists(starts, value_starts, bounds, parts, wheres)
     rows, samples = np.diff(bounds).tolist(), np.diff(starts.take(bounds)).tolist()
-    seldom = _read_seldom(parts, wheres, starts, bounds)
+    seldom = _read_seldom(parts, wheres, starts, bounds) if is_whole else []
+
+    rows_in_all = len(starts) - 1
 
     def joined(name: str, kind: Any) -> Any:
         lengths = rows if name in _OF_ROWS else samples
-        return _join([one.get(name) for one in seldom], lengths, kind)
+        return _join([one.get(name) for one in seldom], lengths, kind) if is_whole else None
 
     return ProfileRows(
         dataset_start=np.cumsum([0, *row_counts], dtype=np.int64),
-        id=_view(table, "ID", np.uint8, ID_BYTES).reshape(len(starts) - 1, ID_BYTES),
+        id=_view(table, "ID", np.uint8, ID_BYTES).reshape(-1, ID_BYTES),
         series=_view(table, "SeriesIndex", np.uint32).astype(np.int64),
-        partition=_view(table, "StacktracePartition", np.uint64),
+        partition=_view(table, "StacktracePartition", np.uint64)
+        if STACK in paths
+        else np.zeros(rows_in_all, np.uint64),
         unit=np.full(len(starts) - 1, -1, np.int64),
         total_value=_view(table, "TotalValue", np.int64),
         time_ns=_view(table, "TimeNanos", np.int64),
         sample_start=starts,
-        stack=_as_numpy(stack, np.int64),
+        stack=_as_numpy(stack, np.int64) if STACK in paths else np.zeros(int(starts[-1]), np.int64),
         value=_as_numpy(value, np.int64),
         span_id=joined("Spans", pa.uint64()),
         trace_id=joined("Traces", TRACE_ID_TYPE),
@@ -106,17 +116,17 @@ def read_sections(sections: Sequence[Section]) -> ProfileRows:
     )
 
 
-def _read_common(parts: list[Part], wheres: list[Where]) -> Any:
-    """The table of the columns that all sections have, and of the nullable ones that any section uses."""
-    nullable = [name for name in _NULLABLE if any(part.holds(name) for part in parts)]
+def _read_common(parts: list[Part], wheres: list[Where], paths: Sequence[str], optional: Sequence[str]) -> Any:
+    """The table of columns that all sections have, and of the nullable ones that any section uses."""
+    nullable = [name for name in optional if any(part.holds(name) for part in parts)]
     groups: list[RowGroup] = []
     samples = 0
     for part, where in zip(parts, wheres, strict=True):
-        check_counts(part, REQUIRED, where)
+        check_counts(part, paths, where)
         samples += part.chunk(STACK).values
         if samples > _MOST_SAMPLES:
             raise BadCount("samples up to this section", where, expected=f"at most {_MOST_SAMPLES}", actual=samples)
-        columns = {path: _column(part, path, where) for path in (*REQUIRED, *nullable)}
+        columns = {path: _column(part, path, where) for path in (*paths, *nullable)}
         # Pages can be put end to end unless they need a dictionary.
         alone = any(column.dictionary for column in columns.values())
         if groups and not alone and not any(column.dictionary for column in groups[-1].columns.values()):

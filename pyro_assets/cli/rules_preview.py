@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pyro_assets.cli.options import archive_option, from_environment, json_option, ledger_option
-from pyro_assets.cli.output import show_json, show_table
+from pyro_assets.cli.output import show_json, show_table, size_text
 from resources import environment as env
 
 if TYPE_CHECKING:
@@ -139,8 +139,18 @@ def _show(found: "Preview") -> None:
         f"{at_least}{found.series:,} series, {found.samples:,} samples, at most {found.most_series:,} series a job; "
         f"{found.cost_ms:.1f} ms a job"
     )
+    click.echo(f"read {size_text(found.bytes_read)} of {size_text(found.bytes_stored)} stored")
     for warning in found.warnings:
         click.echo(f"warning: {warning}")
+    if found.shares:
+        click.echo("\nshare of the selected profiles")
+        show_table(
+            ["tenant", "metric", "total", "share"],
+            [
+                [one.tenant, one.metric, one.total, "" if one.share is None else f"{one.share:.1%}"]
+                for one in found.shares
+            ],
+        )
     if found.functions:
         click.echo(f"\nfunctions caught (of {found.names_seen:,} names looked at)")
         rows = [

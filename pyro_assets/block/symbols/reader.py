@@ -23,12 +23,14 @@ from pyro_assets.errors import BadCount, BadEncoding, BlockError, Where
 _WIDE: Final = (("mapping_blocks", 3), ("mapping_blocks", 4), ("mapping_blocks", 5), ("location_blocks", ADDRESS))
 
 
-def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where]) -> SymbolTables:
+def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where], *, names_only: bool = False) -> SymbolTables:
     """Read the symbols of many datasets.
 
     Args:
         sections: d whole symbols sections.
         wheres: d places, for messages; offsets in errors count from the section's start.
+        names_only: decode what tells the names on a stack: trees, lines, names of functions, strings. All else is
+            checked as far as its checksums go, and reads as -1 (references), 0 or False.
 
     Returns:
         One unit per partition of each section, in order. References out of range are -1 and counted.
@@ -60,16 +62,25 @@ def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where]) -> Sym
     strings = join_strings(pieces.lengths, pieces.texts, pieces.string_places)
     function_start, mapping_start = _starts(pieces.functions), _starts(pieces.mappings)
     location_start = _starts(pieces.locations)
-    narrow, wide = _decode(pieces)
+    narrow, wide = _decode(pieces, names_only)
 
     functions = int(function_start[-1])
     mappings = int(mapping_start[-1])
     locations = int(location_start[-1])
-    cuts = np.cumsum([3 * functions, functions, 2 * mappings, mappings, locations]).tolist()
-    names, start_line, files, flags, location_mapping, lines = np.split(narrow, cuts)
     dangling = np.zeros(len(dataset), dtype=np.int64)
-    function_strings = _rows(names.reshape(3, -1), function_start, string_start, dangling)
-    mapping_strings = _rows(files.reshape(2, -1), mapping_start, string_start, dangling)
+    if names_only:
+        names, lines = np.split(narrow, [functions])
+        unknown = np.full(functions, -1, dtype=np.int64)
+        function_strings = [_rows(names[None], function_start, string_start, dangling)[0], unknown, unknown]
+        start_line, flags = np.zeros(functions, dtype=np.int32), np.zeros(mappings, dtype=np.int32)
+        mapping_strings = np.full((2, mappings), -1, dtype=np.int64)
+        mapping_of_location = np.full(locations, -1, dtype=np.int64)
+    else:
+        cuts = np.cumsum([3 * functions, functions, 2 * mappings, mappings, locations]).tolist()
+        names, start_line, files, flags, location_mapping, lines = np.split(narrow, cuts)
+        function_strings = list(_rows(names.reshape(3, -1), function_start, string_start, dangling))
+        mapping_strings = _rows(files.reshape(2, -1), mapping_start, string_start, dangling)
+        mapping_of_location = _rows(location_mapping[None], location_start, mapping_start, dangling)[0]
     line_start = _line_starts(pieces)
     node_start, node_parent, node_location = decode_trees(chunks, nodes, location_start, places)
     memory = _memory(pieces, wide)
@@ -91,9 +102,9 @@ def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where]) -> Sym
         mapping_memory_limit=memory[1],
         mapping_file_offset=memory[2],
         location_start=location_start,
-        location_mapping=_rows(location_mapping[None], location_start, mapping_start, dangling)[0],
+        location_mapping=mapping_of_location,
         location_address=memory[3],
-        location_is_folded=_folded(pieces),
+        location_is_folded=np.zeros(locations, dtype=np.bool_) if names_only else _folded(pieces),
         line_start=line_start,
         line_function=_rows(lines[None, 0::2], _starts(pieces.lines), function_start, dangling)[0],
         line_number=np.ascontiguousarray(lines[1::2]),
@@ -134,23 +145,24 @@ class _Streams:
         raise IndexError(stream)
 
 
-def _decode(pieces: Pieces) -> tuple[I32, I64]:
-    """All integer columns, end to end: the narrow ones in the order that `read_symbols` splits, then the wide ones."""
+def _decode(pieces: Pieces, names_only: bool) -> tuple[I32, I64]:
+    """Integer columns, end to end: the narrow ones in the order that `read_symbols` splits, then the wide ones."""
     narrow, wide = _Streams(), _Streams()
     functions = [items for _, _, items, _ in pieces.function_blocks]
     mappings = [items for _, _, items, _ in pieces.mapping_blocks]
-    for column in range(4):
+    for column in range(1 if names_only else 4):
         narrow.add(pieces.function_blocks, column, functions)
-    for column in range(3):
+    for column in range(0 if names_only else 3):
         narrow.add(pieces.mapping_blocks, column, mappings)
-    narrow.add(pieces.location_blocks, MAPPING, [items for _, _, items, _ in pieces.location_blocks])
+    if not names_only:
+        narrow.add(pieces.location_blocks, MAPPING, [items for _, _, items, _ in pieces.location_blocks])
     lines = pieces.lines_of_block
     blocks: Sequence[InnerBlock] = pieces.location_blocks
     if 0 in lines:
         blocks = [block for block, count in zip(blocks, lines, strict=True) if count]
         lines = [count for count in lines if count]
     narrow.add(blocks, LINES, [2 * count for count in lines])
-    for table, column in _WIDE:
+    for table, column in () if names_only else _WIDE:
         present = [block for block in getattr(pieces, table) if block[3][column] < block[3][column + 1]]
         if present:
             wide.add(present, column, [items for _, _, items, _ in present])

@@ -1,0 +1,241 @@
+"""What a rule gives, added up over many jobs: series, samples, functions and shares, without a loop over samples.
+
+Figures of a preview are worked out here; which jobs are read, and how, is not known. Jobs are evaluated many at a
+time: a number in the tenant's name keeps them apart, and everything that a rule says (last of a gauge, limits, the
+rest) holds per tenant, so the series are those of each job alone.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pyro_assets.errors import TooManySeries
+from pyro_assets.ledger.archived import ArchivedJob
+from pyro_assets.pipeline.preview import FunctionShare, Preview, ShownSeries, TypeShare
+from pyro_assets.series.config import SeriesConfig
+from pyro_assets.series.derive import JobInfo, derive
+from pyro_assets.series.language import Rule, warnings_of
+from pyro_assets.series.names import FUNCTION_METRIC_PREFIX, METRIC_PREFIX, SHARD_LABEL
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pyro_assets.pipeline.selecting import Batch
+
+_SHOWN: Final = 20
+_MOST: Final = 100_000
+#: Distinct series are put together again once there are so many rows of them.
+_ROWS: Final = 200_000
+#: Stands for the shard of each job.
+_NO_SHARD: Final = -1
+
+
+class Tally:
+    """Adds jobs up."""
+
+    def __init__(self, rule: Rule, config: SeriesConfig, read: "Callable[[Sequence[ArchivedJob]], Batch]") -> None:
+        """See the class.
+
+        Args:
+            rule: a valid rule; whether it is enabled has no say, and tenants are left to the reading.
+            config: for its gauges.
+            read: reads what the rule can select of some jobs.
+        """
+        self.rule = rule.model_copy(update={"enabled": True, "tenants": []})
+        self._read = read
+        nothing = config.model_copy(
+            update={"dimensions": config.dimensions.model_copy(update={"selectors": []}), "functions": {}}
+        ).model_copy(update={"recording_rules": [], "rules": []})
+
+        def alone(**changes: Any) -> SeriesConfig:
+            return nothing.model_copy(update={"rules": [self.rule.model_copy(update=changes)]})
+
+        common: dict[str, Any] = {
+            "by": [], "without": [], "labels": {}, "metric": None, "aggregate": None, "unit": None, "other": False,
+            "max_series": _MOST, "overflow": "keep_largest",
+        }  # fmt: skip
+        whole = common | {"functions": [], "stack": [], "exclude": [], "combine": False, "match": "total"}
+        self._alone = alone()
+        self._shares = {"whole": alone(**whole, normalize=[], top_k=None, resolved=[])}
+        if rule.has_functions:
+            self._shares["function"] = alone(**common, combine=False)
+            # Totals of functions overlap; own values do not.
+            if rule.match == "total" and not (len(rule.wanted) == 1 and rule.wanted[0].exact):
+                self._shares["caught"] = alone(**common, combine=True)
+        self._series: list[pl.DataFrame] = []
+        self._points: list[pl.DataFrame] = []
+        self._sums: dict[str, dict[tuple[str, str, str], int]] = {name: {} for name in self._shares}
+        self._single_seconds: list[float] = []
+        self._exceeded: dict[str, int] = {}
+        self._samples = 0
+
+    def add(self, jobs: Sequence[ArchivedJob], found: Preview) -> None:
+        """Some jobs, read and evaluated together."""
+        if self._exceeded and len(jobs) > 1:
+            self._add_one_by_one(jobs, found)
+            return
+        columns = self._read(jobs).columns
+        if columns is None:
+            self._single_seconds += [0.0] * (len(jobs) == 1)
+            return
+        apart = replace(
+            columns, datasets=[replace(one, tenant=b"%d/%s" % (one.source, one.tenant)) for one in columns.datasets]
+        )
+        begun = time.process_time()
+        try:
+            derived = derive(apart, JobInfo("", _NO_SHARD, 0, ""), self._alone)
+        except TooManySeries as error:
+            if len(jobs) > 1:
+                self._add_one_by_one(jobs, found)
+            else:
+                self._exceeded[str(error)] = self._exceeded.get(str(error), 0) + 1
+                found.names_seen += len(columns.symbols.function_name)
+            return
+        if len(jobs) == 1:
+            self._single_seconds.append(time.process_time() - begun)
+        found.names_seen += len(columns.symbols.function_name)
+        found.dropped_series += derived.facts.dropped_series
+        self._add_series(derived.frames, jobs, found)
+        for name, config in self._shares.items():
+            self._add_sums(name, derive(apart, JobInfo("", _NO_SHARD, 0, ""), config).frames)
+
+    def _add_one_by_one(self, jobs: Sequence[ArchivedJob], found: Preview) -> None:
+        for job in jobs:
+            self.add([job], found)
+
+    def _add_series(self, frames: "dict[str, pl.DataFrame]", jobs: Sequence[ArchivedJob], found: Preview) -> None:
+        import polars as pl
+
+        frame = pl.concat(frames.values())
+        if frame.is_empty():
+            return
+        parts = pl.col("tenant").str.splitn("/", 2).struct
+        number = parts.field("field_0").cast(pl.Int64)
+        of_jobs = pl.DataFrame(
+            {"number": range(len(jobs)), "at": [job.timestamp_ms for job in jobs], "shard": [job.shard for job in jobs]}
+        )
+        frame = frame.select(
+            "metric", "labels", "value", number=number, tenant=parts.field("field_1"), identity=_identity()
+        ).join(of_jobs, on="number")
+        self._samples += frame.height
+        counts = frame.group_by("number", "tenant").len()["len"].max()
+        found.most_series = max(found.most_series, int(str(counts)))
+        self._points.append(frame.group_by("at", "metric").agg(pl.col("value").sum()))
+        self._series.append(_distinct(frame.select("tenant", "metric", "shard", "identity", "labels", "value")))
+        if sum(map(len, self._series)) > _ROWS:
+            self._series = [_distinct(pl.concat(self._series))]
+
+    def _add_sums(self, name: str, frames: "dict[str, pl.DataFrame]") -> None:
+        import polars as pl
+
+        frame = pl.concat(frames.values())
+        # Sorted by name, the function comes before the shard; other labels there are none.
+        function = pl.col("labels").list.get(0).struct.field("value") if name == "function" else pl.lit("")
+        tenant = pl.col("tenant").str.splitn("/", 2).struct.field("field_1")
+        rows = (
+            frame.select("metric", tenant=tenant, function=function, value=pl.col("value_int").cast(pl.Int128))
+            .group_by("tenant", "metric", "function")
+            .agg(pl.col("value").sum())
+        )
+        sums = self._sums[name]
+        for tenant_name, metric, text, value in rows.select("tenant", "metric", "function", "value").iter_rows():
+            key = (tenant_name, metric, text)
+            sums[key] = sums.get(key, 0) + value
+
+    def finish(self, found: Preview) -> None:
+        """Everything that needs all jobs."""
+        read = max(found.jobs_read, 1)
+        # The first job also loads what all later ones use.
+        singles = sorted(self._single_seconds[1:] or self._single_seconds)
+        found.cost_ms = 1e3 * singles[len(singles) // 2] if singles else 0.0
+        found.samples = self._samples if found.is_exact else round(self._samples * found.jobs / read)
+        self._finish_series(found)
+        self._finish_shares(found)
+        found.folding = _folding([one.function for one in found.functions], self.rule)
+        self._warn(found)
+
+    def _finish_series(self, found: Preview) -> None:
+        import polars as pl
+
+        if not self._series:
+            return
+        series = _distinct(pl.concat(self._series))
+        found.series = series.height
+        rows = series.select("tenant", "metric", "shard", "labels", "value").iter_rows()
+        keys = sorted((tenant, metric, _labels(labels, shard), value) for tenant, metric, shard, labels, value in rows)
+        largest = sorted(keys, key=lambda one: -one[3])[:_SHOWN]
+        found.first, found.largest = ([ShownSeries(*one) for one in some] for some in (keys[:_SHOWN], largest))
+        points = pl.concat(self._points).group_by("at", "metric").agg(pl.col("value").sum()).sort("at", "metric")
+        found.points = list(points.select("at", "metric", "value").iter_rows())
+
+    def _finish_shares(self, found: Preview) -> None:
+        wholes = {(tenant, metric): total for (tenant, metric, _), total in self._sums["whole"].items()}
+
+        def of_whole(tenant: str, metric: str, total: int) -> tuple[int, float | None]:
+            kind = metric.removeprefix(FUNCTION_METRIC_PREFIX)
+            whole = wholes.get((tenant, METRIC_PREFIX + kind if kind != metric else metric), 0)
+            return whole, total / whole if whole else None
+
+        caught: dict[tuple[str, str], int] = {}
+        for (tenant, metric, function), total in self._sums.get("function", {}).items():
+            found.functions.append(FunctionShare(tenant, metric, function, total, of_whole(tenant, metric, total)[1]))
+            caught[tenant, metric] = caught.get((tenant, metric), 0) + total
+        found.functions.sort(key=lambda one: (-one.total, one.tenant, one.metric, one.function))
+        if "caught" in self._sums:
+            caught = {(tenant, metric): total for (tenant, metric, _), total in self._sums["caught"].items()}
+        elif not self.rule.has_functions:
+            caught = wholes
+        shares = [TypeShare(*one, total, *of_whole(*one, total)) for one, total in caught.items()]
+        found.shares = sorted(shares, key=lambda one: (-one.total, one.tenant, one.metric))
+
+    def _warn(self, found: Preview) -> None:
+        for message, count in self._exceeded.items():
+            found.warnings.append(message if count == 1 else f"{message} (so it is in {count} of the jobs read)")
+        found.warnings += [f"{place[0]}: {why}" for place, why in warnings_of(self.rule, self._alone.gauges)]
+        if found.dropped_series:
+            what = (
+                "the whole rule is left out there" if self.rule.overflow == "drop_rule" else "the smallest are left out"
+            )
+            found.warnings.append(f"some jobs have more than max_series ({self.rule.max_series}) series: {what}")
+        elif found.most_series * 2 > self.rule.max_series:
+            found.warnings.append(
+                f"a job has {found.most_series} of at most {self.rule.max_series} series (max_series)"
+            )
+        if self.rule.has_functions and found.jobs_read and not found.functions:
+            found.warnings.append("no function of these hours is meant by the rule; check spelling, case and selector")
+
+
+def _identity() -> "pl.Expr":
+    """Labels as one text, different for different ones."""
+    import polars as pl
+
+    label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
+    return pl.col("labels").list.eval(label).list.join("\x1e")
+
+
+def _distinct(frame: "pl.DataFrame") -> "pl.DataFrame":
+    import polars as pl
+
+    return frame.group_by("tenant", "metric", "shard", "identity").agg(pl.col("labels").first(), pl.col("value").max())
+
+
+def _labels(labels: Iterable[dict[str, str]], shard: int) -> tuple[tuple[str, str], ...]:
+    return tuple((one["name"], str(shard) if one["name"] == SHARD_LABEL else one["value"]) for one in labels)
+
+
+def _folding(names: Iterable[str], rule: Rule) -> dict[str, list[tuple[str, str]]]:
+    import pyarrow as pa
+
+    from pyro_assets.series.normalize import FAMILIES, normalize
+
+    distinct = list(dict.fromkeys(names))
+    array = pa.array(distinct, type=pa.large_string())
+    result: dict[str, list[tuple[str, str]]] = {}
+    for family in FAMILIES:
+        if family not in rule.normalize:
+            folded = normalize(array, [family]).to_pylist()
+            changed = [pair for pair in zip(distinct, folded, strict=True) if pair[0] != pair[1]]
+            if changed:
+                result[family] = changed[:_SHOWN]
+    return result
