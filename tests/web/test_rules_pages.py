@@ -1,0 +1,328 @@
+"""The pages of rules: list, form, checks, preview, saving, history, conflict, import; without a browser."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exports import HOUR, derive, opened, scripted
+from scripted_server import scripted_server
+from web_client import Answer, Client, site_of
+
+from pyro_assets.ledger.rules import RuleEdit
+from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.series.config import load_config
+from pyro_assets.series.language import Rule
+from pyro_assets.web.app import make_app
+
+FILE = """
+functions: {"main.fibonacci": "{}"}
+rules:
+- {name: filed, functions: [{glob: "runtime.*"}], by: [service_name]}
+"""
+HOSTILE = '<script>alert("1")</script>\u202e"&\''
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pipeline]]:
+    """The golden jobs, derived with the rules of a file and sent to a receiver."""
+    folder = tmp_path_factory.mktemp("rules")
+    (folder / "series.yaml").write_text(FILE)
+    with (
+        scripted_server() as server,
+        opened(folder, scripted(server), series=load_config(folder / "series.yaml")) as pipeline,
+    ):
+        derive(pipeline)
+        pipeline.export([HOUR])
+        yield folder, pipeline
+
+
+@pytest.fixture
+def client(world: tuple[Path, Pipeline]) -> Client:
+    """A browser at a site whose ledger has no rules."""
+    folder, pipeline = world
+    for known in pipeline.ledger.rules():
+        pipeline.ledger.edit_rules([RuleEdit(known.name, None, known.version)], author="t", why="", now_ms=1)
+    return Client(make_app(site_of(pipeline, config=folder / "series.yaml")))
+
+
+def save(client: Client, name: str, functions: str = "glob: runtime.*", **more: Any) -> Answer:
+    fields = {"name": name, "functions": functions, "enabled": "on", "selector": "{}", "why": "for tests"} | more
+    return client.post("/rules/save", fields)
+
+
+def edited(client: Client, name: str, **more: Any) -> dict[str, Any]:
+    """The form of a saved rule as a browser would send it, with changes."""
+    page = client.get(f"/rules/edit/{name}")
+    names = ("original", "seen_version", "name", "selector")
+    return {one: page.field(one) for one in names} | {"enabled": "on", "functions": "glob: runtime.*"} | more
+
+
+def test_the_list_shows_every_form_with_its_figures(client: Client):
+    save(client, "mine", "main.fibonacci", description="x")
+    page = client.get("/rules")
+    assert page.status == 200
+    rows = {
+        match[1]: match[0] for match in re.finditer(r'<tr>\s*<th scope="row".*?>([^<>]+)</a>.*?</tr>', page.text, re.S)
+    }
+    assert list(rows) == ["filed", "mine", "main.fibonacci", "dimensions"]
+    assert '<span class="badge good">on</span>' in rows["filed"]
+    assert "on, no series" in rows["mine"]
+    assert "version" in rows["mine"]
+    assert "tester" in rows["mine"]
+    assert re.search(r'/series\?rule=filed">[1-9][0-9,]*</a>', rows["filed"])
+    assert re.search(r"[0-9.]+ (ms|µs|s)</td>", rows["filed"])
+    assert re.search(r"[0-9] (ms|s) ago", rows["filed"])
+    found = client.get("/rules", {"q": "fibonacci"}).text
+    assert ("mine" in found, ">filed<" in found) == (True, False)
+    assert "No rule has" in client.get("/rules", {"q": "nothing at all"}).words
+
+
+def test_a_link_from_explore_fills_the_form(client: Client):
+    name = "main.(*T).Run"
+    page = client.get("/rules/new", {"function": name, "profile_type": "cpu", "selector": '{pod="a"}', "tenant": "acme",
+                                     "match": "self"})  # fmt: skip
+    assert "main.(*T).Run</textarea>" in page.text
+    assert page.field("selector") == '{pod="a"}'
+    assert page.field("name") == "T.Run-self"
+    assert '<option value="self" selected>' in page.text
+    assert "cpu</textarea>" in page.text
+    assert "acme</textarea>" in page.text
+
+
+def test_everything_that_is_wrong_is_said_at_once_where_it_is(client: Client):
+    page = save(client, "", "regex: (", selector="{a=", max_series="many", keep="by", keep_labels="function")
+    assert page.status == 422
+    for field, why in (("functions", "line 1: "), ("selector", "character"), ("max_series", "must be a whole number")):
+        said = re.search(rf'data-said="{field}">(.*?)</div>', page.text, re.S)
+        assert said, field
+        assert why in said[1], field
+    assert page.text.count('aria-invalid="true"') == 3
+    later = save(client, "bad name!", keep="by", keep_labels="function, pod", labels="tenant=x", metric="9")
+    for why in ("no name of a rule", "reserved; leave it out", "reserved; choose another", "no name of a metric"):
+        assert why in later.words
+    assert client.get("/rules/show/bad name!").status == 404
+
+
+def test_a_preview_is_shown_before_anything_is_saved(client: Client, world: tuple[Path, Pipeline]):
+    fields = {"name": "p", "functions": "glob: runtime.*", "enabled": "on", "do": "preview", "preview_last": HOUR}
+    page = client.post("/rules/check", fields)
+    assert page.status == 200
+    assert "exact, all of 3 jobs were read" in page.words
+    assert "Functions caught" in page.words
+    assert "runtime.gopark" in page.text
+    assert page.text.count("<svg") >= 1
+    assert world[1].ledger.rules() == []
+    assert "glob: runtime.*</textarea>" in page.text
+    nothing = client.post("/rules/check", fields | {"preview_last": "2001-01-01-00:00", "preview_hours": "0"})
+    assert "there are no hours to look at" in nothing.words.lower()
+    assert "'0' is no number from 1 to 168" in nothing.words
+
+
+def test_saving_tells_who_when_what_and_why_and_what_will_happen(client: Client):
+    answer = save(client, "web")
+    assert (answer.status, answer.headers["location"]) == (
+        303,
+        "/rules/show/web?saved=" + answer.headers["location"][-1],
+    )
+    page = client.get(answer.headers["location"])
+    assert "keep what they have until you backfill the rule" in page.words
+    assert 'href="/backfills?rule=web"' in page.text
+    assert "never sent again with other values" in page.words
+    assert ("tester" in page.text, "for tests" in page.text) == (True, True)
+    form = client.get("/rules/edit/web")
+    assert "What will happen" in form.words
+    assert 'href="/backfills?rule=web"' in form.text
+    taken = save(client, "web")
+    assert (taken.status, "there is a rule web already" in taken.words) == (422, True)
+
+
+def test_a_stale_edit_is_refused_and_shows_both(client: Client, world: tuple[Path, Pipeline]):
+    save(client, "both")
+    mine, theirs = edited(client, "both", metric="mine", profile_types="cpu"), edited(client, "both", metric="theirs",
+                                                                                   profile_types="cpu")  # fmt: skip
+    assert client.post("/rules/save", theirs | {"why": "they were first"}).status == 303
+    refused = client.post("/rules/save", mine)
+    assert refused.status == 409
+    assert re.search(r"<del>.*metric: theirs</del>", refused.text)
+    assert re.search(r"<ins>.*metric: mine</ins>", refused.text)
+    assert "they were first" in refused.words
+    [current] = world[1].ledger.rules()
+    assert '"theirs"' in current.body
+    # Who has seen both may save over the other's.
+    again = client.post("/rules/save", mine | {"seen_version": refused.field("seen_version")})
+    assert again.status == 303
+    assert '"mine"' in world[1].ledger.rules()[0].body
+
+
+def test_history_compares_and_restores(client: Client, world: tuple[Path, Pipeline]):
+    save(client, "old")
+    first = world[1].ledger.rules()[0].version
+    client.post("/rules/save", edited(client, "old", match="self", why="only itself"))
+    page = client.get("/rules/show/old")
+    assert "only itself" in page.text
+    compared = client.get("/rules/compare/old", {"left": first, "right": first + 1})
+    assert re.search(r"<ins>.*match: self</ins>", compared.text)
+    assert client.get("/rules/compare/old", {"left": 99}).status == 400
+    restored = client.post("/rules/restore/old", {"version": first, "seen_version": first + 1})
+    assert restored.status == 303
+    assert "self" not in world[1].ledger.rules()[0].body
+    assert f"version {first} restored" in client.get("/rules/show/old").text
+    assert client.post("/rules/restore/old", {"version": 99, "seen_version": first + 2}).status == 404
+    assert client.post("/rules/restore/old", {"version": first, "seen_version": first}).status == 409
+
+
+def test_switching_off_deleting_and_bringing_back(client: Client, world: tuple[Path, Pipeline]):
+    save(client, "lamp")
+    seen = world[1].ledger.rules()[0].version
+    assert client.post("/rules/switch/lamp", {"seen_version": seen}).status == 303
+    assert '<span class="badge">off</span>' in client.get("/rules/show/lamp").text
+    assert client.post("/rules/switch/lamp", {"seen_version": seen + 1, "enabled": "on"}).status == 303
+    without = client.post("/rules/delete/lamp", {"seen_version": seen + 2})
+    assert (without.status, "say why" in without.words) == (422, True)
+    assert client.post("/rules/delete/lamp", {"seen_version": seen + 1, "why": "x"}).status == 409
+    assert client.post("/rules/delete/lamp", {"seen_version": seen + 2, "why": "unused"}).status == 303
+    page = client.get("/rules/show/lamp")
+    assert ("deleted" in page.words, "unused" in page.words) == (True, True)
+    assert client.get("/rules/edit/lamp").status == 404
+    assert client.post("/rules/restore/lamp", {"version": seen, "seen_version": 0}).status == 303
+    assert [one.name for one in world[1].ledger.rules()] == ["lamp"]
+
+
+def test_rules_of_the_file_are_shown_and_not_changed(client: Client):
+    for name in ("filed", "main.fibonacci", "function:main.fibonacci", "dimensions"):
+        page = client.get("/rules/show/" + name)
+        assert page.status == 200
+        assert "in a file" in page.words
+        assert "/rules/edit/" not in page.text
+    assert client.get("/rules/edit/filed").status == 409
+    answer = save(client, "filed")
+    assert (answer.status, "the file wins; choose another name" in answer.words) == (422, True)
+    copy = client.get("/rules/new", {"copy": "filed"})
+    assert copy.field("name") == "filed-copy"
+    assert "glob: runtime.*" in copy.text
+
+
+def test_a_refused_file_is_told_and_the_ledgers_rules_stay(world: tuple[Path, Pipeline], tmp_path: Path):
+    path = tmp_path / "series.yaml"
+    path.write_text("rules: [{name: x, colour: red}]")
+    client = Client(make_app(site_of(world[1], config=path)))
+    page = client.get("/rules")
+    assert page.status == 200
+    assert "series.yaml:1: rules[0].colour: unknown field" in page.words
+    # Once it is mended, nobody has to start anything again.
+    path.write_text("rules: [{name: mended, functions: [a]}]")
+    assert ">mended</a>" in client.get("/rules").text
+
+
+def test_text_mode_has_the_whole_language_and_lines(client: Client, world: tuple[Path, Pipeline]):
+    text = "rules:\n- name: t\n  functions: [a]\n  normalise: [generics]\n  overflow: explode\n"
+    page = client.post("/rules/save", {"mode": "text", "text": text})
+    assert page.status == 422
+    assert "line 4: normalise unknown field; did you mean normalize?" in page.words
+    assert "line 5: overflow" in page.words
+    good = text.replace("normalise", "normalize").replace("explode", "error")
+    assert client.post("/rules/save", {"mode": "text", "text": good}).status == 303
+    as_form = client.get("/rules/edit/t")
+    assert '<option value="error" selected>' in as_form.text
+    as_text = client.post("/rules/check", edited(client, "t", do="text", overflow="error", normalize="generics"))
+    assert "overflow: error" in as_text.text
+    back = client.post("/rules/check", {"mode": "text", "text": good, "do": "form"})
+    assert '<option value="error" selected>' in back.text
+    texts = "rules: [{name: a, functions: [a]}, {name: b, functions: [b]}]"
+    two = client.post("/rules/save", {"mode": "text", "text": texts})
+    assert (two.status, "holds 2 rules" in two.words) == (422, True)
+
+
+def test_the_form_holds_what_it_shows(client: Client, world: tuple[Path, Pipeline]):
+    """A rule with every field comes out of the form as it went in."""
+    rule = {
+        "name": "full", "description": "d", "functions": ["glob: odd", {"glob": "a.*"}, {"regex": "b|c"}],
+        "stack": ["main.main", "...", "x"], "exclude": ["y"], "match": "self", "normalize": ["generics", "lambdas"],
+        "selector": '{pod="a"}', "profile_types": ["cpu"], "tenants": ["acme"], "metric": "m", "by": ["pod", "ns"],
+        "labels": {"team": "a=b"}, "aggregate": "max", "unit": "seconds", "max_series": 7, "overflow": "error",
+        "top_k": 3, "resolved": ["a.b"],
+    }  # fmt: skip
+    from pyro_assets.web.rule_form import form_of, value_of
+
+    model = Rule.model_validate(rule)
+    form = form_of(model)
+    assert form is not None
+    assert Rule.model_validate(value_of(form)) == model
+    assert form_of(Rule.model_validate({"name": "n", "functions": ["two\nlines"]})) is None
+    assert form_of(Rule.model_validate({"name": "n", "without": ["two words"]})) is None
+
+
+def test_hostile_names_are_shown_and_never_run(client: Client, world: tuple[Path, Pipeline]):
+    page = client.get("/rules/new", {"function": HOSTILE, "selector": HOSTILE, "tenant": HOSTILE, "name": HOSTILE})
+    assert page.status == 200
+    assert "<script>alert" not in page.text
+    answer = save(client, "hostile", f"exact: {HOSTILE}", why=HOSTILE, description=HOSTILE)
+    assert answer.status == 303
+    for path in ("/rules", "/rules/show/hostile", "/rules/edit/hostile", "/rules/compare/hostile"):
+        found = client.get(path)
+        assert found.status == 200
+        assert "<script>alert" not in found.text
+        assert "&lt;script&gt;" in found.text
+    lines = {"mode": "text", "text": 'rules:\n- name: nl\n  functions: ["a\\nb"]\n'}
+    assert client.post("/rules/save", lines).status == 303
+    assert '<textarea id="text"' in client.get("/rules/edit/nl").text
+    for path in (f"/rules/show/{'x' * 2000}", "/rules/show/%00", "/rules/show/%ff%fe", "/rules/compare/%3Cb%3E"):
+        assert client.get(path).status == 404
+
+
+def test_live_checks_answer_as_json(client: Client):
+    fields = {"name": "x", "functions": "regex: (", "enabled": "on"}
+    found = client.post("/rules/check", fields, accept="application/json")
+    assert list(found.json["problems"]) == ["functions"]
+    assert found.json["text"] == ""
+    fine = client.post("/rules/check", fields | {"functions": "a", "top_k": "3"}, accept="application/json").json
+    assert fine["problems"] == {}
+    assert list(fine["warnings"]) == ["top_k"]
+    assert fine["text"].startswith("rules:\n- name: x")
+
+
+RECORDING = """
+- id: shop-cpu
+  metric_name: profiles_recorded_cpu
+  matchers: ['{__profile_type__="process_cpu:cpu:nanoseconds:cpu:nanoseconds"}']
+  group_by: [pod]
+"""
+
+
+@pytest.mark.parametrize(("text", "name"), [('functions: {"foo": "{}"}', "foo"), (RECORDING, "shop-cpu")])
+def test_other_forms_are_imported_as_rules(client: Client, world: tuple[Path, Pipeline], text: str, name: str):
+    shown = client.post("/rules/import/check", {"text": text})
+    assert shown.status == 200
+    assert f"- name: {name}" in shown.text
+    assert world[1].ledger.rules() == []
+    saved = client.post("/rules/import", {"text": text, "why": "moved"})
+    assert (saved.status, saved.headers["location"]) == (303, "/rules?done=imported-1")
+    [stored] = world[1].ledger.rules()
+    assert (stored.name, stored.why, stored.author) == (name, "moved", "tester")
+    assert "it is there as it is" in client.post("/rules/import/check", {"text": text}).words
+
+
+def test_an_import_is_all_or_nothing(client: Client, world: tuple[Path, Pipeline]):
+    text = "rules:\n- {name: good, functions: [a]}\n- {name: filed, functions: [b]}\n"
+    refused = client.post("/rules/import", {"text": text})
+    assert (refused.status, "filed" in refused.words) == (422, True)
+    broken = client.post(
+        "/rules/import", {"text": "rules:\n- {name: good, functions: [a]}\n- {name: bad, metric: 9}\n"}
+    )
+    assert (broken.status, "the text:3: rules[1].metric" in broken.words) == (422, True)
+    assert world[1].ledger.rules() == []
+    assert client.post("/rules/import/check", {"text": "gauges: [x]"}).status == 422
+
+
+def test_an_uploaded_file_is_read(client: Client):
+    client.get("/rules")
+    parts = {"csrf": client.cookies["pyro_assets_csrf"], "text": ""}
+    body = "".join(f'--B\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in parts.items())
+    body += '--B\r\nContent-Disposition: form-data; name="file"; filename="r.yaml"\r\nContent-Type: text/yaml\r\n\r\n'
+    body += 'functions: {"grün": "{}"}\r\n--B--\r\n'
+    head = {"content-type": "multipart/form-data; boundary=B", "origin": "http://localhost"}
+    answer = client.ask("POST", "/rules/import/check", body.encode(), head)
+    assert answer.status == 200
+    assert "grün" in answer.text
