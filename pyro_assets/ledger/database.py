@@ -12,15 +12,20 @@ from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from pyro_assets.errors import JobConflict, LedgerUnavailable, SettingsError
 from pyro_assets.ledger.migrate import VERSION, migrate, version_of
 
 #: A writer waits so long for another one: planning and commits take milliseconds.
 BUSY_TIMEOUT_SECONDS: Final = 30
+#: A server that does not answer is unavailable after this time: a tick has a minute.
+_CONNECT_SECONDS: Final = 10
+_DRIVERS: Final = ("psycopg2", "psycopg")
+_INSTALL_DRIVER: Final = "pip install 'pyro-assets[postgres]'"
 # Any constant that no other user of the same Postgres is likely to lock.
-_ADVISORY_LOCK: Final = 0x7079726F
+_LOCK: Final = text(f"SELECT pg_advisory_xact_lock({0x7079726F})")
+_NO_FLUSH: Final = text("SET LOCAL synchronous_commit TO OFF")
 
 
 def parse_ledger_url(url: str) -> URL:
@@ -42,9 +47,9 @@ def parse_ledger_url(url: str) -> URL:
         raise SettingsError(f"the ledger's URL does not parse: {error}") from error
     if parsed.drivername in ("postgres", "postgresql"):
         # A bare scheme means psycopg 3 to newer SQLAlchemy and psycopg2 to older one: take what is there.
-        driver = next((name for name in ("psycopg2", "psycopg") if find_spec(name)), None)
+        driver = next((name for name in _DRIVERS if find_spec(name)), None)
         if driver is None:
-            raise SettingsError("a ledger on Postgres needs a driver: pip install psycopg2-binary")
+            raise SettingsError(f"a ledger on Postgres needs a driver: {_INSTALL_DRIVER}")
         return parsed.set(drivername=f"postgresql+{driver}")
     return parsed
 
@@ -68,16 +73,24 @@ class Database:
             SchemaMismatch: it was written by a newer version of this project.
         """
         parsed = parse_ledger_url(url)
+        shown = parsed.render_as_string()
+        on_postgres = parsed.get_backend_name() == "postgresql"
+        takes_timeout = parsed.get_driver_name() in _DRIVERS and "connect_timeout" not in parsed.query
         try:
-            engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+            engine = create_engine(
+                parsed,
+                pool_pre_ping=parsed.get_backend_name() != "sqlite",
+                connect_args={"connect_timeout": _CONNECT_SECONDS} if takes_timeout else {},
+            )
         except (SQLAlchemyError, ImportError) as error:
-            raise SettingsError(f"the ledger {parsed.render_as_string()} cannot be used: {error}") from error
+            driver = f"; install its driver: {_INSTALL_DRIVER}" if on_postgres else ""
+            raise SettingsError(f"the ledger {shown} cannot be used: {error}{driver}") from error
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine, parsed)
         database = cls(engine)
         try:
             # Ticks and checks open the ledger every few seconds: without a change of schema they take no lock.
-            with database._read() as connection:
+            with _reached(shown), database._read() as connection:
                 is_current = version_of(connection) == VERSION
             if not is_current:
                 with database._write(planning=True) as connection:
@@ -107,8 +120,8 @@ class Database:
         with _our_errors(), self._engine.connect() as connection:
             connection = connection.execution_options(pyro_writes="FULL" if planning else "NORMAL")
             with connection.begin():
-                if planning and connection.dialect.name == "postgresql":
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+                if connection.dialect.name == "postgresql":
+                    connection.execute(_LOCK if planning else _NO_FLUSH)
                 yield connection
 
 
@@ -137,6 +150,21 @@ def _prepare_sqlite(engine: Engine, url: URL) -> None:
             connection.exec_driver_sql(f"PRAGMA synchronous = {writes}")
         # IMMEDIATE takes the lock at once: a transaction that reads first and writes then could only fail.
         connection.exec_driver_sql("BEGIN" if writes is None else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _reached(shown: str) -> Iterator[None]:
+    """Says of the first connection what to look at when there is none."""
+    try:
+        yield
+    except LedgerUnavailable as error:
+        if not isinstance(error.__cause__, OperationalError) or shown.startswith("sqlite"):
+            raise
+        reason = " ".join(str(error.__cause__.orig).split())
+        raise LedgerUnavailable(
+            f"the ledger {shown} cannot be reached: {reason}; check that its server runs, and host, port, user, "
+            "password and database of the ledger's URL"
+        ) from error.__cause__
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Opening a ledger: empty, of this version, of a newer one, unreachable; and the schema on both databases."""
 
+import socket
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ledgers import HOUR, KINDS, NOW_MS, POLICY, claimed, compaction, derivation, found, planned, record
+from postgres_server import PostgresServer
 from sqlalchemy import create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -69,8 +71,57 @@ def test_postgres_urls_name_a_driver_that_is_there(monkeypatch: pytest.MonkeyPat
         assert parse_ledger_url(url).drivername == "postgresql+psycopg2"
     assert parse_ledger_url("postgresql+pg8000://me@host/db").drivername == "postgresql+pg8000"
     monkeypatch.setattr("pyro_assets.ledger.database.find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match="psycopg2"):
+    with pytest.raises(SettingsError, match=r"needs a driver: pip install 'pyro-assets\[postgres\]'"):
         parse_ledger_url("postgresql://me@host/db")
+
+
+def test_a_driver_that_is_missing_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"pg8000.*pip install 'pyro-assets\[postgres\]'"):
+        Ledger.open("postgresql+pg8000://me@host/db")
+
+
+REMEDY = r"; check that its server runs, and host, port, user, password and database of the ledger's URL$"
+
+
+def test_a_server_that_is_not_there_is_unavailable_in_one_sentence() -> None:
+    with socket.socket() as taken:
+        # Bound but not listening: nothing else can answer there.
+        taken.bind(("127.0.0.1", 0))
+        url = f"postgresql+psycopg2://me:secret@127.0.0.1:{taken.getsockname()[1]}/db"
+        with pytest.raises(LedgerUnavailable, match=f"[Cc]onnection refused.*{REMEDY}") as caught:
+            Ledger.open(url)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("wrong", ["password", "database"])
+def test_a_postgres_that_refuses_us_is_unavailable_in_one_sentence(postgres: PostgresServer, wrong: str) -> None:
+    url = postgres.url(password="guessed") if wrong == "password" else postgres.url("nowhere")
+    with pytest.raises(LedgerUnavailable, match=f"{wrong}.*{REMEDY}") as caught:
+        Ledger.open(url)
+    for secret in ("guessed", postgres.password):
+        assert secret not in str(caught.value)
+
+
+@pytest.mark.service
+def test_a_connection_that_breaks_is_unavailable_and_the_next_one_works(postgres: PostgresServer, postgres_url: str):
+    ledger = Ledger.open(postgres_url)
+    try:
+        with pytest.raises(LedgerUnavailable), ledger._write() as connection:
+            connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+        assert ledger.hours() == []
+    finally:
+        ledger.close()
+
+
+@pytest.mark.service
+def test_only_plans_wait_for_the_disk(postgres_url: str) -> None:
+    ledger = Ledger.open(postgres_url)
+    for planning, expected in ((True, "on"), (False, "off")):
+        with ledger._write(planning=planning) as connection:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == expected
+    ledger.close()
 
 
 def test_a_locked_database_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
