@@ -75,7 +75,7 @@ class Database:
         parsed = parse_ledger_url(url)
         shown = parsed.render_as_string()
         on_postgres = parsed.get_backend_name() == "postgresql"
-        takes_timeout = parsed.get_driver_name() in _DRIVERS and "connect_timeout" not in parsed.query
+        takes_timeout = parsed.drivername.endswith(_DRIVERS) and "connect_timeout" not in parsed.query
         try:
             engine = create_engine(
                 parsed,
