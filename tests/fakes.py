@@ -5,7 +5,7 @@ over all buckets). Add faults as hooks here; what only one test needs belongs to
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from typing import Any
 from pyro_assets.errors import ChecksumMismatch, ObjectChanged, ObjectConflict, ObjectMissing, Where
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.summary import Summary
+from pyro_assets.series.config import SeriesConfig
 from pyro_assets.storage.interface import Bucket, Folder, ObjectInfo
 from pyro_assets.storage.keys import parse_block_key
 from pyro_assets.storage.ulid import make_ulid
@@ -116,8 +117,7 @@ class TextColumns:
     pairs: list[tuple[bytes, int]]
 
 
-@dataclass
-class TextConfig:
+class TextConfig(SeriesConfig):
     """What stands for a configuration: series are named after it."""
 
     name: str = "plain"
@@ -201,7 +201,7 @@ class TextEngine:
             frames={kind: [row | {"kind": kind} for row in rows] for kind in kinds}, facts=TextFacts()
         )
 
-    def series_to_parquet(self, frame: Any) -> bytes:
+    def series_to_parquet(self, frame: Any, _notes: Mapping[str, str]) -> bytes:
         self._called("series_to_parquet")
         return json.dumps(frame).encode()
 

@@ -68,5 +68,5 @@ def compaction(seconds: float = 0.5) -> Compaction:
 
 
 def derivation(*kinds: str, config_hash: str = "hash") -> Derivation:
-    files = tuple(SeriesFile(kind, f"series/{kind}", 11, 200) for kind in kinds or sorted(KINDS))
-    return Derivation(files, config_hash, {"negative_samples": 4}, ("a collision",), 0.25)
+    files = tuple(SeriesFile(kind, f"series/{kind}", 11, 200, config_hash) for kind in kinds or sorted(KINDS))
+    return Derivation(files, config_hash, facts={"negative_samples": 4}, examples=("a collision",), seconds=0.25)

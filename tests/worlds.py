@@ -59,7 +59,7 @@ class World:
 
     def open(self, config: str = "plain", settings: Settings | None = None) -> Pipeline:
         """A pipeline over the same things."""
-        text_config: Any = fakes.TextConfig(config)
+        text_config = fakes.TextConfig(name=config)
         return Pipeline(
             self.source,
             self.archive,

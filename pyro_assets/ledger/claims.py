@@ -5,20 +5,20 @@ is done to a job in between belongs to the pipeline.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, case, select
+from sqlalchemy import Connection, bindparam, case, exists, func, select
 
 from pyro_assets.errors import LeaseLost
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.loading import compacted_columns, load_job, output_row
+from pyro_assets.ledger.loading import compacted_columns, job_of, output_row, series_file_row
 from pyro_assets.ledger.pardons import split_sources
 from pyro_assets.ledger.quarantine import forgive, give_up, note_failure
 from pyro_assets.ledger.records import Compaction, Derivation, Failure, Job
-from pyro_assets.ledger.schema import JobState, job_sources, jobs, outputs, series_files, sources
+from pyro_assets.ledger.schema import JobState, job_sources, jobs, outputs, quarantine, series_files, sources
 
 #: What a rule's backfill may claim, beside the open jobs: everything that has level-1 blocks.
 COMMITTED_STATES: Final[tuple[JobState, ...]] = ("compacted", "derived", "exported", "quarantined")
@@ -56,24 +56,19 @@ class Claims(Database):
         """
         with self._write() as connection:
             # One statement decides: of two workers, the second finds the lease taken.
-            changed = connection.execute(
-                jobs.update()
-                .where(
-                    jobs.c.id == job_id,
-                    jobs.c.state.in_(states),
-                    jobs.c.lease_expires_ms <= now_ms,
-                    jobs.c.next_attempt_ms <= now_ms,
-                )
-                .values(
-                    run_id=run_id,
-                    fence=jobs.c.fence + 1,
-                    lease_expires_ms=now_ms + lease_ms,
-                    attempts=jobs.c.attempts + 1,
-                )
-            )
-            if changed.rowcount != 1:
+            row = connection.execute(
+                _CLAIM,
+                {
+                    "job_id": job_id,
+                    "states": list(states),
+                    "at_ms": now_ms,
+                    "run_id": run_id,
+                    "lease_expires_ms": now_ms + lease_ms,
+                },
+            ).first()
+            if row is None:
                 return None
-            job = load_job(connection, job_id)
+            job = job_of(connection, row, failed=row.has_failed)
             if job.attempts > retry.max_attempts and job.state in ("planned", "compacted"):
                 died = Failure("WorkerDied", f"{retry.max_attempts} workers began this job and did not come back")
                 give_up(connection, job, died, now_ms)
@@ -86,8 +81,8 @@ class Claims(Database):
         Raises:
             LeaseLost: another worker has the job.
         """
-        with self._holding(job) as connection:
-            connection.execute(jobs.update().where(jobs.c.id == job.id).values(lease_expires_ms=now_ms + lease_ms))
+        with self._holding(job, {"lease_expires_ms": now_ms + lease_ms}):
+            pass
 
     def release(self, job: Job, *, undone: bool = False) -> None:
         """Gives the job back after it got further; with `undone`, as if it had not been tried.
@@ -95,9 +90,12 @@ class Claims(Database):
         Raises:
             LeaseLost: another worker has the job.
         """
-        with self._holding(job) as connection:
-            attempts = jobs.c.attempts - 1 if undone else 0
-            connection.execute(jobs.update().where(jobs.c.id == job.id).values(lease_expires_ms=0, attempts=attempts))
+        with self._holding(
+            job, {"lease_expires_ms": 0} if undone else {"lease_expires_ms": 0, "attempts": 0}
+        ) as connection:
+            if undone:
+                less = jobs.c.attempts - 1
+                connection.execute(jobs.update().where(jobs.c.id == job.id).values(attempts=less))
 
     def commit_compacted(self, job: Job, done: Compaction, now_ms: int) -> JobState:
         """Commits a job's level-1 blocks and what became of its sources.
@@ -110,26 +108,23 @@ class Claims(Database):
         """
         lost = bool(job.sources) and all(done.sources.get(source.key) == "lost" for source in job.sources)
         state: JobState = "lost" if lost else "compacted"
-        with self._holding(job) as connection:
-            connection.execute(
-                jobs.update()
-                .where(jobs.c.id == job.id)
-                .values(
-                    state=state,
-                    attempts=1,
-                    lease_expires_ms=0 if lost else jobs.c.lease_expires_ms,
-                    compacted_ms=now_ms,
-                    verified_ms=None,
-                    compact_seconds=done.seconds,
-                    **compacted_columns(done),
-                )
-            )
-            connection.execute(outputs.delete().where(outputs.c.job_id == job.id))
+        values = {
+            "state": state,
+            "attempts": 1,
+            "compacted_ms": now_ms,
+            "verified_ms": None,
+            "compact_seconds": done.seconds,
+            **compacted_columns(done),
+        }
+        with self._holding(job, values | {"lease_expires_ms": 0} if lost else values) as connection:
+            if job.committed:
+                connection.execute(outputs.delete().where(outputs.c.job_id == job.id))
             rows = [output_row(job.id, position, output) for position, output in enumerate(done.outputs)]
             if rows:
                 connection.execute(outputs.insert(), rows)
             _commit_sources(connection, job, done, now_ms)
-            forgive(connection, job.id)
+            if job.failed:
+                forgive(connection, job.id)
         return state
 
     def commit_derived(self, job: Job, done: Derivation, now_ms: int, *, kinds: frozenset[str]) -> None:
@@ -144,39 +139,25 @@ class Claims(Database):
         Raises:
             LeaseLost: another worker has the job; nothing was committed.
         """
-        with self._holding(job) as connection:
-            for file in done.files:
-                same = (series_files.c.job_id == job.id) & (series_files.c.kind == file.kind)
-                connection.execute(series_files.delete().where(same))
+        values: dict[str, Any] = {"attempts": 0, "next_attempt_ms": 0, "lease_expires_ms": 0}
+        facts = {**done.facts, **({"examples": done.examples} if done.examples else {})}
+        if done.rules is None:
+            values["config_hash"] = done.config_hash
+            values["derive_seconds"] = done.seconds
+            values["derive_facts"] = json.dumps(facts) if facts else None
+        # While the fence holds, nobody but this worker adds kinds.
+        derived = kinds <= job.kinds | {file.kind for file in done.files}
+        with self._holding(job, values) as connection:
+            _put_files(connection, job, done, now_ms)
+            if done.rules is not None:
+                facts = _with_facts(connection, job, done)
                 connection.execute(
-                    series_files.insert().values(
-                        job_id=job.id,
-                        kind=file.kind,
-                        key=file.key,
-                        rows=file.rows,
-                        size_bytes=file.size_bytes,
-                        config_hash=done.config_hash,
-                        written_ms=now_ms,
-                    )
+                    jobs.update().where(jobs.c.id == job.id).values(derive_facts=json.dumps(facts) if facts else None)
                 )
-            has = set(connection.execute(select(series_files.c.kind).where(series_files.c.job_id == job.id)).scalars())
-            derived = kinds <= has
-            facts = {**done.facts, **({"examples": done.examples} if done.examples else {})}
-            values: dict[str, Any] = {
-                "attempts": 0,
-                "next_attempt_ms": 0,
-                "lease_expires_ms": 0,
-                "config_hash": done.config_hash,
-                "derive_seconds": done.seconds,
-                "derive_facts": json.dumps(facts) if facts else None,
-            }
             if derived:
-                # A backfill does not change when the series were first there, nor undo an export.
-                values["derived_ms"] = case((jobs.c.derived_ms.is_(None), now_ms), else_=jobs.c.derived_ms)
-                values["state"] = case((jobs.c.state.in_(("compacted", "quarantined")), "derived"), else_=jobs.c.state)
-            connection.execute(jobs.update().where(jobs.c.id == job.id).values(values))
-            if derived:
-                forgive(connection, job.id)
+                connection.execute(_DERIVED, {"job_id": job.id, "at_ms": now_ms})
+                if job.failed:
+                    forgive(connection, job.id)
 
     def mark_verified(self, job_id: str, now_ms: int) -> None:
         """Notes that a job's level-1 blocks were read back and found equal to its sources."""
@@ -233,23 +214,90 @@ class Claims(Database):
             return split_sources(connection, row, now_ms, 2)
 
     @contextmanager
-    def _holding(self, job: Job) -> Iterator[Connection]:
-        """A transaction that only goes on while the job is this worker's."""
+    def _holding(self, job: Job, values: Mapping[str, object] | None = None) -> Iterator[Connection]:
+        """A transaction that only goes on while the job is this worker's, and sets columns of it."""
         with self._write() as connection:
             # An update rather than a look: it keeps others out until the end of the transaction.
             held = connection.execute(
-                jobs.update()
-                .where(jobs.c.id == job.id, jobs.c.fence == job.fence, jobs.c.run_id == job.run_id)
-                .values(fence=job.fence)
+                _HELD,
+                {"job_id": job.id, "held_fence": job.fence, "held_by": job.run_id, **(values or {"fence": job.fence})},
             )
             if held.rowcount != 1:
                 raise LeaseLost(f"job {job.id} went to another worker while run {job.run_id} had it; its work stands")
             yield connection
 
 
+# Statements of every job are made once: making one takes longer than running it.
+_THIS: Final = jobs.c.id == bindparam("job_id")
+_HELD: Final = jobs.update().where(
+    _THIS, jobs.c.fence == bindparam("held_fence"), jobs.c.run_id == bindparam("held_by")
+)
+_CLAIM: Final = (
+    jobs.update()
+    .where(
+        _THIS,
+        jobs.c.state.in_(bindparam("states", expanding=True)),
+        jobs.c.lease_expires_ms <= bindparam("at_ms"),
+        jobs.c.next_attempt_ms <= bindparam("at_ms"),
+    )
+    .values(
+        run_id=bindparam("run_id"),
+        lease_expires_ms=bindparam("lease_expires_ms"),
+        fence=jobs.c.fence + 1,
+        attempts=jobs.c.attempts + 1,
+    )
+    .returning(
+        *jobs.c,
+        exists(
+            select(quarantine.c.subject_id).where(quarantine.c.subject == "job", quarantine.c.subject_id == jobs.c.id)
+        ).label("has_failed"),
+    )
+)
+#: A backfill does not change when the series were first there, nor undo an export.
+_DERIVED: Final = (
+    jobs.update()
+    .where(_THIS)
+    .values(
+        derived_ms=func.coalesce(jobs.c.derived_ms, bindparam("at_ms")),
+        state=case((jobs.c.state.in_(("compacted", "quarantined")), "derived"), else_=jobs.c.state),
+    )
+)
+_SOURCES_DONE: Final = (
+    sources.update()
+    .where(sources.c.id.in_(select(job_sources.c.source_id).where(job_sources.c.job_id == bindparam("job_id"))))
+    .values(state="done", reason=None)
+)
+
+
+def _put_files(connection: Connection, job: Job, done: Derivation, now_ms: int) -> None:
+    """Files in place of those of the same kinds; receivers look again at what was written anew."""
+    written: dict[str, int] = {}
+    for file in done.files:
+        if file.kind not in job.kinds:
+            continue
+        same = (series_files.c.job_id == job.id) & (series_files.c.kind == file.kind)
+        if not file.is_changed:
+            written[file.kind] = connection.execute(select(series_files.c.written_ms).where(same)).scalar_one()
+        connection.execute(series_files.delete().where(same))
+    rows = [series_file_row(job.id, file, written.get(file.kind, now_ms)) for file in done.files]
+    if rows:
+        connection.execute(series_files.insert(), rows)
+
+
+def _with_facts(connection: Connection, job: Job, done: Derivation) -> dict[str, Any]:
+    """The facts of a job's derivation with those of some rules, which replace what was known of these rules."""
+    found = connection.execute(select(jobs.c.derive_facts).where(jobs.c.id == job.id)).scalar()
+    facts: dict[str, Any] = json.loads(found or "{}")
+    own = f" ({', '.join(done.rules or ())})"
+    facts = {name: value for name, value in facts.items() if not name.endswith(own)}
+    facts |= {name + own: count for name, count in done.facts.items()}
+    if done.examples:
+        facts["examples"] = list(dict.fromkeys([*facts.get("examples", ()), *done.examples]))
+    return facts
+
+
 def _commit_sources(connection: Connection, job: Job, done: Compaction, now_ms: int) -> None:
-    of_job = select(job_sources.c.source_id).where(job_sources.c.job_id == job.id)
-    connection.execute(sources.update().where(sources.c.id.in_(of_job)).values(state="done", reason=None))
+    connection.execute(_SOURCES_DONE, {"job_id": job.id})
     for key, state in done.sources.items():
         connection.execute(
             sources.update().where(sources.c.key == key).values(state=state, reason=done.reasons.get(key))

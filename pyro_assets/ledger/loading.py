@@ -4,27 +4,39 @@ Add the translation of a table here when its rows leave the ledger; deciding any
 """
 
 import json
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from pyro_assets.errors import LedgerError
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.records import Compaction, Job, JobSource, Output
+from pyro_assets.ledger.records import Compaction, Job, JobSource, Output, SeriesFile
 from pyro_assets.ledger.schema import job_sources, jobs, outputs, series_files, sources
+
+# Every claim asks these: made once, because making a statement takes longer than running it.
+_SOURCES: Final = (
+    select(sources.c.key, sources.c.created_ms, sources.c.size_bytes, sources.c.state, sources.c.reason)
+    .join(job_sources, job_sources.c.source_id == sources.c.id)
+    .where(job_sources.c.job_id == bindparam("job_id"))
+    .order_by(job_sources.c.position)
+)
+_OUTPUTS: Final = select(outputs).where(outputs.c.job_id == bindparam("job_id")).order_by(outputs.c.position)
+_FILES: Final = select(series_files).where(series_files.c.job_id == bindparam("job_id")).order_by(series_files.c.kind)
 
 
 def load_job(connection: Connection, job_id: str) -> Job:
     """A job with everything that belongs to it."""
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
-    found = connection.execute(
-        select(sources.c.key, sources.c.created_ms, sources.c.size_bytes, sources.c.state, sources.c.reason)
-        .join(job_sources, job_sources.c.source_id == sources.c.id)
-        .where(job_sources.c.job_id == job_id)
-        .order_by(job_sources.c.position)
-    )
-    made = connection.execute(select(outputs).where(outputs.c.job_id == job_id).order_by(outputs.c.position))
-    kinds = connection.execute(select(series_files.c.kind).where(series_files.c.job_id == job_id)).scalars()
+    return job_of(connection, connection.execute(select(jobs).where(jobs.c.id == job_id)).one())
+
+
+def job_of(connection: Connection, row: Any, *, failed: bool = True) -> Job:
+    """The job of a row, with everything that belongs to it; `failed` as in `Job`."""
+    key = {"job_id": row.id}
+    found = connection.execute(_SOURCES, key)
+    committed = row.compacted_ms is not None
+    # Before that it has neither outputs nor series.
+    made = connection.execute(_OUTPUTS, key) if committed else ()
+    files = connection.execute(_FILES, key) if committed else ()
     return Job(
         id=row.id,
         kind=row.kind,
@@ -40,10 +52,11 @@ def load_job(connection: Connection, job_id: str) -> Job:
         fence=row.fence,
         sources=tuple(JobSource(*source) for source in found),
         outputs=tuple(Output(o.tenant, o.block_id, o.key, o.size_bytes, o.crc32c, o.profiles, o.samples) for o in made),
-        kinds=frozenset(kinds),
+        files=tuple(series_file(file) for file in files),
         config_hash=row.config_hash,
         instance=row.instance,
-        committed=row.compacted_ms is not None,
+        committed=committed,
+        failed=failed,
     )
 
 
@@ -61,6 +74,26 @@ class Loading(Database):
             if duplicates is None:
                 raise LedgerError(f"the ledger has no job {job_id}")
             return load_job(connection, job_id), duplicates
+
+
+def series_file(row: Any) -> SeriesFile:
+    """A row of the table as a file of series."""
+    later = {rule: (version, snapshot) for rule, (version, snapshot) in json.loads(row.later or "{}").items()}
+    return SeriesFile(row.kind, row.key, row.rows, row.size_bytes, row.config_hash, later)
+
+
+def series_file_row(job_id: str, file: SeriesFile, written_ms: int) -> dict[str, Any]:
+    """The row of a file of series."""
+    return {
+        "job_id": job_id,
+        "kind": file.kind,
+        "key": file.key,
+        "rows": file.rows,
+        "size_bytes": file.size_bytes,
+        "config_hash": file.config_hash,
+        "later": json.dumps(dict(file.later), sort_keys=True) if file.later else None,
+        "written_ms": written_ms,
+    }
 
 
 def output_row(job_id: str, position: int, output: Output) -> dict[str, object]:

@@ -60,7 +60,8 @@ class Derivation:
 
     Attributes:
         files: one for each kind that was derived.
-        config_hash: the rules they follow.
+        config_hash: the snapshot of rules they follow.
+        rules: only the series of these were made; the others stayed as they were. None for all.
         facts: name -> count of what was odd.
         examples: the first of these in words.
         seconds: how long it took.
@@ -75,10 +76,18 @@ class Derivation:
 
 @dataclass(frozen=True, slots=True)
 class SeriesFile:
-    """A series file in the archive; `key` is None where a job without outputs was derived to nothing."""
+    """A series file in the archive.
+
+    Attributes:
+        key: None where a job without outputs was derived to nothing.
+        config_hash: the snapshot of rules that it was derived with, None where that is not known.
+        later: rules whose series were put in since: id -> (its hash, the snapshot it was in).
+        is_changed: it holds other samples than the file before it.
+    """
 
     kind: str
     key: str | None
+    rules: tuple[str, ...] | None = None
     rows: int
     size_bytes: int
 
@@ -92,6 +101,9 @@ class Job:
         kind: "segments" or "blocks" (observe mode).
         shard: all sources are of this one.
         tenant: "" or, in observe mode, the tenant's folder.
+    config_hash: str | None = None
+    later: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    is_changed: bool = True
         hour: partition key.
         timestamp_ms: of all its samples.
         mode, dedup: how to do it.
@@ -100,7 +112,7 @@ class Job:
         run_id, fence: who has it; a commit with another fence is refused.
         sources: in job order.
         outputs: committed level-1 blocks.
-        kinds: kinds of series that are committed.
+        files: series that are committed, by kind.
         config_hash: the rules of its series so far.
         instance: `pyroscope_instance` of the imported rules' series, known once it is committed.
         committed: its level-1 blocks are committed.
@@ -115,12 +127,13 @@ class Job:
     mode: str
     dedup: str
     state: JobState
+        failed: a failure of it may be kept, which its next step forgives.
     attempts: int
     run_id: str
     fence: int
     sources: tuple[JobSource, ...]
     outputs: tuple[Output, ...] = ()
-    kinds: frozenset[str] = frozenset()
+    files: tuple[SeriesFile, ...] = ()
     config_hash: str | None = None
     instance: str | None = None
     committed: bool = False
@@ -135,6 +148,12 @@ class Failure:
     section: str | None = None
     offset: int | None = None
 
+    failed: bool = True
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds of series that are committed."""
+        return frozenset(file.kind for file in self.files)
 
 @dataclass(frozen=True, slots=True)
 class Compaction:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.loading import compacted_columns, output_row
+from pyro_assets.ledger.loading import compacted_columns, output_row, series_file_row
 from pyro_assets.ledger.records import Compaction, Failure, SeriesFile
 from pyro_assets.ledger.schema import (
     JobState,
@@ -120,6 +120,7 @@ def _restore(connection: Connection, job: RestoredJob, now_ms: int) -> None:
             state=job.state,
             compacted_ms=max(created),
             derived_ms=max(created) if job.state == "derived" else None,
+            config_hash=next((file.config_hash for file in job.files), None),
             **compacted_columns(done),
         )
     )
@@ -128,20 +129,7 @@ def _restore(connection: Connection, job: RestoredJob, now_ms: int) -> None:
     if rows:
         connection.execute(outputs.insert(), rows)
     if job.files:
-        connection.execute(
-            series_files.insert(),
-            [
-                {
-                    "job_id": job.id,
-                    "kind": file.kind,
-                    "key": file.key,
-                    "rows": file.rows,
-                    "size_bytes": file.size_bytes,
-                    "written_ms": now_ms,
-                }
-                for file in job.files
-            ],
-        )
+        connection.execute(series_files.insert(), [series_file_row(job.id, file, now_ms) for file in job.files])
 
 
 def _restore_sources(connection: Connection, job: RestoredJob, now_ms: int) -> None:

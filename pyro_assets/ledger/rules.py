@@ -6,12 +6,15 @@ from, so that nobody overwrites what they have not seen; nothing is ever removed
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, func, select
 
 from pyro_assets.errors import StaleRule
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.schema import rule_versions
+from pyro_assets.ledger.schema import facts, rule_versions
+
+_KEPT: Final = "rule_versions_kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +102,36 @@ class Rules(Database):
                     )
                 )
                 newest[edit.name] = made[-1]
-                connection.execute(
-                    rule_versions.insert().values(
-                        name=edit.name,
-                        version=made[-1].version,
-                        body=made[-1].body,
-                        deleted=int(made[-1].deleted),
-                        author=author,
-                        why=why,
-                        at_ms=now_ms,
-                    )
-                )
+                connection.execute(rule_versions.insert().values(_row(made[-1])))
             return made
+
+    def unkept_rule_versions(self) -> tuple[int, list[RuleVersion]]:
+        """How many versions there are, and all of them unless the archive has so many already."""
+        with self._read() as connection:
+            count = connection.execute(select(func.count()).select_from(rule_versions)).scalar_one()
+            kept = connection.execute(select(facts.c.value).where(facts.c.name == _KEPT)).scalar()
+            if kept == str(count) or not count:
+                return count, []
+            rows = connection.execute(select(rule_versions).order_by(rule_versions.c.name, rule_versions.c.version))
+            return count, [_version(row) for row in rows]
+
+    def mark_rule_versions_kept(self, count: int) -> None:
+        """Notes that the archive has the first so many versions: they are only ever added to."""
+        with self._write(planning=True) as connection:
+            connection.execute(facts.delete().where(facts.c.name == _KEPT))
+            connection.execute(facts.insert().values(name=_KEPT, value=str(count), updated_ms=0))
+
+    def restore_rule_versions(self, versions: Iterable[RuleVersion]) -> None:
+        """Puts versions back; those that are there stay as they are."""
+        with self._write(planning=True) as connection:
+            there = {(row.name, row.version) for row in connection.execute(select(rule_versions))}
+            for version in versions:
+                if (version.name, version.version) not in there:
+                    connection.execute(rule_versions.insert().values(_row(version)))
+
+
+def _row(version: RuleVersion) -> dict[str, object]:
+    return {name: getattr(version, name) for name in RuleVersion.__slots__} | {"deleted": int(version.deleted)}
 
 
 def _latest(connection: Connection) -> list[RuleVersion]:

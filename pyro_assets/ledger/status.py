@@ -45,7 +45,7 @@ class Status(Database):
             kinds: kinds of series that a job must have to need no more work.
             lane: counts only jobs of these shards.
         """
-        open_jobs = and_(jobs.c.state.in_(OPEN_STATES), _in_lane(lane))
+        open_jobs = and_(jobs.c.state.in_(OPEN_STATES), in_lane(lane))
         with self._read() as connection:
             due = _due_hours(connection, now_ms, kinds, lane)
             unfinished, leased, oldest_job = connection.execute(
@@ -84,7 +84,7 @@ class Status(Database):
                         jobs.c.state.in_(OPEN_STATES),
                         _has_work(kinds),
                         _free(now_ms),
-                        _in_lane(lane),
+                        in_lane(lane),
                     )
                     .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
                 ).scalars()
@@ -96,7 +96,7 @@ class Status(Database):
             return list(
                 connection.execute(
                     select(jobs.c.id)
-                    .where(jobs.c.hour == hour, jobs.c.compacted_ms.is_not(None), _in_lane(lane))
+                    .where(jobs.c.hour == hour, jobs.c.compacted_ms.is_not(None), in_lane(lane))
                     .where(jobs.c.state.in_(("compacted", "derived", "exported", "quarantined")))
                     .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
                 ).scalars()
@@ -127,7 +127,8 @@ def _as_int(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return case((condition, 1), else_=0)
 
 
-def _in_lane(lane: Lane | None) -> ColumnElement[bool]:
+def in_lane(lane: Lane | None) -> ColumnElement[bool]:
+    """Whether a job's shard belongs to a lane; without one every shard does."""
     if lane is None or lane.count == 1:
         return jobs.c.shard >= 0
     return jobs.c.shard % lane.count == lane.index
@@ -154,7 +155,7 @@ def _has_work(kinds: Collection[str]) -> ColumnElement[bool]:
 def _due_hours(connection: Connection, now_ms: int, kinds: Collection[str], lane: Lane | None) -> dict[str, int]:
     rows = connection.execute(
         select(jobs.c.hour, func.count())
-        .where(jobs.c.state.in_(OPEN_STATES), _has_work(kinds), _free(now_ms), _in_lane(lane))
+        .where(jobs.c.state.in_(OPEN_STATES), _has_work(kinds), _free(now_ms), in_lane(lane))
         .group_by(jobs.c.hour)
         .order_by(jobs.c.hour)
     )

@@ -20,14 +20,16 @@ from pyro_assets.pipeline.record import CommitRecord
 
 if TYPE_CHECKING:
     from pyro_assets.block.columns import BlockColumns
+    from pyro_assets.series.config import SeriesConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A claimed job and the kinds of series to derive."""
+    """A claimed job and the kinds of series to derive; `config` where it is not derived with what is in force."""
 
     job: Job
     kinds: frozenset[str]
+    config: "SeriesConfig | None" = None
 
 
 @dataclass(slots=True)
@@ -94,4 +96,4 @@ def _compute(task: Task, compactor: Compactor, deriver: Deriver | None, answer: 
         done = compacted.record
         job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
     if task.kinds and deriver is not None:
-        answer.derived = deriver.derive(job, columns, task.kinds, lambda: None)
+        answer.derived = deriver.derive(job, columns, task.kinds, lambda: None, task.config)

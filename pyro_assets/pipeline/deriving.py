@@ -6,31 +6,50 @@ done, else the archive's level-1 blocks are read: both give the same series.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from pyro_assets.block.checksum import check_crc
 from pyro_assets.errors import Where
 from pyro_assets.ledger.records import Derivation, Job, SeriesFile
+from pyro_assets.ledger.rule_use import RuleMark
 from pyro_assets.pipeline.engine import Engine
+from pyro_assets.pipeline.file_notes import notes_of
 from pyro_assets.storage.interface import Bucket, ObjectInfo
 from pyro_assets.storage.keys import series_key
 
 if TYPE_CHECKING:
     from pyro_assets.block.columns import BlockColumns
     from pyro_assets.series.config import SeriesConfig
+    from pyro_assets.series.derive import Derived
+
+
+#: Facts that a rule has alone; the others are of the whole job.
+_OF_RULES: Final = ("limited_rules", "dropped_series", "conflicting_series", "other_units")
 
 
 @dataclass(frozen=True, slots=True)
 class Deriver:
-    """Does the second half of jobs."""
+    """Does the second half of jobs.
+
+    Attributes:
+        config: the rules in force; config_hash: its hash, which takes longer than a small job.
+        rules: only the series of these are made, and put among the others of jobs that are derived; none for all.
+    """
 
     archive: Bucket
     engine: Engine
     config: "SeriesConfig"
+    config_hash: str
+    rules: tuple[RuleMark, ...] = ()
 
     def derive(
-        self, job: Job, columns: "BlockColumns | None", kinds: frozenset[str], still_ours: Callable[[], None]
+        self,
+        job: Job,
+        columns: "BlockColumns | None",
+        kinds: frozenset[str],
+        still_ours: Callable[[], None],
+        config: "SeriesConfig | None" = None,
     ) -> Derivation:
         """Derives the series of a committed job and writes them, each kind's file whole or not at all.
 
@@ -42,36 +61,93 @@ class Deriver:
             columns: what its level-1 blocks hold, if that is in memory.
             kinds: kinds of series to derive.
             still_ours: raises LeaseLost when it is not; called before anything is replaced.
+            config: what this job is derived with, where that is not what is in force.
 
         Raises:
             StorageError, BlockError: the archive is damaged or does not answer.
             SeriesError: no series can be made of the job's values.
         """
         begun = time.perf_counter()
-        if not job.outputs:
-            nothing = tuple(SeriesFile(kind, None, 0, 0) for kind in sorted(kinds))
-            return Derivation(nothing, self.config.hash, seconds=time.perf_counter() - begun)
-        from pyro_assets.series.derive import JobInfo
+        work = _Work(job, columns, config or self.config, config.hash if config is not None else self.config_hash)
+        if self.rules:
+            done = self._put_in(work, still_ours)
+        elif not job.outputs:
+            nothing = tuple(SeriesFile(kind, None, 0, 0, work.config_hash) for kind in sorted(kinds))
+            done = Derivation(nothing, work.config_hash)
+        else:
+            done = self._derive(work, kinds, still_ours)
+        return replace(done, seconds=time.perf_counter() - begun)
 
-        if columns is None:
-            columns = read_outputs(self.archive, self.engine, job)
-        info = JobInfo(job.id, job.shard, job.timestamp_ms, job.instance or "")
-        derived = self.engine.derive(columns, info, self.config, kinds)
-        written = {kind: self.engine.series_to_parquet(derived.frames[kind]) for kind in sorted(kinds)}
+    def _derive(self, work: "_Work", kinds: frozenset[str], still_ours: Callable[[], None]) -> Derivation:
+        derived = self._series(work, work.config, kinds)
+        files = [SeriesFile(kind, work.key(kind), 0, 0, work.config_hash) for kind in sorted(kinds)]
+        written = [self._bytes(file, derived.frames[file.kind]) for file in files]
         still_ours()
-        files = []
-        for kind, data in written.items():
-            key = series_key(kind, job.hour, job.id)
-            self.archive.replace(key, data)
-            files.append(SeriesFile(kind, key, len(derived.frames[kind]), len(data)))
+        for file, data in written:
+            self.archive.replace(work.key(file.kind), data)
         facts = derived.facts.to_dict()
         return Derivation(
-            files=tuple(files),
-            config_hash=self.config.hash,
+            files=tuple(file for file, _ in written),
+            config_hash=work.config_hash,
             facts={name: count for name, count in facts.items() if isinstance(count, int) and count},
             examples=tuple(facts.get("collision_examples", ())),
-            seconds=time.perf_counter() - begun,
         )
+
+    def _put_in(self, work: "_Work", still_ours: Callable[[], None]) -> Derivation:
+        """Puts the series of some rules in the place of what the job had of them; the others' rows stay."""
+        from pyro_assets.series.choice import only
+
+        ids = tuple(mark.rule for mark in self.rules)
+        files = [self._noted(file, work.config_hash) for file in work.job.files]
+        if not work.job.outputs:
+            return Derivation(tuple(replace(file, is_changed=False) for file in files), work.config_hash, ids)
+        before = {file.kind: self.archive.read(file.key or work.key(file.kind)) for file in files}
+        derived = self._series(work, only(work.config, ids), frozenset(before))
+        merged, changed, refused = self.engine.replace_rules(before, derived.frames, ids)
+        written = [
+            self._bytes(replace(file, is_changed=file.kind in changed), merged[file.kind])
+            for file, known in zip(files, work.job.files, strict=True)
+            if file.kind in changed or file.later != known.later
+        ]
+        still_ours()
+        for file, data in written:
+            self.archive.replace(work.key(file.kind), data)
+        facts = {name: getattr(derived.facts, name) for name in _OF_RULES}
+        facts["conflicting_series"] += refused
+        facts = {name: count for name, count in facts.items() if count}
+        return Derivation(tuple(file for file, _ in written), work.config_hash, ids, facts)
+
+    def _series(self, work: "_Work", config: "SeriesConfig", kinds: frozenset[str]) -> "Derived":
+        from pyro_assets.series.derive import JobInfo
+
+        job, columns = work.job, work.columns
+        if columns is None:
+            columns = read_outputs(self.archive, self.engine, job)
+        return self.engine.derive(
+            columns, JobInfo(job.id, job.shard, job.timestamp_ms, job.instance or ""), config, kinds
+        )
+
+    def _noted(self, file: SeriesFile, config_hash: str) -> SeriesFile:
+        later = {mark.rule: (mark.hash, config_hash) for mark in self.rules if mark.kind == file.kind}
+        return replace(file, later={**file.later, **later})
+
+    def _bytes(self, file: SeriesFile, frame: Any) -> tuple[SeriesFile, bytes]:
+        data = self.engine.series_to_parquet(frame, notes_of(file))
+        return replace(file, rows=len(frame), size_bytes=len(data)), data
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A job and what it is derived with."""
+
+    job: Job
+    columns: "BlockColumns | None"
+    config: "SeriesConfig"
+    config_hash: str
+
+    def key(self, kind: str) -> str:
+        """Where the job's series of a kind lie."""
+        return series_key(kind, self.job.hour, self.job.id)
 
 
 def read_outputs(archive: Bucket, engine: Engine, job: Job) -> "BlockColumns":

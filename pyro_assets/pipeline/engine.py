@@ -4,7 +4,7 @@ The defaults import what they call when they are called: a tick needs neither Ar
 part of the lag. Work does not belong here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +41,21 @@ def _derive(columns: "BlockColumns", job: "JobInfo", config: "SeriesConfig", kin
     return derive(columns, job, config, kinds)
 
 
-def _series_to_parquet(frame: Any) -> bytes:
+def _series_to_parquet(frame: Any, notes: Mapping[str, str]) -> bytes:
     from pyro_assets.series.store import series_to_parquet
 
-    return series_to_parquet(frame)
+    return series_to_parquet(frame, notes)
+
+
+def _replace_rules(
+    before: Mapping[str, bytes], found: Mapping[str, Any], ids: Collection[str]
+) -> tuple[dict[str, Any], set[str], int]:
+    from pyro_assets.series.replacing import replace_rules
+    from pyro_assets.series.store import parquet_to_series
+
+    frames = {kind: parquet_to_series(data, f"the file of {kind} series") for kind, data in before.items()}
+    merged, refused = replace_rules(frames, found, ids)
+    return merged, {kind for kind, frame in frames.items() if not frame.equals(merged[kind])}, refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +67,16 @@ class Engine:
         read_blocks: objects -> ReadResult.
         summarise: columns -> Summary.
         derive: (columns, job, config, kinds) -> Derived.
-        series_to_parquet: frame -> bytes.
+        series_to_parquet: (frame, notes) -> bytes.
+        replace_rules: (files by kind, frames of some rules, their ids) -> all frames, the kinds that changed, and how
+            many series other rules have given already.
     """
 
     compact: "Callable[[Sequence[RawObject], str], Compacted]" = _compact
     read_blocks: "Callable[[Sequence[RawObject]], ReadResult]" = _read_blocks
     summarise: "Callable[[BlockColumns], Summary]" = _summarise
     derive: "Callable[[BlockColumns, JobInfo, SeriesConfig, frozenset[str]], Derived]" = _derive
-    series_to_parquet: Callable[[Any], bytes] = _series_to_parquet
+    series_to_parquet: Callable[[Any, Mapping[str, str]], bytes] = _series_to_parquet
+    replace_rules: Callable[
+        [Mapping[str, bytes], Mapping[str, Any], Collection[str]], tuple[dict[str, Any], set[str], int]
+    ] = _replace_rules

@@ -8,7 +8,7 @@ from typing import Final
 
 from pyro_assets.ledger.lag import LagFigures
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.pipeline.reports import ExportReport, HourReport, Lag, RunCounts, ServiceSamples, SetAside
+from pyro_assets.pipeline.reports import ExportReport, HourReport, Lag, RulesReport, RunCounts, ServiceSamples, SetAside
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
 #: What "lately" means where a running hour's lag is shown.
@@ -22,6 +22,7 @@ def report_hour(
     settle_ms: int,
     run: RunCounts | None = None,
     scopes: Mapping[str, int] | None = None,
+    rules: RulesReport | None = None,
 ) -> HourReport:
     """Sums up an hour.
 
@@ -32,6 +33,7 @@ def report_hour(
         settle_ms: the hour may be complete so long after its end.
         run: what a run did there.
         scopes: receiver -> the time from which on it gets samples, Unix ms.
+        rules: that are in force.
     """
     status = ledger.hour_status(hour)
     lags = ledger.hour_lag(hour)
@@ -69,6 +71,8 @@ def report_hour(
         exports=exports,
         exported_lag=exported_lag,
         run=run if run is not None else RunCounts(),
+        rules=rules,
+        snapshots=ledger.snapshots_of_hour(hour),
     )
 
 

@@ -9,11 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from pyro_assets.errors import ConfigError, SettingsError, StorageUnavailable
+from pyro_assets.errors import ConfigError, SettingsError, StorageError, StorageUnavailable
 from pyro_assets.ledger.ledger import Lane, Ledger, Retry
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.hours import report_hour
-from pyro_assets.pipeline.reports import HourReport, Progress, RunCounts, TickReport, VerifyReport
+from pyro_assets.pipeline.reports import (
+    HourReport,
+    Progress,
+    RuleProgress,
+    RulesReport,
+    RunCounts,
+    TickReport,
+    VerifyReport,
+)
+from pyro_assets.pipeline.rule_records import keep_versions
 from pyro_assets.pipeline.settings import KINDS, Settings
 from pyro_assets.pipeline.ticking import policy_of, tick
 from pyro_assets.storage.bucket import open_bucket, place_of
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
     from pyro_assets.export.receivers import Receiver
     from pyro_assets.export.reconcile import Reconciliation
     from pyro_assets.ledger.receivers import ReceiverState
+    from pyro_assets.ledger.rule_use import RuleMark
     from pyro_assets.pipeline.exporting import ExportCounts, Exporter
     from pyro_assets.pipeline.health import HealthMetrics
     from pyro_assets.pipeline.reconciling import HourEstimate
@@ -83,12 +93,22 @@ def open_pipeline(
     source = open_bucket(source_url)
     archive = open_bucket(archive_url, True)
     ledger = Ledger.open(ledger_url)
+    rules = None
     if config is not None:
         from pyro_assets.pipeline.rules import merge_rules
 
-        config = merge_rules(config, ledger.rules()).config
+        in_force = merge_rules(config, ledger.rules())
+        config, rules = in_force.config, in_force.report()
     return Pipeline(
-        source, archive, ledger, settings, config, receivers_file=receivers_file, secrets=secrets, clock=clock
+        source,
+        archive,
+        ledger,
+        settings,
+        config,
+        rules=rules,
+        receivers_file=receivers_file,
+        secrets=secrets,
+        clock=clock,
     )
 
 
@@ -103,6 +123,7 @@ class Pipeline:
         settings: Settings | None = None,
         config: "SeriesConfig | None" = None,
         *,
+        rules: RulesReport | None = None,
         engine: Engine | None = None,
         receivers: "Sequence[Receiver] | None" = None,
         receivers_file: str = "",
@@ -114,6 +135,7 @@ class Pipeline:
         self._ledger = ledger
         self._settings = settings if settings is not None else Settings()
         self._config = config
+        self._rules = rules
         self._engine = engine if engine is not None else Engine()
         self._receivers = None if receivers is None and receivers_file else tuple(receivers or ())
         self._receivers_file = receivers_file
@@ -150,6 +172,10 @@ class Pipeline:
             return TickReport(now_ms, failures=(str(error),))
         found = tick(self._source, self._ledger, self._settings, now_ms)
         try:
+            keep_versions(self._ledger, self._archive)
+        except StorageError as error:
+            found = replace(found, failures=(*found.failures, f"rules are not kept in the archive: {error}"))
+        try:
             receivers = self.receivers()
         except ConfigError as error:
             return replace(found, failures=(*found.failures, f"nothing is sent: {error}"))
@@ -165,6 +191,7 @@ class Pipeline:
         steps: frozenset[Step] = STEPS,
         *,
         run_id: str,
+        rules: Sequence[str] = (),
         lane: Lane | None = None,
         deadline_monotonic: float | None = None,
         progress: Callable[[Progress], None] | None = None,
@@ -172,13 +199,15 @@ class Pipeline:
         """Does the jobs of these hours, oldest first, and no others.
 
         With "l1_blocks" among the steps: all jobs that are due when it starts. With series steps only: derives the
-        series of these kinds again, from the archive's level-1 blocks, for every committed job of the hours (the
-        backfill of a rule).
+        series of these kinds again, from the archive's level-1 blocks, for every committed job of the hours. With
+        rules: only their series are derived, of jobs that are derived and do not have them in this version, and put
+        among the others, which stay as they are (the backfill of a rule).
 
         Args:
             hours: partition keys.
             steps: what to do of each job.
             run_id: who holds the leases.
+            rules: names (ids) of the rules to backfill; none for all.
             lane: the share of the shards that this run takes; all by default.
             deadline_monotonic: no job is begun after this `time.monotonic()`; what is left comes with the next run.
             progress: called after each job.
@@ -186,19 +215,24 @@ class Pipeline:
         Returns:
             A report for each of the hours, with `run.summary` "nothing to do" where there was nothing.
             A job that fails is reported there (`run.failed`, `run.errors`) and tried again by a later run.
+
+        Raises:
+            SettingsError: there is no such rule in force, or its kind of series is not among the steps.
         """
         # Imported where it is needed: ticks come every few seconds and do without NumPy and Arrow.
         from pyro_assets.pipeline.running import Order, run_hours
 
+        marks = self._marks(rules, _kinds(steps)) if rules else ()
         order = Order(
-            compact="l1_blocks" in steps,
+            compact="l1_blocks" in steps and not marks,
             kinds=_kinds(steps),
+            rules=marks,
             lane=lane,
             deadline_monotonic=deadline_monotonic,
             progress=progress,
         )
-        counts = run_hours(self._ledger, self._worker(run_id, order.kinds), hours, order)
-        return {hour: self._report(hour, counts.get(hour)) for hour in sorted(set(hours))}
+        counts = run_hours(self._ledger, self._worker(run_id, order.kinds, marks), hours, order)
+        return {hour: self._report(hour, counts.get(hour), marks) for hour in sorted(set(hours))}
 
     def run_exact(
         self,
@@ -466,7 +500,27 @@ class Pipeline:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _worker(self, run_id: str, kinds: frozenset[str]) -> "Worker":
+    def _marks(self, rules: Sequence[str], kinds: frozenset[str]) -> "tuple[RuleMark, ...]":
+        """Rules as a backfill wants them."""
+        from pyro_assets.ledger.rule_use import RuleMark
+        from pyro_assets.series.choice import rule_hash, rule_kinds
+
+        known = {} if self._config is None else rule_kinds(self._config)
+        marks = []
+        for rule in dict.fromkeys(rules):
+            if self._config is None or rule not in known:
+                raise SettingsError(
+                    f"no rule {rule!r} is in force, so it cannot be backfilled; `pyro-assets rules list` shows those "
+                    "that are, and why others are not"
+                )
+            if known[rule] not in kinds:
+                raise SettingsError(
+                    f"rule {rule!r} gives {known[rule]} series; select the asset {known[rule]}_series, where they are"
+                )
+            marks.append(RuleMark(rule, known[rule], rule_hash(self._config, rule)))
+        return tuple(marks)
+
+    def _worker(self, run_id: str, kinds: frozenset[str], rules: "tuple[RuleMark, ...]" = ()) -> "Worker":
         from pyro_assets.pipeline.compacting import Compactor
         from pyro_assets.pipeline.deriving import Deriver
         from pyro_assets.pipeline.pool import Limits
@@ -478,7 +532,8 @@ class Pipeline:
         return Worker(
             ledger=self._ledger,
             compactor=Compactor(self._source, self._archive, self._engine),
-            deriver=Deriver(self._archive, self._engine, self._config) if self._config is not None else None,
+            deriver=deriver,
+            config_for=config_for,
             run_id=run_id,
             lease_ms=settings.lease_ms,
             retry=Retry(settings.max_attempts, settings.retry_base_ms, settings.retry_cap_ms),
@@ -490,13 +545,25 @@ class Pipeline:
     def _guard(self) -> None:
         from pyro_assets.pipeline.rebuilding import guard
 
+        from pyro_assets.pipeline.rule_records import RuleKeeper
         guard(self._ledger, self._archive)
 
     def _found(self, key: str) -> FoundBlock:
         return FoundBlock(parse_block_key(key), self._source.size(key))
 
-    def _report(self, hour: str, counts: RunCounts | None) -> HourReport:
-        return report_hour(self._ledger, hour, self._clock(), self._settings.settle_ms, counts, self._scopes())
+        config, deriver, config_for = self._config, None, None
+        if config is not None and kinds:
+            deriver = Deriver(self._archive, self._engine, config, config.hash, rules)
+            config_for = RuleKeeper(self._ledger, self._archive, config, self._clock).config_for
+    def _report(self, hour: str, counts: RunCounts | None, marks: "Sequence[RuleMark]" = ()) -> HourReport:
+        rules = self._rules
+        if rules is not None and marks:
+            progress = [(mark, self._ledger.rule_progress(hour, mark)) for mark in marks]
+            rules = replace(
+                rules, backfill=tuple(RuleProgress(mark.rule, mark.hash, *counted) for mark, counted in progress)
+            )
+        scopes = self._scopes()
+        return report_hour(self._ledger, hour, self._clock(), self._settings.settle_ms, counts, scopes, rules)
 
     def _scopes(self) -> dict[str, int]:
         try:

@@ -1,4 +1,4 @@
-"""The ledger from the archive: what commit records and series files prove, for the day when the database is lost.
+"""The ledger from the archive: what its records and files of series prove, for the day when the database is lost.
 
 Add what else the archive proves here. Sources that were in no committed job are in no record: the next tick finds them
 in the source bucket, as it found them the first time.
@@ -6,15 +6,17 @@ in the source bucket, as it found them the first time.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pyro_assets.errors import BadRecord, NotABlockKey, RebuildNeeded, SettingsError
+from pyro_assets.errors import BadRecord, NotABlockKey, RebuildNeeded, SeriesError, SettingsError
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.ledger.restoring import RestoredJob, RestoredSource
 from pyro_assets.ledger.schema import JobState
+from pyro_assets.pipeline.file_notes import with_notes
 from pyro_assets.pipeline.record import CommitRecord, parse_record
+from pyro_assets.pipeline.rule_records import restore_rules
 from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import COMMITS, RECEIPTS, hour_from_path, hour_start_ms, parse_block_key, series_key
@@ -30,6 +32,7 @@ class RebuildReport:
         records: commit records read; jobs: written to the ledger (the others were there from an earlier attempt).
         sources: named by the records.
         series_files: found.
+        rules: versions of rules and snapshots that the archive has.
         receivers: whose start was put back.
         damaged: one sentence for each record that does not parse.
         seconds: how long it took.
@@ -39,6 +42,7 @@ class RebuildReport:
     jobs: int = 0
     sources: int = 0
     series_files: int = 0
+    rules: int = 0
     receivers: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -93,6 +97,10 @@ def rebuild(
         )
     ledger.mark_rebuilding(now_ms, rebuilding=True)
     report = RebuildReport()
+    try:
+        report.rules = restore_rules(ledger, archive, now_ms)
+    except BadRecord as error:
+        report.damaged.append(str(error))
     for keys in _pages(archive, f"{COMMITS}/"):
         records = list(_records(archive, keys, report))
         restored = _restored(archive, records)
@@ -186,19 +194,19 @@ def _files_of(archive: ReadOnlyBucket, records: Sequence[CommitRecord]) -> dict[
         if isinstance(data, Exception):
             raise data
         job, kind = keys[item.key]
-        files.setdefault(job, []).append(SeriesFile(kind, item.key, _rows(data), item.size_bytes))
+        files.setdefault(job, []).append(_file(SeriesFile(kind, item.key, 0, item.size_bytes), data))
     return files
 
 
-def _rows(data: bytes) -> int:
-    """Rows of a file of series; 0 where it does not parse: deriving its hour again writes it anew."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _file(blank: SeriesFile, data: bytes) -> SeriesFile:
+    """A file of series with what it says; without rows where it does not parse: deriving its hour writes it anew."""
+    from pyro_assets.series.store import read_notes
 
     try:
-        return int(pq.read_metadata(pa.BufferReader(data)).num_rows)
-    except (pa.ArrowException, OSError):
-        return 0
+        rows, notes = read_notes(data)
+        return with_notes(replace(blank, rows=rows), notes)
+    except SeriesError:
+        return blank
 
 
 def _restore_receivers(ledger: Ledger, archive: ReadOnlyBucket) -> tuple[str, ...]:

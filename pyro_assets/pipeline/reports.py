@@ -178,6 +178,34 @@ class ExportReport:
 
 @dataclass(frozen=True, slots=True)
 class HourReport:
+@dataclass(frozen=True, slots=True)
+class RuleProgress:
+    """How far the backfill of a rule is in an hour: `done` of `total` derived jobs have its series in this version."""
+
+    rule: str
+    hash: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RulesReport:
+    """The rules of a run.
+
+    Attributes:
+        hash: of the snapshot.
+        from_file, from_ledger: how many rules are in force.
+        left_out: rules that give no series, and why.
+        backfill: of the rules that the run is restricted to.
+    """
+
+    hash: str
+    from_file: int = 0
+    from_ledger: int = 0
+    left_out: tuple[tuple[str, str], ...] = ()
+    backfill: tuple[RuleProgress, ...] = ()
+
+
     """Everything known of one hour.
 
     Attributes:
@@ -206,6 +234,8 @@ class HourReport:
         run: what the run that returned this report did; all zero from `hour_report`.
     """
 
+        rules: that the pipeline has in force, None where it was opened without.
+        snapshots: snapshot of rules -> files of series that were derived with it; "" where that is not known.
     hour: str
     segments: int = 0
     shards: int = 0
@@ -239,6 +269,8 @@ class HourReport:
     run: RunCounts = field(default_factory=RunCounts)
 
     def oldest_pending_age_seconds(self, now_ms: int) -> float | None:
+    rules: RulesReport | None = None
+    snapshots: dict[str, int] = field(default_factory=dict)
         """Age of the oldest pending source, None if there is none."""
         return None if self.oldest_pending_ms is None else max(now_ms - self.oldest_pending_ms, 0) / 1000
 

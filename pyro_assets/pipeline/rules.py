@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from pyro_assets.errors import ConfigError
 from pyro_assets.ledger.rules import RuleVersion
+from pyro_assets.pipeline.reports import RulesReport
 from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.equivalents import rule_value, rules_text
 from pyro_assets.series.language import Rule, check_rules
@@ -49,6 +50,17 @@ class RulesInForce:
 
     config: SeriesConfig
     known: tuple[KnownRule, ...]
+
+    def report(self) -> RulesReport:
+        """The snapshot for people: short forms and recording rules count as rules of the file."""
+        in_force = [one for one in self.known if one.rule is not None and one.rule.enabled and not one.problem]
+        others = len(self.config.functions) + len(self.config.recording_rules)
+        return RulesReport(
+            hash=self.config.hash,
+            from_file=others + sum(one.origin == "file" for one in in_force),
+            from_ledger=sum(one.origin == "ledger" for one in in_force),
+            left_out=tuple((one.name, one.problem) for one in self.known if one.problem),
+        )
 
 
 def rule_body(rule: Rule) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from pyro_assets.ledger.claims import COMMITTED_STATES
 from pyro_assets.ledger.ledger import Lane, Ledger
 from pyro_assets.ledger.records import Job
+from pyro_assets.ledger.rule_use import RuleMark
 from pyro_assets.ledger.schema import OPEN_STATES
 from pyro_assets.pipeline.allocator import keep_freed_memory
 from pyro_assets.pipeline.computing import Task, serve
@@ -35,6 +36,7 @@ class Order:
     Attributes:
         compact: do planned jobs; otherwise derive the series of committed ones again.
         kinds: kinds of series.
+        rules: of committed jobs, only the series of these rules, and only where they are not done yet; none for all.
         lane: the share of the shards, None for all.
         deadline_monotonic: no job is begun after this `time.monotonic()`.
         progress: called after each job.
@@ -42,6 +44,7 @@ class Order:
 
     compact: bool
     kinds: frozenset[str]
+    rules: tuple[RuleMark, ...] = ()
     lane: Lane | None = None
     deadline_monotonic: float | None = None
     progress: Callable[[Progress], None] | None = None
@@ -149,8 +152,12 @@ class _Queue:
             job = _claim(self._worker, job_id, self._order)
             if job is None:
                 self._tally.note(hour, job_id, None, 0.0)
+                continue
+            task = self._worker.task(job, _kinds(job, self._order))
+            if isinstance(task, Task):
+                self.claimed.append(task)
             else:
-                self.claimed.append(Task(job, _kinds(job, self._order)))
+                self._tally.note(hour, job_id, task, 0.0)
         return bool(self.claimed)
 
 
@@ -214,6 +221,8 @@ def _listed(ledger: Ledger, worker: Worker, hours: Sequence[str], order: Order) 
     for hour in hours:
         if order.compact:
             ids = ledger.due_jobs(hour, now_ms, kinds=order.kinds, lane=order.lane)
+        elif order.rules:
+            ids = ledger.jobs_lacking_rules(hour, order.rules, order.lane)
         else:
             ids = ledger.committed_jobs(hour, order.lane)
         yield from ((hour, job_id) for job_id in ids)

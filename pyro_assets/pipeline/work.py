@@ -23,6 +23,7 @@ from pyro_assets.pipeline.settings import KINDS
 
 if TYPE_CHECKING:
     from pyro_assets.block.columns import BlockColumns
+    from pyro_assets.series.config import SeriesConfig
 
 
 class Outcome(Enum):
@@ -63,6 +64,7 @@ class Worker:
         processes: so many compute at the same time where there is enough to do; 1: this process alone.
         limits: what a job may use; jobs are then always computed in processes of their own.
         pool_after_seconds: processes are started when this process alone would need so long for what is left.
+        config_for: what a job is derived with where that is not what is in force, see `RuleKeeper`.
     """
 
     ledger: Ledger
@@ -75,6 +77,7 @@ class Worker:
     processes: int = 1
     limits: Limits = NO_LIMITS
     pool_after_seconds: float = 3.0
+    config_for: Callable[[Job], "SeriesConfig | None"] | None = None
 
     def do(self, job: Job, kinds: frozenset[str]) -> Attempt:
         """Does what a claimed job lacks.
@@ -103,6 +106,17 @@ class Worker:
         except Exception as error:  # noqa: BLE001
             return self._failed(job, attempt, error)
         return attempt
+
+    def task(self, job: Job, kinds: frozenset[str]) -> Task | Attempt:
+        """A claimed job made ready for another process; an attempt that failed where that was not possible.
+
+        Raises:
+            LedgerUnavailable: nothing can be recorded now; the lease runs out by itself.
+        """
+        try:
+            return Task(job, kinds, self._config(job, kinds))
+        except StorageError as error:
+            return self._failed(job, Attempt(Outcome.DONE), error)
 
     def settle(self, task: Task, answer: Answer | Died) -> Attempt:
         """Commits what another process computed of a claimed job, as `do` would have.
@@ -169,9 +183,12 @@ class Worker:
         if not kinds or self.deriver is None:
             self.ledger.release(job)
             return
-        derived = self.deriver.derive(job, columns, kinds, still_ours)
+        derived = self.deriver.derive(job, columns, kinds, still_ours, self._config(job, kinds))
         self.ledger.commit_derived(job, derived, self.clock(), kinds=KINDS)
         attempt.derived = True
+
+    def _config(self, job: Job, kinds: frozenset[str]) -> "SeriesConfig | None":
+        return self.config_for(job) if kinds and self.config_for is not None else None
 
     def _split(self, job: Job, attempt: Attempt, died: Died) -> Attempt:
         """Halves a job that exceeded a limit, down to the one source that does so alone."""

@@ -16,7 +16,7 @@ from pyro_assets.block.columns import I64, BlockColumns
 from pyro_assets.errors import ValueOverflow
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.facts import SeriesFacts, count_services
-from pyro_assets.series.frame import series_table, to_polars
+from pyro_assets.series.frame import identities, series_table, to_polars
 from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions
 from pyro_assets.series.names import METRIC_PREFIX, show_bytes
 from pyro_assets.series.rule_series import rule_series
@@ -136,10 +136,7 @@ def _add_rules(
     added: dict[str, pl.DataFrame] = {KINDS[0]: frame[: found.split], KINDS[1]: frame[found.split :]}
     if _may_conflict(config, found.makers):
         every = pl.concat([*frames.values(), *added.values()])
-        label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
-        labels = pl.col("labels").list.eval(label).list.join("\x1e")
-        identity = every.select(one=pl.concat_str("tenant", "metric", labels, separator="\x1d"))["one"]
-        is_first = identity.is_first_distinct()
+        is_first = identities(every).is_first_distinct()
         facts.conflicting_series = int((~is_first).sum())
         begin = sum(map(len, frames.values()))
         for kind in KINDS:

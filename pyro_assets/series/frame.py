@@ -124,3 +124,12 @@ def to_polars(table: Any) -> "pl.DataFrame":
     if not isinstance(frame, pl.DataFrame):
         raise TypeError("a table is a frame")
     return frame
+
+
+def identities(frame: "pl.DataFrame") -> "pl.Series":
+    """One text per series, equal where tenant, metric and labels are."""
+    import polars as pl
+
+    label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
+    labels = pl.col("labels").list.eval(label).list.join("\x1e")
+    return frame.select(one=pl.concat_str("tenant", "metric", labels, separator="\x1d"))["one"]

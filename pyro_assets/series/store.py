@@ -5,7 +5,7 @@ path. Bytes go in and out here; listing, reading and writing objects belongs to 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -19,27 +19,45 @@ if TYPE_CHECKING:
     import polars as pl
 
 _ROWS_PER_GROUP: Final = 64 * 1024
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
-def series_to_parquet(frame: "pl.DataFrame") -> bytes:
-    """Write series as one Parquet file; equal frames give equal bytes with the same pyarrow version.
+def series_to_parquet(frame: "pl.DataFrame", notes: Mapping[str, str] = _NOTHING) -> bytes:
+    """Write series as one Parquet file; equal frames and notes give equal bytes with the same pyarrow version.
 
     Args:
         frame: the columns of `Derived.frames`.
+        notes: texts for the file's metadata.
     """
     table = frame.to_arrow().select(SCHEMA.names).cast(SCHEMA).combine_chunks()
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         sink,
-        row_group_size=_ROWS_PER_GROUP,
+        SCHEMA,
         # On files of some kilobytes zstd would save 5 % and double the time.
         compression="snappy",
         use_dictionary=["tenant", "metric", "labels.list.element.name", "labels.list.element.value", "rule", "job"],
         write_statistics=["tenant", "metric", "timestamp_ms", "rule"],
         store_schema=False,
-    )
+    ) as writer:
+        writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
+        if notes:
+            writer.add_key_value_metadata(dict(notes))
     return bytes(sink.getvalue())
+
+
+def read_notes(data: bytes | memoryview, name: str = "<memory>") -> tuple[int, dict[str, str]]:
+    """How many series a file has, and the texts of its metadata.
+
+    Raises:
+        SeriesError: it is no Parquet file.
+    """
+    try:
+        found = pq.read_metadata(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
+        raise SeriesError(f"{name} holds no series; derive its job again, which writes the file anew") from error
+    texts = (found.metadata or {}).items()
+    return int(found.num_rows), {key.decode(): value.decode(errors="replace") for key, value in texts}
 
 
 def parquet_to_series(data: bytes | memoryview, name: str = "<memory>") -> "pl.DataFrame":

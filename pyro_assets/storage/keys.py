@@ -21,6 +21,7 @@ BLOCKS: Final = "blocks"
 COMMITS: Final = "commits"
 SERIES: Final = "series"
 RECEIPTS: Final = "receipts"
+RULES: Final = "rules"
 RETENTION: Final = "retention"
 #: Where a Pyroscope server looks for metadata of blocks that it does not know yet.
 OFFERS: Final = "dlq"
@@ -234,6 +235,24 @@ def receipt_key(receiver: str, hour: str, shard: int, job_id: str, written_ms: i
     'receipts/local/2026-11-25T09/4/ab12-1795600274692.json'
     """
     return f"{receipts_prefix(receiver, hour, shard)}{job_id}-{written_ms:013d}.json"
+
+
+def rule_snapshot_key(snapshot_hash: str) -> str:
+    """The key of the rules of a run.
+
+    >>> rule_snapshot_key("ab12")
+    'rules/snapshots/ab12.json'
+    """
+    return f"{RULES}/snapshots/{snapshot_hash}.json"
+
+
+def rule_version_key(name: str, version: int, digest: str) -> str:
+    """The key of a version of a rule; versions of a name sort as they were made.
+
+    >>> rule_version_key("net/http", 2, "ab12")
+    'rules/versions/net%2Fhttp/00000002-ab12.json'
+    """
+    return f"{RULES}/versions/{tenant_folder(name)}/{version:08d}-{digest}.json"
 
 
 def offer_key(block: str) -> str:

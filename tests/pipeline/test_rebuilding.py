@@ -111,7 +111,7 @@ def test_an_interrupted_rebuild_goes_on_and_holds_up_ticks(
     before = content(world.ledger)
     lose(world, tmp_path)
     monkeypatch.setattr("pyro_assets.pipeline.rebuilding._PAGE_KEYS", 2)
-    world.ledger.kill_at = world.ledger.writes + 4
+    world.ledger.kill_at = world.ledger.writes + 8
     with pytest.raises(fakes.Killed):
         rebuild(world.ledger, world.archive, world.clock())
     world.ledger.kill_at = None

@@ -18,6 +18,7 @@ BOUNDARIES = [
     "wrote blocks",
     "wrote commits",
     "commit_compacted",
+    "wrote rules",
     "wrote series",
     "commit_derived",
     "open_receipts",
