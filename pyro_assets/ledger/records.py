@@ -5,6 +5,7 @@ Add a field when it is stored and needed outside; rows of the database stay insi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pyro_assets.errors import SettingsError
 from pyro_assets.ledger.schema import JobState, SourceState
@@ -12,10 +13,12 @@ from pyro_assets.ledger.schema import JobState, SourceState
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A share of the shards: those whose number modulo `count` is `index`.
+    """A share of the shards, dealt by a hash of their numbers so that no pattern of them leaves a lane empty.
 
-    >>> Lane(1, 4).has_shard(5), Lane(2, 4).has_shard(5), Lane().has_shard(5)
-    (True, False, True)
+    >>> [next(index for index in range(4) if Lane(index, 4).has_shard(shard)) for shard in (1, 2, 3, 4)]
+    [2, 0, 3, 1]
+    >>> Lane().has_shard(5)
+    True
     """
 
     index: int = 0
@@ -27,7 +30,15 @@ class Lane:
 
     def has_shard(self, shard: int) -> bool:
         """Whether the lane takes this shard."""
-        return shard % self.count == self.index
+        return lane_of_shard(shard, self.count) == self.index
+
+
+def lane_of_shard(shard: Any, count: int) -> Any:
+    """The number of the lane that a shard belongs to; of a database's column, the expression for it.
+
+    Multiples of the golden ratio: numbers that follow each other are spread as evenly as numbers with gaps.
+    """
+    return shard * 40503 % 65536 * count // 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class Derivation:
 
     files: "tuple[SeriesFile, ...]"
     config_hash: str
+    rules: tuple[str, ...] | None = None
     facts: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -87,9 +99,11 @@ class SeriesFile:
 
     kind: str
     key: str | None
-    rules: tuple[str, ...] | None = None
     rows: int
     size_bytes: int
+    config_hash: str | None = None
+    later: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    is_changed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +115,6 @@ class Job:
         kind: "segments" or "blocks" (observe mode).
         shard: all sources are of this one.
         tenant: "" or, in observe mode, the tenant's folder.
-    config_hash: str | None = None
-    later: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    is_changed: bool = True
         hour: partition key.
         timestamp_ms: of all its samples.
         mode, dedup: how to do it.
@@ -116,6 +127,7 @@ class Job:
         config_hash: the rules of its series so far.
         instance: `pyroscope_instance` of the imported rules' series, known once it is committed.
         committed: its level-1 blocks are committed.
+        failed: a failure of it may be kept, which its next step forgives.
     """
 
     id: str
@@ -127,7 +139,6 @@ class Job:
     mode: str
     dedup: str
     state: JobState
-        failed: a failure of it may be kept, which its next step forgives.
     attempts: int
     run_id: str
     fence: int
@@ -137,6 +148,12 @@ class Job:
     config_hash: str | None = None
     instance: str | None = None
     committed: bool = False
+    failed: bool = True
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds of series that are committed."""
+        return frozenset(file.kind for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +165,6 @@ class Failure:
     section: str | None = None
     offset: int | None = None
 
-    failed: bool = True
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """Kinds of series that are committed."""
-        return frozenset(file.kind for file in self.files)
 
 @dataclass(frozen=True, slots=True)
 class Compaction:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.records import Lane
+from pyro_assets.ledger.records import Lane, lane_of_shard
 from pyro_assets.ledger.schema import OPEN_STATES, jobs, series_files, sources
 from pyro_assets.ledger.sources import chunks
 
@@ -131,7 +131,7 @@ def in_lane(lane: Lane | None) -> ColumnElement[bool]:
     """Whether a job's shard belongs to a lane; without one every shard does."""
     if lane is None or lane.count == 1:
         return jobs.c.shard >= 0
-    return jobs.c.shard % lane.count == lane.index
+    return lane_of_shard(jobs.c.shard, lane.count) == lane.index
 
 
 def _free(now_ms: int) -> ColumnElement[bool]:
