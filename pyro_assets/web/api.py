@@ -4,19 +4,35 @@ Calls are listed by the modules of their pages. What a call does never stands he
 """
 
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pyro_assets.web.endpoints import Endpoint
+from pyro_assets.web.endpoints import PREFIX, Endpoint, json_answer
+from pyro_assets.web.openapi import document
 from pyro_assets.web.site import Site
 
 
 def routes(site: Site, calls: Sequence[Endpoint]) -> list[Route]:
-    """`/api`."""
+    """`/api` and the document that it describes."""
+    described = document(calls, _version())
 
     def show(request: Request) -> Response:
-        return site.page(request, "api.html", calls=calls)
+        return site.page(request, "api.html", calls=calls, prefix=PREFIX, token=bool(site.access.token))
 
-    return [Route("/api", show, methods=["GET"])]
+    def show_document(_: Request) -> Response:
+        return json_answer(described)
+
+    return [
+        Route("/api", show, methods=["GET"]),
+        Route("/api/openapi.json", show_document, methods=["GET"]),
+    ]
+
+
+def _version() -> str:
+    try:
+        return version("pyro-assets")
+    except PackageNotFoundError:
+        return "0"

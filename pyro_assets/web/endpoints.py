@@ -43,7 +43,7 @@ class Endpoint:
     Attributes:
         path: below PREFIX, with Starlette's `{name}` for its parts.
         handle: gives plain values, a dataclass or a model, which become the JSON document; or a whole response.
-        summary: one line.
+        summary: one sentence, with its full stop.
         parameters: of the query.
         body: what is sent: a model, or a JSON schema; None for nothing.
         answer: what comes back: a model, or a JSON schema.
