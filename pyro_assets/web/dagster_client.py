@@ -214,9 +214,7 @@ class DagsterClient:
             answer: dict[str, Any] = response.json()
             if answer.get("errors"):
                 raise DagsterError(f"Dagster refuses: {_first_line(str(answer['errors'][0]['message']))}")
-            data = answer["data"]
-            if not isinstance(data, dict):
-                raise TypeError("data are no object")
+            data: dict[str, Any] = dict(answer["data"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DagsterUnavailable(
                 f"what answers at {self._url} is no Dagster (status {response.status_code}); --dagster-url must be the "

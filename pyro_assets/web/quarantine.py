@@ -1,26 +1,318 @@
-"""The page Quarantine: sources and jobs that were set aside, and why.
+"""The page Quarantine: jobs given up, sources set aside or lost, why, and what a person decides of them.
 
-Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `pipeline`.
+Add what the page shows here, and what programs may ask for to `api_routes`; decisions take effect in
+`pipeline.decisions`, the same as on the command line, and are recorded with who and why.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pyro_assets.web.endpoints import Endpoint
+from pyro_assets.errors import LedgerError, LedgerUnavailable, PyroAssetsError
+from pyro_assets.ledger.pardons import UnheldSource
+from pyro_assets.ledger.quarantine import Kept
+from pyro_assets.ledger.records import Failure, Job
+from pyro_assets.pipeline.decisions import ACTIONS, Action, decide
+from pyro_assets.web.endpoints import Endpoint, Parameter
+from pyro_assets.web.requests import json_of
 from pyro_assets.web.site import Site
+from pyro_assets.web.spans import asked_hour
+
+_MOST: Final = 500
+_MOST_AT_ONCE: Final = 200
+_MOST_KEPT: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something that is in no output.
+
+    Attributes:
+        name: the job's id, or the source's key.
+        subject: "job" or "source"; state: given up, retried, set_aside or lost.
+        hour: partition key.
+        failure: the last error, None where there was none (a source that was gone); reason: in words.
+        failures: how many there were, None of sources; first_ms, last_ms: when.
+        job_id: the job, "" for none.
+        acknowledged: a person took it off the list.
+    """
+
+    name: str
+    subject: str
+    state: str
+    hour: str
+    failure: Failure | None
+    reason: str
+    failures: int | None
+    first_ms: int | None
+    last_ms: int | None
+    job_id: str
+    acknowledged: bool = False
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What can be decided of it."""
+        if self.state == "retried":
+            return ()
+        if self.subject == "job":
+            return ACTIONS
+        return ("retry",) if self.acknowledged else ("retry", "forget")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a decision; `done` is False where nothing was changed."""
+
+    name: str
+    done: bool
+    text: str
+
+
+class Decided(BaseModel):
+    """What is decided: `names` are ids of jobs or keys of sources."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Action
+    names: list[str]
+    why: str = ""
+    parts: int | None = None
 
 
 def routes(site: Site) -> list[Route]:
     """The page's routes."""
 
-    def show(request: Request) -> Response:
-        return site.page(request, "quarantine.html", hours=site.pipeline.hours())
+    def index(request: Request) -> Response:
+        hour, everything = _hour(request), bool(request.query_params.get("all"))
+        items = listed(site, hour, everything=everything)
+        return site.page(
+            request,
+            "quarantine.html",
+            items=items[:_MOST],
+            total=len(items),
+            hour=hour or "",
+            everything=everything,
+            decisions=site.pipeline.ledger.past_decisions(limit=20),
+            actions=ACTIONS,
+        )
 
-    return [Route("/quarantine", show, methods=["GET"])]
+    def show(request: Request) -> Response:
+        name = request.query_params.get("name", "")
+        item, job = _found(site, name)
+        decisions = site.pipeline.ledger.past_decisions(subject=name)
+        return site.page(request, "quarantine_item.html", item=item, job=job, decisions=decisions)
+
+    def confirm(request: Request) -> Response:
+        wanted = _wanted(site, request)
+        items = {item.name: item for item in _items(site, wanted.names)}
+        return site.page(request, "quarantine_confirm.html", wanted=wanted, items=items)
+
+    def carry_out(request: Request) -> Response:
+        wanted = _wanted(site, request)
+        outcomes = _decide(site, request, wanted)
+        status = 200 if any(one.done for one in outcomes) else 409
+        return site.page(request, "quarantine_done.html", status_code=status, wanted=wanted, outcomes=outcomes)
+
+    return [
+        Route("/quarantine", index, methods=["GET"]),
+        Route("/quarantine/item", show, methods=["GET"]),
+        Route("/quarantine/confirm", confirm, methods=["POST"]),
+        Route("/quarantine/decide", carry_out, methods=["POST"]),
+    ]
 
 
 def api_routes(site: Site) -> list[Endpoint]:
     """The same for programs."""
-    del site
-    return []
+
+    def index(request: Request) -> Mapping[str, Any]:
+        everything = request.query_params.get("all") in ("1", "true")
+        items = listed(site, _hour(request), everything=everything)
+        return {"total": len(items), "items": [asdict(item) | {"actions": item.actions} for item in items[:_MOST]]}
+
+    def show(request: Request) -> Mapping[str, Any]:
+        name = request.query_params.get("name", "")
+        item, job = _found(site, name)
+        return {"item": item, "job": job, "decisions": site.pipeline.ledger.past_decisions(subject=name)}
+
+    def carry_out(request: Request) -> Mapping[str, Any]:
+        from pydantic import ValidationError
+
+        try:
+            wanted = Decided.model_validate(json_of(request))
+        except ValidationError as error:
+            what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise HTTPException(422, what) from error
+        _check(wanted)
+        outcomes = _decide(site, request, wanted)
+        if not any(one.done for one in outcomes):
+            raise HTTPException(409, "; ".join(one.text for one in outcomes))
+        return {"outcomes": outcomes}
+
+    plain = {"type": "object"}
+    hour = Parameter("hour", "only this hour, such as 2026-11-25T13 (UTC)")
+    return [
+        Endpoint(
+            "GET",
+            "/quarantine",
+            index,
+            "What was given up, set aside or lost",
+            (hour, Parameter("all", "also what is still retried or was forgotten", "boolean")),
+            answer=plain,
+        ),
+        Endpoint(
+            "GET",
+            "/quarantine/item",
+            show,
+            "All that is known of one job or source",
+            (Parameter("name", "the job's id or the source's key", required=True),),
+            answer=plain,
+            errors=((404, "it is not in quarantine"),),
+        ),
+        Endpoint(
+            "POST",
+            "/quarantine/decide",
+            carry_out,
+            "Retry, release or forget jobs and sources",
+            body=Decided,
+            answer=plain,
+            errors=((409, "none of them can be decided like that"),),
+        ),
+    ]
+
+
+def listed(site: Site, hour: str | None, *, everything: bool = False) -> list[Item]:
+    """What is in no output, the first failures first.
+
+    Args:
+        site: whose ledger is asked.
+        hour: partition key; None for all.
+        everything: also what is still being retried, and what was forgotten.
+    """
+    ledger = site.pipeline.ledger
+    kept = [one for one in ledger.kept_failures(hour, _MOST_KEPT) if one.subject == "job"]
+    items = [_of_job(one) for one in kept if everything or one.given_up]
+    items += [_of_source(one) for one in ledger.unheld_sources(hour, acknowledged=everything, limit=_MOST_KEPT)]
+    return sorted(items, key=lambda item: (item.first_ms or 0, item.name))
+
+
+def _hour(request: Request) -> str | None:
+    text = request.query_params.get("hour", "")
+    return asked_hour(text, "hour") if text else None
+
+
+def _found(site: Site, name: str) -> tuple[Item, Job | None]:
+    """What is known of a job or source.
+
+    Raises:
+        HTTPException: it is not in quarantine.
+    """
+    items = _items(site, [name])
+    if not items:
+        raise HTTPException(404, "this is not in quarantine (any more); /quarantine lists what is")
+    job_id = items[0].job_id
+    return items[0], site.pipeline.ledger.look_up(job_id)[0] if job_id else None
+
+
+def _items(site: Site, names: Sequence[str]) -> list[Item]:
+    ledger, found = site.pipeline.ledger, []
+    wanted = {name for name in names if "/" not in name}
+    if wanted:
+        found += [_of_job(kept) for kept in ledger.kept_failures(None, _MOST_KEPT) if kept.subject_id in wanted]
+    for name in names:
+        source = ledger.unheld_source(name) if "/" in name else None
+        if source is not None:
+            found.append(_of_source(source))
+    return found
+
+
+def _wanted(site: Site, request: Request) -> Decided:
+    """What a form says.
+
+    Raises:
+        HTTPException: it says nothing that can be done.
+    """
+    form = site.form(request)
+    action = (form.get("action") or [""])[0]
+    parts = (form.get("parts") or [""])[0].strip()
+    if action not in ACTIONS:
+        raise HTTPException(400, "choose what is to be done: retry, release or forget")
+    if parts and not parts.isdecimal():
+        raise HTTPException(400, f"{parts[:20]!r} is no number of parts")
+    wanted = Decided(
+        action=action,
+        names=form.get("name", []),
+        why=(form.get("why") or [""])[0].strip(),
+        parts=int(parts) if parts else None,
+    )
+    _check(wanted)
+    return wanted
+
+
+def _check(wanted: Decided) -> None:
+    if not wanted.names:
+        raise HTTPException(400, "choose at least one job or segment")
+    if len(wanted.names) > _MOST_AT_ONCE:
+        raise HTTPException(400, f"at most {_MOST_AT_ONCE} at once; `pyro-assets quarantine` takes more")
+    if wanted.parts is not None and wanted.parts < 2:
+        raise HTTPException(400, "a job is released into at least 2 parts")
+
+
+def _decide(site: Site, request: Request, wanted: Decided) -> list[Outcome]:
+    """Carries out a decision for one after the other; one that cannot be decided does not hold up the rest."""
+    pipeline, outcomes = site.pipeline, []
+    for name in dict.fromkeys(wanted.names):
+        try:
+            text = decide(
+                pipeline.ledger,
+                pipeline.archive,
+                wanted.action,
+                name,
+                site.clock(),
+                author=request.state.user,
+                why=wanted.why[:1000],
+                parts=wanted.parts,
+            )
+        except LedgerUnavailable:
+            raise
+        except (LedgerError, PyroAssetsError) as error:
+            outcomes.append(Outcome(name, False, str(error)))
+        else:
+            outcomes.append(Outcome(name, True, text))
+    return outcomes
+
+
+def _of_job(kept: Kept) -> Item:
+    return Item(
+        name=kept.subject_id,
+        subject="job",
+        state="given up" if kept.given_up else "retried",
+        hour=kept.hour,
+        failure=kept.failure,
+        reason=kept.failure.message,
+        failures=kept.failures,
+        first_ms=kept.first_failed_ms,
+        last_ms=kept.last_failed_ms,
+        job_id=kept.job_id,
+    )
+
+
+def _of_source(source: UnheldSource) -> Item:
+    return Item(
+        name=source.key,
+        subject="source",
+        state=source.state,
+        hour=source.hour,
+        failure=source.failure,
+        reason=source.failure.message if source.failure else source.reason,
+        failures=None,
+        first_ms=source.first_failed_ms,
+        last_ms=source.last_failed_ms,
+        job_id=source.job_id,
+        acknowledged=source.acknowledged,
+    )

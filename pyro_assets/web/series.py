@@ -1,26 +1,266 @@
-"""The page Series: what is exported, and where it came from.
+"""The page Series: which metrics there are, their label sets, one series with its samples, and where they came from.
 
-Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `pipeline`.
+Add what the page shows here, and what programs may ask for to `api_routes`; stored series are read by
+`pipeline.shown_series`, within bounds that the page names.
 """
 
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pyro_assets.web.endpoints import Endpoint
+from pyro_assets.errors import ConfigError
+from pyro_assets.ledger.receipt import Receipt
+from pyro_assets.ledger.shown import ShownJob
+from pyro_assets.pipeline.shown_series import Asked, Samples, SeriesReader
+from pyro_assets.series.names import FUNCTION_METRIC_PREFIX, METRIC_PREFIX
+from pyro_assets.web.charts import Line, time_chart
+from pyro_assets.web.dagster_client import partition_url, run_url
+from pyro_assets.web.endpoints import Endpoint, Parameter, whole_number
 from pyro_assets.web.site import Site
+from pyro_assets.web.spans import PARAMETERS, Span, asked_span
+
+_HOURS: Final = 1
+_PAGE: Final = 100
+_SHOWN_SAMPLES: Final = 100
+#: What the form offers.
+_SPANS: Final = (1, 3, 6, 12, 24, 72, 168)
+_FILTERS: Final = ("tenant", "kind", "rule", "text")
 
 
 def routes(site: Site) -> list[Route]:
     """The page's routes."""
+    reader = SeriesReader(site.pipeline.archive, site.pipeline.ledger)
 
-    def show(request: Request) -> Response:
-        return site.page(request, "series.html", hours=site.pipeline.hours())
+    def index(request: Request) -> Response:
+        span, start = _span(site, request), _start(request)
+        asked = _asked(request, span)
+        found = reader.metrics(asked, start, _PAGE)
+        newest = site.pipeline.hours()[-1:] if not found.total else []
+        return site.page(
+            request,
+            "series.html",
+            found=found,
+            asked=asked,
+            span=span,
+            spans=_SPANS,
+            start=start,
+            page=_PAGE,
+            newest=newest,
+            linked=_linked_rules(site),
+            address=_address(span, asked),
+        )
 
-    return [Route("/series", show, methods=["GET"])]
+    def metric(request: Request) -> Response:
+        span, start = _span(site, request), _start(request)
+        asked = _asked(request, span, metric=True)
+        found = reader.label_sets(asked, start, _PAGE)
+        return site.page(
+            request,
+            "series_metric.html",
+            found=found,
+            asked=asked,
+            span=span,
+            spans=_SPANS,
+            start=start,
+            page=_PAGE,
+            unit=unit_of_metric(asked.metric),
+            address=_address(span, asked),
+        )
+
+    def one(request: Request) -> Response:
+        span = _span(site, request)
+        asked = _asked(request, span, metric=True)
+        series_id = request.query_params.get("id", "")
+        found = reader.samples(asked, series_id)
+        if found.series is None:
+            return site.page(
+                request,
+                "series_gone.html",
+                status_code=404,
+                span=span,
+                extent=found.extent,
+                address=_address(span, asked),
+            )
+        unit = unit_of_metric(asked.metric)
+        job = site.pipeline.ledger.shown_job(found.samples[-1].job)
+        return site.page(
+            request,
+            "series_one.html",
+            found=found,
+            series=found.series,
+            asked=asked,
+            span=span,
+            spans=_SPANS,
+            unit=unit,
+            series_id=series_id,
+            chart=_chart(found, span, unit),
+            newest=found.samples[-_SHOWN_SAMPLES:][::-1],
+            linked=_linked_rules(site),
+            address=_address(span, asked),
+            **_job_facts(site, job, found.series.tenant),
+        )
+
+    def job(request: Request) -> Response:
+        found = site.pipeline.ledger.shown_job(str(request.path_params["job_id"]))
+        if found is None:
+            raise HTTPException(404, "there is no job of this id; a ledger that was rebuilt has all that are committed")
+        return site.page(request, "job.html", **_job_facts(site, found, ""))
+
+    return [
+        Route("/series", index, methods=["GET"]),
+        Route("/series/metric", metric, methods=["GET"]),
+        Route("/series/one", one, methods=["GET"]),
+        Route("/series/jobs/{job_id}", job, methods=["GET"]),
+    ]
 
 
 def api_routes(site: Site) -> list[Endpoint]:
     """The same for programs."""
-    del site
-    return []
+    reader = SeriesReader(site.pipeline.archive, site.pipeline.ledger)
+
+    def metrics(request: Request) -> Any:
+        limit = whole_number(request, "limit", _PAGE, least=1, most=1000)
+        return reader.metrics(_asked(request, _span(site, request)), _start(request), limit)
+
+    def label_sets(request: Request) -> Any:
+        limit = whole_number(request, "limit", _PAGE, least=1, most=1000)
+        return reader.label_sets(_asked(request, _span(site, request), metric=True), _start(request), limit)
+
+    def samples(request: Request) -> Any:
+        asked = _asked(request, _span(site, request), metric=True)
+        found = reader.samples(asked, request.query_params.get("id", ""))
+        if found.series is None:
+            raise HTTPException(404, "there is no such series in this span; ask for a longer one")
+        return found
+
+    def job(request: Request) -> Mapping[str, Any]:
+        found = site.pipeline.ledger.shown_job(str(request.path_params["job_id"]))
+        if found is None:
+            raise HTTPException(404, "there is no job of this id")
+        return {"job": found, "receipts": site.pipeline.ledger.receipts_of(found.job.id)}
+
+    filters = (
+        *PARAMETERS,
+        Parameter("tenant", "only this tenant"),
+        Parameter("kind", "only dimension or function series"),
+        Parameter("rule", "only series of this rule"),
+        Parameter("text", "a part of the metric's name or of a label"),
+    )
+    paging = (Parameter("start", "the first row, counted from 0", "integer"), Parameter("limit", "rows", "integer"))
+    of_metric = (*filters, Parameter("metric", "its name", required=True))
+    plain = {"type": "object"}
+    gone = ((404, "there is no such series in the span"),)
+    return [
+        Endpoint("GET", "/metrics", metrics, "Metrics of stored series", (*filters, *paging), answer=plain),
+        Endpoint("GET", "/series", label_sets, "Series of a metric", (*of_metric, *paging), answer=plain),
+        Endpoint(
+            "GET",
+            "/series/samples",
+            samples,
+            "Samples of a series",
+            (*of_metric, Parameter("id", "of the series", required=True)),
+            answer=plain,
+            errors=gone,
+        ),
+        Endpoint(
+            "GET",
+            "/jobs/{job_id}",
+            job,
+            "A job: sources, level-1 blocks, files, what receivers have of it",
+            answer=plain,
+            errors=((404, "there is no such job"),),
+        ),
+    ]
+
+
+def unit_of_metric(metric: str) -> str:
+    """The unit of a metric that is named after its profile type, "" where the name does not tell.
+
+    >>> unit_of_metric("pyroscope_exported_metrics_process_cpu_cpu_nanoseconds_cpu_nanoseconds")
+    'nanoseconds'
+    >>> unit_of_metric("pyroscope_exported_metrics_functions_process_cpu_cpu_nanoseconds_cpu_nanoseconds_seconds")
+    'seconds'
+    >>> unit_of_metric("pyroscope_exported_metrics_memory_alloc_space_bytes_space_bytes"), unit_of_metric("my_seconds")
+    ('bytes', '')
+    """
+    name = metric.removeprefix(FUNCTION_METRIC_PREFIX).removeprefix(METRIC_PREFIX)
+    if name == metric:
+        return ""
+    if name.endswith("_seconds"):
+        return "seconds"
+    return next((unit for unit in ("nanoseconds", "bytes") if f"_{unit}_" in name), "")
+
+
+def _span(site: Site, request: Request) -> Span:
+    return asked_span(request, site.clock(), _HOURS)
+
+
+def _start(request: Request) -> int:
+    return whole_number(request, "start", 0)
+
+
+def _asked(request: Request, span: Span, *, metric: bool = False) -> Asked:
+    values = {name: request.query_params.get(name, "") for name in _FILTERS}
+    if metric:
+        values["metric"] = request.query_params.get("metric", "")
+        if not values["metric"]:
+            raise HTTPException(400, "name a metric; /series lists them")
+    return Asked(span.begin_ms, span.end_ms, **values)
+
+
+def _address(span: Span, asked: Asked) -> Any:
+    """Makes addresses of these pages that keep what was asked for."""
+    kept = {"hours": str(span.hours), "until": span.until}
+    kept |= {name: getattr(asked, name) for name in (*_FILTERS, "metric")}
+
+    def make(path: str, **changes: object) -> str:
+        wanted = {**kept, **{name: str(value) for name, value in changes.items()}}
+        return f"{path}?{urlencode({name: value for name, value in wanted.items() if value}, errors='replace')}"
+
+    return make
+
+
+def _linked_rules(site: Site) -> frozenset[str]:
+    """Names of rules that have a page."""
+    try:
+        return frozenset(known.name for known in site.rules().known)
+    except ConfigError:
+        return frozenset()  # the page of rules says what is wrong with the file
+
+
+def _chart(found: Samples, span: Span, unit: str) -> Any:
+    points = [(sample.timestamp_ms, sample.value) for sample in found.samples]
+    line = Line("value of a job", points)
+    return time_chart([line], title="One value per job", begin_ms=span.begin_ms, end_ms=span.end_ms, unit=unit)
+
+
+def _job_facts(site: Site, found: ShownJob | None, tenant: str) -> dict[str, Any]:
+    """What the pages say of a job; of one tenant's blocks where a tenant is named."""
+    if found is None:
+        return {"job": None}
+    job = found.job
+    receipts: dict[str, list[Receipt]] = {}
+    for receipt in site.pipeline.ledger.receipts_of(job.id):
+        receipts.setdefault(receipt.receiver, []).append(receipt)
+    try:
+        starts = site.pipeline.receiver_starts()
+    except ConfigError:
+        starts = {}
+    lacking = [name for name, since in starts.items() if name not in receipts and job.timestamp_ms >= since]
+    blocks = [block for block in job.outputs if tenant in ("", block.tenant)]
+    dagster = site.dagster_url
+    return {
+        "job": job,
+        "shown": found,
+        "blocks": blocks or list(job.outputs),
+        "receipts": receipts,
+        "lacking": lacking,
+        "receivers": bool(starts),
+        "run_link": run_url(dagster, job.run_id) if dagster and job.run_id.count("-") == 4 else "",
+        "partition_link": partition_url(dagster, "l1_blocks", job.hour) if dagster else "",
+    }

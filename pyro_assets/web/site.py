@@ -5,7 +5,7 @@ Add what several pages share. What one page shows is its own module's; nothing h
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +22,7 @@ from pyro_assets.web.rule_watch import RuleWatch
 from pyro_assets.web.security import Access
 
 if TYPE_CHECKING:
+    from pyro_assets.pipeline.doctor import Finding
     from pyro_assets.pipeline.rules import RulesInForce
     from pyro_assets.series.config import SeriesConfig
 
@@ -62,6 +63,7 @@ class Site:
         access: who may do what.
         clock: Unix milliseconds.
         watch: how rules are doing.
+        doctor: examines the whole installation; None where this process does not know it.
     """
 
     pipeline: Pipeline
@@ -70,6 +72,7 @@ class Site:
     dagster_url: str = ""
     access: Access = field(default_factory=Access)
     clock: Callable[[], int] = _now_ms
+    doctor: "Callable[[], Sequence[Finding]] | None" = None
 
     def __post_init__(self) -> None:
         self.dagster_url = self.dagster_url.rstrip("/")

@@ -1,26 +1,151 @@
-"""The page Status: lag, pending jobs, receivers, hours.
+"""The page Status: what is wrong, lag, what waits, receivers, hours as a calendar, and one hour in detail.
 
-Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `pipeline`.
+Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `pipeline.overview`,
+`alerts`, `hour_calendar` and `hours`. Pausing a receiver is the one thing that can be changed here.
 """
 
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from pyro_assets.web.endpoints import Endpoint
+from pyro_assets.errors import SettingsError
+from pyro_assets.ledger.decisions import Decision
+from pyro_assets.pipeline.alerts import alerts
+from pyro_assets.pipeline.hour_calendar import DAY_MS, Day, days
+from pyro_assets.pipeline.overview import look
+from pyro_assets.storage.keys import hour_of, hour_start_ms
+from pyro_assets.web.dagster_client import partition_url
+from pyro_assets.web.endpoints import Endpoint, Parameter, whole_number
+from pyro_assets.web.heatmap import heatmap
 from pyro_assets.web.site import Site
+
+_DAYS: Final = 14
+_MOST_DAYS: Final = 62
+#: Of an hour's page: the assets whose partition is linked.
+_ASSETS: Final = ("segments", "l1_blocks", "dimension_series", "function_series", "exported_series")
 
 
 def routes(site: Site) -> list[Route]:
     """The page's routes."""
 
     def show(request: Request) -> Response:
-        return site.page(request, "status.html", hours=site.pipeline.hours())
+        now = look(site.pipeline, site.clock())
+        shown, before = _days(site, request)
+        return site.page(
+            request,
+            "status.html",
+            now=now,
+            alerts=alerts(now),
+            calendar=heatmap(shown, "/status/hours/"),
+            days=len(shown),
+            before=before,
+            earlier=shown[-1].date,
+            later=_later(site, shown, before),
+            can_examine=site.doctor is not None,
+        )
 
-    return [Route("/status", show, methods=["GET"])]
+    def show_hour(request: Request) -> Response:
+        hour = _hour(request)
+        report = site.pipeline.hour_report(hour)
+        links = {name: partition_url(site.dagster_url, name, hour) for name in _ASSETS if site.dagster_url}
+        start_ms = hour_start_ms(hour)
+        beside = [hour_of(start_ms - 3_600_000), hour_of(start_ms + 3_600_000)]
+        return site.page(request, "hour.html", hour=hour, report=report, links=links, beside=beside)
+
+    def switch(request: Request) -> Response:
+        _switch(site, request, paused=request.path_params["action"] == "pause")
+        return RedirectResponse("/status#receivers", 303)
+
+    def examine(request: Request) -> Response:
+        if site.doctor is None:
+            raise HTTPException(404, "this process does not know the whole installation; run `pyro-assets doctor`")
+        return site.page(request, "doctor.html", findings=site.doctor())
+
+    return [
+        Route("/status", show, methods=["GET"]),
+        Route("/status/hours/{hour}", show_hour, methods=["GET"]),
+        Route("/status/receivers/{name}/{action:str}", switch, methods=["POST"]),
+        Route("/status/doctor", examine, methods=["POST"]),
+    ]
 
 
 def api_routes(site: Site) -> list[Endpoint]:
     """The same for programs."""
-    del site
-    return []
+
+    def overview(_: Request) -> Mapping[str, Any]:
+        now = look(site.pipeline, site.clock())
+        found = [asdict(alert) | {"severity": alert.severity} for alert in alerts(now)]
+        return asdict(now) | {"oldest_pending_seconds": now.oldest_pending_seconds, "alerts": found}
+
+    def calendar(request: Request) -> Mapping[str, Any]:
+        shown, _ = _days(site, request)
+        return {"days": shown}
+
+    def hour(request: Request) -> Mapping[str, Any]:
+        return site.pipeline.hour_report(_hour(request)).to_dict()
+
+    def pause(request: Request) -> Mapping[str, Any]:
+        return {"changed": _switch(site, request, paused=True)}
+
+    def resume(request: Request) -> Mapping[str, Any]:
+        return {"changed": _switch(site, request, paused=False)}
+
+    plain = {"type": "object"}
+    unknown = ((400, "there is no receiver of this name"),)
+    span = (
+        Parameter("days", f"how many, {_DAYS} by default", "integer"),
+        Parameter("before", "the days before this one, such as 2026-11-25, instead of the last ones"),
+    )
+    return [
+        Endpoint("GET", "/status", overview, "Lag, what waits, what was given up, receivers, alerts", answer=plain),
+        Endpoint("GET", "/status/hours", calendar, "How hours stand, day by day", span, answer=plain),
+        Endpoint("GET", "/status/hours/{hour}", hour, "Everything about an hour (2026-11-25-13:00, UTC)", answer=plain),
+        Endpoint("POST", "/receivers/{name}/pause", pause, "Pause a receiver", answer=plain, errors=unknown),
+        Endpoint("POST", "/receivers/{name}/resume", resume, "Resume a receiver", answer=plain, errors=unknown),
+    ]
+
+
+def _days(site: Site, request: Request) -> tuple[list[Day], str]:
+    """The days asked for, and the day before which they are ("" for the last ones)."""
+    count = whole_number(request, "days", _DAYS, least=1, most=_MOST_DAYS)
+    before = request.query_params.get("before", "")
+    try:
+        return days(site.pipeline, site.clock(), count=count, before=before), before
+    except ValueError:
+        raise HTTPException(400, f"before={before[:50]!r} is no day such as 2026-11-25") from None
+
+
+def _later(site: Site, shown: list[Day], before: str) -> str | None:
+    """What `before` must be for the days after these: "" for the last ones, None where these are the last."""
+    if not before:
+        return None
+    end_ms = hour_start_ms(f"{before}-00:00") + len(shown) * DAY_MS
+    return "" if end_ms > site.clock() else hour_of(end_ms)[:10]
+
+
+def _hour(request: Request) -> str:
+    """The hour in the address, in either of its notations."""
+    text = str(request.path_params["hour"])
+    try:
+        return hour_of(hour_start_ms(text))
+    except ValueError:
+        raise HTTPException(404, f"{text[:50]!r} is no hour such as 2026-11-25-13:00") from None
+
+
+def _switch(site: Site, request: Request, *, paused: bool) -> bool:
+    name = str(request.path_params["name"])
+    if request.path_params.get("action", "pause") not in ("pause", "resume"):
+        raise HTTPException(404, "there is no such page")
+    try:
+        changed = site.pipeline.pause(name, paused=paused)
+    except SettingsError as error:
+        raise HTTPException(404, str(error)) from error
+    if changed:
+        action = "pause" if paused else "resume"
+        site.pipeline.ledger.note_decision(Decision(site.clock(), request.state.user, action, name, ""))
+    return changed
