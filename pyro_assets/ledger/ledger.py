@@ -20,8 +20,8 @@ from pyro_assets.ledger.receipts import Receipts
 from pyro_assets.ledger.receivers import ReceiverStates
 from pyro_assets.ledger.records import Lane
 from pyro_assets.ledger.restoring import Restoring
-from pyro_assets.ledger.rules import Rules
 from pyro_assets.ledger.rule_use import RuleUse
+from pyro_assets.ledger.rules import Rules
 from pyro_assets.ledger.shown import Shown
 from pyro_assets.ledger.sources import Sources
 from pyro_assets.ledger.status import Status
@@ -46,9 +46,9 @@ class Ledger(
     Restoring,
     Health,
     Rules,
+    RuleUse,
     Calendar,
     DecisionRecords,
-    RuleUse,
     Shown,
 ):
     """Every source, job, output and receipt. Open one with `Ledger.open(url)`, close it with `close`."""

@@ -524,11 +524,16 @@ class Pipeline:
         from pyro_assets.pipeline.compacting import Compactor
         from pyro_assets.pipeline.deriving import Deriver
         from pyro_assets.pipeline.pool import Limits
+        from pyro_assets.pipeline.rule_records import RuleKeeper
         from pyro_assets.pipeline.work import Worker
 
         if kinds and self._config is None:
             raise SettingsError("a run that derives series needs their configuration; pass config=SeriesConfig()")
         settings = self._settings
+        config, deriver, config_for = self._config, None, None
+        if config is not None and kinds:
+            deriver = Deriver(self._archive, self._engine, config, config.hash, rules)
+            config_for = RuleKeeper(self._ledger, self._archive, config, self._clock).config_for
         return Worker(
             ledger=self._ledger,
             compactor=Compactor(self._source, self._archive, self._engine),
@@ -545,16 +550,11 @@ class Pipeline:
     def _guard(self) -> None:
         from pyro_assets.pipeline.rebuilding import guard
 
-        from pyro_assets.pipeline.rule_records import RuleKeeper
         guard(self._ledger, self._archive)
 
     def _found(self, key: str) -> FoundBlock:
         return FoundBlock(parse_block_key(key), self._source.size(key))
 
-        config, deriver, config_for = self._config, None, None
-        if config is not None and kinds:
-            deriver = Deriver(self._archive, self._engine, config, config.hash, rules)
-            config_for = RuleKeeper(self._ledger, self._archive, config, self._clock).config_for
     def _report(self, hour: str, counts: RunCounts | None, marks: "Sequence[RuleMark]" = ()) -> HourReport:
         rules = self._rules
         if rules is not None and marks:

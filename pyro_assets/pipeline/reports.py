@@ -177,8 +177,6 @@ class ExportReport:
 
 
 @dataclass(frozen=True, slots=True)
-class HourReport:
-@dataclass(frozen=True, slots=True)
 class RuleProgress:
     """How far the backfill of a rule is in an hour: `done` of `total` derived jobs have its series in this version."""
 
@@ -206,6 +204,8 @@ class RulesReport:
     backfill: tuple[RuleProgress, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class HourReport:
     """Everything known of one hour.
 
     Attributes:
@@ -232,10 +232,10 @@ class RulesReport:
         complete: the hour is over, late uploads had their time, and nothing is pending.
         exports: what each receiver has of it; exported_lag: first segment created -> accepted, over all receivers.
         run: what the run that returned this report did; all zero from `hour_report`.
-    """
-
         rules: that the pipeline has in force, None where it was opened without.
         snapshots: snapshot of rules -> files of series that were derived with it; "" where that is not known.
+    """
+
     hour: str
     segments: int = 0
     shards: int = 0
@@ -267,10 +267,10 @@ class RulesReport:
     exports: tuple[ExportReport, ...] = ()
     exported_lag: Lag | None = None
     run: RunCounts = field(default_factory=RunCounts)
-
-    def oldest_pending_age_seconds(self, now_ms: int) -> float | None:
     rules: RulesReport | None = None
     snapshots: dict[str, int] = field(default_factory=dict)
+
+    def oldest_pending_age_seconds(self, now_ms: int) -> float | None:
         """Age of the oldest pending source, None if there is none."""
         return None if self.oldest_pending_ms is None else max(now_ms - self.oldest_pending_ms, 0) / 1000
 
