@@ -40,7 +40,7 @@ def find_names(symbols: SymbolTables, sets: Sequence[tuple[tuple[Family, ...], t
         symbols: the tables.
         sets: distinct pairs of families to fold and patterns of which one must match.
     """
-    names, code_of_line = _distinct_names(symbols)
+    names, code_of_line = distinct_names(symbols)
     folded: dict[tuple[Family, ...], Any] = {}
     members: list[Bool] = [np.zeros(0, dtype=np.bool_)] * len(sets)
     for families in dict.fromkeys(families for families, _ in sets):
@@ -67,7 +67,7 @@ def find_names(symbols: SymbolTables, sets: Sequence[tuple[tuple[Family, ...], t
     return NameSets(code_of_line, members, [codes[families] for families, _ in sets], shown)
 
 
-def _distinct_names(symbols: SymbolTables) -> tuple[Any, I64]:
+def distinct_names(symbols: SymbolTables) -> tuple[Any, I64]:
     """Distinct names of functions as text, and int64[lines], the number of each line's."""
     name = symbols.function_name
     is_used = np.zeros(len(symbols.strings), dtype=np.bool_)

@@ -25,7 +25,7 @@ def find_paths(symbols: SymbolTables, code_of_line: I64, paths: Sequence[Sequenc
     """
     if not paths:
         return []
-    code, parent, last = _frames(symbols, code_of_line)
+    code, parent, last = frames_of(symbols, code_of_line)
     runs = find_runs(parent)
     result = []
     for path in paths:
@@ -47,7 +47,7 @@ def find_paths(symbols: SymbolTables, code_of_line: I64, paths: Sequence[Sequenc
     return result
 
 
-def _frames(symbols: SymbolTables, code_of_line: I64) -> tuple[I64, I64, I64]:
+def frames_of(symbols: SymbolTables, code_of_line: I64) -> tuple[I64, I64, I64]:
     """The frames of all nodes, outermost first: int64[f] names, int64[f] parents (-1 above roots).
 
     Returns:
