@@ -33,6 +33,7 @@ START_DATE = Variable("PYRO_ASSETS_START_DATE", "2024-01-01-00:00", "first hour 
 JOB_BLOCKS = Variable("PYRO_ASSETS_JOB_BLOCKS", "20", "a job is due at this many sources")
 JOB_MIB = Variable("PYRO_ASSETS_JOB_MIB", "64", "a job is due at this size of its sources, in MiB")
 JOB_AGE_SECONDS = Variable("PYRO_ASSETS_JOB_AGE_SECONDS", "5", "a job is due when its oldest source is this old")
+LANES = Variable("PYRO_ASSETS_LANES", "1", "live runs at the same time, each with its share of the shards")
 WORKERS = Variable("PYRO_ASSETS_WORKERS", "1", "processes that compute jobs at the same time; 0: one for each core")
 JOB_SECONDS = Variable("PYRO_ASSETS_JOB_SECONDS", "0", "a job that takes longer is stopped and split; 0: no limit")
 JOB_MEMORY_MIB = Variable(
@@ -69,6 +70,7 @@ VARIABLES: tuple[Variable, ...] = (
     JOB_BLOCKS,
     JOB_MIB,
     JOB_AGE_SECONDS,
+    LANES,
     WORKERS,
     JOB_SECONDS,
     JOB_MEMORY_MIB,

@@ -33,6 +33,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
     job_blocks: int = Field(default=int(env.JOB_BLOCKS.default), description=env.JOB_BLOCKS.meaning)
     job_mib: int = Field(default=int(env.JOB_MIB.default), description=env.JOB_MIB.meaning)
     job_age_seconds: float = Field(default=float(env.JOB_AGE_SECONDS.default), description=env.JOB_AGE_SECONDS.meaning)
+    lanes: int = Field(default=int(env.LANES.default), description=env.LANES.meaning)
     workers: int = Field(default=int(env.WORKERS.default), description=env.WORKERS.meaning)
     job_seconds: float = Field(default=float(env.JOB_SECONDS.default), description=env.JOB_SECONDS.meaning)
     job_memory_mib: float = Field(default=float(env.JOB_MEMORY_MIB.default), description=env.JOB_MEMORY_MIB.meaning)
@@ -79,6 +80,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             max_blocks=self.job_blocks,
             max_bytes=self.job_mib << 20,
             max_age_ms=round(self.job_age_seconds * 1000),
+            lanes=self.lanes,
             workers=self.workers or cores(),
             job_seconds=self.job_seconds,
             job_memory_bytes=int(self.job_memory_mib * 2**20),
@@ -113,6 +115,7 @@ def production_resources() -> dict[str, Any]:
             job_blocks=int(env.number(env.JOB_BLOCKS)),
             job_mib=int(env.number(env.JOB_MIB)),
             job_age_seconds=env.number(env.JOB_AGE_SECONDS),
+            lanes=int(env.number(env.LANES)),
             workers=int(env.number(env.WORKERS)),
             job_seconds=env.number(env.JOB_SECONDS),
             job_memory_mib=env.number(env.JOB_MEMORY_MIB),

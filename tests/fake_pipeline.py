@@ -30,6 +30,7 @@ class FakePipeline:
     asked: list[dict[str, Any]] = field(default_factory=list)
     sent: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, ExportCounts] = field(default_factory=dict)
+    silences: dict[str, float] = field(default_factory=dict)
     opened: int = 0
     closed: int = 0
 
@@ -49,7 +50,9 @@ class FakePipeline:
         deadline_monotonic: float | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, HourReport]:
-        self.asked.append({"hours": list(hours), "steps": set(steps), "run_id": run_id, "deadline": deadline_monotonic})
+        self.asked.append(
+            {"hours": list(hours), "steps": set(steps), "run_id": run_id, "lane": lane, "deadline": deadline_monotonic}
+        )
         reports = {}
         for hour in hours:
             before = self.hour_report(hour)
@@ -69,7 +72,16 @@ class FakePipeline:
     def receivers(self) -> tuple[()]:
         return ()
 
-    def due_hours(self) -> dict[str, int]:
+    def beat(self, run_id: str) -> None:
+        self.silences[run_id] = 0.0
+
+    def end_beats(self, run_id: str) -> None:
+        self.silences.pop(run_id, None)
+
+    def silence_seconds(self) -> dict[str, float]:
+        return dict(self.silences)
+
+    def due_hours(self, lane: object = None) -> dict[str, int]:
         return {hour: report.undone_jobs for hour, report in self.hours_known.items() if report.undone_jobs}
 
     def hours(self) -> list[str]:

@@ -22,8 +22,9 @@ from pyro_assets.defs.exports import (
     exported_spec,
     exporting,
 )
-from pyro_assets.defs.jobs import CLOSE, LANE, LIVE, is_live
+from pyro_assets.defs.jobs import CLOSE, LANE, lane_of
 from pyro_assets.defs.metadata import Metadata, hour_metadata
+from pyro_assets.defs.silent import beating
 from pyro_assets.defs.staying import Stay, stay
 from pyro_assets.pipeline.pipeline import STEPS, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Progress, total_run
@@ -136,19 +137,21 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
         exported = dg.AssetKey(EXPORTED) in context.selected_asset_keys
         assets = frozenset([*steps, *([EXPORTED] if exported else [])])
         checks = {key.name for key in context.selected_asset_check_keys}
-        live = bool(steps) and is_live(context.run)
+        lane = lane_of(context.run)
+        live = bool(steps) and lane is not None
         deadline = pipeline.deadline_monotonic(live=live)
         progress = None if live else _log_progress(context.log)
-        with pipeline.open(series=bool(steps)) as opened:
+        run_id = context.run.run_id
+        with pipeline.open(series=bool(steps)) as opened, beating(opened, run_id):
             hours = _hours(context, opened)
             run = partial(
-                opened.run, steps=steps, run_id=context.run.run_id, deadline_monotonic=deadline, progress=progress
+                opened.run, steps=steps, run_id=run_id, lane=lane, deadline_monotonic=deadline, progress=progress
             )
             say = partial(_say, context, assets)
             settle_ms = pipeline.settings().settle_ms
             # Only who asks for hours sends what is before a receiver's start.
-            asked = context.run.tags.get(LANE) not in (LIVE, CLOSE)
-            sending = Sending(live=live, asked=asked, until_monotonic=deadline)
+            asked = lane is None and context.run.tags.get(LANE) != CLOSE
+            sending = Sending(live=live, asked=asked, until_monotonic=deadline, lane=lane)
             with exporting(opened, hours if exported else [], sending) as exports:
                 reports = run(hours) if steps else {}
                 if live:
@@ -159,7 +162,7 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                 yield from check_results(opened, hours, checks, settle_ms, seconds)
                 yield from export_check_results(opened, hours, checks, time.time_ns() // 10**6, settle_ms)
                 if live:
-                    reports = stay(opened, run, reports, Stay(deadline, say))
+                    reports = stay(partial(opened.due_hours, lane), run, reports, Stay(deadline, say))
                     exports.finish()
             if exported:
                 # What was sent after the last look.

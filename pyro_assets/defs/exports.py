@@ -13,7 +13,7 @@ import dagster as dg
 
 from pyro_assets.defs.due import describe
 from pyro_assets.errors import PyroAssetsError
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.pipeline.pipeline import Lane, Pipeline
 from pyro_assets.pipeline.reports import ExportReport, HourReport
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 from resources.environment import RECEIVERS
@@ -93,11 +93,15 @@ class Exports:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How a run sends: a live one soon leaves; `asked`: somebody asked for these hours, whatever receivers' starts."""
+    """How a run sends: a live one soon leaves; `asked`: somebody asked for these hours, whatever receivers' starts.
+
+    With a lane, only its shards.
+    """
 
     live: bool
     asked: bool
     until_monotonic: float
+    lane: Lane | None = None
 
 
 @contextmanager
@@ -110,6 +114,7 @@ def exporting(opened: Pipeline, hours: Sequence[str], how: Sending) -> Iterator[
                 hours,
                 explicit=how.asked,
                 stay=True,
+                lane=how.lane,
                 deadline_monotonic=how.until_monotonic + (_LIVE_FINISH_SECONDS if how.live else 0),
             )
         except PyroAssetsError as error:  # a file of receivers with a mistake must not stop compaction

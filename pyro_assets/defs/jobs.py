@@ -1,17 +1,21 @@
-"""The jobs and their tags: a live lane that the sensor fills, one for backfills, one for hours that are over.
+"""The jobs and their tags: live lanes that the sensor fills, one for backfills, one for hours that are over.
 
-dagster.yaml allows one run at a time for each value of the tag `lane`. Add a job when something must be started apart
-from these; a run over a range of hours is the same job with range tags.
+dagster.yaml allows one run at a time for each value of the tag `lane`. With several live lanes their values are
+`live-0`, `live-1`, …, and the tag `lanes` says how many there are, because that may change between two restarts. Add a
+job when something must be started apart from these; a run over a range of hours is the same job with range tags.
 """
 
 from typing import Any, Final
 
 import dagster as dg
 
+from pyro_assets.pipeline.pipeline import Lane
+
 #: The class of what `define_asset_job` returns has no public name.
 AssetJob = Any
 
 LANE: Final = "lane"
+LANES: Final = "lanes"
 LIVE: Final = "live"
 BACKFILL: Final = "backfill"
 CLOSE: Final = "close"
@@ -33,7 +37,7 @@ def live_job(selection: dg.AssetSelection) -> AssetJob:
         LIVE,
         selection,
         description="All that is due, and what becomes due in the next minute, requested by the sensor "
-        "`segments_landed`; one run at a time.",
+        "`segments_landed`; one run at a time in each lane.",
         # A live run that dies is not retried: the sensor requests the next one anyway, five seconds later.
         tags={LANE: LIVE, MAX_RUNTIME: str(_LIVE_MAX_RUNTIME_SECONDS), MAX_RETRIES: "0"},
         executor_def=dg.in_process_executor,
@@ -52,6 +56,18 @@ def backfill_job(selection: dg.AssetSelection) -> AssetJob:
     )
 
 
-def is_live(run: dg.DagsterRun) -> bool:
-    """Whether the run belongs to the live lane, which must end soon."""
-    return run.tags.get(LANE) == LIVE
+def lane_tags(lane: Lane) -> dict[str, str]:
+    """The tags of a live run of a lane, beside those of its job.
+
+    >>> lane_tags(Lane()), lane_tags(Lane(2, 4))
+    ({}, {'lane': 'live-2', 'lanes': '4'})
+    """
+    return {} if lane.count == 1 else {LANE: f"{LIVE}-{lane.index}", LANES: str(lane.count)}
+
+
+def lane_of(run: dg.DagsterRun) -> Lane | None:
+    """The lane of a live run, which must end soon; None for any other run."""
+    name, _, index = run.tags.get(LANE, "").partition("-")
+    if name != LIVE:
+        return None
+    return Lane(int(index), int(run.tags.get(LANES, "1"))) if index else Lane()

@@ -1,10 +1,10 @@
-"""The sensor `segments_landed`: tick the pipeline, say what landed, request one run for what is due.
+"""The sensor `segments_landed`: tick the pipeline, say what landed, request one run per lane for what is due.
 
 No run key: it would de-duplicate for ever, also after a failure. The ledger and the question whether a live run is in
-flight do it instead. Decisions about hours belong to `due`.
+flight do it instead. Decisions about hours belong to `due`, those about dead runs to `silent`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,11 +12,12 @@ import dagster as dg
 
 from pyro_assets.defs.assets import LANDED, SEGMENTS
 from pyro_assets.defs.due import Watch, describe, spans
-from pyro_assets.defs.jobs import LANE, LIVE, RANGE_END, RANGE_START, AssetJob
+from pyro_assets.defs.jobs import LIVE, RANGE_END, RANGE_START, AssetJob, lane_of, lane_tags
 from pyro_assets.defs.landed import Landed
 from pyro_assets.defs.metadata import arrival_metadata
+from pyro_assets.defs.silent import end_silent_runs
 from pyro_assets.errors import StorageUnavailable
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.pipeline.pipeline import Lane, Pipeline
 from pyro_assets.pipeline.reports import TickReport
 from pyro_assets.storage.keys import hour_of
 from resources.pipeline import PipelineResource
@@ -24,6 +25,7 @@ from resources.pipeline import PipelineResource
 #: Dagster's sensor loop comes by every 5 s; asked for the same 5 s, it passes over every second or third tick, because
 #: the loop is never exactly on time.
 INTERVAL_SECONDS: Final = 4
+_MOST_LANES: Final = 1_000
 IN_FLIGHT: Final = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -42,13 +44,14 @@ def landing_sensor(job: AssetJob) -> dg.SensorDefinition:
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Looks for new segments, plans jobs, reports what landed, and requests one run for all that is "
-        "due while no live run is in flight. Hours from before its first tick wait for a backfill.",
+        "due in each lane that has no live run in flight. Hours from before its first tick wait for a backfill.",
     )
     def segments_landed(context: dg.SensorEvaluationContext, pipeline: PipelineResource) -> dg.SensorResult:
         """One tick."""
         with pipeline.open() as opened:
             tick = opened.tick()
             watch = _watch(context.cursor, pipeline.live_since, tick, opened)
+            end_silent_runs(context.instance, opened, tick.now_ms, pipeline.settings().lease_ms)
         return decide(tick, watch, live_runs(context.instance))
 
     return segments_landed
@@ -61,9 +64,18 @@ def decide(tick: TickReport, watch: Watch, in_flight: Sequence[dg.DagsterRun]) -
         StorageUnavailable: a listing failed and there is nothing else to report, so that the tick is seen as failed.
     """
     running_hour = hour_of(tick.now_ms)
-    # A clock ahead of ours makes hours that are no partitions yet; they come in time.
-    due = [hour for hour in tick.due if watch.takes(hour) and hour <= running_hour]
-    requests = [run_request(first, last) for first, last in spans(due)] if not in_flight else []
+
+    def wanted(hours: Iterable[str]) -> list[str]:
+        # A clock ahead of ours makes hours that are no partitions yet; they come in time.
+        return [hour for hour in hours if watch.takes(hour) and hour <= running_hour]
+
+    due = wanted(tick.due)
+    requests = [
+        run_request(first, last, lane)
+        for lane, hours in _lanes(tick)
+        if not any(in_the_way(run, lane) for run in in_flight)
+        for first, last in spans(wanted(hours))
+    ]
     landed = watch.landed.plus(tick.arrivals)
     # A listing that goes on may bring thousands of hours, too many to remember.
     reports = landed.hours if requests or tick.truncated or landed.is_due(tick.now_ms) else {}
@@ -82,22 +94,39 @@ def decide(tick: TickReport, watch: Watch, in_flight: Sequence[dg.DagsterRun]) -
     return dg.SensorResult(skip_reason=reason, asset_events=events, cursor=cursor)
 
 
-def run_request(first: str, last: str) -> dg.RunRequest:
-    """A run over consecutive hours, both included."""
+def run_request(first: str, last: str, lane: Lane) -> dg.RunRequest:
+    """A run of a lane over consecutive hours, both included."""
+    tags = lane_tags(lane)
     if first == last:
-        return dg.RunRequest(partition_key=first)
-    return dg.RunRequest(tags={RANGE_START: first, RANGE_END: last})
+        return dg.RunRequest(partition_key=first, tags=tags)
+    return dg.RunRequest(tags={**tags, RANGE_START: first, RANGE_END: last})
+
+
+def in_the_way(run: dg.DagsterRun, lane: Lane) -> bool:
+    """Whether a live run that is not over holds back the next one of a lane.
+
+    One from before the number of lanes was changed has shards of several of the present ones: all wait for it, so that
+    the samples of a shard are sent in the order of time. That a job is done once does not depend on it.
+    """
+    other = lane_of(run)
+    return other is None or other.count != lane.count or other.index == lane.index
+
+
+def _lanes(tick: TickReport) -> Iterable[tuple[Lane, Iterable[str]]]:
+    """Each lane with its hours that have something due."""
+    if not tick.lanes:
+        return [(Lane(), tick.due)]
+    return [(Lane(index, len(tick.lanes)), hours) for index, hours in enumerate(tick.lanes)]
 
 
 def skip_reason(tick: TickReport, watch: Watch, due: Sequence[str], in_flight: Sequence[dg.DagsterRun]) -> str:
     """Why no run is requested, and what is pending."""
     parts = []
     if in_flight:
-        run = in_flight[0]
         left = (
             f"; {sum(tick.due[hour] for hour in due)} due jobs of {describe(due)} are for it or the next" if due else ""
         )
-        parts.append(f"live run {run.run_id[:8]} is {run.status.value.lower()}{left}")
+        parts.append("; ".join(f"live run {run.run_id[:8]} is {run.status.value.lower()}" for run in in_flight) + left)
     elif tick.waiting_sources or tick.unfinished_jobs:
         parts.append("nothing is due")
     else:
@@ -120,7 +149,7 @@ def skip_reason(tick: TickReport, watch: Watch, due: Sequence[str], in_flight: S
 
 def live_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
     """Live runs that are not over, the latest first."""
-    return instance.get_runs(filters=dg.RunsFilter(tags={LANE: LIVE}, statuses=IN_FLIGHT), limit=10)
+    return instance.get_runs(filters=dg.RunsFilter(job_name=LIVE, statuses=IN_FLIGHT), limit=_MOST_LANES)
 
 
 def _watch(cursor: str | None, live_since: str, tick: TickReport, opened: Pipeline) -> Watch:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
 
@@ -21,6 +21,7 @@ from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 #: A tick must end within a minute, so it takes so many at most; one a second is far more than there are.
 _RUNS_A_TICK: Final = 100
+_OURS: Final[tuple[dict[str, Any], ...]] = ({"job_name": LIVE}, {"tags": {LANE: CLOSE}})
 _OVER: Final = [dg.DagsterRunStatus.SUCCESS]
 #: Runs that did not succeed are for people to look at, so they are kept longer.
 _TROUBLED: Final = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -60,10 +61,9 @@ def prune(instance: dg.DagsterInstance, opened: Pipeline, now: datetime, keep: t
     runs = [
         record.dagster_run
         for statuses, age in ((_OVER, keep), (_TROUBLED, max(keep, _KEEP_TROUBLED)))
+        for which in _OURS
         for record in instance.get_run_records(
-            dg.RunsFilter(tags={LANE: [LIVE, CLOSE]}, statuses=statuses, updated_before=now - age),
-            limit=_RUNS_A_TICK,
-            ascending=True,
+            dg.RunsFilter(**which, statuses=statuses, updated_before=now - age), limit=_RUNS_A_TICK, ascending=True
         )
     ][:_RUNS_A_TICK]
     doomed = {run.run_id for run in runs}

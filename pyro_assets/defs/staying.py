@@ -7,7 +7,7 @@ stays for a while pays that once. Decided here without Dagster; what a job is st
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 from pyro_assets.pipeline.reports import HourReport, RunCounts
 
@@ -16,13 +16,6 @@ IDLE_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.25
 
 Reports = dict[str, HourReport]
-
-
-class Work(Protocol):
-    """The part of a pipeline that is asked here."""
-
-    def due_hours(self) -> dict[str, int]:
-        """Hour -> jobs that a run could take now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +36,16 @@ class Stay:
     sleep: Callable[[float], None] = time.sleep
 
 
-def stay(work: Work, run: Callable[[Sequence[str]], Reports], reports: Reports, stay: Stay) -> Reports:
+def stay(
+    due_hours: Callable[[], dict[str, int]], run: Callable[[Sequence[str]], Reports], reports: Reports, stay: Stay
+) -> Reports:
     """Run hours again as their jobs become due.
 
     Ends when the time is over, when there was nothing to do for a while, when a job failed (so that it is seen), or
     when a later hour has work, which needs a run of its own.
 
     Args:
-        work: says what is due.
+        due_hours: hour -> jobs that the run could take now.
         run: does what is due of some hours.
         reports: of the run's first round, for all its partitions, the only ones that it may touch.
         stay: for how long.
@@ -65,7 +60,7 @@ def stay(work: Work, run: Callable[[Sequence[str]], Reports], reports: Reports, 
         now = stay.clock()
         if now >= stay.until_monotonic or now - worked >= stay.idle_seconds:
             break
-        due = work.due_hours()
+        due = due_hours()
         if any(hour > max(reports) for hour in due):
             break
         mine = [hour for hour in reports if hour in due]

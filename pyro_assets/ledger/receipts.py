@@ -16,7 +16,9 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or
 
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.receipt import MAX_EXAMPLES, DueExport, Receipt, ReceiptState, ReceiverHour, StoredFile
+from pyro_assets.ledger.records import Lane
 from pyro_assets.ledger.schema import OPEN_STATES, jobs, receipts, series_files
+from pyro_assets.ledger.status import in_lane
 
 #: A process that has had a receipt open for so long is no longer waited for.
 _OWNED_MS: Final = 120_000
@@ -26,7 +28,13 @@ class Receipts(Database):
     """The part of the ledger that knows what was sent."""
 
     def export_due(
-        self, receiver: str, hours: Collection[str] | None, *, since_ms: int = 0, limit: int = 200
+        self,
+        receiver: str,
+        hours: Collection[str] | None,
+        *,
+        since_ms: int = 0,
+        limit: int = 200,
+        lane: Lane | None = None,
     ) -> list[DueExport]:
         """Jobs of which a receiver lacks something, in the order of sending: by time, then shard.
 
@@ -35,11 +43,12 @@ class Receipts(Database):
             hours: partition keys; None for all that are not exported to everyone yet.
             since_ms: only jobs whose samples are of this time or later.
             limit: at most so many.
+            lane: only jobs of these shards.
         """
         states = ("derived",) if hours is None else ("derived", "exported")
         query = (
             select(jobs)
-            .where(jobs.c.state.in_(states), jobs.c.timestamp_ms >= since_ms, _lacks(receiver))
+            .where(jobs.c.state.in_(states), jobs.c.timestamp_ms >= since_ms, _lacks(receiver), in_lane(lane))
             .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
             .limit(limit)
         )
@@ -49,12 +58,12 @@ class Receipts(Database):
             rows = connection.execute(query).all()
             return [_due(connection, receiver, row) for row in rows]
 
-    def export_due_hours(self, receiver: str, *, since_ms: int = 0) -> dict[str, int]:
+    def export_due_hours(self, receiver: str, *, since_ms: int = 0, lane: Lane | None = None) -> dict[str, int]:
         """Hour -> jobs that no receiver or not this one has, oldest first; its cost does not grow with what is sent."""
         with self._read() as connection:
             rows = connection.execute(
                 select(jobs.c.hour, func.count())
-                .where(jobs.c.state == "derived", jobs.c.timestamp_ms >= since_ms, _lacks(receiver))
+                .where(jobs.c.state == "derived", jobs.c.timestamp_ms >= since_ms, _lacks(receiver), in_lane(lane))
                 .group_by(jobs.c.hour)
                 .order_by(jobs.c.hour)
             )

@@ -131,7 +131,8 @@ def in_lane(lane: Lane | None) -> ColumnElement[bool]:
     """Whether a job's shard belongs to a lane; without one every shard does."""
     if lane is None or lane.count == 1:
         return jobs.c.shard >= 0
-    return lane_of_shard(jobs.c.shard, lane.count) == lane.index
+    mine: ColumnElement[bool] = lane_of_shard(jobs.c.shard, lane.count) == lane.index
+    return mine
 
 
 def _free(now_ms: int) -> ColumnElement[bool]:

@@ -16,7 +16,7 @@ from pyro_assets.errors import LedgerError, ObjectMissing, PyroAssetsError, Rece
 from pyro_assets.export.client import Client
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.validate import MAX_AHEAD_MS, ActiveSeries
-from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.ledger import Lane, Ledger
 from pyro_assets.ledger.receipt import DueExport
 from pyro_assets.pipeline.receipt_files import ReceiptFiles
 from pyro_assets.pipeline.sending import Sender
@@ -90,6 +90,7 @@ class Exporter:
         hours: the partition keys that may be touched.
         explicit: somebody asked for these hours, so a receiver's start does not matter.
         everyone: all receivers, where `receivers` are only some of them.
+        lane: the share of the shards that is sent; all by default. Shards of another lane are another run's.
         stay: keep looking for more until `finish`; otherwise a thread ends when nothing is left.
         clock: Unix milliseconds.
     """
@@ -105,11 +106,12 @@ class Exporter:
         explicit: bool,
         stay: bool,
         everyone: Sequence[Receiver] = (),
+        lane: Lane | None = None,
         clock: Callable[[], int],
         deadline_monotonic: float | None = None,
     ) -> None:
         self._archive, self._ledger, self._clock = archive, ledger, clock
-        self._hours = sorted(set(hours))
+        self._hours, self._lane = sorted(set(hours)), lane
         self._secrets = secrets
         self._stay, self._explicit = stay, explicit
         self._deadline = deadline_monotonic
@@ -238,7 +240,9 @@ class Exporter:
 
     def _due(self, receiver: Receiver) -> list[DueExport]:
         since_ms = self._since[receiver.name]
-        due = self._ledger.export_due(receiver.name, self._hours, since_ms=since_ms, limit=_JOBS_AT_ONCE)
+        due = self._ledger.export_due(
+            receiver.name, self._hours, since_ms=since_ms, limit=_JOBS_AT_ONCE, lane=self._lane
+        )
         latest_ms = self._clock() + MAX_AHEAD_MS
         return [job for job in due if job.timestamp_ms <= latest_ms]
 

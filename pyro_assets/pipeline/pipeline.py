@@ -24,7 +24,7 @@ from pyro_assets.pipeline.reports import (
 )
 from pyro_assets.pipeline.rule_records import keep_versions
 from pyro_assets.pipeline.settings import KINDS, Settings
-from pyro_assets.pipeline.ticking import policy_of, tick
+from pyro_assets.pipeline.ticking import lanes_of, policy_of, tick
 from pyro_assets.storage.bucket import open_bucket, place_of
 from pyro_assets.storage.discovery import FoundBlock
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
@@ -179,11 +179,11 @@ class Pipeline:
             receivers = self.receivers()
         except ConfigError as error:
             return replace(found, failures=(*found.failures, f"nothing is sent: {error}"))
-        due = dict(found.due)
-        for receiver in receivers:
-            for hour, jobs in self._export_due_hours(receiver).items():
-                due[hour] = due.get(hour, 0) + jobs
-        return replace(found, due=dict(sorted(due.items())))
+        lanes = tuple(
+            self._with_exports(due, receivers, lane)
+            for due, lane in zip(found.lanes, lanes_of(self._settings), strict=True)
+        )
+        return replace(found, due=self._with_exports(found.due, receivers), lanes=lanes)
 
     def run(
         self,
@@ -284,6 +284,7 @@ class Pipeline:
         explicit: bool,
         stay: bool = False,
         names: Sequence[str] = (),
+        lane: Lane | None = None,
         deadline_monotonic: float | None = None,
     ) -> "Exporter":
         """Begins to send what receivers lack of these hours, in the background; `finish` or `stop` it.
@@ -293,6 +294,7 @@ class Pipeline:
             explicit: these hours were asked for: a receiver gets them although they are before its start.
             stay: look for more until it is finished.
             names: of the receivers; all by default.
+            lane: the share of the shards that is sent; all by default.
             deadline_monotonic: nothing is sent after this `time.monotonic()`.
 
         Raises:
@@ -312,6 +314,7 @@ class Pipeline:
             explicit=explicit,
             stay=stay,
             everyone=receivers,
+            lane=lane,
             clock=self._clock,
             deadline_monotonic=deadline_monotonic,
         ).start()
@@ -467,9 +470,26 @@ class Pipeline:
         """What is known of each receiver that is configured."""
         return {receiver.name: self._ledger.receiver_state(receiver.name) for receiver in self.receivers()}
 
-    def due_hours(self) -> dict[str, int]:
-        """Hour -> jobs that a run could take now, oldest first."""
-        return self._ledger.due_hours(self._clock(), KINDS)
+    def due_hours(self, lane: Lane | None = None) -> dict[str, int]:
+        """Hour -> jobs that a run (of a lane) could take now, oldest first."""
+        return self._ledger.due_hours(self._clock(), KINDS, lane)
+
+    def beat(self, run_id: str) -> None:
+        """Says that a run is alive; one that says nothing for half a lease is dead.
+
+        Raises:
+            LedgerUnavailable: nobody heard it.
+        """
+        self._ledger.beat(run_id, self._clock())
+
+    def end_beats(self, run_id: str) -> None:
+        """Says that a run will not say anything any more."""
+        self._ledger.end_beats(run_id)
+
+    def silence_seconds(self) -> dict[str, float]:
+        """Run that did not end in order -> for how long nothing was heard of it."""
+        now_ms = self._clock()
+        return {run_id: (now_ms - beat_ms) / 1000 for run_id, beat_ms in self._ledger.beats().items()}
 
     def hours(self) -> list[str]:
         """All hours that have sources, oldest first, without those out of range."""
@@ -576,14 +596,24 @@ class Pipeline:
 
         return start_ms_of(self._ledger, receiver, self._clock())
 
-    def _export_due_hours(self, receiver: "Receiver") -> dict[str, int]:
+    def _with_exports(
+        self, due: Mapping[str, int], receivers: "Sequence[Receiver]", lane: Lane | None = None
+    ) -> dict[str, int]:
+        """What is due, with the hours that wait to be sent."""
+        hours = dict(due)
+        for receiver in receivers:
+            for hour, jobs in self._export_due_hours(receiver, lane).items():
+                hours[hour] = hours.get(hour, 0) + jobs
+        return dict(sorted(hours.items()))
+
+    def _export_due_hours(self, receiver: "Receiver", lane: Lane | None) -> dict[str, int]:
         """Hours for which a run should be requested for this receiver's sake."""
         state = self._ledger.receiver_state(receiver.name)
         if state.paused_ms is not None:
             return {}
         if state.error_ms is not None and self._clock() - state.error_ms < _RECEIVER_AGAIN_MS:
             return {}
-        return self._ledger.export_due_hours(receiver.name, since_ms=self._start_ms(receiver))
+        return self._ledger.export_due_hours(receiver.name, since_ms=self._start_ms(receiver), lane=lane)
 
 
 def _kinds(steps: frozenset[Step]) -> frozenset[str]:

@@ -35,6 +35,7 @@ class TickReport:
         arrivals: hour -> sources first seen by this tick, oldest hour first; hours without any are absent.
         planned_jobs: jobs that this tick planned.
         due: hour -> jobs that a run could take now, oldest hour first. Empty: request no run.
+        lanes: the same for each lane where there are several, else empty.
         leased_jobs: jobs that some worker has now.
         waiting_sources: sources that belong to no job yet (too few and too young).
         unfinished_jobs: jobs not derived yet, whether due, leased or waiting for another try.
@@ -50,6 +51,7 @@ class TickReport:
     arrivals: dict[str, HourArrivals] = field(default_factory=dict)
     planned_jobs: int = 0
     due: dict[str, int] = field(default_factory=dict)
+    lanes: tuple[dict[str, int], ...] = ()
     leased_jobs: int = 0
     waiting_sources: int = 0
     unfinished_jobs: int = 0

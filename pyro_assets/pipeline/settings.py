@@ -35,6 +35,7 @@ class Settings:
         lease_ms: a worker that does not say anything for so long has lost its job.
         max_attempts: a job that failed so often is quarantined.
         retry_base_ms, retry_cap_ms: the first delay after a failure, doubled each time up to the cap.
+        lanes: live runs at the same time, each with its share of the shards; may be changed at any restart.
         workers: processes that compute jobs at the same time, once a run has work for several seconds; 1: none beside
             the run's own.
         job_seconds, job_memory_bytes: a job that takes more is stopped, and split into smaller ones; 0: no limit.
@@ -57,6 +58,7 @@ class Settings:
     retry_base_ms: int = 5_000
     retry_cap_ms: int = 300_000
     settle_ms: int = 120_000
+    lanes: int = 1
     workers: int = 1
     job_seconds: float = 0.0
     job_memory_bytes: int = 0
@@ -92,6 +94,7 @@ _POSITIVE: Final = (
     "max_attempts",
     "retry_base_ms",
     "retry_cap_ms",
+    "lanes",
     "workers",
 )
 _NOT_NEGATIVE: Final = ("future_ms", "max_age_ms", "lookback_ms", "settle_ms", "job_seconds", "job_memory_bytes")

@@ -6,7 +6,7 @@ Add what must happen every few seconds here; its cost must not grow with what is
 import time
 from itertools import groupby
 
-from pyro_assets.ledger.ledger import Ledger, Policy
+from pyro_assets.ledger.ledger import Lane, Ledger, Policy
 from pyro_assets.pipeline.reports import HourArrivals, TickReport
 from pyro_assets.pipeline.settings import KINDS, Settings
 from pyro_assets.storage.discovery import FoundBlock, Window, discover
@@ -26,6 +26,11 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def lanes_of(settings: Settings) -> list[Lane]:
+    """The lanes, none where there is a single one."""
+    return [Lane(index, settings.lanes) for index in range(settings.lanes)] if settings.lanes > 1 else []
+
+
 def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int) -> TickReport:
     """One tick; see `Pipeline.tick`."""
     begun = time.perf_counter()
@@ -40,6 +45,7 @@ def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int
         arrivals=_arrivals(recorded.new),
         planned_jobs=planned,
         due=backlog.due,
+        lanes=tuple(ledger.due_hours(now_ms, KINDS, lane) for lane in lanes_of(settings)),
         leased_jobs=backlog.leased,
         waiting_sources=backlog.waiting,
         unfinished_jobs=backlog.unfinished,

@@ -8,7 +8,9 @@ from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.due import Watch
+from pyro_assets.defs.jobs import lane_of
 from pyro_assets.errors import LedgerUnavailable, StorageUnavailable
+from pyro_assets.ledger.ledger import Lane
 from pyro_assets.pipeline.reports import HourArrivals, TickReport
 from pyro_assets.storage.keys import hour_start_ms
 
@@ -34,6 +36,7 @@ class Case:
     skip: str | None = None
     cursor: Watch = field(default_factory=lambda: Watch(BEFORE))
     live_run: dg.DagsterRunStatus | None = None
+    live_runs: list[dict[str, str]] = field(default_factory=list)
 
 
 CASES = {
@@ -94,6 +97,40 @@ CASES = {
         for status in (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
     },
     "a live run is over": Case(tick(due={NOW: 2}, unfinished_jobs=2), runs=[NOW], live_run=dg.DagsterRunStatus.SUCCESS),
+    "lanes: each that has something due gets a run": Case(
+        tick(due={BEFORE: 1, NOW: 5}, lanes=({NOW: 2}, {}, {NOW: 3}, {BEFORE: 1}), unfinished_jobs=6),
+        runs=[f"live-0 of 4: {NOW}", f"live-2 of 4: {NOW}", f"live-3 of 4: {BEFORE}"],
+    ),
+    "lanes: one whose run is in flight waits, the others do not": Case(
+        tick(due={NOW: 5}, lanes=({NOW: 2}, {NOW: 3}), unfinished_jobs=5),
+        live_runs=[{"lane": "live-0", "lanes": "2"}],
+        runs=[f"live-1 of 2: {NOW}"],
+    ),
+    "lanes: all are busy": Case(
+        tick(due={NOW: 5}, lanes=({NOW: 2}, {NOW: 3}), unfinished_jobs=5),
+        live_runs=[{"lane": "live-0", "lanes": "2"}, {"lane": "live-1", "lanes": "2"}],
+        skip=f"live run 00000001 is started; live run 00000000 is started; 5 due jobs of {NOW} are for it or the next",
+    ),
+    "lanes: late and fresh hours of one lane": Case(
+        tick(arrivals={LATE: ARRIVALS}, due={LATE: 1, NOW: 2}, lanes=({}, {LATE: 1, NOW: 2}), unfinished_jobs=3),
+        runs=[f"live-1 of 2: {NOW}", f"live-1 of 2: {LATE}"],
+        events=[LATE],
+    ),
+    "lanes: a backfill is in nobody's way": Case(
+        tick(due={NOW: 1}, lanes=({NOW: 1}, {}), unfinished_jobs=1),
+        live_runs=[{"lane": "backfill"}],
+        runs=[f"live-0 of 2: {NOW}"],
+    ),
+    "lanes: their number grew, the run of before is waited for": Case(
+        tick(due={NOW: 5}, lanes=({NOW: 2}, {NOW: 3}), unfinished_jobs=5),
+        live_runs=[{"lane": "live"}],
+        skip=f"live run 00000000 is started; 5 due jobs of {NOW} are for it or the next",
+    ),
+    "lanes: their number shrank to one, the run of before is waited for": Case(
+        tick(due={NOW: 5}, unfinished_jobs=5),
+        live_runs=[{"lane": "live-1", "lanes": "4"}],
+        skip=f"live run 00000000 is started; 5 due jobs of {NOW} are for it or the next",
+    ),
 }
 
 
@@ -118,7 +155,8 @@ def evaluate(fake: FakePipeline, instance: dg.DagsterInstance, cursor: str | Non
 
 def partitions_of(request: dg.RunRequest) -> str:
     first = request.tags.get("dagster/asset_partition_range_start")
-    return request.partition_key or f"{first}..{request.tags['dagster/asset_partition_range_end']}"
+    hours = request.partition_key or f"{first}..{request.tags['dagster/asset_partition_range_end']}"
+    return f"{request.tags['lane']} of {request.tags['lanes']}: {hours}" if "lane" in request.tags else hours
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -128,6 +166,10 @@ def test_tick(name: str):
     with dg.DagsterInstance.ephemeral() as instance:
         if case.live_run:
             instance.add_run(live_run(case.live_run))
+        for number, tags in enumerate(case.live_runs):
+            job = "backfill" if tags["lane"] == "backfill" else "live"
+            run_id = f"0000000{number}-0000-4000-8000-000000000000"
+            instance.add_run(dg.DagsterRun(job_name=job, run_id=run_id, tags=tags, status=dg.DagsterRunStatus.STARTED))
         result = evaluate(fake, instance, case.cursor.to_cursor())
     assert [partitions_of(request) for request in result.run_requests or ()] == case.runs
     assert [event.partition for event in result.asset_events] == case.events
@@ -217,4 +259,5 @@ def test_a_request_resolves_to_a_run_over_its_hours():
         (request,) = sensor.evaluate_tick(context).run_requests
     job = definitions.resolve_job_def("live")
     assert {**job.run_tags, **request.tags}["lane"] == "live"
+    assert lane_of(dg.DagsterRun(job_name="live", tags={**job.run_tags, **request.tags})) == Lane()
     assert request.tags["dagster/asset_partition_range_start"] == BEFORE

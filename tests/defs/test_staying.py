@@ -45,7 +45,8 @@ class World:
         def say(reports: Reports) -> None:
             self.said.append((self.time, list(reports)))
 
-        return stay(self, self.run, self.run(hours), Stay(seconds, say, clock=lambda: self.time, sleep=self.sleep))
+        how = Stay(seconds, say, clock=lambda: self.time, sleep=self.sleep)
+        return stay(self.due_hours, self.run, self.run(hours), how)
 
 
 def test_what_becomes_due_is_taken_at_once():
