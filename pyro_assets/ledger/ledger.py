@@ -4,8 +4,8 @@ Add tables to `schema`, and methods to the part of the ledger they belong to; no
 """
 
 from pyro_assets.ledger.active_series import ActiveSeriesRecords
-from pyro_assets.ledger.beats import Beats
 from pyro_assets.ledger.archived import Archived
+from pyro_assets.ledger.beats import Beats
 from pyro_assets.ledger.calendar import Calendar
 from pyro_assets.ledger.claims import Claims, Retry
 from pyro_assets.ledger.decisions import DecisionRecords

@@ -6,7 +6,6 @@ Add a field when it is stored and needed outside; rows of the database stay insi
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from typing import Any
 
 from pyro_assets.errors import SettingsError
 from pyro_assets.ledger.schema import JobState, SourceState
@@ -32,14 +31,6 @@ class Lane:
     def has_shard(self, shard: int) -> bool:
         """Whether the lane takes this shard."""
         return bool(lane_of_shard(shard, self.count) == self.index)
-
-
-def lane_of_shard(shard: Any, count: int) -> Any:
-    """The number of the lane that a shard belongs to; of a database's column, the expression for it.
-
-    Multiples of the golden ratio: numbers that follow each other are spread as evenly as numbers with gaps.
-    """
-    return shard * 40503 % 65536 * count // 65536
 
 
 def lane_of_shard(shard: Any, count: int) -> Any:
