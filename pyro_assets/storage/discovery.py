@@ -1,7 +1,8 @@
 """Finds new blocks in a bucket that is listed again and again, with a cursor per folder and a look-back window.
 
-A tick costs a request per shard and one per thousand new keys, however much lies behind the cursors. Knowing which
-keys are new is the ledger's part: what lies in the window is returned every time. Nothing is read here but listings.
+A tick costs a request per shard and one per thousand new keys, however much lies behind the cursors. A backlog is
+taken in slices, oldest first, and what has just landed beside them. Knowing which keys are new is the ledger's part:
+what lies in the window is returned every time.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,8 @@ class Window:
         now_ms: keys from later than this cannot move a cursor.
         lookback_ms: so long before a cursor the listing starts again.
         page_keys: keys in one request.
-        max_keys: keys beyond the cursors to take, over all folders; what is more comes with the next call.
+        max_keys: keys beyond the cursors to take, over all folders; what is more comes with the next call, apart from
+            the live edge: what was created within `lookback_ms` before now is always looked for.
     """
 
     now_ms: int
@@ -78,11 +80,13 @@ def discover(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str]
         window: how far to look.
     """
     result = Discovery()
-    folders = list(folders_of(bucket, kind, cursors, result))
+    # Whoever is furthest behind comes first, so that none waits for ever.
+    folders = sorted(folders_of(bucket, kind, cursors, result), key=lambda folder: cursors.get(folder, ""))
     share = max(window.max_keys // max(len(folders), 1), window.page_keys)
+    left = window.max_keys
     for folder in folders:
         try:
-            _list(bucket, folder, cursors.get(folder, ""), window, share, result)
+            left -= _list(bucket, folder, cursors.get(folder, ""), window, min(share, left), result)
         except StorageUnavailable as error:
             result.failures.append(str(error))
     return result
@@ -115,26 +119,33 @@ def folders_of(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, st
             yield from (f"{kind}/{name}/{tenant}/" for tenant in shard.folders)
 
 
-def _list(bucket: ReadOnlyBucket, folder: str, cursor: str, window: Window, share: int, result: Discovery) -> None:
+def _list(bucket: ReadOnlyBucket, folder: str, cursor: str, window: Window, share: int, result: Discovery) -> int:
+    """Lists a folder from its window on until `share` keys beyond the cursor are taken; returns how many were."""
     # Strays beside "anonymous" are seen too; they sort after the cursor or are seen when there is none yet.
     scope = folder.removesuffix(f"{ANONYMOUS}/") if folder.startswith(SEGMENTS) else folder
+    edge = folder + first_ulid(window.now_ms - window.lookback_ms)
     start = ""
     if is_ulid(cursor):
         start = folder + first_ulid(min(ulid_time_ms(cursor), window.now_ms) - window.lookback_ms)
     else:
         cursor = ""
     taken = 0
-    while True:
+    # A folder that has caught up is at its live edge, for which there is always room.
+    while share > 0 or start >= folder + first_ulid(window.now_ms - 2 * window.lookback_ms):
         page = bucket.list_after(scope, start, window.page_keys)
         for item in page:
             taken += _take(item, cursor, result)
         _move(folder, cursor, window.now_ms, page, result)
         if len(page) < window.page_keys:
-            return
-        if taken >= share:
-            result.truncated = True
-            return
+            return taken
         start = page[-1].key
+        if taken >= share:
+            break
+    result.truncated = True
+    # What just landed must not wait for what is left; the cursor will come by and find it known.
+    for item in bucket.list_after(scope, max(start, edge), window.page_keys):
+        _take(item, cursor, result)
+    return taken
 
 
 def _take(item: ObjectInfo, cursor: str, result: Discovery) -> bool:

@@ -161,6 +161,25 @@ def test_lists_in_the_order_of_keys(bucket: Bucket) -> None:
     assert bucket.list_after("nothing/") == []
 
 
+def test_lists_a_folder_of_more_names_than_are_kept_at_a_time(tmp_path: Path) -> None:
+    names = [f"{number:04d}{end}" for number in range(1_200) for end in ("-x", "")]
+    for name in names:
+        folder = tmp_path / "a" / name
+        folder.mkdir(parents=True)
+        # "-" sorts before "/"; an empty folder has no object, and must not look like the end.
+        if not name.startswith("05"):
+            (folder / "o").write_bytes(b"1")
+    bucket = open_bucket(str(tmp_path))
+    expected = sorted(f"a/{name}/o" for name in names if not name.startswith("05"))
+    assert [item.key for item in bucket.list_after("a/", "", 5_000)] == expected
+    paged: list[str] = []
+    while page := bucket.list_after("a/", paged[-1] if paged else "", 700):
+        paged += [item.key for item in page]
+        assert len(page) == 700 or len(paged) == len(expected)
+    assert paged == expected
+    assert sorted(bucket.list_folder("a/").folders) == sorted(names)
+
+
 def test_lists_a_folder(bucket: Bucket) -> None:
     for key in ("s/1/x", "s/10/y", "s/2/z", "s/note", "t/3/x"):
         bucket.create(key, b"12")

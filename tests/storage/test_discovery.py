@@ -80,10 +80,13 @@ def test_keys_that_name_no_block_are_counted() -> None:
     assert result.cursors[FOLDER] in (ulid(-5), ulid(-1))
 
 
-def test_pages_and_slices() -> None:
+def test_a_backlog_comes_in_slices_oldest_first_with_the_live_edge_beside_it() -> None:
     bucket = bucket_of(range(-500, 0))
-    result = look(bucket, page_keys=50, max_keys=50)
-    assert (seconds_of(result), result.truncated) == (list(range(-500, -450)), True)
+    result = look(bucket, page_keys=50, max_keys=50, lookback_ms=10_000)
+    slice_and_edge = [*range(-500, -450), *range(-10, 0)]
+    assert (seconds_of(result), result.truncated, len(bucket.calls)) == (slice_and_edge, True, 3)
+    # The edge does not move the cursor past what is left.
+    assert result.cursors == {FOLDER: ulid(-451)}
     seen, cursors = set(seconds_of(result)), dict(result.cursors)
     for _ in range(20):
         result = look(bucket, cursors, page_keys=50, max_keys=100)
@@ -93,6 +96,41 @@ def test_pages_and_slices() -> None:
             break
     assert seen == set(range(-500, 0))
     assert not result.truncated
+
+
+def test_a_slice_is_shared_by_all_shards_and_those_furthest_behind_come_first() -> None:
+    shards = range(1, 9)
+    bucket = fakes.MemoryBucket(
+        {segment_key(shard, ulid(second)): b"1" for shard in shards for second in range(-400, 0, 4)}
+    )
+    # Shard 8 has caught up; what lands there needs no share.
+    cursors = {"segments/8/anonymous/": ulid(-8)}
+    rounds, backlog = 0, [set(range(-400, -10, 4)) for _ in shards]
+    while any(backlog[:7]):
+        rounds += 1
+        bucket.calls.clear()
+        result = look(bucket, cursors, page_keys=20, max_keys=60, lookback_ms=10_000)
+        cursors |= result.cursors
+        for found in result.found:
+            backlog[found.block.shard - 1].discard((found.block.created_ms - NOW_MS) / 1000)
+        edges = {(found.block.shard, found.block.created_ms) for found in result.found}
+        assert {(shard, NOW_MS - ms) for shard in shards for ms in (8_000, 4_000)} <= edges
+        # The slice, and for each shard its window and its edge.
+        assert len(result.found) <= 60 + 20 + len(shards) * 6
+        assert len(bucket.calls) <= 1 + 2 * len(shards) + 3
+    assert rounds <= 15
+
+
+def test_shards_that_appear_and_vanish_are_noticed() -> None:
+    bucket = bucket_of([-9], 4)
+    cursors = look(bucket).cursors
+    bucket.objects |= {segment_key(7, ulid(-5)): b"1"}
+    assert [found.block.shard for found in look(bucket, cursors).found] == [7, 4]
+    del bucket.objects[segment_key(4, ulid(-9))]
+    bucket.calls.clear()
+    assert [found.block.shard for found in look(bucket, cursors).found] == [7]
+    # A folder that is gone costs nothing any more.
+    assert bucket.calls == [("list_folder", "segments/"), ("list_after", "segments/7/")]
 
 
 def test_a_window_larger_than_a_page_does_not_stop_progress() -> None:
