@@ -142,16 +142,19 @@ class TextEngine:
     Attributes:
         fail: raised by the named function ("compact", "derive", ...) when it is called.
         calls: names of the functions called so far.
+        newest_ms: time of the last profile of everything; the first one is at 1 s.
     """
 
     def __init__(self) -> None:
         self.fail: dict[str, BaseException] = {}
         self.calls: list[str] = []
+        self.newest_ms = 2_000
 
     @property
     def engine(self) -> Engine:
         functions: dict[str, Any] = {
-            name: getattr(self, name) for name in ("compact", "read_blocks", "summarise", "derive", "series_to_parquet")
+            name: getattr(self, name)
+            for name in ("compact", "compact_rest", "read_blocks", "summarise", "derive", "series_to_parquet")
         }
         return Engine(**functions)
 
@@ -176,6 +179,26 @@ class TextEngine:
             facts={"dangling": 1, "total_mismatches": 0, "profiles_in": 99},
         )
 
+    def compact_rest(self, objects: Sequence[Any], known: Sequence[Any], dedup: str, same_level: bool) -> Any:
+        """Lines that a known block has are left out: a line is what a profile is."""
+        there = set(self._read("compact_rest", known).columns.pairs)
+        read = self._read("compact_rest", objects)
+        rest = [
+            SimpleNamespace(object_key=item.object_key, data=data)
+            for item, meta in zip(objects, read.metas, strict=True)
+            if meta is not None and (data := _without(item.data, there))
+        ]
+        dropped = sum(pair in there for pair in read.columns.pairs)
+        if not rest:
+            done = SimpleNamespace(columns=TextColumns([]), blocks=[], facts={}, duplicates=0, conflicts=0)
+        else:
+            done = self.compact(rest, dedup)
+        if same_level:
+            for block in done.blocks:
+                block.data = block.data.replace(b"level 1", b"level %d" % read.metas[0].level, 1)
+        done.metas, done.set_aside = read.metas, read.set_aside
+        return SimpleNamespace(compacted=done, known=dropped)
+
     def read_blocks(self, objects: Sequence[Any]) -> Any:
         return self._read("read_blocks", objects)
 
@@ -186,7 +209,7 @@ class TextEngine:
             before = tenants.get(tenant, (0, 0))
             tenants[tenant] = (before[0] + 1, before[1] + 10)
         services = tuple((tenant.decode(), "web", count[1], count[0]) for tenant, count in sorted(tenants.items()))
-        return Summary(tenants, services, oldest_ms=1_000, newest_ms=2_000)
+        return Summary(tenants, services, oldest_ms=1_000, newest_ms=self.newest_ms)
 
     def derive(self, columns: TextColumns, job: Any, config: TextConfig, kinds: frozenset[str]) -> Any:
         self._called("derive")
@@ -224,10 +247,17 @@ class TextEngine:
                 else:
                     pairs.append((tenant, int(number)))
             owner = pairs[-1][0] if level else b""
-            metas.append(SimpleNamespace(level=level, tenant=owner, created_by_index=1))
+            times = {"min_time_ms": 1_000, "max_time_ms": self.newest_ms}
+            metas.append(SimpleNamespace(level=level, tenant=owner, created_by_index=1, **times))
         return SimpleNamespace(columns=TextColumns(pairs), metas=metas, set_aside=set_aside)
 
     def _called(self, name: str) -> None:
         self.calls.append(name)
         if name in self.fail:
             raise self.fail[name]
+
+
+def _without(data: bytes, there: set[tuple[bytes, int]]) -> bytes:
+    lines = [(line, *line.split(b" ")) for line in data.split(b"\n")]
+    left = [line for line, tenant, number in lines if tenant != b"level" and (tenant, int(number)) not in there]
+    return b"\n".join(left)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, case, exists, func, select
 from pyro_assets.errors import LeaseLost
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.loading import compacted_columns, job_of, output_row, series_file_row
+from pyro_assets.ledger.observed import has_lower, may_begin
 from pyro_assets.ledger.pardons import split_sources
 from pyro_assets.ledger.quarantine import forgive, give_up, note_failure
 from pyro_assets.ledger.records import Compaction, Derivation, Failure, Job
@@ -68,6 +69,13 @@ class Claims(Database):
             ).first()
             if row is None:
                 return None
+            if row.level is not None and row.state == "planned" and row.attempts == 1:
+                # Once more, with planners kept out: no block that it may hold can be planned and begun meanwhile.
+                self._lock_planning(connection)
+                if has_lower(connection, job_id):
+                    free = jobs.update().where(_THIS).values(attempts=0, lease_expires_ms=0)
+                    connection.execute(free, {"job_id": job_id})
+                    return None
             job = job_of(connection, row, failed=row.has_failed)
             if job.attempts > retry.max_attempts and job.state in ("planned", "compacted"):
                 died = Failure("WorkerDied", f"{retry.max_attempts} workers began this job and did not come back")
@@ -97,6 +105,22 @@ class Claims(Database):
                 less = jobs.c.attempts - 1
                 connection.execute(jobs.update().where(jobs.c.id == job.id).values(attempts=less))
 
+    def note_level(self, job: Job, level: int, oldest_ms: int, newest_ms: int) -> None:
+        """Notes that a claimed block is of a level above 1, and gives it back: it may have to wait for others.
+
+        Args:
+            job: as claimed.
+            level: its compaction level.
+            oldest_ms: its first profile, as its metadata says.
+            newest_ms: its last profile.
+
+        Raises:
+            LeaseLost: another worker has the job.
+        """
+        values = {"level": level, "oldest_ms": oldest_ms, "newest_ms": newest_ms, "lease_expires_ms": 0, "attempts": 0}
+        with self._holding(job, values):
+            pass
+
     def commit_compacted(self, job: Job, done: Compaction, now_ms: int) -> JobState:
         """Commits a job's level-1 blocks and what became of its sources.
 
@@ -123,6 +147,8 @@ class Claims(Database):
             if rows:
                 connection.execute(outputs.insert(), rows)
             _commit_sources(connection, job, done, now_ms)
+            if job.level is not None and done.newest_ms is not None:
+                _find_again(connection, job, done.newest_ms)
             if job.failed:
                 forgive(connection, job.id)
         return state
@@ -239,6 +265,7 @@ _CLAIM: Final = (
         jobs.c.state.in_(bindparam("states", expanding=True)),
         jobs.c.lease_expires_ms <= bindparam("at_ms"),
         jobs.c.next_attempt_ms <= bindparam("at_ms"),
+        may_begin(),
     )
     .values(
         run_id=bindparam("run_id"),
@@ -309,3 +336,23 @@ def _commit_sources(connection: Connection, job: Job, done: Compaction, now_ms: 
         connection.execute(sources.update().where(sources.c.key == key).values(size_bytes=size_bytes))
     for key, failure in done.failures.items():
         note_failure(connection, "source", key, job, failure, now_ms, given_up=True)
+
+
+def _find_again(connection: Connection, job: Job, newest_ms: int) -> None:
+    """Takes lost blocks off the losses whose profiles this block of a higher level had.
+
+    Pyroscope deletes a block only once it is in one of the next level, which begins with its oldest source: so what is
+    lost between the beginning of this one and its last profile was in it, and some of it was in no job.
+    """
+    (source,) = job.sources
+    connection.execute(
+        sources.update()
+        .where(
+            sources.c.state == "lost",
+            sources.c.kind == "blocks",
+            sources.c.shard == job.shard,
+            sources.c.tenant == job.tenant,
+            sources.c.created_ms.between(source.created_ms, newest_ms),
+        )
+        .values(state="done", reason=f"it was gone; its profiles were recovered from {source.key}")
+    )

@@ -124,6 +124,11 @@ class Database:
                     connection.execute(_LOCK if planning else _NO_FLUSH)
                 yield connection
 
+    def _lock_planning(self, connection: Connection) -> None:
+        """Waits for other planners, and keeps them out until the end of the transaction (SQLite has one writer)."""
+        if connection.dialect.name == "postgresql":
+            connection.execute(_LOCK)
+
 
 def _prepare_sqlite(engine: Engine, url: URL) -> None:
     if url.database and url.database != ":memory:":

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from pyro_assets.errors import LedgerError
 from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.observed import known_outputs
 from pyro_assets.ledger.records import Compaction, Job, JobSource, Output, SeriesFile
 from pyro_assets.ledger.schema import job_sources, jobs, outputs, series_files, sources
 
@@ -57,6 +58,9 @@ def job_of(connection: Connection, row: Any, *, failed: bool = True) -> Job:
         instance=row.instance,
         committed=committed,
         failed=failed,
+        level=row.level,
+        compares=bool(row.compares),
+        known=known_outputs(connection, row),
     )
 
 
@@ -125,4 +129,7 @@ def compacted_columns(done: Compaction) -> dict[str, Any]:
         "newest_ms": done.newest_ms,
         "services": json.dumps(done.services),
         "compact_facts": json.dumps(dict(done.facts)) if done.facts else None,
+        **({"compares": 1} if done.facts.get("known_profiles") else {}),
+        # Which level it was does not matter any more.
+        **({"level": 2} if done.facts.get("recovered_profiles") else {}),
     }

@@ -27,8 +27,6 @@ def _add_exports(connection: Connection) -> None:
     # A new ledger has the column already: version 1 makes the tables as they are now.
     if "file_ms" not in {column["name"] for column in inspect(connection).get_columns("receipts")}:
         connection.exec_driver_sql("ALTER TABLE receipts ADD COLUMN file_ms BIGINT")
-    for index in (*schema.receipts.indexes, *schema.jobs.indexes):
-        index.create(connection, checkfirst=True)
 
 
 def _add_rules(connection: Connection) -> None:

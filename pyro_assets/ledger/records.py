@@ -128,6 +128,9 @@ class Job:
         instance: `pyroscope_instance` of the imported rules' series, known once it is committed.
         committed: its level-1 blocks are committed.
         failed: a failure of it may be kept, which its next step forgives.
+        level: in observe mode the level of a block above 1, once it is known.
+        compares: profiles that other jobs have are left out of it, see `observed`.
+        known: blocks of these jobs.
     """
 
     id: str
@@ -149,6 +152,9 @@ class Job:
     instance: str | None = None
     committed: bool = False
     failed: bool = True
+    level: int | None = None
+    compares: bool = False
+    known: tuple[Output, ...] = ()
 
     @property
     def kinds(self) -> frozenset[str]:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 #: pending: in no job yet; planned: in a job; done: in the job's outputs; set_aside: unreadable, with its reason;
@@ -113,6 +114,10 @@ jobs = Table(
     Column("compact_seconds", Float, nullable=False, default=0.0),
     Column("derive_seconds", Float, nullable=False, default=0.0),
     Column("services", Text),  # JSON: [[tenant, service, samples, unsymbolised], ...]
+    # Above 1: of a block that Pyroscope made of others; oldest_ms and newest_ms are its own until it is committed.
+    Column("level", Integer),
+    # 1: another mode may have had its segments; or, once committed, other jobs did have some of its profiles.
+    Column("compares", Integer),
     Column("compact_facts", Text),  # JSON: name -> count of what was odd
     Column("derive_facts", Text),  # JSON: name -> count, and "examples" in words
     # All samples of a job have this timestamp: two jobs with the same one would be one series to a receiver.
@@ -121,6 +126,14 @@ jobs = Table(
     Index("ix_jobs_hour", "hour"),
     # What was done since a moment, for the metrics of the project's own health.
     Index("ix_jobs_compacted", "compacted_ms"),
+    # The few jobs that were recovered from higher levels.
+    Index(
+        "ix_jobs_recovered",
+        "shard",
+        "tenant",
+        sqlite_where=text("level IS NOT NULL AND blocks > 0"),
+        postgresql_where=text("level IS NOT NULL AND blocks > 0"),
+    ),
     Index("ix_jobs_derived", "derived_ms"),
     Index("ix_jobs_exported", "exported_ms"),
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.observed import may_begin
 from pyro_assets.ledger.records import Lane, lane_of_shard
 from pyro_assets.ledger.schema import OPEN_STATES, jobs, series_files, sources
 from pyro_assets.ledger.sources import chunks
@@ -84,6 +85,7 @@ class Status(Database):
                         jobs.c.state.in_(OPEN_STATES),
                         _has_work(kinds),
                         _free(now_ms),
+                        may_begin(),
                         in_lane(lane),
                     )
                     .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
@@ -156,7 +158,7 @@ def _has_work(kinds: Collection[str]) -> ColumnElement[bool]:
 def _due_hours(connection: Connection, now_ms: int, kinds: Collection[str], lane: Lane | None) -> dict[str, int]:
     rows = connection.execute(
         select(jobs.c.hour, func.count())
-        .where(jobs.c.state.in_(OPEN_STATES), _has_work(kinds), _free(now_ms), in_lane(lane))
+        .where(jobs.c.state.in_(OPEN_STATES), _has_work(kinds), _free(now_ms), may_begin(), in_lane(lane))
         .group_by(jobs.c.hour)
         .order_by(jobs.c.hour)
     )

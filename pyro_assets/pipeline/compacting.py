@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pyro_assets.block.checksum import crc32c
 from pyro_assets.errors import BlockError, ObjectConflict, ObjectMissing
 from pyro_assets.ledger.records import Failure, Job, Output, printable
+from pyro_assets.pipeline.deriving import read_committed
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.record import CommitRecord, RecordedSource, parse_record, record_key
 from pyro_assets.pipeline.sources import ReadSources, read_sources
@@ -21,6 +22,8 @@ from pyro_assets.storage.keys import block_key, parse_block_key
 if TYPE_CHECKING:
     from pyro_assets.block.columns import BlockColumns
     from pyro_assets.block.metadata import BlockMeta
+    from pyro_assets.block.reader import ReadResult
+    from pyro_assets.compaction.compact import Compacted
 
 #: Compaction level of the blocks that observe mode takes: those that replaced segments.
 _OBSERVED_LEVEL = 1
@@ -39,6 +42,15 @@ class CompactedJob:
 
     record: CommitRecord
     columns: "BlockColumns | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class HigherLevel:
+    """A block that Pyroscope made of other blocks, and the time of its first and last profile."""
+
+    level: int
+    oldest_ms: int
+    newest_ms: int
 
 
 @dataclass(slots=True)
@@ -62,8 +74,10 @@ class Compactor:
     archive: Bucket
     engine: Engine
 
-    def compact(self, job: Job, still_ours: Callable[[], None]) -> CompactedJob:
+    def compact(self, job: Job, still_ours: Callable[[], None]) -> CompactedJob | HigherLevel:
         """Reads a job's sources, writes its level-1 blocks, then its commit record.
+
+        A block of a higher level than was known is only looked at: what other jobs have of it is not known yet.
 
         A record that is there already wins: it was committed, and what is committed is never overwritten. Blocks
         without a record are leftovers of a crash and may be replaced.
@@ -84,6 +98,8 @@ class Compactor:
                 return CompactedJob(committed)
         read = read_sources(self.source, job.sources)
         made = self._make(job, read) if read.data else None
+        if isinstance(made, HigherLevel):
+            return made
         record, blocks = self._record(job, read, made)
         for output, data in zip(record.outputs, blocks, strict=True):
             try:
@@ -112,10 +128,10 @@ class Compactor:
         except ObjectMissing:
             return None
 
-    def _make(self, job: Job, read: ReadSources) -> _Made:
+    def _make(self, job: Job, read: ReadSources) -> _Made | HigherLevel:
         make = self._merged if job.mode == "own" else self._observed
         made = make(job, read.data)
-        if made.broken:
+        if isinstance(made, _Made) and made.broken:
             # What cannot be read is read once more before that counts: the fault may have been the transport's.
             again = read_sources(self.source, [source for source in job.sources if source.key in made.broken])
             if any(data != read.data[key] for key, data in again.data.items()):
@@ -127,7 +143,13 @@ class Compactor:
         from pyro_assets.block.reader import RawObject
 
         keys = list(data)
-        done = self.engine.compact([RawObject(key, data[key]) for key in keys], job.dedup)
+        objects = [RawObject(key, data[key]) for key in keys]
+        known = 0
+        if job.known:
+            rest = self.engine.compact_rest(objects, read_committed(self.archive, job.known), job.dedup, False)
+            done, known = rest.compacted, rest.known
+        else:
+            done = self.engine.compact(objects, job.dedup)
         return _Made(
             blocks=[(block.tenant, block.id, block.data) for block in done.blocks],
             columns=done.columns,
@@ -135,24 +157,38 @@ class Compactor:
             broken={keys[position]: failure_of(error) for position, error in done.set_aside},
             duplicates=done.duplicates,
             conflicts=done.conflicts,
-            facts={name: done.facts[name] for name in _ODD if done.facts.get(name)},
+            facts={name: done.facts[name] for name in _ODD if done.facts.get(name)} | _known_fact(known),
         )
 
-    def _observed(self, _job: Job, data: dict[str, bytes]) -> _Made:
-        """A block that Pyroscope made: copied as it is, so that it outlives Pyroscope's retention."""
+    def _observed(self, job: Job, data: dict[str, bytes]) -> _Made | HigherLevel:
+        """A block that Pyroscope made: copied as it is, so that it outlives Pyroscope's retention.
+
+        Of what other jobs have already, only the rest counts: usually nothing of a higher level.
+        """
         from pyro_assets.block.reader import RawObject
 
         ((key, content),) = data.items()
-        read = self.engine.read_blocks([RawObject(key, content)])
-        made = _Made([], read.columns, {key: read.metas[0]}, {})
+        known = 0
+        read: Compacted | ReadResult
+        if job.known:
+            # Of a single source the original drops nothing.
+            others = read_committed(self.archive, job.known)
+            rest = self.engine.compact_rest([RawObject(key, content)], others, "original", True)
+            read, known = rest.compacted, rest.known
+            blocks = [(block.tenant, block.id, block.data) for block in rest.compacted.blocks]
+        else:
+            read, blocks = self.engine.read_blocks([RawObject(key, content)]), []
         meta = read.metas[0]
+        made = _Made([], read.columns, {key: meta}, {}, facts=_known_fact(known))
         if meta is None:
             made.broken[key] = failure_of(read.set_aside[0][1])
-        elif meta.level != _OBSERVED_LEVEL:
-            reason = f"its compaction level is {meta.level}; series are made of level-1 blocks"
+        elif meta.level < _OBSERVED_LEVEL:
+            reason = f"its compaction level is {meta.level}; observe mode takes what Pyroscope compacted"
             made.broken[key] = Failure("OtherLevel", reason)
+        elif meta.level > _OBSERVED_LEVEL and job.level is None:
+            return HigherLevel(meta.level, meta.min_time_ms, meta.max_time_ms)
         else:
-            made.blocks = [(meta.tenant, parse_block_key(key).ulid, content)]
+            made.blocks = blocks if known else [(meta.tenant, parse_block_key(key).ulid, content)]
         return made
 
     def _record(self, job: Job, read: ReadSources, made: _Made | None) -> tuple[CommitRecord, list[bytes]]:
@@ -181,9 +217,19 @@ class Compactor:
             oldest_ms=summary.oldest_ms,
             newest_ms=summary.newest_ms,
             services=summary.services,
-            facts=(made.facts or {}) if made is not None else {},
+            facts=_facts(job, made, summary) if made is not None else {},
         )
         return record, [data for _, _, data in blocks]
+
+
+def _facts(job: Job, made: _Made, summary: Summary) -> dict[str, int]:
+    recovered = {"recovered_profiles": summary.profiles} if job.level is not None and summary.profiles else {}
+    return (made.facts or {}) | recovered
+
+
+def _known_fact(known: int) -> dict[str, int]:
+    """How many profiles were left out because other jobs have them."""
+    return {"known_profiles": known} if known else {}
 
 
 #: Facts of a compaction that mean that something is odd; the others are counts that have their own place.

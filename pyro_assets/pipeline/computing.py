@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pyro_assets.errors import ObjectChanged, StorageUnavailable
 from pyro_assets.ledger.records import Derivation, Failure, Job
 from pyro_assets.pipeline.allocator import keep_freed_memory
-from pyro_assets.pipeline.compacting import Compactor, failure_of
+from pyro_assets.pipeline.compacting import Compactor, HigherLevel, failure_of
 from pyro_assets.pipeline.deriving import Deriver
 from pyro_assets.pipeline.record import CommitRecord
 
@@ -40,6 +40,7 @@ class Answer:
         record: in the archive, of a job that was not committed; compact_seconds: how long that took.
         derived: its series, in the archive.
         failure: why it ended early; counts: whether that says something of the job.
+        higher: nothing was done yet: it is a block of a higher level.
     """
 
     record: CommitRecord | None = None
@@ -47,6 +48,7 @@ class Answer:
     derived: Derivation | None = None
     failure: Failure | None = None
     counts: bool = True
+    higher: HigherLevel | None = None
 
 
 def serve(connection: Connection, state: tuple[Compactor, Deriver | None]) -> None:
@@ -91,6 +93,9 @@ def _compute(task: Task, compactor: Compactor, deriver: Deriver | None, answer: 
         begun = time.perf_counter()
         # The parent renews the lease while this process works.
         compacted = compactor.compact(job, lambda: None)
+        if isinstance(compacted, HigherLevel):
+            answer.higher = compacted
+            return
         answer.compact_seconds = time.perf_counter() - begun
         answer.record, columns = compacted.record, compacted.columns
         done = compacted.record

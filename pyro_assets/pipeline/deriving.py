@@ -5,13 +5,13 @@ done, else the archive's level-1 blocks are read: both give the same series.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pyro_assets.block.checksum import check_crc
 from pyro_assets.errors import Where
-from pyro_assets.ledger.records import Derivation, Job, SeriesFile
+from pyro_assets.ledger.records import Derivation, Job, Output, SeriesFile
 from pyro_assets.ledger.rule_use import RuleMark
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.file_notes import notes_of
@@ -20,6 +20,7 @@ from pyro_assets.storage.keys import series_key
 
 if TYPE_CHECKING:
     from pyro_assets.block.columns import BlockColumns
+    from pyro_assets.block.reader import RawObject
     from pyro_assets.series.config import SeriesConfig
     from pyro_assets.series.derive import Derived
 
@@ -157,16 +158,26 @@ def read_outputs(archive: Bucket, engine: Engine, job: Job) -> "BlockColumns":
         StorageError: one is missing or does not have its size, or the archive does not answer.
         BlockError: one does not hold what was committed.
     """
+    read = engine.read_blocks(read_committed(archive, job.outputs))
+    if read.set_aside:
+        raise read.set_aside[0][1]
+    return read.columns
+
+
+def read_committed(archive: Bucket, outputs: Sequence[Output]) -> "list[RawObject]":
+    """The bytes of committed blocks, in order.
+
+    Raises:
+        StorageError: one is missing or does not have its size, or the archive does not answer.
+        ChecksumMismatch: one is not what was committed.
+    """
     from pyro_assets.block.reader import RawObject
 
-    found = archive.get_many([ObjectInfo(output.key, output.size_bytes) for output in job.outputs])
+    found = archive.get_many([ObjectInfo(output.key, output.size_bytes) for output in outputs])
     objects = []
-    for output, data in zip(job.outputs, found, strict=True):
+    for output, data in zip(outputs, found, strict=True):
         if isinstance(data, Exception):
             raise data
         check_crc(data, output.crc32c, "the committed object", Where(output.key))
         objects.append(RawObject(output.key, data))
-    read = engine.read_blocks(objects)
-    if read.set_aside:
-        raise read.set_aside[0][1]
-    return read.columns
+    return objects

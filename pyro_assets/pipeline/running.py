@@ -70,6 +70,7 @@ def run_jobs(worker: Worker, listed: Sequence[tuple[str, str]], order: Order) ->
         LedgerUnavailable: what was done until then is committed.
     """
     keep_freed_memory()
+    listed = list(listed)
     tally = _Tally(order, len(listed))
     begun = time.perf_counter()
     for position, (hour, job_id) in enumerate(listed):
@@ -83,6 +84,9 @@ def run_jobs(worker: Worker, listed: Sequence[tuple[str, str]], order: Order) ->
         started = time.perf_counter()
         job = _claim(worker, job_id, order)
         attempt = None if job is None else worker.do(job, _kinds(job, order))
+        if attempt is not None and attempt.outcome is Outcome.LATER:
+            listed.append((hour, job_id))
+            continue
         tally.note(hour, job_id, attempt, time.perf_counter() - started)
     return tally.counts
 
@@ -112,6 +116,9 @@ def run_pooled(worker: Worker, listed: Sequence[tuple[str, str]], order: Order, 
                 queue.fill(pool)
                 for task, answer in answered:
                     attempt = worker.settle(task, answer)
+                    if attempt.outcome is Outcome.LATER:
+                        queue.again(task)
+                        continue
                     seconds = time.perf_counter() - queue.begun.pop(task.job.id)
                     tally.note(task.job.hour, task.job.id, attempt, seconds / worker.processes)
                 if time.monotonic() - renewed > worker.lease_ms / 4000:
@@ -134,6 +141,11 @@ class _Queue:
         self._order = order
         self._tally = tally
         self._waiting = waiting
+
+    def again(self, task: Task) -> None:
+        """Lets a job come once more, after all others."""
+        del self.begun[task.job.id]
+        self._waiting.append((task.job.hour, task.job.id))
 
     def fill(self, pool: Pool) -> bool:
         """Gives jobs to processes that have nothing to do; False when there are none any more."""

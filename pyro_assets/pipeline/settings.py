@@ -80,10 +80,18 @@ class Settings:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it cannot be negative")
 
     @property
+    def window_ms(self) -> int:
+        """How long before a cursor ticks list again: Pyroscope's blocks come later after their time than segments."""
+        return self.lookback_ms if self.mode == "own" else max(self.lookback_ms, _OBSERVED_LOOKBACK_MS)
+
+    @property
     def start_ms(self) -> int:
         """The first millisecond of the first partition."""
         return hour_start_ms(self.start_hour)
 
+
+#: A level-1 block appears when its segments are half a minute old, and later where compaction is behind.
+_OBSERVED_LOOKBACK_MS: Final = 600_000
 
 _POSITIVE: Final = (
     "max_blocks",

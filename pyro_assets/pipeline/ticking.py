@@ -34,7 +34,7 @@ def lanes_of(settings: Settings) -> list[Lane]:
 def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int) -> TickReport:
     """One tick; see `Pipeline.tick`."""
     begun = time.perf_counter()
-    window = Window(now_ms, settings.lookback_ms, settings.list_page_keys, settings.tick_keys)
+    window = Window(now_ms, settings.window_ms, settings.list_page_keys, settings.tick_keys)
     found = discover(source, "segments" if settings.mode == "own" else "blocks", ledger.cursors(), window)
     policy = policy_of(settings)
     recorded = ledger.record_sources(found.found, found.cursors, now_ms, policy)

@@ -15,7 +15,7 @@ from pyro_assets.errors import LeaseLost, LedgerUnavailable, StorageError
 from pyro_assets.ledger.claims import Retry
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import Failure, Job
-from pyro_assets.pipeline.compacting import Compactor, failure_of
+from pyro_assets.pipeline.compacting import Compactor, HigherLevel, failure_of
 from pyro_assets.pipeline.computing import Answer, Task, counts
 from pyro_assets.pipeline.deriving import Deriver
 from pyro_assets.pipeline.pool import NO_LIMITS, Died, Limits
@@ -32,6 +32,7 @@ class Outcome(Enum):
     DONE = "done"
     FAILED = "failed"
     BUSY = "busy"
+    LATER = "later"
 
 
 @dataclass(slots=True)
@@ -39,7 +40,8 @@ class Attempt:
     """What one attempt at a job did.
 
     Attributes:
-        outcome: DONE: what was asked for is committed; FAILED: see `error`; BUSY: another worker has the job.
+        outcome: DONE: what was asked for is committed; FAILED: see `error`; BUSY: another worker has the job;
+            LATER: it is a block of a higher level, and its turn comes after lower ones.
         compacted, derived: what this attempt committed, whatever came after.
         error: one sentence.
     """
@@ -131,6 +133,9 @@ class Worker:
             cause = "LimitExceeded" if answer.limit else "WorkerDied"
             return self._note_failure(job, attempt, Failure(cause, answer.reason), counts=True)
         try:
+            if answer.higher is not None:
+                self._note_level(job, attempt, answer.higher)
+                return attempt
             if answer.record is not None:
                 done = answer.record.compaction(answer.compact_seconds)
                 state = self.ledger.commit_compacted(job, done, self.clock())
@@ -173,6 +178,9 @@ class Worker:
         if not job.committed:
             begun = time.perf_counter()
             compacted = self.compactor.compact(job, still_ours)
+            if isinstance(compacted, HigherLevel):
+                self._note_level(job, attempt, compacted)
+                return
             done = compacted.record.compaction(time.perf_counter() - begun)
             state = self.ledger.commit_compacted(job, done, self.clock())
             attempt.compacted = True
@@ -189,6 +197,10 @@ class Worker:
 
     def _config(self, job: Job, kinds: frozenset[str]) -> "SeriesConfig | None":
         return self.config_for(job) if kinds and self.config_for is not None else None
+
+    def _note_level(self, job: Job, attempt: Attempt, higher: HigherLevel) -> None:
+        self.ledger.note_level(job, higher.level, higher.oldest_ms, higher.newest_ms)
+        attempt.outcome = Outcome.LATER
 
     def _split(self, job: Job, attempt: Attempt, died: Died) -> Attempt:
         """Halves a job that exceeded a limit, down to the one source that does so alone."""
