@@ -21,6 +21,7 @@ from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.errors import StorageError, Where
 from pyro_assets.ledger.archived import ArchivedJob
 from pyro_assets.ledger.records import Output
+from pyro_assets.series.names import show_bytes
 from pyro_assets.series.rule_set import is_of_type
 from pyro_assets.series.selectors import Selector, parse_selector
 from pyro_assets.storage.interface import ByteRange, ObjectInfo, ReadOnlyBucket
@@ -148,12 +149,47 @@ class NarrowReader:
         self.datasets = 0
         self.datasets_read = 0
 
+    def series(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> list[tuple[str, Labels]]:
+        """Services and label sets of the wanted series of some jobs, of which only footers and series are read.
+
+        Raises:
+            StorageError, BlockError: the archive is damaged or does not answer.
+        """
+        parts = [part for _, part in self._series_parts(jobs, wanted)]
+        series = read_part_series(parts)
+        found = []
+        for part, (begin, end) in zip(parts, pairwise(series.dataset_start.tolist()), strict=True):
+            service = show_bytes(part.dataset.name)
+            found += [(service, labels) for labels in series.labels[begin:end] if wanted.has_series(labels)]
+        return found
+
     def read(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> Batch:
         """Read what is wanted of some jobs.
 
         Raises:
             StorageError, BlockError: the archive is damaged or does not answer.
         """
+        found = self._series_parts(jobs, wanted)
+        if not wanted.is_everything and found:
+            series = read_part_series([part for _, part in found])
+            starts = pairwise(series.dataset_start.tolist())
+            has = [any(map(wanted.has_series, series.labels[begin:end])) for begin, end in starts]
+            found = [pair for pair, is_wanted in zip(found, has, strict=True) if is_wanted]
+        if not found:
+            return Batch(list(jobs), None)
+        self._fetch([(one, *_samples(part.dataset, wanted.names)) for one, part in found])
+        nothing = memoryview(b"")
+        whole = []
+        for one, part in found:
+            profiles, tsdb, symbols = part.dataset.toc
+            end = profiles + part.dataset.size
+            names = one.view(symbols, end) if wanted.names else nothing
+            whole.append(DatasetPart(part, one.view(profiles, tsdb), names))
+        self.datasets_read += len(whole)
+        return Batch(list(jobs), read_parts(whole, names=wanted.names))
+
+    def _series_parts(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> "list[tuple[_Object, SeriesPart]]":
+        """The datasets that may hold what is wanted, with their series in memory."""
         objects = [
             _Object(number, output)
             for number, job in enumerate(jobs)
@@ -164,28 +200,10 @@ class NarrowReader:
         asked = [(one, dataset) for one in objects for dataset in one.meta.datasets if wanted.has_service(dataset)]
         self.datasets += sum(dataset.format == FORMAT_PROFILES for one in objects for dataset in one.meta.datasets)
         self._fetch([(one, dataset.toc[1], dataset.toc[2]) for one, dataset in asked])
-        parts = [
-            SeriesPart(one.source, one.output.key, dataset, one.view(dataset.toc[1], dataset.toc[2]))
+        return [
+            (one, SeriesPart(one.source, one.output.key, dataset, one.view(dataset.toc[1], dataset.toc[2])))
             for one, dataset in asked
         ]
-        if not wanted.is_everything and parts:
-            series = read_part_series(parts)
-            starts = pairwise(series.dataset_start.tolist())
-            has = [any(map(wanted.has_series, series.labels[begin:end])) for begin, end in starts]
-            asked = [pair for pair, is_wanted in zip(asked, has, strict=True) if is_wanted]
-            parts = [part for part, is_wanted in zip(parts, has, strict=True) if is_wanted]
-        if not parts:
-            return Batch(list(jobs), None)
-        self._fetch([(one, *_samples(dataset, wanted.names)) for one, dataset in asked])
-        nothing = memoryview(b"")
-        whole = []
-        for (one, dataset), part in zip(asked, parts, strict=True):
-            profiles, tsdb, symbols = dataset.toc
-            end = profiles + dataset.size
-            names = one.view(symbols, end) if wanted.names else nothing
-            whole.append(DatasetPart(part, one.view(profiles, tsdb), names))
-        self.datasets_read += len(whole)
-        return Batch(list(jobs), read_parts(whole, names=wanted.names))
 
     def _fetch_footers(self, objects: "Sequence[_Object]") -> None:
         """Small objects whole, of the others the end; and the metadata of all."""
