@@ -52,7 +52,7 @@ class Order:
     Attributes:
         what: a key of WHATS, or RULE and the id of a rule.
         hours: consecutive partition keys.
-        send: also send to receivers what they lack of these hours, even from before their start.
+        send: also send to receivers what they lack of these hours; of a rule only since their start.
     """
 
     what: str

@@ -187,13 +187,13 @@ def api_routes(site: Site) -> list[Endpoint]:
     )
     one = "/backfills/{backfill_id}"
     return [
-        Endpoint("GET", "/backfills", index, "The latest backfills", answer=plain, errors=(dagster,)),
-        Endpoint("GET", "/backfills/estimate", estimate, "What a backfill would cost", order, answer=plain),
+        Endpoint("GET", "/backfills", index, "The latest backfills.", answer=plain, errors=(dagster,)),
+        Endpoint("GET", "/backfills/estimate", estimate, "What a backfill would cost.", order, answer=plain),
         Endpoint(
-            "POST", "/backfills", start, "Start a backfill", body=Ordered, answer=plain, errors=(dagster,), status=201
+            "POST", "/backfills", start, "Start a backfill.", body=Ordered, answer=plain, errors=(dagster,), status=201
         ),
-        Endpoint("GET", one, follow, "How far a backfill is", answer=plain, errors=(gone, dagster)),
-        Endpoint("POST", f"{one}/cancel", cancel, "Cancel a backfill", answer=plain, errors=(gone, dagster)),
+        Endpoint("GET", one, follow, "How far a backfill is.", answer=plain, errors=(gone, dagster)),
+        Endpoint("POST", f"{one}/cancel", cancel, "Cancel a backfill.", answer=plain, errors=(gone, dagster)),
     ]
 
 
@@ -227,7 +227,7 @@ def _chosen(request: Request, known: list[str]) -> dict[str, Any]:
         "rule": query.get("rule", ""),
         "first": asked_hour(first, "from") if first else known[-_DEFAULT_HOURS:][0] if known else "",
         "last": asked_hour(last, "to") if last else known[-1] if known else "",
-        "send": bool(query.get("send")),
+        "send": bool(query.get("send")) or "from" not in query,
     }
 
 

@@ -156,13 +156,13 @@ def api_routes(site: Site) -> list[Endpoint]:
     plain = {"type": "object"}
     gone = ((404, "there is no such series in the span"),)
     return [
-        Endpoint("GET", "/metrics", metrics, "Metrics of stored series", (*filters, *paging), answer=plain),
-        Endpoint("GET", "/series", label_sets, "Series of a metric", (*of_metric, *paging), answer=plain),
+        Endpoint("GET", "/metrics", metrics, "Metrics of stored series.", (*filters, *paging), answer=plain),
+        Endpoint("GET", "/series", label_sets, "Series of a metric.", (*of_metric, *paging), answer=plain),
         Endpoint(
             "GET",
             "/series/samples",
             samples,
-            "Samples of a series",
+            "Samples of a series.",
             (*of_metric, Parameter("id", "of the series", required=True)),
             answer=plain,
             errors=gone,
@@ -171,7 +171,7 @@ def api_routes(site: Site) -> list[Endpoint]:
             "GET",
             "/jobs/{job_id}",
             job,
-            "A job: sources, level-1 blocks, files, what receivers have of it",
+            "A job: sources, level-1 blocks, files, what receivers have of it.",
             answer=plain,
             errors=((404, "there is no such job"),),
         ),

@@ -102,11 +102,13 @@ def api_routes(site: Site) -> list[Endpoint]:
         Parameter("before", "the days before this one, such as 2026-11-25, instead of the last ones"),
     )
     return [
-        Endpoint("GET", "/status", overview, "Lag, what waits, what was given up, receivers, alerts", answer=plain),
-        Endpoint("GET", "/status/hours", calendar, "How hours stand, day by day", span, answer=plain),
-        Endpoint("GET", "/status/hours/{hour}", hour, "Everything about an hour (2026-11-25-13:00, UTC)", answer=plain),
-        Endpoint("POST", "/receivers/{name}/pause", pause, "Pause a receiver", answer=plain, errors=unknown),
-        Endpoint("POST", "/receivers/{name}/resume", resume, "Resume a receiver", answer=plain, errors=unknown),
+        Endpoint("GET", "/status", overview, "Lag, what waits, what was given up, receivers, alerts.", answer=plain),
+        Endpoint("GET", "/status/hours", calendar, "How hours stand, day by day.", span, answer=plain),
+        Endpoint(
+            "GET", "/status/hours/{hour}", hour, "Everything about an hour (2026-11-25-13:00, UTC).", answer=plain
+        ),
+        Endpoint("POST", "/receivers/{name}/pause", pause, "Pause a receiver.", answer=plain, errors=unknown),
+        Endpoint("POST", "/receivers/{name}/resume", resume, "Resume a receiver.", answer=plain, errors=unknown),
     ]
 
 
