@@ -5,7 +5,8 @@
 #   make test            every test that this machine can run
 #   make test-services   the tests that need a server; here none may be skipped
 #   make bench           time and memory per job and stage
-#   make nightly         soak, deep fuzz, long property tests
+#   make soak            everything under load, killed at random, compared sample by sample (SOAK_MINUTES=10)
+#   make nightly         deep fuzz, long property tests, workers under Celery
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,10 +19,10 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo check test test-services bench nightly clean
+.PHONY: help setup demo check test test-services bench soak nightly clean
 
 help:
-	@sed -n '3,8s/^#  *//p' Makefile
+	@sed -n '3,9s/^#  *//p' Makefile
 
 # The stamp is older than pyproject.toml when dependencies or tools may have changed.
 setup: $(VENV)/.installed
@@ -61,8 +62,11 @@ test-services: setup
 bench: setup
 	$(BIN)/python -m tests.bench
 
+soak: setup
+	$(BIN)/python -m tests.soak --minutes $(or $(SOAK_MINUTES),10)
+
 nightly: setup
 	HYPOTHESIS_PROFILE=deep $(PYTEST)
 
 clean:
-	rm -rf .demo .dagster_home .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .demo .soak .dagster_home .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

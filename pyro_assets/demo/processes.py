@@ -78,6 +78,10 @@ class Processes:
         """The id of a running process, which is its group's too."""
         return self._running[name].pid
 
+    def has_ended(self, name: str) -> bool:
+        """Whether a process that was started has ended; it may be started again."""
+        return self._running[name].poll() is not None
+
     def check(self) -> None:
         """Raise `ProcessEndedError` for a process that has ended without being asked to."""
         for name, process in self._running.items():

@@ -31,9 +31,15 @@ def make_history(processes: Processes, layout: Layout) -> None:
     processes.run("history", [*_generate(layout), *arguments], layout.root)
 
 
-def start_generator(processes: Processes, layout: Layout) -> None:
-    """Let segments land as time passes, until it is stopped; some uploads are late, some repeated."""
-    arguments = ["--live", "--rate", str(_LIVE_RATE), "--late-share", "0.02"]
+def start_generator(processes: Processes, layout: Layout, rate: float = _LIVE_RATE) -> None:
+    """Let segments land as time passes, until it is stopped; some uploads are late, some repeated.
+
+    Args:
+        processes: what it joins.
+        layout: where to.
+        rate: segments per second and shard.
+    """
+    arguments = ["--live", "--rate", str(rate), "--late-share", "0.02"]
     processes.start(GENERATOR, [*_generate(layout), *arguments], layout.root)
 
 
@@ -74,21 +80,23 @@ def start_code_server(processes: Processes, layout: Layout, port: int) -> None:
 def start_dagster(processes: Processes, layout: Layout, code_server_port: int, port: int) -> Webserver:
     """Webserver and daemon, once the code server answers; returns when both are ready."""
     processes.wait_until(lambda: listens(code_server_port), "the code server", _START_SECONDS)
-    server: list[str | Path] = [
-        _BIN / "dagster-webserver",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "-w",
-        layout.workspace,
-    ]
-    processes.start(WEBSERVER, server, layout.root)
-    processes.start(DAEMON, [_BIN / "dagster-daemon", "run", "-w", layout.workspace], layout.root)
+    start_webserver(processes, layout, port)
+    start_daemon(processes, layout)
     webserver = Webserver(port)
     processes.wait_until(webserver.location_loaded, "Dagster's webserver", _START_SECONDS)
     processes.wait_until(webserver.daemon_healthy, "Dagster's daemon", _START_SECONDS)
     return webserver
+
+
+def start_webserver(processes: Processes, layout: Layout, port: int) -> None:
+    """Dagster's pages."""
+    where: list[str | Path] = ["--host", "127.0.0.1", "--port", str(port), "-w", layout.workspace]
+    processes.start(WEBSERVER, [_BIN / "dagster-webserver", *where], layout.root)
+
+
+def start_daemon(processes: Processes, layout: Layout) -> None:
+    """What runs sensors and the queue; start it when the code server answers: it looks again only once a minute."""
+    processes.start(DAEMON, [_BIN / "dagster-daemon", "run", "-w", layout.workspace], layout.root)
 
 
 def _generate(layout: Layout) -> list[str | Path]:

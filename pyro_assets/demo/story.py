@@ -107,7 +107,7 @@ class Story:
 
         def processed() -> bool:
             reports = [pipeline.hour_report(hour) for hour in pipeline.hours()]
-            return sum(report.segments for report in reports) >= landed and not any(map(_undone, reports))
+            return sum(report.segments for report in reports) >= landed and not any(map(is_undone, reports))
 
         self._wait(processed, "the rest of the segments", _DRAIN_SECONDS)
         self._screen.step("comparing all series in the archive with the generator's manifest")
@@ -160,7 +160,8 @@ def derived(report: HourReport) -> int:
     return sum(report.jobs_by_state.get(state, 0) for state in ("derived", "exported"))
 
 
-def _undone(report: HourReport) -> bool:
+def is_undone(report: HourReport) -> bool:
+    """Whether something of an hour is left to be done or sent."""
     return report.pending > 0 or report.undone_jobs > 0 or any(one.pending for one in report.exports)
 
 
