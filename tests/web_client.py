@@ -93,8 +93,12 @@ class Client:
             every["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         sent: list[dict[str, Any]] = []
 
+        unsent = [body]
+
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
+            if not unsent:
+                await asyncio.Event().wait()  # we stay until we have the answer
+            return {"type": "http.request", "body": unsent.pop(), "more_body": False}
 
         async def send(message: Any) -> None:
             sent.append(message)

@@ -1,0 +1,243 @@
+"""Who may do what: hosts, origins, tokens of forms and people, proxies, read-only mode, headers of every answer."""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cli_runner import is_wrong_usage, run
+from exports import derive, opened
+from web_client import Client, site_of
+
+from pyro_assets.errors import LedgerUnavailable, SettingsError
+from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.web.app import describe, make_app
+from pyro_assets.web.requests import MAX_BODY_BYTES
+from pyro_assets.web.security import CSRF_COOKIE, POLICY, SESSION_COOKIE, Access, hosts_of, session_of
+
+TOKEN = "correct horse battery"
+PAGES = (
+    "/",
+    "/explore",
+    "/rules",
+    "/rules/new",
+    "/rules/import",
+    "/series",
+    "/status",
+    "/quarantine",
+    "/backfills",
+    "/api",
+)
+FIELDS = {"name": "r", "functions": "a", "enabled": "on"}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    with opened(tmp_path_factory.mktemp("security")) as pipeline:
+        derive(pipeline)
+        yield pipeline
+
+
+def client(pipeline: Pipeline, address: str = "127.0.0.1", **access: Any) -> Client:
+    return Client(make_app(site_of(pipeline, access=Access(default_user="tester", **access))), address=address)
+
+
+def names(pipeline: Pipeline) -> list[str]:
+    return [one.name for one in pipeline.ledger.rules()]
+
+
+def author(pipeline: Pipeline, name: str) -> str:
+    return pipeline.ledger.rule_history(name)[0].author
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/login", "/nothing", "/metrics", "/api/v1/rules", "/static/style.css"])
+def test_every_answer_has_the_headers_and_no_inline_code(pipeline: Pipeline, path: str):
+    answer = client(pipeline).get(path)
+    assert answer.headers["content-security-policy"] == POLICY
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "same-origin"
+    assert "unsafe" not in POLICY
+    if answer.headers["content-type"].startswith("text/html"):
+        assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\son[a-z]+=|\sstyle=|javascript:", answer.text)
+
+
+def test_only_known_hosts_are_answered(pipeline: Pipeline):
+    asking = client(pipeline)
+    for host in ("localhost", "127.0.0.1:9119", "[::1]:80", "LOCALHOST:1"):
+        assert asking.get("/rules", host=host).status == 200
+    for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "x" * 5000):
+        refused = asking.get("/rules", host=host)
+        assert (refused.status, "--allowed-host" in refused.text) == (400, True)
+    named = client(pipeline, hosts=hosts_of("127.0.0.1", web_url="https://profiles.example:8443/"))
+    assert named.get("/rules", host="profiles.example").status == 200
+    assert client(pipeline, hosts=()).get("/rules", host="anything").status == 200
+
+
+def test_another_page_cannot_send_a_form(pipeline: Pipeline):
+    asking = client(pipeline)
+    assert asking.post("/rules/save", FIELDS, origin="http://evil.example").status == 403
+    assert asking.post("/rules/save", FIELDS, origin="http://localhost:3000").status == 403
+    assert asking.post("/rules/save", FIELDS, origin="null").status == 403
+    assert asking.post("/rules/save", FIELDS, sec_fetch_site="cross-site").status == 403
+    assert asking.post("/rules/save", FIELDS, sec_fetch_site="same-site").status == 403
+    for csrf in ("", "x" * 32, "é"):
+        refused = asking.post("/rules/save", {**FIELDS, "csrf": csrf})
+        assert (refused.status, "load its page again" in refused.text) == (403, True)
+    asking.cookies[CSRF_COOKIE] = ""
+    assert asking.post("/rules/save", {**FIELDS, "csrf": ""}).status == 403
+    assert "r" not in names(pipeline)
+    fine = client(pipeline)
+    assert fine.post("/rules/save", FIELDS, sec_fetch_site="same-origin").status == 303
+    # Scripts of our own pages send the token as a header.
+    token = fine.cookies[CSRF_COOKIE]
+    assert fine.post("/rules/check", {**FIELDS, "csrf": ""}, x_csrf_token=token).status == 200
+    assert author(pipeline, "r") == "tester"
+
+
+def test_the_api_takes_a_bearer_or_the_token_of_a_page(pipeline: Pipeline):
+    asking = client(pipeline)
+    path, body = "/api/v1/rules/validate", b'{"text": "rules: []"}'
+    assert asking.ask("POST", path, body, {}).status == 403
+    assert asking.ask("POST", path, body, {"authorization": "Basic eDp5"}).status == 403
+    assert asking.ask("POST", path, body, {"authorization": "Bearer x", "origin": "http://evil.example"}).status == 403
+    assert asking.ask("POST", path, body, {"authorization": "Bearer x"}).status == 200
+    asking.get("/rules")
+    assert asking.ask("POST", path, body, {"x-csrf-token": asking.cookies[CSRF_COOKIE]}).status == 200
+
+
+def test_cookies_are_kept_from_scripts_and_other_sites(pipeline: Pipeline):
+    [cookie] = client(pipeline).get("/rules").cookies
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+
+
+def test_with_a_token_people_sign_in(pipeline: Pipeline):
+    asking = client(pipeline, token=TOKEN)
+    for path in PAGES:
+        answer = asking.get(path)
+        assert answer.status == 303
+        assert answer.headers["location"].startswith("/login?next=")
+    assert asking.post("/rules/save", FIELDS).status == 401
+    assert asking.get("/metrics").status == 200
+    assert asking.get("/static/style.css").status == 200
+    login = asking.get("/login?next=/rules%3Fq%3Da")
+    assert "tester" in login.text
+    wrong = asking.post("/login", {"token": TOKEN + "x", "next": "/rules"})
+    assert (wrong.status, "this is not the token" in wrong.text) == (401, True)
+    right = asking.post("/login", {"token": TOKEN, "next": login.field("next")})
+    assert (right.status, right.headers["location"]) == (303, "/rules?q=a")
+    assert "HttpOnly" in right.cookies[0]
+    assert TOKEN not in right.cookies[0]
+    assert asking.get("/rules").status == 200
+    assert asking.post("/login", {"token": TOKEN, "next": "//evil.example/"}).headers["location"] == "/"
+    assert asking.post("/logout").status == 303
+    asking.cookies.pop(SESSION_COOKIE)
+    assert asking.get("/rules").status == 303
+
+
+def test_with_a_token_programs_send_it(pipeline: Pipeline):
+    asking = client(pipeline, token=TOKEN)
+    assert asking.call("GET", "/rules").status == 401
+    assert asking.call("GET", "/rules", authorization=f"Bearer {TOKEN}").status == 200
+    assert asking.call("GET", "/rules", authorization=f"bearer {TOKEN}").status == 200
+    assert asking.call("GET", "/rules", authorization=f"Bearer {TOKEN} ").status == 401
+    made = asking.call("PUT", "/rules/t", {"functions": ["t"]}, authorization=f"Bearer {TOKEN}", if_match='"0"')
+    assert (made.status, made.json["author"]) == (201, "tester")
+
+
+def test_a_session_ends_and_cannot_be_made(pipeline: Pipeline):
+    asking = client(pipeline, token=TOKEN)
+    now = time.time()
+    for cookie in (
+        session_of(TOKEN, now - 86_400),
+        session_of("other", now),
+        f"{int(now) + 999}.",
+        "x",
+        "9" * 30 + ".a",
+    ):
+        asking.cookies[SESSION_COOKIE] = cookie
+        assert asking.get("/rules").status == 303
+    asking.cookies[SESSION_COOKIE] = session_of(TOKEN, now)
+    assert asking.get("/rules").status == 200
+
+
+def test_a_proxy_names_the_user(pipeline: Pipeline):
+    access: dict[str, Any] = {"trusted_header": "X-Forwarded-User", "proxies": ("10.1.0.0/16",), "hosts": ()}
+    proxied = client(pipeline, "10.1.2.3", **access)
+    assert proxied.get("/rules").status == 401
+    assert "anna" in proxied.get("/rules", x_forwarded_user="anna").text
+    fields = {"name": "proxied", "functions": "p", "enabled": "on"}
+    assert proxied.post("/rules/save", fields, x_forwarded_user="anna <b>").status == 303
+    assert author(pipeline, "proxied") == "anna <b>"
+    assert "anna &lt;b&gt;" in proxied.get("/rules/show/proxied", x_forwarded_user="x").text
+    for address in ("10.2.0.1", "127.0.0.1", "::1", "nonsense"):
+        refused = client(pipeline, address, **access).get("/rules", x_forwarded_user="anna")
+        assert (refused.status, "sign in at the proxy" in refused.text) == (401, True)
+    # A header of a proxy says nothing where none is configured.
+    assert "berta" not in client(pipeline).get("/rules", x_forwarded_user="berta").text
+    both = client(pipeline, "10.9.9.9", token=TOKEN, **access)
+    assert both.call("GET", "/rules", authorization=f"Bearer {TOKEN}").status == 200
+    with pytest.raises(SettingsError, match="no address or network"):
+        Access(proxies=("somewhere",))
+
+
+def test_read_only_shows_everything_and_changes_nothing(pipeline: Pipeline):
+    asking = client(pipeline, read_only=True)
+    before = pipeline.ledger.rules()
+    for path in PAGES:
+        answer = asking.get(path)
+        assert answer.status == 200
+        assert "read-only" in answer.text
+    for path in ("/rules/save", "/rules/switch/r", "/rules/delete/r", "/rules/restore/r", "/rules/import", "/anything"):
+        assert asking.post(path, FIELDS | {"why": "x", "seen_version": 1}).status == 403
+    for method, path in (("PUT", "/rules/r"), ("DELETE", "/rules/r?why=x"), ("POST", "/rules/import")):
+        refused = asking.call(method, path, {"text": ""}, if_match='"1"')
+        assert (refused.status, "read-only" in refused.json["error"]) == (403, True)
+    assert pipeline.ledger.rules() == before
+    assert asking.post("/rules/check", FIELDS).status == 200
+    assert "/rules/save" not in asking.get("/rules/new").text
+    assert asking.call("POST", "/rules/validate", {"text": "rules: []"}).status == 200
+
+
+def test_too_much_is_refused(pipeline: Pipeline):
+    asking = client(pipeline)
+    assert asking.post("/rules/check", {"text": "x" * MAX_BODY_BYTES}).status == 413
+
+
+def test_what_nobody_foresaw_tells_nothing(pipeline: Pipeline):
+    class Broken:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def standings(self, _: int) -> Any:
+            raise self.error
+
+    site = site_of(pipeline)
+    site.watch = Broken(LedgerUnavailable("the ledger is away; start its database"))  # type: ignore[assignment]
+    away = Client(make_app(site)).get("/rules")
+    assert (away.status, "the ledger is away; start its database" in away.text) == (503, True)
+    assert Client(make_app(site)).call("GET", "/rules").json == {"error": "the ledger is away; start its database"}
+    site.watch = Broken(ValueError("password=hunter2"))  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="hunter2"):  # for the server's log
+        Client(make_app(site)).get("/rules")
+    assert "hunter2" not in describe(ValueError("password=hunter2"))[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--host", "0.0.0.0"], "lets others in than this machine"),
+        (["--token", "hunter22"], "never the token itself"),
+        (["--token", "env:"], "write env:NAME or file:PATH"),
+    ],
+)
+def test_the_command_refuses_what_is_not_safe(arguments: list[str], why: str):
+    is_wrong_usage(run("web", *arguments), why)
+
+
+def test_a_token_that_is_not_there_stops_the_command(tmp_path: Any):
+    for place in ("env:PYRO_TEST_NO_SUCH_TOKEN", f"file:{tmp_path / 'none'}"):
+        result = run("web", "--token", place)
+        assert result.exit_code != 0
+        assert place.partition(":")[2] in result.output
