@@ -62,7 +62,7 @@ def _work(now: Overview) -> Iterator[Alert]:
     if now.unheld.get("lost"):
         yield Alert(
             "PyroAssetsLost",
-            f"{now.unheld['lost']:,} segments were deleted before they were read: their profiles are lost",
+            f"{_were(now.unheld['lost'], 'segment')} deleted before being read: those profiles are lost",
             "Find out who deletes them: a Pyroscope that compacts this bucket needs the mode observe, or a longer "
             "deletion delay. Restored segments can be retried; forget those that are gone for good.",
             "/quarantine",
@@ -70,7 +70,7 @@ def _work(now: Overview) -> Iterator[Alert]:
     if now.given_up:
         yield Alert(
             "PyroAssetsQuarantine",
-            f"{now.given_up:,} jobs were given up",
+            f"{_were(now.given_up, 'job')} given up",
             "Read why; retry when the cause is gone, release where one segment spoils a job, forget what cannot be "
             "done. Everything beside them goes on.",
             "/quarantine",
@@ -78,7 +78,7 @@ def _work(now: Overview) -> Iterator[Alert]:
     if now.unheld.get("set_aside"):
         yield Alert(
             "PyroAssetsSetAside",
-            f"{now.unheld['set_aside']:,} segments could not be read and were set aside",
+            f"{_were(now.unheld['set_aside'], 'segment')} set aside, because reading failed",
             "Compare them with Pyroscope (pyro-assets verify KEY); retry those that are whole again, forget the rest.",
             "/quarantine",
         )
@@ -119,3 +119,8 @@ def _receivers(now: Overview) -> Iterator[Alert]:
                 "written as files: pyro-assets export --format openmetrics.",
                 "/status#receivers",
             )
+
+
+def _were(count: int, noun: str) -> str:
+    """A count and its verb."""
+    return f"{count:,} {noun} was" if count == 1 else f"{count:,} {noun}s were"

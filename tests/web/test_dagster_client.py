@@ -1,76 +1,25 @@
-"""The client of Dagster's API: its queries against Dagster's own schema, its words against a server with a list."""
+"""The client of Dagster's API: its queries against Dagster's own schema, its words against a scripted server."""
 
-import json
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
+from dagster_answers import backfill, daemon, followed, launched, listed, location, params, raw, ready, reply
+from scripted_server import Reply, ScriptedServer, scripted_server
+from servers import free_port
 
-from pyro_assets.demo.processes import free_port
 from pyro_assets.errors import DagsterError, DagsterUnavailable
 from pyro_assets.web.dagster_client import QUERIES, DagsterClient
 
 
 @contextmanager
-def answering(*answers: dict | bytes) -> Iterator[tuple[DagsterClient, list[dict]]]:
-    """A client of a server that gives these answers in turn, and what the server was asked."""
-    asked: list[dict] = []
-    waiting = list(answers)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            answer = waiting.pop(0)
-            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments): ...
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            with DagsterClient(f"http://127.0.0.1:{server.server_port}") as client:
-                yield client, asked
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def ready(entries: list[dict], daemons: list[dict] = ()) -> dict:
-    workspace = {"__typename": "Workspace", "locationEntries": entries}
-    instance = {"daemonHealth": {"allDaemonStatuses": list(daemons)}}
-    return {"data": {"version": "1.13", "workspaceOrError": workspace, "instance": instance}}
-
-
-def location(status: str = "LOADED", loaded: dict | None = None) -> dict:
-    return {"name": "pyro_assets", "loadStatus": status, "locationOrLoadError": loaded}
-
-
-def daemon(kind: str, *, healthy: bool | None, required: bool = True) -> dict:
-    return {"daemonType": kind, "required": required, "healthy": healthy}
-
-
-def backfill(**fields) -> dict:
-    facts = {
-        "__typename": "PartitionBackfill",
-        "id": "abc",
-        "status": "REQUESTED",
-        "title": None,
-        "timestamp": 1795600000.5,
-        "endTimestamp": None,
-        "numPartitions": 2,
-        "tags": [{"key": "lane", "value": "backfill"}],
-        "assetSelection": [{"path": ["function_series"]}],
-        "error": None,
-    }
-    return facts | fields
+def answering(*answers: Reply) -> Iterator[tuple[DagsterClient, ScriptedServer]]:
+    """A client of a server that gives these answers in turn."""
+    with scripted_server() as server, DagsterClient(server.url) as client:
+        server.script += answers
+        yield client, server
 
 
 def test_dagsters_own_schema_has_everything_that_is_asked():
@@ -88,19 +37,19 @@ def test_dagsters_own_schema_has_everything_that_is_asked():
 @pytest.mark.parametrize(
     ("answer", "problem", "warning"),
     [
-        (ready([location()], [daemon("SENSOR", healthy=True)]), "", ""),
-        (ready([]), "no code location", ""),
-        (ready([location("LOADING")]), "still loading pyro_assets", ""),
+        (ready(location(), daemons=(daemon("SENSOR", healthy=True),)), "", ""),
+        (ready(), "no code location", ""),
+        (ready(location("LOADING")), "still loading pyro_assets", ""),
         (
-            ready([location(loaded={"__typename": "PythonError", "message": "No module named x\n\nStack Trace:"})]),
+            ready(location(error="No module named x\n\nStack Trace:")),
             "cannot load pyro_assets: No module named x; correct it",
             "",
         ),
-        (ready([location()], [daemon("BACKFILL", healthy=False, required=False)]), "", "backfill; start dagster-d"),
-        (ready([location()], [daemon("ASSET", healthy=None, required=False)]), "", ""),
+        (ready(location(), daemons=(daemon("BACKFILL", healthy=False, required=False),)), "", "backfill; start dags"),
+        (ready(location(), daemons=(daemon("ASSET", healthy=None, required=False),)), "", ""),
     ],
 )
-def test_readiness(answer: dict, problem: str, warning: str):
+def test_readiness(answer: Reply, problem: str, warning: str):
     with answering(answer) as (client, _):
         found = client.readiness()
     assert problem in found.problem
@@ -109,16 +58,22 @@ def test_readiness(answer: dict, problem: str, warning: str):
     assert bool(warning) == bool(found.warning)
 
 
+def test_a_workspace_that_cannot_be_read():
+    broken = {"__typename": "PythonError", "message": "bad yaml"}
+    instance = {"daemonHealth": {"allDaemonStatuses": []}}
+    with answering(raw({"data": {"version": "1", "workspaceOrError": broken, "instance": instance}})) as (client, _):
+        assert "cannot read its workspace: bad yaml" in client.readiness().problem
+
+
 def test_a_backfill_is_started_followed_and_cancelled():
-    launched = {"__typename": "LaunchBackfillSuccess", "backfillId": "abc"}
     run = {"id": "r1", "status": "STARTED", "startTime": 1795600001.0, "endTime": None}
-    answers = [
-        {"data": {"launchPartitionBackfill": launched}},
-        {"data": {"partitionBackfillOrError": backfill(runs=[run])}},
-        {"data": {"partitionBackfillsOrError": {"results": [backfill(status="COMPLETED_FAILED", endTimestamp=1.0)]}}},
-        {"data": {"cancelPartitionBackfill": {"__typename": "CancelBackfillSuccess"}}},
-    ]
-    with answering(*answers) as (client, asked):
+    answers = (
+        launched(),
+        followed(runs=[run]),
+        listed(backfill(status="COMPLETED_FAILED", endTimestamp=1.0)),
+        reply("cancelPartitionBackfill", {"__typename": "CancelBackfillSuccess"}),
+    )
+    with answering(*answers) as (client, server):
         config = {"ops": {"a": {"config": {"rules": ["x"]}}}}
         assert client.start_backfill(["f"], ["2026-11-25-12:00"], "past", {"lane": "backfill"}, config) == "abc"
         now = client.backfill("abc")
@@ -128,10 +83,10 @@ def test_a_backfill_is_started_followed_and_cancelled():
         (over,) = client.backfills(5)
         assert (over.is_over, over.ended_ms, over.assets) == (True, 1000, ("function_series",))
         client.cancel_backfill("abc")
-    params = asked[0]["variables"]["params"]
-    assert params["partitionNames"] == ["2026-11-25-12:00"]
-    assert params["tags"] == [{"key": "lane", "value": "backfill"}]
-    assert params["runConfigData"] == config
+        sent = params(server)
+    assert sent["partitionNames"] == ["2026-11-25-12:00"]
+    assert sent["tags"] == [{"key": "lane", "value": "backfill"}]
+    assert sent["runConfigData"] == config
 
 
 @pytest.mark.parametrize(
@@ -143,37 +98,34 @@ def test_a_backfill_is_started_followed_and_cancelled():
         ({"__typename": "SomethingNew"}, "SomethingNew"),
     ],
 )
-def test_what_dagster_refuses_is_said_in_its_words(answer: dict, words: str):
-    refused = {"data": {"launchPartitionBackfill": answer}}
+def test_what_dagster_refuses_is_said_in_its_words(answer: dict[str, Any], words: str):
+    refused = reply("launchPartitionBackfill", answer)
     with answering(refused) as (client, _), pytest.raises(DagsterError, match=words) as raised:
         client.start_backfill(["x"], ["y"], "", {})
     assert "Stack" not in str(raised.value)
 
 
 def test_other_refusals():
-    with answering({"errors": [{"message": "syntax"}]}) as (client, _), pytest.raises(DagsterError, match="syntax"):
+    syntax = raw({"errors": [{"message": "syntax"}]})
+    with answering(syntax) as (client, _), pytest.raises(DagsterError, match="syntax"):
         client.readiness()
-    answer = {"data": {"partitionBackfillOrError": {"__typename": "BackfillNotFoundError", "message": "none"}}}
-    with answering(answer) as (client, _):
+    none = reply("partitionBackfillOrError", {"__typename": "BackfillNotFoundError", "message": "none"})
+    with answering(none) as (client, _):
         assert client.backfill("x") is None
-    answer = {"data": {"partitionBackfillOrError": {"__typename": "PythonError", "message": "gone"}}}
-    with answering(answer) as (client, _), pytest.raises(DagsterError, match="gone"):
-        client.backfill("x")
-    answer = {"data": {"partitionBackfillsOrError": {"__typename": "PythonError", "message": "gone"}}}
-    with answering(answer) as (client, _), pytest.raises(DagsterError, match="gone"):
-        client.backfills(1)
-    answer = {"data": {"cancelPartitionBackfill": {"__typename": "PythonError", "message": "over"}}}
-    with answering(answer) as (client, _), pytest.raises(DagsterError, match="over"):
+    gone = {"__typename": "PythonError", "message": "gone"}
+    with answering(*(reply(f"partition{what}OrError", gone) for what in ("Backfill", "Backfills"))) as (client, _):
+        with pytest.raises(DagsterError, match="gone"):
+            client.backfill("x")
+        with pytest.raises(DagsterError, match="gone"):
+            client.backfills(1)
+    with answering(reply("cancelPartitionBackfill", gone)) as (client, _), pytest.raises(DagsterError, match="gone"):
         client.cancel_backfill("x")
 
 
 def test_who_is_no_dagster():
-    port = free_port(41_000)
-    with (
-        DagsterClient(f"http://127.0.0.1:{port}") as client,
-        pytest.raises(DagsterUnavailable, match="start dagster-w"),
-    ):
+    nobody = DagsterClient(f"http://127.0.0.1:{free_port()}")
+    with nobody as client, pytest.raises(DagsterUnavailable, match="start dagster-w"):
         client.readiness()
-    for answer in (b"<html>", {"data": None}, {"other": 1}, []):
+    for answer in (Reply(200, b"<html>"), raw({"data": None}), raw({"other": 1}), raw([]), Reply(404, b"")):
         with answering(answer) as (client, _), pytest.raises(DagsterUnavailable, match="no Dagster"):
             client.backfills(1)
