@@ -10,9 +10,10 @@ from typing import Any
 
 import dagster as dg
 
-from pyro_assets.defs.assets import ASSETS, made_assets, segments_spec
+from pyro_assets.defs.assets import ASSETS, SERIES, made_assets, segments_spec
+from pyro_assets.defs.exports import EXPORTED
 from pyro_assets.defs.housekeeping import housekeeping_sensor
-from pyro_assets.defs.jobs import backfill_job, live_job
+from pyro_assets.defs.jobs import backfill_job, live_job, rules_job
 from pyro_assets.defs.landing import landing_sensor
 from pyro_assets.defs.partitions import hours
 from resources import environment
@@ -30,9 +31,10 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
     reconcile = bool(environment.number(environment.RECONCILE))
     selection = dg.AssetSelection.assets(*ASSETS)
     live, backfill = live_job(selection), backfill_job(selection)
+    rules = rules_job(dg.AssetSelection.assets(*SERIES, EXPORTED))
     return dg.Definitions(
         assets=[segments_spec(partitions), made_assets(partitions, reconcile=reconcile)],
-        jobs=[live, backfill],
+        jobs=[live, backfill, rules],
         sensors=[landing_sensor(live), housekeeping_sensor(backfill)],
         resources=dict(resources) if resources is not None else production_resources(),
         # One step does the work; a process per step would cost three seconds each.

@@ -46,6 +46,7 @@ class FakePipeline:
         steps: frozenset[Step] = STEPS,
         *,
         run_id: str,
+        rules: Sequence[str] = (),
         lane: object = None,
         deadline_monotonic: float | None = None,
         progress: Callable[[Progress], None] | None = None,
@@ -53,6 +54,8 @@ class FakePipeline:
         self.asked.append(
             {"hours": list(hours), "steps": set(steps), "run_id": run_id, "lane": lane, "deadline": deadline_monotonic}
         )
+        if rules:
+            self.asked[-1]["rules"] = list(rules)
         reports = {}
         for hour in hours:
             before = self.hour_report(hour)

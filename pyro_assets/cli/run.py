@@ -7,10 +7,10 @@ listing did, or a receiver did not get everything.
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -25,6 +25,8 @@ from pyro_assets.cli.options import (
 )
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.settings import settings_of
+from pyro_assets.cli.times import check_span, span_options
+from pyro_assets.storage.keys import hour_of
 from resources import environment as env
 from resources.receivers import environment_secrets
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from pyro_assets.pipeline.exporting import ExportCounts
     from pyro_assets.pipeline.pipeline import Pipeline
     from pyro_assets.pipeline.reports import HourReport, Progress, TickReport
+
+_FAR_MS: Final = 2**48 - 1
 
 
 @click.command()
@@ -52,6 +56,15 @@ if TYPE_CHECKING:
     help="JSON file: a list of jobs, each a list of source keys. Exactly these are done, in this order.",
 )
 @click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="NAME",
+    help="Backfill this rule (several times for several): only its series, from archived blocks, where they are not "
+    "there yet. Every other series stays as it is.",
+)
+@span_options()
+@click.option(
     "--dedup",
     type=click.Choice(["exact", "original"]),
     default=from_environment(env.DEDUP),
@@ -67,14 +80,25 @@ def run(
     ledger_url: str,
     config: str,
     jobs_file: Path | None,
+    rules: tuple[str, ...],
+    begin_ms: int | None,
+    end_ms: int | None,
     dedup: str,
     mode: str,
     receivers_file: str,
     as_json: bool,
 ) -> None:
-    """Find, compact and derive everything that is due, once; send it where receivers are configured."""
+    """Find, compact and derive everything that is due, once; send it where receivers are configured.
+
+    With --rule, backfill rules instead: of all hours, or of those between --from and --to.
+    """
+    check_span(begin_ms, end_ms)
+    if not rules and (begin_ms, end_ms) != (None, None):
+        raise click.UsageError("--from and --to belong to --rule")
+    if rules and jobs_file:
+        raise click.UsageError("--jobs compacts and --rule does not: choose one")
     jobs = _read_jobs(jobs_file) if jobs_file else None
-    from pyro_assets.pipeline.pipeline import open_pipeline
+    from pyro_assets.pipeline.pipeline import SERIES_STEPS, open_pipeline
     from pyro_assets.series.config import load_config, parse_config
 
     series = load_config(config) if config else parse_config("", "<defaults>")
@@ -95,11 +119,18 @@ def run(
         ticks: list[TickReport] = []
         with progress_bar("jobs") as bar:
             progress = lambda at: bar.update(at.done, at.total)  # noqa: E731 - a named function says no more
-            if jobs is not None:
+            if rules:
+                first, last = hour_of(begin_ms or 0), hour_of(_FAR_MS if end_ms is None else end_ms - 1)
+                hours = [hour for hour in pipeline.hours() if first <= hour <= last]
+                reports = pipeline.run(hours, SERIES_STEPS, run_id=run_id, rules=rules, progress=progress)
+            elif jobs is not None:
                 reports = pipeline.run_exact(jobs, run_id=run_id, progress=progress)
             else:
                 reports = _run_all_due(pipeline, run_id, ticks, progress)
-        sent = pipeline.export() if has_receivers else {}
+        sent: Mapping[str, ExportCounts] = {}
+        if has_receivers:
+            # Receivers get a backfilled rule of hours that they have already, as live runs would have sent it.
+            sent = pipeline.exporter(hours, explicit=False).finish() if rules else pipeline.export()
     seconds = time.monotonic() - begun
     failures = [sentence for tick in ticks for sentence in tick.failures]
     failures += [sentence for report in reports.values() for sentence in report.run.errors]
@@ -157,7 +188,7 @@ def _is_job(job: Any) -> bool:
 
 
 def _document(
-    reports: "dict[str, HourReport]", ticks: "list[TickReport]", sent: "dict[str, ExportCounts]", seconds: float
+    reports: "dict[str, HourReport]", ticks: "list[TickReport]", sent: "Mapping[str, ExportCounts]", seconds: float
 ) -> dict[str, Any]:
     last = ticks[-1] if ticks else None
     return {
@@ -175,7 +206,7 @@ def _document(
 def _show(
     reports: "dict[str, HourReport]",
     ticks: "list[TickReport]",
-    sent: "dict[str, ExportCounts]",
+    sent: "Mapping[str, ExportCounts]",
     seconds: float,
     source_url: str,
 ) -> None:

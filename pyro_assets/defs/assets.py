@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 import dagster as dg
+from pydantic import Field
 
 from pyro_assets.defs.checks import check_results, check_specs
 from pyro_assets.defs.exports import (
@@ -35,6 +36,7 @@ SEGMENTS: Final = "segments"
 LANDED: Final = "segments_landed"
 #: In the order in which a job is done.
 MADE: Final[tuple[Step, ...]] = ("l1_blocks", "dimension_series", "function_series")
+SERIES: Final = MADE[1:]
 #: Everything that a run can make.
 ASSETS: Final[tuple[str, ...]] = (*MADE, EXPORTED)
 #: One group, because Dagster's graph first shows several of them as closed boxes.
@@ -48,6 +50,17 @@ _LIVE_CHECK_SECONDS: Final = 5.0
 _CHECK_SECONDS: Final = 3600.0
 
 Result = dg.MaterializeResult[None] | dg.AssetCheckResult
+
+
+class Choice(dg.Config):
+    """What a run is restricted to, beside its assets and hours."""
+
+    rules: list[str] = Field(
+        default=[],
+        description="Only the series of these rules are made, of jobs that are derived already and do not have them "
+        "in this version, and put among the others, which stay as they are. Empty: all rules.",
+    )
+
 
 _SERIES_COLUMNS: Final = dg.TableSchema(
     [
@@ -131,26 +144,34 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def compact_and_derive(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Iterator[Result]:
+    def compact_and_derive(
+        context: dg.AssetExecutionContext, config: Choice, pipeline: PipelineResource
+    ) -> Iterator[Result]:
         """Do the due jobs of the run's hours and check them; a live run then stays for those that become due."""
         steps = frozenset(step for step in STEPS if dg.AssetKey(step) in context.selected_asset_keys)
         exported = dg.AssetKey(EXPORTED) in context.selected_asset_keys
         assets = frozenset([*steps, *([EXPORTED] if exported else [])])
         checks = {key.name for key in context.selected_asset_check_keys}
         lane = lane_of(context.run)
-        live = bool(steps) and lane is not None
+        live = bool(steps) and lane is not None and not config.rules
         deadline = pipeline.deadline_monotonic(live=live)
         progress = None if live else _log_progress(context.log)
         run_id = context.run.run_id
         with pipeline.open(series=bool(steps)) as opened, beating(opened, run_id):
             hours = _hours(context, opened)
             run = partial(
-                opened.run, steps=steps, run_id=run_id, lane=lane, deadline_monotonic=deadline, progress=progress
+                opened.run,
+                steps=steps,
+                run_id=run_id,
+                rules=config.rules,
+                lane=lane,
+                deadline_monotonic=deadline,
+                progress=progress,
             )
             say = partial(_say, context, assets)
             settle_ms = pipeline.settings().settle_ms
             # Only who asks for hours sends what is before a receiver's start.
-            asked = lane is None and context.run.tags.get(LANE) != CLOSE
+            asked = lane is None and context.run.tags.get(LANE) != CLOSE and not config.rules
             sending = Sending(live=live, asked=asked, until_monotonic=deadline, lane=lane)
             with exporting(opened, hours if exported else [], sending) as exports:
                 reports = run(hours) if steps else {}
@@ -167,10 +188,15 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
             if exported:
                 # What was sent after the last look.
                 now = {hour: opened.hour_report(hour) for hour in reports or hours}
-                reports = {hour: replace(report, run=reports.get(hour, report).run) for hour, report in now.items()}
+                reports = {hour: _as_run(report, reports.get(hour, report)) for hour, report in now.items()}
         yield from _results(context, assets, reports, exports)
 
     return compact_and_derive
+
+
+def _as_run(now: HourReport, report: HourReport) -> HourReport:
+    """An hour as it is now, with what a run did there."""
+    return replace(now, run=report.run, rules=report.rules)
 
 
 def _hours(context: dg.AssetExecutionContext, opened: Pipeline) -> Sequence[str]:

@@ -19,6 +19,7 @@ LANES: Final = "lanes"
 LIVE: Final = "live"
 BACKFILL: Final = "backfill"
 CLOSE: Final = "close"
+RULES: Final = "rules"
 # Dagster's own tags: how long a run may last, how often it is retried, and which partitions it is about.
 MAX_RUNTIME: Final = "dagster/max_runtime"
 MAX_RETRIES: Final = "dagster/max_retries"
@@ -52,6 +53,18 @@ def backfill_job(selection: dg.AssetSelection) -> AssetJob:
         description="Hours of the past, in a lane of their own, so that live data does not wait. Hours with nothing "
         "left to do are left as they are and checked.",
         tags={LANE: BACKFILL, MAX_RUNTIME: str(_BACKFILL_MAX_RUNTIME_SECONDS)},
+        executor_def=dg.in_process_executor,
+    )
+
+
+def rules_job(selection: dg.AssetSelection) -> AssetJob:
+    """The backfill of single rules: what people start for hours of the past when a rule is new."""
+    return dg.define_asset_job(
+        RULES,
+        selection,
+        description="The series of the rules named in the configuration of `compact_and_derive`, made for hours of "
+        "the past from the archive's level-1 blocks. All other series stay as they are. Begun again, it goes on.",
+        tags={LANE: RULES, MAX_RUNTIME: str(_BACKFILL_MAX_RUNTIME_SECONDS)},
         executor_def=dg.in_process_executor,
     )
 

@@ -98,6 +98,7 @@ def hour_metadata(report: HourReport, asset: str) -> Metadata:
     metadata["dagster/row_count"] = dg.MetadataValue.int(rows)
     if report.services:
         metadata["unsymbolised_by_service"] = _services(report)
+    metadata |= _rules(report) if kind else {}
     odd = {name: count for name, count in report.facts.items() if count}
     if odd:
         metadata["odd"] = dg.MetadataValue.json({**odd, "examples": list(report.examples[:_SHOWN])})
@@ -157,6 +158,26 @@ def _lags(report: HourReport) -> dg.MetadataValue | None:
         if figures.count
     ]
     return dg.MetadataValue.table(records, schema=_LAG_COLUMNS) if records else None
+
+
+def _rules(report: HourReport) -> dict[str, dg.MetadataValue]:
+    """The rules that the run had, those that its stored series were made with, and how far a backfill of rules is."""
+    found: dict[str, dg.MetadataValue] = {}
+    if report.snapshots:
+        found["series_files_by_rules_hash"] = dg.MetadataValue.json(report.snapshots)
+    rules = report.rules
+    if rules is None:
+        return found
+    found["rules_hash"] = dg.MetadataValue.text(rules.hash)
+    found["rules_of_file"] = dg.MetadataValue.int(rules.from_file)
+    found["rules_of_ledger"] = dg.MetadataValue.int(rules.from_ledger)
+    if rules.left_out:
+        found["rules_left_out"] = dg.MetadataValue.json(dict(rules.left_out[:_SHOWN]))
+    for one in rules.backfill:
+        found[f"rule/{one.rule}/hash"] = dg.MetadataValue.text(one.hash)
+        found[f"rule/{one.rule}/jobs_done"] = dg.MetadataValue.int(one.done)
+        found[f"rule/{one.rule}/jobs_total"] = dg.MetadataValue.int(one.total)
+    return found
 
 
 def _set_aside(report: HourReport) -> dg.MetadataValue:

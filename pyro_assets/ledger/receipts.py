@@ -41,19 +41,23 @@ class Receipts(Database):
         Args:
             receiver: its name.
             hours: partition keys; None for all that are not exported to everyone yet.
-            since_ms: only jobs whose samples are of this time or later.
+            since_ms: only jobs whose samples are of this time or later; with hours, also those of which the receiver
+                has something already.
             limit: at most so many.
             lane: only jobs of these shards.
         """
         states = ("derived",) if hours is None else ("derived", "exported")
         query = (
             select(jobs)
-            .where(jobs.c.state.in_(states), jobs.c.timestamp_ms >= since_ms, _lacks(receiver), in_lane(lane))
+            .where(jobs.c.state.in_(states), _lacks(receiver), in_lane(lane))
             .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
             .limit(limit)
         )
-        if hours is not None:
+        if hours is None:
+            query = query.where(jobs.c.timestamp_ms >= since_ms)
+        else:
             query = query.where(jobs.c.hour.in_(list(hours)))
+            query = query.where(or_(jobs.c.timestamp_ms >= since_ms, _begun(receiver)))
         with self._read() as connection:
             rows = connection.execute(query).all()
             return [_due(connection, receiver, row) for row in rows]

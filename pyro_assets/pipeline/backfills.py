@@ -170,7 +170,7 @@ def plan(pipeline: Pipeline, config: "SeriesConfig", order: Order, by: str) -> P
         kinds=kinds,
         assets=tuple(assets),
         tags={
-            "lane": "backfill",
+            "lane": "rules" if order.rule else "backfill",
             "dagster/max_runtime": str(_MAX_RUNTIME_SECONDS),
             WHAT_TAG: "rule" if order.rule else order.what,
             **({RULE_TAG: order.rule} if order.rule else {}),

@@ -39,13 +39,14 @@ if TYPE_CHECKING:
     from pyro_assets.pipeline.exporting import ExportCounts, Exporter
     from pyro_assets.pipeline.health import HealthMetrics
     from pyro_assets.pipeline.reconciling import HourEstimate
-    from pyro_assets.pipeline.work import Worker
+    from pyro_assets.pipeline.work import Trust, Worker
     from pyro_assets.series.config import SeriesConfig
 
 __all__ = ["STEPS", "Lane", "Pipeline", "Step", "now_ms", "open_pipeline"]
 
 Step = Literal["l1_blocks", "dimension_series", "function_series"]
 STEPS: Final[frozenset[Step]] = frozenset({"l1_blocks", "dimension_series", "function_series"})
+SERIES_STEPS: Final[frozenset[Step]] = frozenset({"dimension_series", "function_series"})
 #: A receiver that was given up is a reason for a run again after this time.
 _RECEIVER_AGAIN_MS: Final = 60_000
 _KIND_OF_STEP: Final[dict[Step, str]] = {"dimension_series": "dimension", "function_series": "function"}
@@ -141,6 +142,7 @@ class Pipeline:
         self._receivers_file = receivers_file
         self._secrets: Mapping[str, str] = secrets if secrets is not None else {}
         self._clock = clock
+        self._known: Trust | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -565,7 +567,15 @@ class Pipeline:
             clock=self._clock,
             processes=settings.workers,
             limits=Limits(settings.job_seconds, settings.job_memory_bytes),
+            trust=self._trust(),
         )
+
+    def _trust(self) -> "Trust":
+        from pyro_assets.pipeline.work import Trust
+
+        if self._known is None:
+            self._known = Trust()
+        return self._known
 
     def _guard(self) -> None:
         from pyro_assets.pipeline.rebuilding import guard

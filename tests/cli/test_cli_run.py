@@ -198,3 +198,27 @@ def test_wrong_usage(tmp_path: Path):
     is_wrong_usage(run("run", "--mode", "both"), "--mode")
     is_wrong_usage(run("run", "--jobs", tmp_path / "none.json"), "--jobs")
     is_wrong_usage(run("run", "segments"), "unexpected extra argument")
+
+
+def test_one_rule_for_past_hours(tmp_path: Path):
+    where = ["--source-url", GOLDEN.root, *places(tmp_path), "--config", ""]
+    assert run("run", *where).exit_code == 0
+    rules = tmp_path / "rules.yaml"
+    rules.write_text('rules:\n- {name: main, functions: [{glob: "main.*"}], by: []}\n')
+    ledger = places(tmp_path)[2:]
+    assert ledger[0] == "--ledger-url"
+    assert run("rules", "apply", "-f", rules, *ledger).exit_code == 0
+    report = json.loads(run("run", *where, "--json", "--rule", "main", "--from", HOUR).stdout)["hours"][HOUR]
+    assert report["summary"] == "derived 3 jobs"
+    assert [(one["rule"], one["done"], one["total"]) for one in report["rules"]["backfill"]] == [("main", 3, 3)]
+    result = run("series", "--archive-url", tmp_path / "archive", "--metric", "*_functions_*")
+    assert {line["labels"]["function"].partition(".")[0] for line in map(json.loads, result.stdout.splitlines())} == {
+        "main"
+    }
+    assert (
+        "nothing to do" in json.loads(run("run", *where, "--json", "--rule", "main").stdout)["hours"][HOUR]["summary"]
+    )
+    assert not json.loads(run("run", *where, "--json", "--rule", "main", "--to", HOUR).stdout)["hours"]
+    fails(run("run", *where, "--rule", "none"), "no rule 'none' is in force")
+    is_wrong_usage(run("run", *where, "--from", HOUR), "belong to --rule")
+    is_wrong_usage(run("run", *where, "--rule", "main", "--jobs", GOLDEN.root / "jobs.json"), "choose one")

@@ -1,59 +1,298 @@
-"""A rule that existed all along and one that was backfilled give identical files of series."""
+"""The backfill of one rule: the series that it would have had all along, and nothing else moves."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import golden_bucket
+import fakes
+import pytest
+from exports import HOUR, NOW_MS, derive, got, opened, scripted
+from golden_bucket import committed
+from scripted_server import scripted_server
+from worlds import FaultyLedger
 
+from pyro_assets.errors import SettingsError
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.rules import RuleEdit
-from pyro_assets.pipeline.pipeline import open_pipeline
+from pyro_assets.pipeline.pipeline import SERIES_STEPS, Pipeline
+from pyro_assets.pipeline.rebuilding import rebuild
+from pyro_assets.pipeline.reports import HourReport, Progress
 from pyro_assets.pipeline.rules import merge_rules, rule_body
 from pyro_assets.pipeline.settings import Settings
 from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.language import Rule
 from pyro_assets.series.patterns import Pattern
 
-GOLDEN = golden_bucket.committed()
+GOLDEN = committed()
+FILE = parse_config(json.dumps({"recording_rules": GOLDEN.rules, "functions": {"runtime.mallocgc": "{}"}}))
 RULE = Rule(name="main", functions=[Pattern(glob="main.*")], by=["service_name"])
+OTHER = Rule(name="other", functions=[Pattern(glob="runtime.*")], match="self", by=[])
+WHOLE = Rule(name="whole", by=["service_name"], metric="own", profile_types=["cpu"])
 
 
-def run(folder: Path, config: SeriesConfig, *, now: bool = True) -> dict[str, bytes]:
-    """Does all jobs, or (`now` False) only their series again; the files of series by name."""
-    where = (str(GOLDEN.root), str(folder / "archive"), str(folder / "ledger.db"))
-    with open_pipeline(*where, settings=Settings(mode="own"), config=config) as pipeline:
+class Place:
+    """Source, archive and ledger with the golden jobs, and how the ledger's rules become pipelines."""
+
+    def __init__(self, folder: Path, mode: Any = "own") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = "segments" if mode == "own" else "blocks"
+        paths = [path for path in sorted((GOLDEN.root / kind).rglob("*")) if path.is_file()]
+        self.source = fakes.MemoryBucket({str(path.relative_to(GOLDEN.root)): path.read_bytes() for path in paths})
+        self.source.url = "memory://source"
+        self.archive = fakes.MemoryBucket(url="memory://archive")
+        self.folder, self.settings = folder, Settings(mode=mode)
+        self.ledger = FaultyLedger.open(str(folder / "ledger.db"))
+        self.clock = fakes.Clock(NOW_MS)
+
+    def pipeline(self, file: SeriesConfig = FILE) -> Pipeline:
+        rules = merge_rules(file, self.ledger.rules())
+        return Pipeline(
+            self.source, self.archive, self.ledger, self.settings, rules.config, rules=rules.report(), clock=self.clock
+        )
+
+    def save(self, *rules: Rule, author: str = "ann", why: str = "") -> None:
+        known = {one.name: one.version for one in self.ledger.rules()}
+        edits = [RuleEdit(rule.name, rule_body(rule), known.get(rule.name, 0)) for rule in rules]
+        self.ledger.edit_rules(edits, author=author, why=why, now_ms=self.clock.forward(1))
+
+    def live(self) -> HourReport:
+        pipeline = self.pipeline()
         pipeline.tick()
-        steps = {"dimension_series", "function_series"} | ({"l1_blocks"} if now else set())
-        reports = pipeline.run(pipeline.hours(), frozenset(steps), run_id="run")
-        assert not any(report.run.failed for report in reports.values() if report.run)
-    files = (folder / "archive" / "series").rglob("*.parquet")
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+        report = pipeline.run([HOUR], run_id="live")[HOUR]
+        assert report.run.derived == sum(report.jobs_by_state.values())
+        return report
+
+    def backfill(self, *rules: str, **how: Any) -> HourReport:
+        return self.pipeline().run([HOUR], SERIES_STEPS, run_id="backfill", rules=rules, **how)[HOUR]
+
+    def lose_ledger(self) -> None:
+        self.ledger.close()
+        self.ledger = FaultyLedger.open(str(self.folder / "new.db"))
+        assert not rebuild(self.ledger, self.archive, self.clock()).damaged
+
+    def files(self) -> dict[str, bytes]:
+        return {key: data for key, data in self.archive.objects.items() if key.startswith("series/")}
+
+    def rows(self, rule: str | None = None) -> list[Any]:
+        """Rows of all files in their order; of one rule, or of all."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        found = []
+        for key, data in sorted(self.files().items()):
+            rows = pq.read_table(pa.BufferReader(data)).to_pylist()
+            found.append((key, [row for row in rows if rule in (None, row["rule"])]))
+        return found
 
 
-def save(folder: Path, rule: Rule) -> None:
-    ledger = Ledger.open(str(folder / "ledger.db"))
-    ledger.edit_rules([RuleEdit(rule.name, rule_body(rule), 0)], author="ann", why="", now_ms=1)
-    ledger.close()
+@pytest.mark.parametrize("mode", ["own", "observe"])
+def test_live_and_backfilled_are_the_same(tmp_path: Path, mode: str) -> None:
+    live, late = Place(tmp_path / "live", mode), Place(tmp_path / "late", mode)
+    live.save(RULE, OTHER, WHOLE)
+    live.live()
+    late.save(OTHER)
+    late.live()
+    others = late.rows()
+    # The other rule is edited, and the segments are gone: neither matters.
+    late.save(OTHER.model_copy(update={"match": "total"}), RULE, WHOLE)
+    late.source.objects.clear()
+    report = late.backfill("main")
+    assert late.rows("main") == live.rows("main")
+    assert any(rows for _, rows in live.rows("main"))
+    without = [(key, [row for row in rows if row["rule"] != "main"]) for key, rows in late.rows()]
+    assert without == others
+    jobs = report.jobs_by_state["derived"]
+    assert (report.run.derived, report.run.compacted, report.run.failed) == (jobs, 0, 0)
+    assert report.rules is not None
+    assert [(one.rule, one.done, one.total) for one in report.rules.backfill] == [("main", jobs, jobs)]
+    # Rules of whole profiles are in the other file; with them, all is as if it had been so for ever.
+    late.save(OTHER)
+    late.backfill("whole")
+    assert late.rows() == live.rows()
+    # Nothing is done twice, whatever another rule became.
+    files = late.files()
+    late.save(OTHER.model_copy(update={"match": "total"}))
+    assert late.backfill("main", "whole").run.nothing_to_do
+    assert live.backfill("main", "whole").run.nothing_to_do
+    assert late.files() == files
 
 
-def test_live_and_backfilled_are_the_same(tmp_path: Path):
-    config = parse_config(json.dumps({"recording_rules": GOLDEN.rules}))
-    save(tmp_path / "live", RULE)
-    live = run(tmp_path / "live", config)
-    before = run(tmp_path / "late", config)
-    assert before != live
-    save(tmp_path / "late", RULE)
-    assert run(tmp_path / "late", config, now=False) == live
-    # The file's own rule of that name wins.
-    own = config.model_copy(update={"rules": [RULE.model_copy(update={"match": "self"})]})
-    ledger = Ledger.open(str(tmp_path / "late" / "ledger.db"))
-    merged = merge_rules(own, ledger.rules())
-    ledger.close()
-    assert [(one.origin, bool(one.problem)) for one in merged.known] == [("file", False), ("ledger", True)]
-    assert merged.config.hash == own.hash
+@pytest.mark.parametrize("mode", ["own", "observe"])
+def test_the_ledger_is_rebuilt_and_the_backfill_is_known(tmp_path: Path, mode: str) -> None:
+    live, late = Place(tmp_path / "live", mode), Place(tmp_path / "late", mode)
+    live.save(RULE, WHOLE)
+    live.live()
+    late.live()
+    late.save(RULE, WHOLE)
+    late.backfill("main")
+    late.lose_ledger()
+    live.lose_ledger()
+    assert late.backfill("main").run.nothing_to_do
+    assert live.backfill("main", "whole").run.nothing_to_do
+    assert late.backfill("whole").run.derived > 0
+    assert late.rows() == live.rows()
 
 
-def test_what_the_ledger_cannot_mean_breaks_nothing(tmp_path: Path):
+def test_an_interrupted_backfill_goes_on(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.live()
+    place.save(RULE)
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 2:
+            raise fakes.Killed
+
+    with pytest.raises(fakes.Killed):
+        place.backfill("main", progress=stop)
+    done = place.pipeline().hour_report(HOUR)
+    jobs = done.jobs_by_state["derived"]
+    assert done.rules is not None
+    report = place.backfill("main")
+    assert report.run.derived == jobs - 2
+    assert report.rules is not None
+    assert [(one.done, one.total) for one in report.rules.backfill] == [(jobs, jobs)]
+    # Another version of the rule is another rule.
+    place.save(RULE.model_copy(update={"match": "self"}))
+    assert place.backfill("main").run.derived == jobs
+    place.save(RULE)
+    assert place.backfill("main").run.derived == jobs
+    place.save(RULE.model_copy(update={"description": "in other words"}))
+    assert place.backfill("main").run.nothing_to_do
+
+
+def test_killed_anywhere_and_begun_again(tmp_path: Path) -> None:
+    live = Place(tmp_path / "live")
+    live.save(RULE, WHOLE)
+    live.live()
+    late = Place(tmp_path / "late")
+    late.live()
+    late.save(RULE, WHOLE)
+    kept = dict(late.archive.objects)
+    late.ledger.close()
+    for at in range(0, 40, 3):
+        folder = tmp_path / str(at)
+        shutil.copytree(tmp_path / "late", folder)
+        place = Place(folder)
+        place.archive.objects = dict(kept)
+        calls = at
+
+        def die(method: str, _key: str) -> None:
+            nonlocal calls
+            calls -= method in ("replace", "create")
+            if calls < 0:
+                raise fakes.Killed
+
+        if at % 2:
+            place.ledger.kill_at = at
+        else:
+            place.archive.before = die
+        try:
+            place.backfill("main", "whole")
+        except fakes.Killed:
+            place.ledger.kill_at, place.archive.before = None, None
+            place.clock.forward(120)  # the lease of the dead ends
+            place.backfill("main", "whole")
+        assert place.rows() == live.rows()
+        place.archive.before = None
+        assert place.backfill("main", "whole").run.nothing_to_do
+        place.ledger.close()
+
+
+def test_several_processes_backfill_as_one_does(tmp_path: Path) -> None:
+    one, more = Place(tmp_path / "one"), Place(tmp_path / "more")
+    for place in (one, more):
+        place.live()
+        place.save(RULE)
+    one.backfill("main")
+    # Processes need real folders.
+    for key, data in (more.archive.objects | more.source.objects).items():
+        path = tmp_path / "disk" / ("source" if key in more.source.objects else "archive") / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    from pyro_assets.storage.bucket import open_bucket
+
+    rules = merge_rules(FILE, more.ledger.rules())
+    pipeline = Pipeline(
+        open_bucket(str(tmp_path / "disk/source")),
+        open_bucket(str(tmp_path / "disk/archive"), True),
+        more.ledger,
+        replace(more.settings, job_seconds=600.0),  # a limit makes every job be computed in a process of its own
+        rules.config,
+        clock=more.clock,
+    )
+    report = pipeline.run([HOUR], SERIES_STEPS, run_id="backfill", rules=["main"])[HOUR]
+    assert (report.run.failed, report.run.derived) == (0, 3)
+    for key, data in one.files().items():
+        assert (tmp_path / "disk/archive" / key).read_bytes() == data
+
+
+def test_a_series_of_another_rule_stays_that_rules(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.save(OTHER)
+    place.live()
+    before = place.rows("other")
+    # By name it would come first, had it been there all along.
+    twin = OTHER.model_copy(update={"name": "a", "functions": [Pattern(regex="runtime\\..*"), Pattern(exact="none")]})
+    place.save(twin)
+    report = place.backfill("a")
+    assert place.rows("other") == before
+    assert not any(rows for _, rows in place.rows("a"))
+    assert report.facts["conflicting_series (a)"] == sum(len(rows) for _, rows in before)
+    assert place.backfill("a").run.nothing_to_do
+
+
+def test_what_cannot_be_backfilled_is_refused(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.save(RULE, WHOLE.model_copy(update={"enabled": False}))
+    place.live()
+    for name in ("none", "whole"):
+        with pytest.raises(SettingsError, match=f"no rule '{name}' is in force"):
+            place.backfill(name)
+    with pytest.raises(SettingsError, match="select the asset function_series"):
+        place.pipeline().run([HOUR], frozenset({"dimension_series"}), run_id="x", rules=["main"])
+    # Short forms and recording rules have ids too.
+    assert place.backfill("function:runtime.mallocgc", GOLDEN.rules[0]["id"], "dimensions").run.nothing_to_do
+
+
+def test_jobs_that_are_not_derived_are_left_to_their_own_run(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.save(RULE)
+    place.pipeline().tick()
+    assert place.backfill("main").run.nothing_to_do
+    place.pipeline().run([HOUR], frozenset({"l1_blocks"}), run_id="compact")
+    assert place.backfill("main").run.nothing_to_do
+
+
+def test_receivers_get_the_new_rules_samples_alone(tmp_path: Path) -> None:
+    before = FILE.model_copy(update={"rules": [OTHER]})
+    after = FILE.model_copy(update={"rules": [OTHER.model_copy(update={"match": "total"}), RULE]})
+    with scripted_server() as server, scripted_server() as late_server:
+        # The second receiver begins after these hours: it gets nothing of them unless it is asked for.
+        receivers = [scripted(server), scripted(late_server, "late", start="2026-11-25-12:00")]
+        with opened(tmp_path, *receivers, series=before) as pipeline:
+            derive(pipeline)
+            pipeline.export([HOUR], names=["r"])
+        sent = got(server)
+        server.requests.clear()
+        with opened(tmp_path, *receivers, series=after) as pipeline:
+            report = pipeline.run([HOUR], SERIES_STEPS, run_id="backfill", rules=["main"])[HOUR]
+            assert report.run.derived == 3
+            done = pipeline.exporter([HOUR], explicit=False).finish()
+            assert (done["r"].jobs, done["r"].changed, done["r"].refused.total()) == (3, 0, 0)
+            assert done["late"].jobs == 0
+            assert not late_server.requests
+            requests = len(server.requests)
+            assert pipeline.exporter([HOUR], explicit=False).finish()["r"].jobs == 0
+            assert len(server.requests) == requests
+        fresh = got(server)
+        assert fresh
+        assert not set(fresh) & set(sent)
+        assert {dict(labels)["function"].partition(".")[0] for labels in fresh} == {"main"}
+
+
+def test_what_the_ledger_cannot_mean_breaks_nothing(tmp_path: Path) -> None:
     ledger = Ledger.open(str(tmp_path / "ledger.db"))
     bodies = {"a": '{"name": "a", "by": ["tenant"]}', "b": "no json", "c": '{"name": "c"}', "d": '{"name": "d"}'}
     ledger.edit_rules([RuleEdit(name, body, 0) for name, body in bodies.items()], author="x", why="", now_ms=1)
@@ -67,3 +306,15 @@ def test_what_the_ledger_cannot_mean_breaks_nothing(tmp_path: Path):
     ]
     assert [rule.name for rule in merged.config.rules] == ["c"]
     assert "must give the same series" in merged.known[3].problem
+
+
+def test_the_files_rule_wins(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.save(RULE)
+    own = FILE.model_copy(update={"rules": [RULE.model_copy(update={"match": "self"})]})
+    merged = merge_rules(own, place.ledger.rules())
+    assert [(one.origin, bool(one.problem)) for one in merged.known] == [("file", False), ("ledger", True)]
+    assert merged.config.hash == own.hash
+    report = merged.report()
+    assert (report.from_file, report.from_ledger) == (1 + 1 + len(GOLDEN.rules), 0)
+    assert report.left_out == (("main", "a rule of the file has this name, and the file wins"),)
