@@ -6,6 +6,7 @@ Add what differs between SQLite and Postgres here, so that queries need not know
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Self
@@ -74,19 +75,9 @@ class Database:
         """
         parsed = parse_ledger_url(url)
         shown = parsed.render_as_string()
-        on_postgres = parsed.get_backend_name() == "postgresql"
-        takes_timeout = parsed.drivername.endswith(_DRIVERS) and "connect_timeout" not in parsed.query
-        try:
-            engine = create_engine(
-                parsed,
-                pool_pre_ping=parsed.get_backend_name() != "sqlite",
-                connect_args={"connect_timeout": _CONNECT_SECONDS} if takes_timeout else {},
-            )
-        except (SQLAlchemyError, ImportError) as error:
-            driver = f"; install its driver: {_INSTALL_DRIVER}" if on_postgres else ""
-            raise SettingsError(f"the ledger {shown} cannot be used: {error}{driver}") from error
+        engine = _engine_of(parsed)
         if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine, parsed)
+            _make_folder(parsed)
         database = cls(engine)
         try:
             # Ticks and checks open the ledger every few seconds: without a change of schema they take no lock.
@@ -130,7 +121,33 @@ class Database:
             connection.execute(_LOCK)
 
 
-def _prepare_sqlite(engine: Engine, url: URL) -> None:
+@lru_cache(maxsize=8)
+def _engine_of(url: URL) -> Engine:
+    """The engine of a URL, kept after its connections are closed.
+
+    With it SQLAlchemy keeps the text of each statement, which takes longer to make than most take to run: ticks open
+    the ledger every few seconds.
+
+    Raises:
+        SettingsError: the URL cannot be used.
+    """
+    on_postgres = url.get_backend_name() == "postgresql"
+    takes_timeout = url.drivername.endswith(_DRIVERS) and "connect_timeout" not in url.query
+    try:
+        engine = create_engine(
+            url,
+            pool_pre_ping=url.get_backend_name() != "sqlite",
+            connect_args={"connect_timeout": _CONNECT_SECONDS} if takes_timeout else {},
+        )
+    except (SQLAlchemyError, ImportError) as error:
+        driver = f"; install its driver: {_INSTALL_DRIVER}" if on_postgres else ""
+        raise SettingsError(f"the ledger {url.render_as_string()} cannot be used: {error}{driver}") from error
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    return engine
+
+
+def _make_folder(url: URL) -> None:
     if url.database and url.database != ":memory:":
         folder = Path(url.database).absolute().parent
         try:
@@ -138,6 +155,8 @@ def _prepare_sqlite(engine: Engine, url: URL) -> None:
         except OSError as error:
             raise LedgerUnavailable(f"the folder {folder} of the ledger cannot be made: {error.strerror}") from error
 
+
+def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
         # The driver must not begin transactions by itself: ours begin as what they are.
