@@ -133,6 +133,14 @@ class Layout:
         }
         self.receivers.write_text(yaml.safe_dump({"receivers": [receiver]}), "utf-8")
 
+    @staticmethod
+    def addresses(web_port: int, webserver_port: int) -> dict[str, str]:
+        """Where our pages and Dagster's are, for the environment."""
+        return {
+            env.WEB_URL.name: f"http://127.0.0.1:{web_port}",
+            env.DAGSTER_URL.name: f"http://127.0.0.1:{webserver_port}",
+        }
+
     def environment(self, base: Mapping[str, str], now: datetime | None = None) -> dict[str, str]:
         """`base` without the settings of another installation, with the demo's own."""
         now = datetime.now(UTC) if now is None else now

@@ -43,6 +43,10 @@ class Processes:
         self._logs, self._environment = logs, dict(environment)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
+    def tell(self, variables: Mapping[str, str]) -> None:
+        """Further variables for what is started from now on."""
+        self._environment.update(variables)
+
     def start(self, name: str, arguments: Sequence[str | Path], cwd: Path) -> None:
         """Start a process; it keeps running until `stop`, `stop_all` or its own end."""
         with self.log(name).open("ab") as log:

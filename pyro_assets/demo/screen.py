@@ -102,9 +102,22 @@ class Screen:
         for difference in differences[:_SHOWN_DIFFERENCES]:
             self._say(textwrap.shorten(f"    {difference}", 240))
 
-    def places(self, url: str, logs: object, metrics_url: str, prometheus_url: str = "") -> None:
-        """Where to look in the UI, and at what."""
+    def places(self, url: str, logs: object, web_url: str, prometheus_url: str = "") -> None:
+        """Where to look in our pages and in Dagster's, and at what."""
         self._say("")
+        self._say(f"    {self._style('1;32', 'Our pages are at ' + web_url)}")
+        self._list(
+            web_url,
+            {
+                "/explore": "which functions burn CPU and memory; press `make a rule` on one",
+                "/rules": "which functions become series: preview, edit, history, import",
+                "/series": "what is exported, back to its rule, job, run and block",
+                "/status": "lag, pending, receivers, hours as a calendar, alerts",
+                "/backfills": "a rule for past hours, started in Dagster and followed",
+                "/api": "the same for programs",
+                "/metrics": "the project's own metrics",
+            },
+        )
         self._say(f"    {self._style('1;32', 'Dagster is at ' + url)}")
         places = {
             "/asset-groups": "the graph: segments -> l1_blocks -> series; select an asset",
@@ -115,15 +128,17 @@ class Screen:
             "/runs?q[0]=tag:lane=live": "one live run at a time; each stays a minute and takes what becomes due",
             "/runs?view=backfills": "the two past hours, in a lane of their own",
         }
-        width = max(map(len, places))
-        for path, meaning in places.items():
-            self._say(f"      {url}{path.ljust(width)}  {meaning}")
-        self._say(f"    {self._style('1;32', 'Our own metrics are at ' + metrics_url)}")
+        self._list(url, places)
         if prometheus_url:
             self._say(f"    {self._style('1;32', 'Prometheus is at ' + prometheus_url)}")
             self._say("      CPU cores by service: " + _CORES)
         self._say(f"    Logs of all processes: {logs}")
         self._say("")
+
+    def _list(self, url: str, places: Mapping[str, str]) -> None:
+        width = max(map(len, places))
+        for path, meaning in places.items():
+            self._say(f"      {url}{path.ljust(width)}  {meaning}")
 
     def proof(self, proof: Proof) -> None:
         """What the comparison with the manifest found."""

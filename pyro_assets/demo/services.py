@@ -1,4 +1,4 @@
-"""The processes of the demo: generator, code server, webserver, daemon, metrics; as in production, on one machine.
+"""The processes of the demo: generator, code server, webserver, daemon, pages; as in production, on one machine.
 
 Add a process when the system gets one. `dagster dev` is not used: it restarts and announces things of its own.
 """
@@ -64,11 +64,10 @@ def start_prometheus(processes: Processes, layout: Layout, program: str, port: i
 
 
 def start_web(processes: Processes, layout: Layout, port: int) -> str:
-    """The process that serves our own metrics; returns their URL when it answers."""
-    arguments: list[str | Path] = ["web", "--receivers", layout.receivers, "--port", str(port)]
-    processes.start(WEB, [_BIN / "pyro-assets", *arguments], layout.root)
+    """The process that serves our pages and metrics; returns its address when it answers."""
+    processes.start(WEB, [_BIN / "pyro-assets", "web", "--port", str(port)], layout.root)
     processes.wait_until(lambda: listens(port), "our web process", _START_SECONDS)
-    return f"http://127.0.0.1:{port}/metrics"
+    return f"http://127.0.0.1:{port}"
 
 
 def start_code_server(processes: Processes, layout: Layout, port: int) -> None:

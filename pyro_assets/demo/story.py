@@ -48,7 +48,9 @@ class Story:
         screen, layout, processes = self._screen, self._layout, self._processes
         code_server_port = free_port(_CODE_SERVER_PORT)
         layout.prepare(code_server_port)
-        web_port = free_port(_WEB_PORT)
+        web_port, port = free_port(_WEB_PORT), free_port(_WEBSERVER_PORT)
+        # Our pages link to Dagster's and start backfills there, and Dagster's link to ours.
+        processes.tell(layout.addresses(web_port, port))
         program = services.prometheus_program()
         prometheus_url = ""
         if program is not None:
@@ -58,9 +60,8 @@ class Story:
         screen.step(f"making {services.HISTORY_HOURS} past hours of segments, starting Dagster meanwhile")
         services.start_code_server(processes, layout, code_server_port)
         services.make_history(processes, layout)
-        port = free_port(_WEBSERVER_PORT)
         webserver = services.start_dagster(processes, layout, code_server_port, port)
-        metrics_url = services.start_web(processes, layout, web_port)
+        web_url = services.start_web(processes, layout, web_port)
         with open_pipeline(
             str(layout.bucket), str(layout.archive), layout.ledger_url, receivers_file=str(layout.receivers)
         ) as pipeline:
@@ -69,7 +70,7 @@ class Story:
             services.start_generator(processes, layout)
             self._wait(lambda: derived(self._live(pipeline, history)) > 0, "the first live series", _LIVE_SECONDS)
             self._show(pipeline, history)
-            screen.places(webserver.url, layout.logs, metrics_url, prometheus_url)
+            screen.places(webserver.url, layout.logs, web_url, prometheus_url)
             self._figures(pipeline, history, end)
             return self._finish(pipeline)
 

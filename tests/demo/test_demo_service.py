@@ -57,6 +57,19 @@ def running(pids: set[int]) -> set[int]:
     return alive
 
 
+def look_at_the_pages(said: str) -> None:
+    """Each page that the demo names answers; the list of rules has what was derived, and links to Dagster."""
+    address = said.partition("Our pages are at ")[2].split()[0]
+    for path in ("/", "/explore", "/rules", "/series", "/status", "/quarantine", "/backfills", "/api"):
+        with urllib.request.urlopen(address + path, timeout=60) as answer:
+            text = answer.read().decode()
+            assert answer.status == 200
+            assert said.partition("Dagster is at ")[2].split()[0] in text
+    with urllib.request.urlopen(address + "/api/v1/rules", timeout=60) as answer:
+        rules = {rule["id"]: rule for rule in json.load(answer)["rules"]}
+    assert rules["function:net/http.HandlerFunc.ServeHTTP"]["series"] > 0
+
+
 def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     layout, out = Layout(tmp_path / "demo"), io.StringIO()
     with layout.lock():
@@ -67,6 +80,7 @@ def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: py
             equal = Story(layout, processes, Screen(out)).run(45)
             if services.prometheus_program():
                 look_at_the_dashboard(layout)
+            look_at_the_pages(out.getvalue())
             children = below(os.getpid()) - {os.getpid()}
         finally:
             processes.stop_all()

@@ -111,3 +111,12 @@ def test_tail_of_a_log(tmp_path: Path):
     assert tail(log) == "  (no log)"
     log.write_text("\n".join(str(line) for line in range(100)))
     assert tail(log, 2) == "  98\n  99"
+
+
+def test_later_variables_reach_what_is_started_later(tmp_path: Path):
+    processes = Processes(tmp_path, {"FIRST": "1"})
+    processes.tell({"SECOND": "2"})
+    processes.run(
+        "show", [sys.executable, "-c", "import os; print(os.environ['FIRST'], os.environ['SECOND'])"], tmp_path
+    )
+    assert processes.log("show").read_text() == "1 2\n"

@@ -42,12 +42,13 @@ def test_the_newest_series():
 
 
 def test_places_are_links():
-    metrics = "http://127.0.0.1:9119/metrics"
-    text = said(lambda screen: screen.places("http://127.0.0.1:3000", "logs", metrics))
+    web = "http://127.0.0.1:9119"
+    text = said(lambda screen: screen.places("http://127.0.0.1:3000", "logs", web))
     assert "http://127.0.0.1:3000/asset-groups" in text
-    assert metrics in text
+    for path in ("explore", "rules", "status", "metrics"):
+        assert f"{web}/{path} " in text
     assert "Prometheus is at" not in text
-    with_prometheus = said(lambda screen: screen.places("http://127.0.0.1:3000", "logs", metrics, "http://127.0.0.1:9"))
+    with_prometheus = said(lambda screen: screen.places("http://127.0.0.1:3000", "logs", web, "http://127.0.0.1:9"))
     assert "Prometheus is at http://127.0.0.1:9\n" in with_prometheus
 
 
