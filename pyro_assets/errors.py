@@ -11,6 +11,7 @@ and what to do. Logic does not belong here.
     │   ├── BadRecord             a commit record that does not parse
     │   ├── NotABlockKey          a key under segments/ or blocks/ that names no block
     │   └── StorageUnavailable    the bucket does not answer, throttles or refuses
+    ├── RemovedByRetention        retention removed what was asked for
     ├── BlockError                one object is not what the format says
     │   ├── Truncated             the bytes end before the structure does
     │   ├── BadMagic              not the structure that was expected
@@ -185,6 +186,10 @@ class Unwritable(BlockError):
     """Columns that the format cannot express, such as a string over 65,535 bytes."""
 
     remedy = "nothing was written"
+
+
+class RemovedByRetention(PyroAssetsError):
+    """What was asked for is older than it was to be kept, and was removed."""
 
 
 class PprofError(PyroAssetsError):

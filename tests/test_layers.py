@@ -33,7 +33,7 @@ LAYERS: dict[str, set[str]] = {
     "definitions": {"defs", "resources"},
     "web": {"errors", "storage", "series", "export", "ledger", "pipeline"},
     "cli": _BELOW_SERIES | {"series", "export", "ledger", "pipeline", "generator", "web", "resources"},
-    "demo": {"errors", "storage", "pipeline", "generator", "cli", "resources"},
+    "demo": {"errors", "storage", "series", "pipeline", "generator", "cli", "resources"},
     # Dagster configuration -> plain objects.
     "resources": _BELOW_SERIES | {"series", "export", "ledger", "pipeline"},
 }

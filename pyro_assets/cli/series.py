@@ -11,7 +11,8 @@ import click
 
 from pyro_assets.cli.options import archive_option
 from pyro_assets.cli.output import is_terminal, show_table, time_text
-from pyro_assets.storage.keys import SERIES, hour_from_path, hour_path
+from pyro_assets.errors import ObjectMissing
+from pyro_assets.storage.keys import SERIES, hour_from_path, hour_path, parse_series_name
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pyro_assets.storage.interface import ReadOnlyBucket
 
 _PAGE_KEYS = 1000
+_TRIES = 3
 
 
 @click.command()
@@ -78,34 +80,55 @@ def _frames(
     """What passes the filters, file by file, by hour and kind."""
     import polars as pl
 
+    for folder in _folders(bucket, kind, hours):
+        for frame in _folder(bucket, folder):
+            passed = frame.filter(pl.col("tenant").is_in(tenants)) if tenants else frame
+            if metrics:
+                names = passed["metric"].unique().to_list()
+                wanted = [name for name in names if any(fnmatch.fnmatchcase(name, metric) for metric in metrics)]
+                passed = passed.filter(pl.col("metric").is_in(wanted))
+            if len(passed):
+                yield passed
+
+
+def _folder(bucket: "ReadOnlyBucket", prefix: str) -> "Iterator[pl.DataFrame]":
+    """The series of one kind and hour, file by file; where files are merged meanwhile, each job is seen once."""
+    from pyro_assets.series.merged import current_files, without_jobs
     from pyro_assets.series.store import parquet_to_series
 
-    for key in _keys(bucket, kind, hours):
-        frame = parquet_to_series(bucket.read(key), key)
-        if tenants:
-            frame = frame.filter(pl.col("tenant").is_in(tenants))
-        if metrics:
-            names = frame["metric"].unique().to_list()
-            wanted = [name for name in names if any(fnmatch.fnmatchcase(name, metric) for metric in metrics)]
-            frame = frame.filter(pl.col("metric").is_in(wanted))
-        if len(frame):
-            yield frame
+    seen: set[str] = set()
+    for left in reversed(range(_TRIES)):
+        try:
+            for file in current_files(_keys(bucket, prefix)):
+                if parse_series_name(file.key)[0] not in seen:
+                    frame = parquet_to_series(bucket.read(file.key), file.key)
+                    yield without_jobs(frame, file.without | seen)
+                    seen.update(frame["job"].unique())
+        except ObjectMissing:
+            if not left:
+                raise
+        else:
+            return
 
 
-def _keys(bucket: "ReadOnlyBucket", kind: str | None, hours: set[str]) -> list[str]:
-    """Keys of the files of series, by hour, kind and job."""
-    found: list[tuple[str, str, str]] = []
+def _folders(bucket: "ReadOnlyBucket", kind: str | None, hours: set[str]) -> list[str]:
+    """Where the series of each kind and hour lie, by hour and kind."""
+    found: list[tuple[str, str]] = []
     for kind_folder in bucket.list_folder(f"{SERIES}/").folders:
         if kind is not None and kind_folder != f"kind={kind}":
             continue
         for hour_folder in bucket.list_folder(f"{SERIES}/{kind_folder}/").folders:
             if hours and hour_folder.removeprefix("hour=") not in hours:
                 continue
-            prefix, after = f"{SERIES}/{kind_folder}/{hour_folder}/", ""
-            while page := bucket.list_after(prefix, after, _PAGE_KEYS):
-                found += [(hour_folder, kind_folder, item.key) for item in page if item.key.endswith(".parquet")]
-                after = page[-1].key
-    return [key for _, _, key in sorted(found)]
+            found.append((hour_folder, kind_folder))
+    return [f"{SERIES}/{kind_folder}/{hour_folder}/" for hour_folder, kind_folder in sorted(found)]
+
+
+def _keys(bucket: "ReadOnlyBucket", prefix: str) -> Iterator[str]:
+    after = ""
+    while page := bucket.list_after(prefix, after, _PAGE_KEYS):
+        yield from (item.key for item in page)
+        after = page[-1].key
 
 
 def _show(frames: "Iterator[pl.DataFrame]", limit: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pyro_assets.generator.check import Difference, compare
 from pyro_assets.generator.manifest import read_manifest
+from pyro_assets.series.merged import current_files, without_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,9 @@ def read_series(archive: Path) -> Any:
     """All series of an archive as a Polars frame, newest last; empty if there are none."""
     import polars as pl
 
-    files = sorted((archive / "series").rglob("*.parquet"))
+    # Housekeeping merges the files of an hour that is over: which ones count is told by their names.
+    files = current_files(map(str, (archive / "series").rglob("*.parquet")))
     if not files:
         return pl.DataFrame()
-    return pl.read_parquet(files, hive_partitioning=True).sort("timestamp_ms", "tenant", "metric", maintain_order=True)
+    frames = [without_jobs(pl.read_parquet(file.key, hive_partitioning=True), file.without) for file in files]
+    return pl.concat(frames).sort("timestamp_ms", "tenant", "metric", maintain_order=True)

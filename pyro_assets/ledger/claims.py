@@ -20,6 +20,7 @@ from pyro_assets.ledger.pardons import split_sources
 from pyro_assets.ledger.quarantine import forgive, give_up, note_failure
 from pyro_assets.ledger.records import Compaction, Derivation, Failure, Job
 from pyro_assets.ledger.schema import JobState, job_sources, jobs, outputs, quarantine, series_files, sources
+from pyro_assets.ledger.upkeep import note_work
 
 #: What a rule's backfill may claim, beside the open jobs: everything that has level-1 blocks.
 COMMITTED_STATES: Final[tuple[JobState, ...]] = ("compacted", "derived", "exported", "quarantined")
@@ -151,6 +152,8 @@ class Claims(Database):
                 _find_again(connection, job, done.newest_ms)
             if job.failed:
                 forgive(connection, job.id)
+            if job.series_number is not None:
+                note_work(connection, job.hour, "compacted")
         return state
 
     def commit_derived(self, job: Job, done: Derivation, now_ms: int, *, kinds: frozenset[str]) -> None:
@@ -184,6 +187,8 @@ class Claims(Database):
                 connection.execute(_DERIVED, {"job_id": job.id, "at_ms": now_ms})
                 if job.failed:
                     forgive(connection, job.id)
+            if job.series_number is not None:
+                note_work(connection, job.hour, "derived")
 
     def mark_verified(self, job_id: str, now_ms: int) -> None:
         """Notes that a job's level-1 blocks were read back and found equal to its sources."""

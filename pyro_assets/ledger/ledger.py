@@ -8,7 +8,9 @@ from pyro_assets.ledger.archived import Archived
 from pyro_assets.ledger.beats import Beats
 from pyro_assets.ledger.calendar import Calendar
 from pyro_assets.ledger.claims import Claims, Retry
+from pyro_assets.ledger.collapsing import Collapsing
 from pyro_assets.ledger.decisions import DecisionRecords
+from pyro_assets.ledger.expiry import Expiry
 from pyro_assets.ledger.health import Health
 from pyro_assets.ledger.hours import Hours
 from pyro_assets.ledger.lag import Lags
@@ -26,6 +28,7 @@ from pyro_assets.ledger.rules import Rules
 from pyro_assets.ledger.shown import Shown
 from pyro_assets.ledger.sources import Sources
 from pyro_assets.ledger.status import Status
+from pyro_assets.ledger.upkeep import Upkeep
 
 __all__ = ["Lane", "Ledger", "Policy", "Retry"]
 
@@ -46,6 +49,9 @@ class Ledger(
     ReceiverStates,
     ActiveSeriesRecords,
     Restoring,
+    Upkeep,
+    Expiry,
+    Collapsing,
     Health,
     Rules,
     RuleUse,

@@ -12,7 +12,7 @@ from pyro_assets.errors import LedgerError
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.observed import known_outputs
 from pyro_assets.ledger.records import Compaction, Job, JobSource, Output, SeriesFile
-from pyro_assets.ledger.schema import job_sources, jobs, outputs, series_files, sources
+from pyro_assets.ledger.schema import hour_upkeep, job_sources, jobs, outputs, series_files, sources
 
 # Every claim asks these: made once, because making a statement takes longer than running it.
 _SOURCES: Final = (
@@ -23,6 +23,7 @@ _SOURCES: Final = (
 )
 _OUTPUTS: Final = select(outputs).where(outputs.c.job_id == bindparam("job_id")).order_by(outputs.c.position)
 _FILES: Final = select(series_files).where(series_files.c.job_id == bindparam("job_id")).order_by(series_files.c.kind)
+_SERIES_NUMBER: Final = select(hour_upkeep.c.series_number).where(hour_upkeep.c.hour == bindparam("hour"))
 
 
 def load_job(connection: Connection, job_id: str) -> Job:
@@ -57,6 +58,8 @@ def job_of(connection: Connection, row: Any, *, failed: bool = True) -> Job:
         config_hash=row.config_hash,
         instance=row.instance,
         committed=committed,
+        blocks_removed=row.blocks_removed_ms is not None,
+        series_number=connection.execute(_SERIES_NUMBER, {"hour": row.hour}).scalar(),
         failed=failed,
         level=row.level,
         compares=bool(row.compares),

@@ -13,10 +13,11 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, select
 from pyro_assets.errors import JobConflict
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.policy import Policy, Waiting, cut, job_id
+from pyro_assets.ledger.remembered import collapsed_among, collapsed_timestamps
 from pyro_assets.ledger.schema import job_sources, jobs, sources
 from pyro_assets.ledger.sources import chunks, source_row
 from pyro_assets.storage.discovery import FoundBlock
-from pyro_assets.storage.keys import hour_of
+from pyro_assets.storage.keys import HOUR_MS, hour_of
 
 #: Sources that one transaction looks at: bounds its memory and how long others wait.
 SLICE: Final = 20_000
@@ -134,6 +135,10 @@ def _take_exactly(connection: Connection, blocks: Sequence[FoundBlock], now_ms: 
     for chunk in chunks([item.block.key for item in blocks]):
         known |= {row.key: row for row in connection.execute(select(sources).where(sources.c.key.in_(chunk)))}
     missing = [item for item in blocks if item.block.key not in known]
+    for key in sorted(collapsed_among(connection, missing)):
+        raise JobConflict(
+            f"{key} is done; retention removed its row from the ledger: `pyro-assets rebuild-ledger` puts its hour back"
+        )
     for rows in chunks([source_row(item, now_ms, policy) for item in missing]):
         connection.execute(sources.insert(), rows)
     for chunk in chunks([item.block.key for item in missing]):
@@ -231,4 +236,5 @@ def _taken_timestamps(connection: Connection, group: _Group, first_ms: int, last
     )
     if group.tenant:
         query = query.where(jobs.c.tenant.in_((group.tenant, "")))
-    return set(connection.execute(query).scalars())
+    hours = sorted({hour_of(time_ms) for time_ms in (first_ms - HOUR_MS, first_ms, last_ms) if time_ms >= 0})
+    return set(connection.execute(query).scalars()) | collapsed_timestamps(connection, group.shard, hours)

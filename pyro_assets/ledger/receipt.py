@@ -72,13 +72,20 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of series of a job as the ledger knows it."""
+    """A file of series of a job as the ledger knows it; jobs of an hour that is over may share one.
+
+    Attributes:
+        rows: of the job.
+        size_bytes: of the file.
+        written_ms: when the job's series were derived; moving them into a shared file does not change it.
+    """
 
     kind: str
     key: str
     rows: int
     size_bytes: int
     written_ms: int
+    job_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

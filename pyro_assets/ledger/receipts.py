@@ -49,7 +49,7 @@ class Receipts(Database):
         states = ("derived",) if hours is None else ("derived", "exported")
         query = (
             select(jobs)
-            .where(jobs.c.state.in_(states), _lacks(receiver), in_lane(lane))
+            .where(jobs.c.state.in_(states), lacks(receiver), in_lane(lane))
             .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
             .limit(limit)
         )
@@ -67,7 +67,7 @@ class Receipts(Database):
         with self._read() as connection:
             rows = connection.execute(
                 select(jobs.c.hour, func.count())
-                .where(jobs.c.state == "derived", jobs.c.timestamp_ms >= since_ms, _lacks(receiver), in_lane(lane))
+                .where(jobs.c.state == "derived", jobs.c.timestamp_ms >= since_ms, lacks(receiver), in_lane(lane))
                 .group_by(jobs.c.hour)
                 .order_by(jobs.c.hour)
             )
@@ -119,7 +119,7 @@ class Receipts(Database):
             for receipt in written:
                 _put(connection, receipt, now_ms)
             for job_id in {receipt.job_id for receipt in written} if wanted_by else ():
-                lacking = or_(*(_lacks(receiver) for receiver in wanted_by))
+                lacking = or_(*(lacks(receiver) for receiver in wanted_by))
                 connection.execute(
                     jobs.update()
                     .where(jobs.c.id == job_id, jobs.c.state == "derived", ~lacking)
@@ -204,7 +204,7 @@ class Receipts(Database):
                             jobs.c.hour == hour,
                             jobs.c.state.in_(("derived", "exported")),
                             or_(jobs.c.timestamp_ms >= since_ms, _begun(receiver)),
-                            _lacks(receiver),
+                            lacks(receiver),
                         )
                     ).scalar()
                     or 0
@@ -235,9 +235,12 @@ class Receipts(Database):
             query = query.where(exists(_covers(sent_to).where(receipts.c.state == "sent")))
         with self._read() as connection:
             rows = connection.execute(query).all()
-        return [
-            (row.timestamp_ms, StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms)) for row in rows
-        ]
+        return [(row.timestamp_ms, stored_file(row)) for row in rows]
+
+
+def stored_file(row: Any) -> StoredFile:
+    """A row of the table of files as a file."""
+    return StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms, row.job_id)
 
 
 def _covers(receiver: str) -> Select[Any]:
@@ -257,7 +260,7 @@ def _lacks_file(receiver: str) -> ColumnElement[bool]:
     return and_(series_files.c.key.is_not(None), ~is_closed, or_(series_files.c.rows > 0, exists(_covers(receiver))))
 
 
-def _lacks(receiver: str) -> ColumnElement[bool]:
+def lacks(receiver: str) -> ColumnElement[bool]:
     """Whether a receiver lacks some of a job."""
     return exists(
         select(series_files.c.job_id).where(series_files.c.job_id == jobs.c.id, _lacks_file(receiver)).correlate(jobs)
@@ -282,7 +285,7 @@ def _due(connection: Connection, receiver: str, row: Any) -> DueExport:
         timestamp_ms=row.timestamp_ms,
         derived_ms=row.derived_ms or 0,
         first_created_ms=row.first_created_ms,
-        files=tuple(StoredFile(file.kind, file.key, file.rows, file.size_bytes, file.written_ms) for file in files),
+        files=tuple(stored_file(file) for file in files),
         receipts={one.kind: receipt_of(one) for one in known},
     )
 

@@ -126,7 +126,8 @@ class Job:
         files: series that are committed, by kind.
         config_hash: the rules of its series so far.
         instance: `pyroscope_instance` of the imported rules' series, known once it is committed.
-        committed: its level-1 blocks are committed.
+        committed: its level-1 blocks are committed; blocks_removed: retention removed them since, or is about to.
+        series_number: of its files of series that are written now; None in an hour that upkeep has not touched.
         failed: a failure of it may be kept, which its next step forgives.
         level: in observe mode the level of a block above 1, once it is known.
         compares: profiles that other jobs have are left out of it, see `observed`.
@@ -151,6 +152,8 @@ class Job:
     config_hash: str | None = None
     instance: str | None = None
     committed: bool = False
+    blocks_removed: bool = False
+    series_number: int | None = None
     failed: bool = True
     level: int | None = None
     compares: bool = False

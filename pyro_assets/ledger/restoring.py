@@ -16,6 +16,7 @@ from pyro_assets.ledger.records import Compaction, Failure, SeriesFile
 from pyro_assets.ledger.schema import (
     JobState,
     SourceState,
+    collapsed_sources,
     facts,
     job_sources,
     jobs,
@@ -63,9 +64,11 @@ class Restoring(Database):
     """The part of the ledger that can be put back."""
 
     def has_jobs(self) -> bool:
-        """Whether any job was ever planned."""
+        """Whether any job was ever planned, those whose rows retention removed among them."""
         with self._read() as connection:
-            return connection.execute(select(jobs.c.id).limit(1)).first() is not None
+            if connection.execute(select(jobs.c.id).limit(1)).first() is not None:
+                return True
+            return connection.execute(select(collapsed_sources.c.hour).limit(1)).first() is not None
 
     def is_rebuilding(self) -> bool:
         """Whether a rebuild was begun and not ended: until then nothing may be planned."""

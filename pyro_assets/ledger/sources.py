@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from pyro_assets.errors import LedgerError
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.policy import Policy
+from pyro_assets.ledger.remembered import collapsed_among
 from pyro_assets.ledger.schema import SourceState, cursors, sources
 from pyro_assets.storage.discovery import FoundBlock
 
@@ -62,6 +63,9 @@ class Sources(Database):
             # Looked up again: another tick may have been faster.
             known |= _known(connection, [key for key in by_key if key not in known])
             new = [item for key, item in by_key.items() if key not in known]
+            # Retention removed the rows of their hour: they are done.
+            collapsed = collapsed_among(connection, new)
+            new = [item for item in new if item.block.key not in collapsed]
             rows = [source_row(item, now_ms, policy) for item in new]
             for chunk in chunks(rows):
                 connection.execute(sources.insert(), chunk)

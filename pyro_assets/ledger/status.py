@@ -93,13 +93,14 @@ class Status(Database):
             )
 
     def committed_jobs(self, hour: str, lane: Lane | None = None) -> list[str]:
-        """Ids of an hour's jobs whose level-1 blocks are committed, oldest first."""
+        """Ids of an hour's jobs whose level-1 blocks are committed and still there, oldest first."""
         with self._read() as connection:
             return list(
                 connection.execute(
                     select(jobs.c.id)
                     .where(jobs.c.hour == hour, jobs.c.compacted_ms.is_not(None), in_lane(lane))
                     .where(jobs.c.state.in_(("compacted", "derived", "exported", "quarantined")))
+                    .where(jobs.c.blocks_removed_ms.is_(None))
                     .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
                 ).scalars()
             )
@@ -108,11 +109,12 @@ class Status(Database):
         """Ids of an hour's committed jobs that no check has verified yet (`again`: all), and how many one has."""
         with self._read() as connection:
             rows = connection.execute(
-                select(jobs.c.id, jobs.c.verified_ms)
+                select(jobs.c.id, jobs.c.verified_ms, jobs.c.blocks_removed_ms)
                 .where(jobs.c.hour == hour, jobs.c.compacted_ms.is_not(None))
+                .where(or_(jobs.c.blocks_removed_ms.is_(None), jobs.c.verified_ms.is_not(None)))
                 .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
             ).all()
-        wanted = [row.id for row in rows if again or row.verified_ms is None]
+        wanted = [row.id for row in rows if row.verified_ms is None or (again and row.blocks_removed_ms is None)]
         return wanted, len(rows) - len(wanted)
 
     def hours_of(self, job_ids: Sequence[str]) -> dict[str, str]:

@@ -117,7 +117,7 @@ class Upkeep(Database):
             ).scalar()
             if newest is not None and newest > now_ms - quiet_ms:
                 return None
-            files = tuple(PlacedFile(*row) for row in connection.execute(_files_of(hour)))
+            files = tuple(PlacedFile(**row._mapping) for row in connection.execute(_files_of(hour)))
             keys: dict[str, set[str]] = {}
             for file in files:
                 keys.setdefault(file.kind, set()).add(file.key)

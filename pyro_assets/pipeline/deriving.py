@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pyro_assets.block.checksum import check_crc
-from pyro_assets.errors import Where
+from pyro_assets.errors import RemovedByRetention, Where
 from pyro_assets.ledger.records import Derivation, Job, Output, SeriesFile
 from pyro_assets.ledger.rule_use import RuleMark
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.file_notes import notes_of
+from pyro_assets.pipeline.series_files import SeriesFiles
 from pyro_assets.storage.interface import Bucket, ObjectInfo
 from pyro_assets.storage.keys import series_key
 
@@ -102,7 +103,9 @@ class Deriver:
         files = [self._noted(file, work.config_hash) for file in work.job.files]
         if not work.job.outputs:
             return Derivation(tuple(replace(file, is_changed=False) for file in files), work.config_hash, ids)
-        before = {file.kind: self.archive.read(file.key or work.key(file.kind)) for file in files}
+        # Nobody moves the files of a job that is held, so the ledger need not be asked where they are.
+        reader = SeriesFiles(self.archive)
+        before = {file.kind: reader.own_file(work.job.id, file.kind, _key_of(file, work.job)) for file in files}
         derived = self._series(work, only(work.config, ids), frozenset(before))
         merged, changed, refused = self.engine.replace_rules(before, derived.frames, ids)
         written = [
@@ -148,7 +151,16 @@ class _Work:
 
     def key(self, kind: str) -> str:
         """Where the job's series of a kind lie."""
-        return series_key(kind, self.job.hour, self.job.id)
+        return series_key(kind, self.job.hour, self.job.id, self.job.series_number or 0)
+
+
+def _key_of(file: SeriesFile, job: Job) -> str:
+    if file.key is None:
+        raise RemovedByRetention(
+            f"the series of job {job.id} of {job.hour} were removed by retention, so no rule can be put among them; a "
+            "backfill of all its series makes them anew while its level-1 blocks are there"
+        )
+    return file.key
 
 
 def read_outputs(archive: Bucket, engine: Engine, job: Job) -> "BlockColumns":
@@ -158,6 +170,10 @@ def read_outputs(archive: Bucket, engine: Engine, job: Job) -> "BlockColumns":
         StorageError: one is missing or does not have its size, or the archive does not answer.
         BlockError: one does not hold what was committed.
     """
+    if job.blocks_removed:
+        raise RemovedByRetention(
+            f"the level-1 blocks of job {job.id} of {job.hour} were removed by retention: its series stay as they are"
+        )
     read = engine.read_blocks(read_committed(archive, job.outputs))
     if read.set_aside:
         raise read.set_aside[0][1]

@@ -424,9 +424,9 @@ class Pipeline:
     ) -> "FilesReport":
         """Writes the series of [begin_ms, end_ms) as files for receivers that take no history; see `openmetrics`."""
         from pyro_assets.export.openmetrics import any_receiver, write_files
-        from pyro_assets.pipeline.reconciling import read_files
+        from pyro_assets.pipeline.reconciling import files_between, read_files
 
-        jobs = read_files(self._archive, self._ledger.series_files_of(begin_ms, end_ms))
+        jobs = read_files(self._archive, self._ledger, files_between(self._ledger, begin_ms, end_ms))
         wanted = receiver if receiver is not None else any_receiver()
         return write_files(jobs, wanted, folder, file_format=file_format, from_ms=begin_ms, to_ms=end_ms)
 

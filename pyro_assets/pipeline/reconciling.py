@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from pyro_assets.errors import RemovedByRetention
 from pyro_assets.export.batch import prepare
 from pyro_assets.export.promql import Questions
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.reconcile import JobSamples, Reconciliation, reconcile
-from pyro_assets.export.samples import Samples, open_series
+from pyro_assets.export.samples import Samples
 from pyro_assets.export.transport import Transport
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.receipt import StoredFile
+from pyro_assets.pipeline.series_files import SeriesFiles
 from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import HOUR_MS
 
@@ -34,13 +36,33 @@ class HourEstimate:
         return sum(map(len, self.series.values()))
 
 
-def read_file(archive: Bucket, file: StoredFile) -> Samples:
-    """The samples of a stored file of series.
+def read_files(archive: Bucket, ledger: Ledger, files: Sequence[tuple[int, StoredFile]]) -> Iterator[Samples]:
+    """The samples of files, one after the other.
 
     Raises:
-        StorageError, SeriesError: it cannot be read.
+        StorageError, SeriesError: one cannot be read.
     """
-    return open_series(archive.read(file.key), file.key)
+    reader = SeriesFiles(archive, ledger)
+    for _, file in files:
+        yield reader.samples(file.job_id, file.kind, file.key)
+
+
+def files_between(
+    ledger: Ledger, begin_ms: int, end_ms: int, *, sent_to: str | None = None
+) -> list[tuple[int, StoredFile]]:
+    """Timestamp and file of every job with samples in [begin_ms, end_ms), by time.
+
+    Raises:
+        RemovedByRetention: the ledger or the archive does not have them any more.
+    """
+    removed = ledger.removed_in(begin_ms, end_ms)
+    if removed:
+        raise RemovedByRetention(
+            f"retention removed series of {len(removed)} hours of this span, from {removed[0]} to {removed[-1]}; ask "
+            "for what came later. Where level-1 blocks are still there, a backfill derives series again; where rows of "
+            "the ledger were removed, `pyro-assets rebuild-ledger --from --to` puts them back"
+        )
+    return ledger.series_files_of(begin_ms, end_ms, sent_to=sent_to)
 
 
 def reconcile_receiver(
@@ -55,8 +77,12 @@ def reconcile_receiver(
     progress: Callable[[int], None] = lambda _: None,
 ) -> Reconciliation:
     """See `Pipeline.reconcile`."""
-    files = ledger.series_files_of(begin_ms, end_ms, sent_to=receiver.name if only_sent else None)
-    jobs = [JobSamples(time_ms, file.rows, partial(read_file, archive, file)) for time_ms, file in files]
+    files = files_between(ledger, begin_ms, end_ms, sent_to=receiver.name if only_sent else None)
+    reader = SeriesFiles(archive, ledger)
+    jobs = [
+        JobSamples(time_ms, file.rows, partial(reader.samples, file.job_id, file.kind, file.key))
+        for time_ms, file in files
+    ]
     with Transport(receiver, secrets) as transport:
         return reconcile(receiver, Questions(transport), jobs, begin_ms, end_ms, progress=progress)
 
@@ -66,18 +92,13 @@ def estimate(
 ) -> dict[int, HourEstimate]:
     """Hour (ms // 3,600,000) -> what the receiver would get of it."""
     found: dict[int, HourEstimate] = {}
-    for time_ms, file in ledger.series_files_of(begin_ms, end_ms):
+    files = files_between(ledger, begin_ms, end_ms)
+    for (time_ms, _), samples in zip(files, read_files(archive, ledger, files), strict=True):
         hour = found.setdefault(time_ms // HOUR_MS, HourEstimate())
-        prepared = prepare(read_file(archive, file), receiver, 0, ageless=True)
+        prepared = prepare(samples, receiver, 0, ageless=True)
         hour.samples += len(prepared.samples)
         hour.refused += prepared.refusals.total
         hashes = prepared.samples.series_hash([receiver.org_of(tenant) for tenant in prepared.samples.tenants])
         for row, tenant in enumerate(prepared.samples.tenant.tolist()):
             hour.series.setdefault(prepared.samples.tenants[tenant], set()).add(int(hashes[row]))
     return found
-
-
-def read_files(archive: Bucket, files: Sequence[tuple[int, StoredFile]]) -> Iterator[Samples]:
-    """The samples of files, one after the other."""
-    for _, file in files:
-        yield read_file(archive, file)

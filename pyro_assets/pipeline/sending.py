@@ -6,7 +6,7 @@ between is repaired by sending the same samples again. Which jobs, and when, is 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from pyro_assets.errors import ExportError, ReceiverMisconfigured
 from pyro_assets.export.batch import Prepared, prepare, rule_digests
 from pyro_assets.export.client import Client, SendReport
 from pyro_assets.export.receivers import Receiver
-from pyro_assets.export.samples import Samples, open_series
+from pyro_assets.export.samples import Samples
 from pyro_assets.export.validate import ActiveSeries
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.receipt import DueExport, Receipt, ReceiptState, StoredFile
 from pyro_assets.pipeline.receipt_files import ReceiptFiles
+from pyro_assets.pipeline.series_files import SeriesFiles
 from pyro_assets.storage.interface import Bucket
 
 Rules = dict[str, tuple[int, str]]
@@ -71,6 +72,10 @@ class Sender:
     active: ActiveSeries | None
     wanted_by: Callable[[int], list[str]]
     clock: Callable[[], int]
+    _series: SeriesFiles = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._series = SeriesFiles(self.archive, self.ledger)
 
     def send(self, due: DueExport) -> Sent:
         """Sends what the receiver lacks of a job.
@@ -112,7 +117,7 @@ class Sender:
         return Sent(tuple(closed), total)
 
     def _part(self, due: DueExport, file: StoredFile, before: Receipt | None) -> _Part:
-        samples = open_series(self.archive.read(file.key), file.key)
+        samples = self._series.samples(due.job_id, file.kind, file.key)
         blank = Receipt(due.job_id, file.kind, self.receiver.name, "sending")
         if before is None:
             prepared = self._prepare(samples)

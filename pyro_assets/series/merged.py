@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +16,9 @@ import pyarrow.parquet as pq
 from pyro_assets.errors import SeriesError
 from pyro_assets.series.frame import SCHEMA
 from pyro_assets.storage.keys import parse_series_name
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _ROWS_PER_GROUP: Final = 64 * 1024
 #: The name of what a merged file says of itself.
@@ -167,12 +170,12 @@ class MergedFile:
         return self._group[1]
 
 
-def without_jobs(table: Any, jobs: Iterable[str]) -> Any:
-    """Rows of a table of series that belong to none of these jobs."""
-    import pyarrow.compute as pc
+def without_jobs(frame: "pl.DataFrame", jobs: Iterable[str]) -> "pl.DataFrame":
+    """Series that belong to none of these jobs."""
+    import polars as pl
 
-    unwanted = pa.array(sorted(jobs), pa.large_string())
-    return table.filter(pc.invert(pc.is_in(table["job"], unwanted))) if len(unwanted) else table
+    unwanted = sorted(jobs)
+    return frame.filter(~pl.col("job").is_in(unwanted)) if unwanted else frame
 
 
 def _in_schema(table: Any) -> Any:

@@ -1,0 +1,113 @@
+"""Hours whose rows were removed: a few bytes of each source tell that it was done, and figures stay for people.
+
+Add what the ledger must still know of such an hour here. Everything else is in the archive, from which the rows can be
+put back; late sources of the hour are found and done as ever.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, and_, func, select
+
+from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.expiry import count_jobs, series_of, why_kept
+from pyro_assets.ledger.figures import to_json
+from pyro_assets.ledger.hours import hour_status_of
+from pyro_assets.ledger.remembered import remember
+from pyro_assets.ledger.schema import (
+    UNHELD_STATES,
+    collapsed_sources,
+    hour_upkeep,
+    job_sources,
+    jobs,
+    outputs,
+    quarantine,
+    receipts,
+    series_files,
+    sources,
+)
+from pyro_assets.ledger.upkeep import ensure_row
+
+#: Why rows are kept, in words; see `expiry` for more.
+UNMERGED: Final = "its files of series are not merged"
+UNSEEN: Final = "a source that was set aside or lost is not acknowledged"
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredRows:
+    """Rows of an hour that may go, unless `kept` says why not."""
+
+    hour: str
+    sources: int
+    jobs: int
+    kept: str
+
+
+class Collapsing(Database):
+    """The part of the ledger that removes rows."""
+
+    def expired_rows(self, hour: str, now_ms: int, scopes: Mapping[str, int]) -> ExpiredRows:
+        """Rows of an hour of which nothing is left to decide."""
+        with self._read() as connection:
+            found = connection.execute(_sources_of(hour).with_only_columns(func.count())).scalar_one()
+            return ExpiredRows(
+                hour,
+                found,
+                count_jobs(connection, jobs.c.hour == hour),
+                _why_rows_are_kept(connection, hour, now_ms, scopes),
+            )
+
+    def collapse(self, hour: str, now_ms: int, scopes: Mapping[str, int]) -> bool:
+        """Puts what must be known of an hour's sources into a few bytes each, and removes its rows.
+
+        Returns:
+            False where the hour is not as `expired_rows` found it; nothing was changed then.
+        """
+        with self._write(planning=True) as connection:
+            if _why_rows_are_kept(connection, hour, now_ms, scopes):
+                return False
+            ensure_row(connection, hour)
+            status = hour_status_of(connection, hour, 100)
+            values = {"figures": to_json(status), "collapsed_ms": now_ms}
+            connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(values))
+            remember(connection, hour)
+            _delete_rows(connection, hour)
+        return True
+
+    def uncollapse(self, hour: str) -> None:
+        """Forgets what was kept of an hour whose rows were put back."""
+        with self._write(planning=True) as connection:
+            connection.execute(collapsed_sources.delete().where(collapsed_sources.c.hour == hour))
+            connection.execute(
+                hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(collapsed_ms=None, figures=None)
+            )
+
+
+def _delete_rows(connection: Connection, hour: str) -> None:
+    of_hour = select(jobs.c.id).where(jobs.c.hour == hour)
+    for table in (receipts, series_files, outputs, job_sources):
+        connection.execute(table.delete().where(table.c.job_id.in_(of_hour)))
+    connection.execute(quarantine.delete().where(quarantine.c.hour == hour))
+    connection.execute(jobs.delete().where(jobs.c.hour == hour))
+    connection.execute(sources.delete().where(sources.c.hour == hour, sources.c.state != "out_of_range"))
+
+
+def _sources_of(hour: str) -> Any:
+    return select(sources.c.kind, sources.c.shard, sources.c.tenant, sources.c.ulid).where(
+        sources.c.hour == hour, sources.c.state != "out_of_range"
+    )
+
+
+def _why_rows_are_kept(connection: Connection, hour: str, now_ms: int, scopes: Mapping[str, int]) -> str:
+    if why := why_kept(connection, hour, now_ms, scopes):
+        return why
+    keys = list(connection.execute(series_of(hour).with_only_columns(series_files.c.kind, series_files.c.key)))
+    if len(set(keys)) > len({kind for kind, _ in keys}):
+        return UNMERGED
+    unseen = (
+        select(sources.c.id)
+        .outerjoin(quarantine, and_(quarantine.c.subject == "source", quarantine.c.subject_id == sources.c.key))
+        .where(sources.c.hour == hour, sources.c.state.in_(UNHELD_STATES), quarantine.c.released_ms.is_(None))
+    )
+    return UNSEEN if connection.execute(unseen.limit(1)).first() else ""
