@@ -3,15 +3,31 @@
 Add what differs between SQLite and Postgres here, so that queries need not know. Tables and queries do not belong here.
 """
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Text,
+    any_,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
@@ -119,6 +135,22 @@ class Database:
         """Waits for other planners, and keeps them out until the end of the transaction (SQLite has one writer)."""
         if connection.dialect.name == "postgresql":
             connection.execute(_LOCK)
+
+
+def among(connection: Connection, column: Column[Any]) -> ColumnElement[bool]:
+    """Whether a column is one of the values that are bound as "among", see `values_of`.
+
+    One text for any number of values; a list of names in the statement would be made, sent and parsed each time.
+    """
+    if connection.dialect.name == "postgresql":
+        return column == any_(bindparam("among", type_=ARRAY(column.type)))
+    listed = func.json_each(bindparam("among", type_=Text())).table_valued("value")
+    return column.in_(select(listed.c.value))
+
+
+def values_of(connection: Connection, values: Sequence[object]) -> object:
+    """What to bind as "among"."""
+    return list(values) if connection.dialect.name == "postgresql" else json.dumps(list(values))
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, and_, select
 
 from pyro_assets.errors import JobConflict
-from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.database import Database, among, values_of
 from pyro_assets.ledger.policy import Policy, Waiting, cut, job_id
 from pyro_assets.ledger.remembered import collapsed_among, collapsed_timestamps
 from pyro_assets.ledger.schema import job_sources, jobs, sources
@@ -201,7 +201,8 @@ def _insert(
     for links_chunk in chunks(links):
         connection.execute(job_sources.insert(), links_chunk)
         taken_ids = [link["source_id"] for link in links_chunk]
-        connection.execute(sources.update().where(sources.c.id.in_(taken_ids)).values(state="planned", reason=None))
+        planned = sources.update().where(among(connection, sources.c.id)).values(state="planned", reason=None)
+        connection.execute(planned, {"among": values_of(connection, taken_ids)})
     return ids
 
 
@@ -210,7 +211,8 @@ def _free_ids(connection: Connection, wanted: Sequence[Sequence[Waiting]], polic
     ids = [job_id(policy.mode, policy.dedup, [source.key for source in job]) for job in wanted]
     used: set[str] = set()
     for chunk in chunks(ids):
-        used |= set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
+        there = select(jobs.c.id).where(among(connection, jobs.c.id))
+        used |= set(connection.execute(there, {"among": values_of(connection, chunk)}).scalars())
     for position, job in enumerate(wanted):
         number = 1
         while ids[position] in used:

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection, select
 
 from pyro_assets.errors import LedgerError
-from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.database import Database, among, values_of
 from pyro_assets.ledger.policy import Policy
 from pyro_assets.ledger.remembered import collapsed_among
 from pyro_assets.ledger.schema import SourceState, cursors, sources
@@ -138,9 +138,8 @@ def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 def _known(connection: Connection, keys: Mapping[str, object] | Sequence[str]) -> dict[str, tuple[int, str]]:
     known: dict[str, tuple[int, str]] = {}
+    query = select(sources.c.key, sources.c.size_bytes, sources.c.state).where(among(connection, sources.c.key))
     for chunk in chunks(list(keys)):
-        rows = connection.execute(
-            select(sources.c.key, sources.c.size_bytes, sources.c.state).where(sources.c.key.in_(chunk))
-        )
+        rows = connection.execute(query, {"among": values_of(connection, chunk)})
         known |= {row.key: (row.size_bytes, row.state) for row in rows}
     return known

@@ -7,6 +7,7 @@ every kind of bucket. Nothing here reads or lists.
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Literal
 from urllib.parse import quote
@@ -279,10 +280,17 @@ def hour_of(time_ms: int) -> str:
     >>> hour_of(1795600274692), hour_of(2**48 - 1)
     ('2026-11-25-09:00', '9999-12-31-23:00')
     """
-    last_ms = 253_402_297_200_000  # 9999-12-31T23: datetime's years end there, a ULID's in 10889
-    return datetime.fromtimestamp(min(time_ms, last_ms) // HOUR_MS * 3600, UTC).strftime(HOUR_FORMAT)
+    return _hour_of(time_ms // HOUR_MS)
 
 
+# Dates are made and read a hundred times slower than they are looked up, and jobs ask all the time for the same hours.
+@lru_cache(maxsize=4096)
+def _hour_of(number: int) -> str:
+    last = 253_402_297_200 // 3600  # 9999-12-31T23: datetime's years end there, a ULID's in 10889
+    return datetime.fromtimestamp(min(number, last) * 3600, UTC).strftime(HOUR_FORMAT)
+
+
+@lru_cache(maxsize=4096)
 def hour_start_ms(hour: str) -> int:
     """The first millisecond of a partition key's hour; the hour ends, exclusive, `HOUR_MS` later.
 
@@ -295,6 +303,7 @@ def hour_start_ms(hour: str) -> int:
     return int(datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC).timestamp()) * 1000
 
 
+@lru_cache(maxsize=4096)
 def hour_path(hour: str) -> str:
     """A partition key as a part of object keys: sorts the same and needs no escaping anywhere.
 
