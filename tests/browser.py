@@ -119,5 +119,9 @@ def is_too_wide(driver: Any) -> bool:
 
 
 def complaints(driver: Any) -> list[str]:
-    """What the browser complains of: scripts that fail, what the policy of content forbids."""
-    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    """What the browser complains of: scripts that fail, what the policy of content forbids; not statuses of answers."""
+    return [
+        entry["message"]
+        for entry in driver.get_log("browser")
+        if entry["level"] == "SEVERE" and entry["source"] != "network"
+    ]
