@@ -18,9 +18,9 @@ from pyro_assets.web import words
 
 #: The drawing's own units; it is as wide as the page allows.
 _WIDTH: Final = 640
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 12, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 12, 10, 26
 #: Lines have one of so many colours (classes line-0 ...).
-COLOURS: Final = 8
+COLOURS: Final = 6
 _TICKS: Final = 5
 _MOST_TIME_TICKS: Final = 7
 #: Steps between marks of time, in seconds.
@@ -73,7 +73,7 @@ def time_chart(
         return Markup(
             '<figure class="chart"><p class="empty">Nothing to draw: {} has no values here.</p></figure>'
         ).format(title)
-    low, high, step = _scale(min(0.0, min(values)), max(0.0, max(values)))
+    low, high, step = _scale(min(0.0, min(values)), max(0.0, max(values)), words.seconds_of(unit))
     plot = _Plot(begin_ms, max(end_ms, begin_ms + 1), low, high, height)
     parts = [_value_axis(plot, step, unit), _time_axis(plot)]
     for number, line in enumerate(lines):
@@ -110,17 +110,24 @@ class _Plot:
         return round(self.height - _BOTTOM - part * (self.height - _TOP - _BOTTOM), 1)
 
 
-def _scale(low: float, high: float) -> tuple[float, float, float]:
-    """Ends of an axis that are whole steps, and the step: 1, 2 or 5 of a power of ten.
+def _scale(low: float, high: float, seconds: float = 0.0) -> tuple[float, float, float]:
+    """Ends of an axis that are whole steps, and the step: 1, 2 or 5 of a power of ten, or a length people count in.
 
-    >>> _scale(0.0, 93.0), _scale(0.0, 0.0)
-    ((0.0, 100.0, 20.0), (0.0, 1.0, 0.5))
+    Args:
+        low: smallest value.
+        high: largest value.
+        seconds: what 1 means, 0 where values are no times.
+
+    >>> _scale(0.0, 93.0), _scale(0.0, 0.0), _scale(0.0, 800.0, 1.0)
+    ((0.0, 100.0, 20.0), (0.0, 1.0, 0.5), (0.0, 900.0, 300.0))
     """
     if low == high:
         return low, low + 1.0, 0.5
     raw = (high - low) / _TICKS
     power = 10.0 ** floor(log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    if seconds and 10 < raw * seconds < _TIME_STEPS[-1]:
+        step = next(one for one in _TIME_STEPS if one >= raw * seconds * 0.999) / seconds
     first, last = floor(low / step), -floor(-high / step)
     return first * step, last * step, step
 

@@ -1,26 +1,400 @@
-"""The page Explore: where time and memory go: totals over time, top functions, a flame graph.
+"""The page Explore: where time and memory go: totals over time, top functions, a flame graph, a rule for each.
 
-Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `pipeline`.
+Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `pipeline.exploring`,
+the drawing of frames from `flame`. The address holds everything that was chosen, so that it can be passed on.
 """
 
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pyro_assets.web.endpoints import Endpoint
+from pyro_assets.errors import ConfigError, SelectorError
+from pyro_assets.series.config import DEFAULT_GAUGES
+from pyro_assets.series.selectors import parse_selector
+from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
+from pyro_assets.web import words
+from pyro_assets.web.charts import Line, bar_share, bin_times, time_chart
+from pyro_assets.web.endpoints import Endpoint, Parameter, whole_number
 from pyro_assets.web.site import Site
+from pyro_assets.web.spans import MOST_HOURS, asked_hour
+
+if TYPE_CHECKING:
+    from pyro_assets.pipeline.exploring import Choices, Explored, Explorer
+    from pyro_assets.web.flame import Layout
+
+_SPANS: Final = (1, 3, 6, 12, 24, 48, 168)
+_DEFAULT_HOURS: Final = 3
+_BUDGETS: Final = (2, 5, 20, 60)
+_DEFAULT_BUDGET: Final = 5
+_ROWS: Final = 30
+_MOST_ROWS: Final = 1000
+_BINS: Final = 80
+_MOST_SHOWN_VALUES: Final = 12
+#: Larger questions wait for each other: two cores are better spent on one answer after the other.
+_RUNNING: Final = threading.BoundedSemaphore(2)
+_WAIT_SECONDS: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the address says.
+
+    Attributes:
+        kind: the whole profile type; "" for the first one.
+        until: the hour after the last one; "" for the newest there are.
+        at: `path_id` of the frame that is zoomed to, hexadecimal; "" for the root.
+        sort: "total" or "self".
+    """
+
+    tenant: str = ""
+    kind: str = ""
+    service: str = ""
+    selector: str = ""
+    hours: int = _DEFAULT_HOURS
+    until: str = ""
+    search: str = ""
+    sort: str = "total"
+    at: str = ""
+    rows: int = _ROWS
+    budget: int = _DEFAULT_BUDGET
+
+    def address(self, path: str = "/explore", fragment: str = "", **changes: Any) -> str:
+        """The address of the same with changes."""
+        changed = replace(self, **changes)
+        plain = Asked()
+        names = [one for one in Asked.__slots__ if getattr(changed, one) != getattr(plain, one)]
+        pairs = [("type" if one == "kind" else one, str(getattr(changed, one))) for one in names]
+        query = urlencode(pairs, errors="surrogatepass")
+        return path + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A function of the table; shares are of the total."""
+
+    name: str
+    own: int
+    total: int
+    own_share: float | None
+    total_share: float | None
+    rule: str
 
 
 def routes(site: Site) -> list[Route]:
     """The page's routes."""
 
     def show(request: Request) -> Response:
-        return site.page(request, "explore.html", hours=site.pipeline.hours())
+        asked = read_asked(request)
+        hours, begin_ms, end_ms = hours_of(site, asked)
+        explorer = site.explorer
+        choices = explorer.choices(hours, asked.tenant)
+        asked = _completed(asked, choices)
+        problem, found = "", None
+        try:
+            if asked.kind:
+                found = answer(site, explorer, asked, hours)
+        except SelectorError as error:
+            problem = str(error)
+        shown: dict[str, Any] = {"chart": "", "functions": [], "matching": 0, "flame": "", "left_out": [], "crumbs": []}
+        if found is not None and found.profiles:
+            shown |= _shown(asked, found, begin_ms, end_ms)
+        status = 422 if problem else 200
+        return site.page(
+            request, "explore.html", status_code=status, asked=asked, choices=choices, found=found, problem=problem,
+            known=site.pipeline.hours(), hours=hours, spans=_SPANS, budgets=_BUDGETS, begin_ms=begin_ms,
+            end_ms=end_ms, unit=words.unit_of(asked.kind), shown_values=_MOST_SHOWN_VALUES,
+            bar_share=bar_share, with_label=lambda name, value: with_label(asked, name, value), **shown,
+        )  # fmt: skip
 
     return [Route("/", show, methods=["GET"]), Route("/explore", show, methods=["GET"])]
 
 
+def read_asked(request: Request) -> Asked:
+    """What the address says.
+
+    Raises:
+        HTTPException: a number or an hour cannot be read.
+    """
+    query = request.query_params
+    until = query.get("until", "")
+    at = query.get("at", "")
+    if at and (len(at) > 16 or not set(at) <= set("0123456789abcdef")):
+        raise HTTPException(400, f"at={at[:50]!r} names no frame; follow the links of the flame graph")
+    return Asked(
+        tenant=query.get("tenant", ""),
+        kind=query.get("type", ""),
+        service=query.get("service", ""),
+        selector=query.get("selector", "").strip(),
+        hours=whole_number(request, "hours", _DEFAULT_HOURS, least=1, most=MOST_HOURS),
+        until=asked_hour(until, "until") if until else "",
+        search=query.get("search", "").strip(),
+        sort="self" if query.get("sort") == "self" else "total",
+        at=at,
+        rows=whole_number(request, "rows", _ROWS, least=1, most=_MOST_ROWS),
+        budget=whole_number(request, "budget", _DEFAULT_BUDGET, least=1, most=600),
+    )
+
+
+def hours_of(site: Site, asked: Asked) -> tuple[list[str], int, int]:
+    """The hours with sources in the span, and its ends in Unix ms (half open)."""
+    known = site.pipeline.hours()
+    if asked.until:
+        end_ms = hour_start_ms(asked.until)
+    elif known:
+        end_ms = hour_start_ms(known[-1]) + HOUR_MS
+    else:
+        end_ms = hour_start_ms(hour_of(site.clock())) + HOUR_MS
+    begin_ms = end_ms - asked.hours * HOUR_MS
+    return [hour for hour in known if begin_ms <= hour_start_ms(hour) < end_ms], begin_ms, end_ms
+
+
+def full_selector(asked: Asked) -> str:
+    """Service and label filter as one selector.
+
+    >>> full_selector(Asked(service="shop")), full_selector(Asked(service="shop", selector='pod="a"'))
+    ('{service_name="shop"}', '{service_name="shop", pod="a"}')
+
+    Raises:
+        SelectorError: the filter does not parse.
+    """
+    text = asked.selector
+    text = text if text.startswith("{") else f"{{{text}}}"
+    parse_selector(text)
+    inner = text[1:].rstrip().removesuffix("}").strip().strip(",").strip()
+    service = f"service_name={json.dumps(asked.service, ensure_ascii=False)}" if asked.service else ""
+    return "{" + ", ".join(part for part in (service, inner) if part) + "}"
+
+
+def with_label(asked: Asked, name: str, value: str) -> str:
+    """The address of the same with one more condition."""
+    quoted = name if name.isidentifier() and name.isascii() else json.dumps(name, ensure_ascii=False)
+    condition = f"{quoted}={json.dumps(value, ensure_ascii=False)}"
+    inner = asked.selector.strip().removeprefix("{").removesuffix("}").strip().strip(",").strip()
+    return asked.address(selector="{" + ", ".join(part for part in (inner, condition) if part) + "}", at="")
+
+
+def answer(site: Site, explorer: "Explorer", asked: Asked, hours: Sequence[str]) -> "Explored":
+    """What the pipeline says.
+
+    Raises:
+        SelectorError: the filter does not parse.
+        HTTPException: others ask so much already.
+        StorageError, BlockError, ValueOverflow: see `Explorer.explore`.
+    """
+    from pyro_assets.pipeline.exploring import Question
+
+    question = Question(asked.tenant, asked.kind, tuple(hours), full_selector(asked), asked.budget)
+    try:
+        gauges = site.file_config().gauges
+    except ConfigError:
+        # Looking at profiles must not depend on the file of rules being sound.
+        gauges = list(DEFAULT_GAUGES)
+    if not _RUNNING.acquire(timeout=_WAIT_SECONDS):
+        raise HTTPException(503, "others explore at the moment; try again in a minute, or choose fewer hours")
+    try:
+        return explorer.explore(question, gauges)
+    finally:
+        _RUNNING.release()
+
+
+def _completed(asked: Asked, choices: "Choices") -> Asked:
+    """With the first tenant and profile type where none was chosen."""
+    from pyro_assets.pipeline.exploring import choose_type
+
+    tenant = asked.tenant or next(iter(choices.tenants), "")
+    kinds = [kind for kind, services in choices.profile_types.items() if asked.service in ("", *services)]
+    return replace(asked, tenant=tenant, kind=asked.kind or choose_type(kinds))
+
+
+def _shown(asked: Asked, found: "Explored", begin_ms: int, end_ms: int) -> dict[str, Any]:
+    """What the page shows of an answer."""
+    from pyro_assets.web.flame import counts, icicle, name_of
+
+    root, layout = zoomed(found, asked.at)
+    tree = found.tree
+    rows, matching = top_rows(asked, found)
+    crumbs = [
+        (name_of(tree, node, "all"), asked.address(at=_at(found, node), fragment="flame"), node)
+        for node in [*tree.ancestors(root), root]
+    ]
+    return {
+        "chart": over_time(asked, found, begin_ms, end_ms),
+        "functions": rows,
+        "matching": matching,
+        "flame": icicle(
+            tree, layout, unit=words.unit_of(asked.kind), search=asked.search,
+            href=lambda node: asked.address(at=_at(found, node), fragment="flame"),
+        ),
+        "left_out": counts(layout),
+        "crumbs": crumbs,
+        "zoomed": None if root == 0 else _zoomed_row(asked, found, root),
+        "lost": bool(asked.at) and root == 0,
+    }  # fmt: skip
+
+
+def zoomed(found: "Explored", at: str) -> "tuple[int, Layout]":
+    """The node to zoom to, the root where there is none like it, and what is drawn."""
+    from pyro_assets.web.flame import lay_out
+
+    root = (found.tree.find(int(at, 16)) if at else 0) or 0
+    return root, lay_out(found.tree, root)
+
+
+def _at(found: "Explored", node: int) -> str:
+    return f"{int(found.tree.path_id[node]):x}" if node else ""
+
+
+def _zoomed_row(asked: Asked, found: "Explored", node: int) -> Row:
+    tree = found.tree
+    return _row(asked, found, tree.text(node), int(tree.own[node]), int(tree.total[node]))
+
+
+def top_rows(asked: Asked, found: "Explored") -> tuple[list[Row], int]:
+    """The functions with the largest values among those that contain the search text, and how many contain it."""
+    names = found.tree.names
+    text = asked.search.casefold()
+    places = [place for place, name in enumerate(names) if text in name.casefold()]
+    first, second = (found.own, found.totals) if asked.sort == "self" else (found.totals, found.own)
+    places.sort(key=lambda place: (-int(first[place]), -int(second[place]), names[place]))
+    rows = [
+        _row(asked, found, names[place], int(found.own[place]), int(found.totals[place]))
+        for place in places[: asked.rows]
+    ]
+    return rows, len(places)
+
+
+def _row(asked: Asked, found: "Explored", name: str, own: int, total: int) -> Row:
+    whole = found.total
+    return Row(
+        name, own, total, own / whole if whole else None, total / whole if whole else None, rule_address(asked, name)
+    )
+
+
+def rule_address(asked: Asked, function: str) -> str:
+    """Where a rule for a function is made."""
+    pairs = [("function", function), ("selector", full_selector(asked))]
+    pairs += [("tenant", asked.tenant), ("profile_type", asked.kind)]
+    return "/rules/new?" + urlencode(pairs, errors="surrogatepass")
+
+
+def over_time(asked: Asked, found: "Explored", begin_ms: int, end_ms: int) -> Any:
+    """The total over time: sums of amounts; of levels, the mean over the jobs of each shard, added up."""
+    width_ms, begins = bin_times(begin_ms, end_ms, _BINS)
+    bins: dict[int, dict[int, list[int]]] = {begin: {} for begin in begins}
+    for one in found.moments:
+        own = bins.get(one.timestamp_ms // width_ms * width_ms)
+        if own is not None:
+            own.setdefault(one.shard, []).append(one.value)
+    points: list[tuple[int, float | None]] = []
+    for begin, shards in bins.items():
+        if found.is_gauge:
+            value = sum(sum(values) / len(values) for values in shards.values()) if shards else None
+        else:
+            value = float(sum(sum(values) for values in shards.values())) if shards else None
+        points.append((begin, value))
+    name = words.type_words(asked.kind)
+    step = words.duration(width_ms / 1000)
+    title = f"{name}: level, mean over {step}" if found.is_gauge else f"{name}, sums over {step}"
+    return time_chart(
+        [Line(name, points)], title=title, begin_ms=begin_ms, end_ms=end_ms, unit=words.unit_of(asked.kind),
+        kind="bars", bar_ms=width_ms, height=170,
+    )  # fmt: skip
+
+
+_PARAMETERS: Final = (
+    Parameter("tenant", "whose profiles; the first one by default"),
+    Parameter("type", "the whole profile type; CPU time by default"),
+    Parameter("service", "of this service only"),
+    Parameter("selector", "label matchers as in PromQL"),
+    Parameter("hours", "length of the span", "integer"),
+    Parameter("until", "end of the span (exclusive), an hour such as 2026-11-25T13 (UTC); the newest by default"),
+    Parameter("budget", "seconds after which no further job is read", "integer"),
+)
+
+
 def api_routes(site: Site) -> list[Endpoint]:
     """The same for programs."""
-    del site
-    return []
+
+    def asked_of(request: Request) -> tuple[Asked, "Explored"]:
+        asked = read_asked(request)
+        hours, _, _ = hours_of(site, asked)
+        asked = _completed(asked, site.explorer.choices(hours, asked.tenant))
+        return asked, answer(site, site.explorer, asked, hours)
+
+    def explore(request: Request) -> dict[str, Any]:
+        asked, found = asked_of(request)
+        rows, matching = top_rows(asked, found)
+        return _facts(asked, found) | {
+            "functions_matching": matching,
+            "functions": [{"name": row.name, "self": row.own, "total": row.total} for row in rows],
+            "over_time": [
+                {"timestamp_ms": one.timestamp_ms, "shard": one.shard, "value": one.value} for one in found.moments
+            ],
+        }
+
+    def flame_graph(request: Request) -> dict[str, Any]:
+        asked, found = asked_of(request)
+        root, layout = zoomed(found, asked.at)
+        if asked.at and not root:
+            raise HTTPException(404, f"no stack of these profiles leads to the frame {asked.at}")
+        tree = found.tree
+        return _facts(asked, found) | {
+            "too_small": layout.too_small,
+            "too_deep": layout.too_deep,
+            "frames": [
+                {
+                    "id": f"{int(tree.path_id[box.node]):x}",
+                    "above": f"{int(tree.path_id[tree.parent[box.node]]):x}" if box.node else None,
+                    "name": tree.text(box.node), "depth": int(tree.depth[box.node]),
+                    "self": int(tree.own[box.node]), "total": int(tree.total[box.node]),
+                }
+                for box in layout.boxes
+            ],
+        }  # fmt: skip
+
+    def choices(request: Request) -> Any:
+        asked = read_asked(request)
+        return site.explorer.choices(hours_of(site, asked)[0], asked.tenant)
+
+    table = (
+        Parameter("search", "only functions that contain this"),
+        Parameter("sort", "total or self"),
+        Parameter("rows", "at most so many functions", "integer"),
+    )
+    errors = ((422, "the selector does not parse"), (503, "others explore at the moment"))
+    at = Parameter("at", "id of a frame to begin with, from an earlier answer")
+    return [
+        Endpoint("GET", "/explore", explore, "Totals over time and the functions with the largest values.",
+                 (*_PARAMETERS, *table), errors=errors),
+        Endpoint("GET", "/explore/flamegraph", flame_graph, "The call tree below a frame, callers before callees.",
+                 (*_PARAMETERS, at), errors=errors),
+        Endpoint("GET", "/explore/choices", choices, "Tenants, services, profile types and labels to choose from.",
+                 (_PARAMETERS[0], *_PARAMETERS[4:6])),
+    ]  # fmt: skip
+
+
+def _facts(asked: Asked, found: "Explored") -> dict[str, Any]:
+    return {
+        "tenant": asked.tenant,
+        "profile_type": asked.kind,
+        "selector": found.question.selector,
+        "hours": list(found.question.hours),
+        "unit": words.unit_of(asked.kind),
+        "is_gauge": found.is_gauge,
+        "jobs": found.jobs,
+        "jobs_read": found.jobs_read,
+        "is_exact": found.is_exact,
+        "profiles": found.profiles,
+        "samples": found.samples,
+        "total": found.total,
+        "bytes_read": found.bytes_read,
+        "bytes_stored": found.bytes_stored,
+    }

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ from pyro_assets.web.security import Access
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.doctor import Finding
+    from pyro_assets.pipeline.exploring import Explorer
     from pyro_assets.pipeline.rules import RulesInForce
     from pyro_assets.series.config import SeriesConfig
 
@@ -92,6 +94,13 @@ class Site:
     def read_only(self) -> bool:
         """Whether nothing may be changed from here."""
         return self.access.read_only
+
+    @cached_property
+    def explorer(self) -> "Explorer":
+        """Answers questions about past profiles, and remembers the last answers."""
+        from pyro_assets.pipeline.exploring import Explorer
+
+        return Explorer(self.pipeline.archive, self.pipeline.ledger)
 
     def file_config(self) -> "SeriesConfig":
         """What the file says, read again when it has changed; without a file, what none means.

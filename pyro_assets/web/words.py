@@ -116,14 +116,14 @@ def hour(key: str) -> str:
 def share(part: float | None) -> str:
     """A share, 0 to 1.
 
-    >>> share(0.1234), share(1), share(0.00001), share(0), share(None)
-    ('12.3 %', '100 %', '<0.01 %', '0 %', '–')
+    >>> share(0.1234), share(0.00838), share(1), share(0.00001), share(0), share(None)
+    ('12.3 %', '0.84 %', '100 %', '<0.01 %', '0 %', '–')
     """
     if part is None:
         return "–"
     if 0 < part < 0.0001:
         return "<0.01 %"
-    return f"{_digits(100 * part)} %"
+    return f"{round(100 * part, 2 if abs(part) < 0.1 else 1):g} %"
 
 
 def unit_of(profile_type: str) -> str:
@@ -133,6 +133,15 @@ def unit_of(profile_type: str) -> str:
     ('nanoseconds', '')
     """
     return "".join(profile_type.split(":")[2:3])
+
+
+def seconds_of(unit: str) -> float:
+    """How many seconds one of a unit is, 0 where it is no time.
+
+    >>> seconds_of("milliseconds"), seconds_of("bytes")
+    (0.001, 0.0)
+    """
+    return _NANO.get(unit, 0) / 1e9
 
 
 def amount(value: float | None, unit: str = "") -> str:
