@@ -68,7 +68,7 @@ def chrome(
     options.binary_location = program
     for argument in (
         "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--no-proxy-server",
+        "--disable-background-networking", "--disable-component-update", "--no-proxy-server", "--hide-scrollbars",
         f"--user-data-dir={folder / 'chromium'}", f"--window-size={max(width, 500)},{height}",
         *(["--force-dark-mode"] if dark else []),
     ):  # fmt: skip

@@ -25,7 +25,7 @@ from pyro_assets.series.normalize import FAMILIES
 from pyro_assets.web.diffs import Pair, side_by_side
 from pyro_assets.web.rule_form import Form, form_of, placed, prefilled, read_form, suggested_name, value_of
 from pyro_assets.web.rule_list import other_forms, rules_now
-from pyro_assets.web.rule_preview import Wanted, charts, hours_of, preview, read_wanted, type_unit
+from pyro_assets.web.rule_preview import Wanted, charts, hours_of, preview, read_wanted, type_unit, unit_of
 from pyro_assets.web.site import Site
 
 if TYPE_CHECKING:
@@ -289,6 +289,7 @@ def editor(
         wants_preview=wants_preview,
         drawings=drawings,
         type_unit=type_unit,
+        series_unit=lambda metric: "" if rule is None else unit_of(metric, rule),
         remarks=list(remarks),
         conflict=conflict,
         families=[(family, FAMILY_WORDS[family]) for family in FAMILIES],

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from pyro_assets.pipeline.preview import closed_hours, preview_rule
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.language import Rule
+from pyro_assets.series.names import METRIC_PREFIX
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 from pyro_assets.web.charts import Line, time_chart
 from pyro_assets.web.site import Site
@@ -120,7 +121,7 @@ def charts(found: "Preview", rule: Rule) -> list[Markup]:
     return [
         time_chart(
             [Line(metric, sorted(per_metric[metric].items()))],
-            title=f"{metric}: all series of the rule together, {how} per {_length(bucket_ms)}",
+            title=f"{metric.removeprefix(METRIC_PREFIX)}: all series together, {how} per {_length(bucket_ms)}",
             begin_ms=begin_ms,
             end_ms=end_ms,
             unit=unit_of(metric, rule),
