@@ -1,0 +1,82 @@
+"""Edits of rules before they are saved: problems at their fields, collisions with other rules, plans of many edits."""
+
+import pytest
+
+from pyro_assets.ledger.rules import RuleVersion
+from pyro_assets.pipeline.rule_edits import check_text, check_value, plan_edits
+from pyro_assets.pipeline.rules import merge_rules, rule_body
+from pyro_assets.series.config import SeriesConfig, parse_config
+from pyro_assets.series.language import Rule
+
+CONFIG = parse_config("rules: [{name: filed, functions: [main.filed], by: [pod]}]")
+
+
+def rule(name: str, *functions: str) -> Rule:
+    return Rule.model_validate({"name": name, "functions": list(functions)})
+
+
+def stored(*rules: Rule) -> list[RuleVersion]:
+    return [RuleVersion(one.name, 3, rule_body(one), False, "a", "", 1) for one in rules]
+
+
+IN_FORCE = merge_rules(CONFIG, stored(rule("kept", "main.kept")))
+
+
+def test_a_rule_that_is_fine():
+    found = check_value({"name": "new", "functions": ["main.new"]}, IN_FORCE)
+    assert (found.rule, found.problems) == (rule("new", "main.new"), ())
+
+
+def test_a_rule_may_be_edited_into_what_only_it_gave():
+    assert check_value({"name": "kept", "functions": ["main.kept", "main.more"]}, IN_FORCE).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "why"),
+    [
+        ({"name": "x", "functions": ["main.kept"]}, "name", "must give the same series as rule kept;"),
+        ({"name": "filed", "functions": ["a"]}, "name", "a rule of the file has this name"),
+        ({"name": "x", "stack": ["a", "..."]}, "stack", "begins or ends with a gap"),
+        ({"name": "x", "functions": [{"regex": "("}]}, "functions[0]", "not closed"),
+        ({"name": "x", "labels": {"tenant": "a"}}, "labels.tenant", "reserved"),
+        ({"name": "x", "nmae": 1}, "nmae", "did you mean name?"),
+        ({"functions": ["a"]}, "name", "missing"),
+    ],
+)
+def test_a_problem_is_at_its_field(value: dict, field: str, why: str):
+    [problem] = check_value(value, IN_FORCE).problems
+    assert (problem.field, problem.line) == (field, 0)
+    assert why in problem.why
+
+
+def test_a_text_has_lines_and_one_rule():
+    found = check_text("rules:\n- name: x\n  by: [function]\n  max_series: 0\n", IN_FORCE)
+    assert [(one.field, one.line) for one in found.problems] == [("max_series", 4)]
+    for text in ("rules: []", "rules: [{name: a}, {name: b, selector: '{x=\"1\"}'}]", "functions: {a: '{}'}", ""):
+        [problem] = check_text(text, IN_FORCE).problems
+        assert "write one below `rules:` and nothing else" in problem.why
+
+
+def test_what_is_no_json_is_a_problem():
+    [problem] = check_value({"name": object()}, IN_FORCE).problems
+    assert "is no JSON" in problem.why
+
+
+def test_a_plan_names_what_changes_and_leaves_what_is_equal():
+    known = stored(rule("same", "a"), rule("other", "b"), rule("gone", "c"))
+    plan = plan_edits([rule("same", "a"), rule("other", "x"), rule("new", "y")], known, CONFIG, prune=True)
+    assert plan.changes == (("other", "change"), ("new", "create"), ("gone", "delete"))
+    assert [(edit.name, edit.seen_version, edit.body is None) for edit in plan.edits] == [
+        ("other", 3, False), ("new", 0, False), ("gone", 3, True)
+    ]  # fmt: skip
+    assert plan.problems == ()
+    assert plan_edits([rule("same", "a")], known, CONFIG).edits == ()
+
+
+def test_a_plan_tells_of_collisions():
+    plan = plan_edits([rule("filed", "b")], [], CONFIG)
+    assert plan.problems[0].startswith("filed: name 'filed' exists already as rule filed")
+    with_ledger = plan_edits([rule("new", "main.kept")], stored(rule("kept", "main.kept")), SeriesConfig())
+    assert "rule kept of the ledger would give no series" in with_ledger.problems[0]
+    twice = plan_edits([rule("one", "a"), rule("two", "a")], [], SeriesConfig())
+    assert "must give the same series as rule one" in twice.problems[0]
