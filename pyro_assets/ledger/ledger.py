@@ -15,6 +15,7 @@ from pyro_assets.ledger.health import Health
 from pyro_assets.ledger.hours import Hours
 from pyro_assets.ledger.lag import Lags
 from pyro_assets.ledger.loading import Loading
+from pyro_assets.ledger.modes import Modes
 from pyro_assets.ledger.pardons import Pardons
 from pyro_assets.ledger.plan import Planner
 from pyro_assets.ledger.policy import Policy
@@ -36,6 +37,7 @@ __all__ = ["Lane", "Ledger", "Policy", "Retry"]
 class Ledger(
     Sources,
     Planner,
+    Modes,
     Claims,
     Quarantine,
     Pardons,

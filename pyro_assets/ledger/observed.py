@@ -5,15 +5,13 @@ both modes know of the same segments. Add a rule of who waits for whom here: two
 neither has committed. Comparing profiles is the compaction's part.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, and_, not_, or_, select, text
 
+from pyro_assets.ledger.policy import MARGIN_MS
 from pyro_assets.ledger.records import Output
 from pyro_assets.ledger.schema import jobs, outputs
-
-#: Pyroscope's jobs take segments of half a minute, or some minutes where it is late: so far reaches a neighbour.
-MARGIN_MS: Final = 600_000
 
 
 def may_begin() -> ColumnElement[bool]:

@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, select
 
 from pyro_assets.errors import JobConflict
 from pyro_assets.ledger.database import Database, among, values_of
-from pyro_assets.ledger.policy import Policy, Waiting, cut, job_id
+from pyro_assets.ledger.modes import is_in_force
+from pyro_assets.ledger.policy import Policy, Waiting, cut, job_id, kind_of_mode
 from pyro_assets.ledger.remembered import collapsed_among, collapsed_timestamps
 from pyro_assets.ledger.schema import job_sources, jobs, sources
 from pyro_assets.ledger.sources import chunks, source_row
@@ -72,12 +73,14 @@ class Planner(Database):
         return ids
 
     def _plan_slice(self, now_ms: int, policy: Policy) -> tuple[int, bool]:
-        kind = "segments" if policy.mode == "own" else "blocks"
+        kind = kind_of_mode(policy.mode)
         with self._read() as connection:
             if not _anything_waits(connection, now_ms, policy):
                 return 0, False
         planned = 0
         with self._write(planning=True) as connection:
+            if not is_in_force(connection, policy.mode):
+                return 0, False
             connection.execute(
                 sources.update().where(_has_come_into_range(now_ms, policy)).values(state="pending", reason=None)
             )
@@ -110,6 +113,7 @@ def _has_come_into_range(now_ms: int, policy: Policy) -> ColumnElement[bool]:
     last_ms = now_ms + policy.future_ms
     return and_(
         sources.c.state == "out_of_range",
+        sources.c.kind == kind_of_mode(policy.mode),
         # The hours are in the index, the exact times are not.
         sources.c.hour.between(hour_of(policy.start_ms), hour_of(last_ms)),
         sources.c.created_ms.between(policy.start_ms, last_ms),
@@ -156,7 +160,7 @@ def _insert(
     wanted: Sequence[Sequence[Waiting]],
     now_ms: int,
     policy: Policy,
-    parent: str | None = None,
+    parent: Row[Any] | None = None,
 ) -> list[str]:
     """Writes jobs of one group, each with a timestamp that no other of its series has; returns their ids."""
     if not wanted:
@@ -186,7 +190,8 @@ def _insert(
                 "timestamp_ms": timestamp_ms,
                 "mode": policy.mode,
                 "dedup": policy.dedup,
-                "parent": parent,
+                "parent": None if parent is None else parent.id,
+                "compares": 1 if _compares(group, job, policy, parent) else None,
                 "sources": len(job),
                 "bytes_in": sum(source.size_bytes for source in job),
                 "first_created_ms": min(created),
@@ -204,6 +209,13 @@ def _insert(
         planned = sources.update().where(among(connection, sources.c.id)).values(state="planned", reason=None)
         connection.execute(planned, {"among": values_of(connection, taken_ids)})
     return ids
+
+
+def _compares(group: _Group, job: Sequence[Waiting], policy: Policy, parent: Row[Any] | None) -> bool:
+    """Whether the other mode may have some of a job's profiles."""
+    if parent is not None:
+        return bool(parent.compares)
+    return any(policy.is_near_change(group.shard, source.created_ms) for source in job)
 
 
 def _free_ids(connection: Connection, wanted: Sequence[Sequence[Waiting]], policy: Policy) -> list[str]:
@@ -229,7 +241,7 @@ def insert_parts(
     """Writes the smaller jobs of one that is split, given rows of its sources, in the caller's transaction."""
     group = _Group(job.kind, job.shard, job.tenant)
     wanted = [[Waiting(r.id, r.key, r.created_ms, r.first_seen_ms, r.size_bytes) for r in part] for part in parts]
-    return _insert(connection, group, wanted, now_ms, policy, parent=job.id)
+    return _insert(connection, group, wanted, now_ms, policy, parent=job)
 
 
 def _taken_timestamps(connection: Connection, group: _Group, first_ms: int, last_ms: int) -> set[int]:

@@ -3,9 +3,20 @@
 Add rules of grouping here; writing the jobs is the planner's part.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Final
+
+from pyro_assets.storage.keys import LevelKind
+
+#: Pyroscope's jobs take segments of half a minute, or some minutes where it is late: so far reaches a neighbour.
+MARGIN_MS: Final = 600_000
+
+
+def kind_of_mode(mode: str) -> LevelKind:
+    """What a mode makes jobs of."""
+    return "segments" if mode == "own" else "blocks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +29,7 @@ class Policy:
         max_bytes: at most so many bytes, unless a single source is larger.
         max_age_ms: the oldest source waits at most so long.
         start_ms, future_ms: sources created before the one, or more than the other after now, are out of range.
+        bounds: shard -> creation time of the last source that the other mode had, see `modes`.
     """
 
     mode: str = "own"
@@ -27,6 +39,15 @@ class Policy:
     max_age_ms: int = 5_000
     start_ms: int = 0
     future_ms: int = 3_600_000
+    bounds: Mapping[int, int] = field(default_factory=dict)
+
+    def is_after_change(self, shard: int, created_ms: int) -> bool:
+        """Whether a source may hold what the other mode, before the last change, did not have."""
+        return not self.bounds or created_ms >= self.bounds.get(shard, 0) - MARGIN_MS
+
+    def is_near_change(self, shard: int, created_ms: int) -> bool:
+        """Whether a source may hold what the other mode has."""
+        return shard in self.bounds and created_ms <= self.bounds[shard] + MARGIN_MS
 
     def in_range(self, created_ms: int, now_ms: int) -> bool:
         """Whether a source created then belongs to a partition."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 
 from pyro_assets.errors import LedgerError
 from pyro_assets.ledger.database import Database, among, values_of
+from pyro_assets.ledger.modes import is_in_force
 from pyro_assets.ledger.policy import Policy
 from pyro_assets.ledger.remembered import collapsed_among
 from pyro_assets.ledger.schema import SourceState, cursors, sources
@@ -53,13 +54,17 @@ class Sources(Database):
             policy: tells what is out of range.
             purpose: whose cursors these are.
         """
-        by_key = {item.block.key: item for item in found}
+        by_key = {
+            item.block.key: item for item in found if policy.is_after_change(item.block.shard, item.block.created_ms)
+        }
         with self._read() as connection:
             known = _known(connection, by_key)
         stale = [key for key, (size, state) in known.items() if state == "pending" and size != by_key[key].size_bytes]
         if len(known) == len(by_key) and not stale and not moved:
             return Recorded((), 0)
         with self._write(planning=True) as connection:
+            if not is_in_force(connection, policy.mode):
+                return Recorded((), 0)
             # Looked up again: another tick may have been faster.
             known |= _known(connection, [key for key in by_key if key not in known])
             new = [item for key, item in by_key.items() if key not in known]

@@ -165,6 +165,7 @@ class Pipeline:
         Raises:
             LedgerUnavailable: nothing was recorded.
             RebuildNeeded: the ledger lost what the archive remembers.
+            SettingsError: the mode cannot change yet.
         """
         now_ms = self._clock() if now_ms is None else now_ms
         try:
@@ -252,13 +253,15 @@ class Pipeline:
             NotABlockKey: a key names no block.
             ObjectMissing: a source does not exist.
             JobConflict: a source belongs to another job, or a job has sources of several shards.
+            SettingsError: the mode cannot change yet.
         """
         from pyro_assets.pipeline.running import Order, run_jobs
 
         order = Order(compact=True, kinds=_kinds(steps), progress=progress)
         now_ms = self._clock()
         wanted = [[self._found(key) for key in keys] for keys in jobs]
-        ids = self._ledger.plan_exact(wanted, now_ms, policy_of(self._settings))
+        policy = self._ledger.enter_mode(policy_of(self._settings), now_ms)
+        ids = self._ledger.plan_exact(wanted, now_ms, policy)
         hours = self._ledger.hours_of(ids)
         due = {
             job_id for hour in set(hours.values()) for job_id in self._ledger.due_jobs(hour, now_ms, kinds=order.kinds)

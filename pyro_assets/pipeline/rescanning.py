@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pyro_assets.errors import StorageUnavailable
-from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.ledger import Ledger, Policy
+from pyro_assets.ledger.policy import kind_of_mode
 from pyro_assets.pipeline.settings import Settings
 from pyro_assets.pipeline.ticking import policy_of
 from pyro_assets.storage.discovery import Discovery, FoundBlock, folders_of
 from pyro_assets.storage.interface import ReadOnlyBucket
-from pyro_assets.storage.keys import LevelKind
 from pyro_assets.storage.rescan import list_span
 from pyro_assets.storage.ulid import first_ulid
 
@@ -72,11 +72,13 @@ def rescan(
 
     Raises:
         LedgerUnavailable: what was recorded until then stays.
+        SettingsError: the mode cannot change yet.
     """
     begun = time.perf_counter()
     report = RescanReport()
+    policy = ledger.enter_mode(policy_of(settings), now_ms)
     discovery = Discovery()
-    folders = list(folders_of(source, _kind(settings), ledger.cursors(), discovery))
+    folders = list(folders_of(source, kind_of_mode(settings.mode), ledger.cursors(), discovery))
     begin_ms, end_ms = max(begin_ms, 0), min(end_ms, _LAST_MS)
     # The ULID before the first one of that millisecond is in no bucket: listing begins after it.
     after = first_ulid(begin_ms - 1)[:10] + "Z" * 16 if begin_ms else ""
@@ -84,11 +86,11 @@ def rescan(
         try:
             for page in list_span(source, folder, after, first_ulid(end_ms), settings.list_page_keys):
                 report.listed += page.keys
-                _record(ledger, settings, page.found, {}, now_ms, report)
+                _record(ledger, policy, page.found, {}, now_ms, report)
         except StorageUnavailable as error:
             discovery.failures.append(str(error))
         progress(done, len(folders))
-    return _finish(ledger, settings, now_ms, begun, report, discovery, finished=True)
+    return _finish(ledger, policy, now_ms, begun, report, discovery, finished=True)
 
 
 def sweep(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int, max_keys: int) -> RescanReport:
@@ -102,12 +104,14 @@ def sweep(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: in
 
     Raises:
         LedgerUnavailable: what was recorded until then stays.
+        SettingsError: the mode cannot change yet.
     """
     begun = time.perf_counter()
     report = RescanReport()
+    policy = ledger.enter_mode(policy_of(settings), now_ms)
     discovery = Discovery()
     live, swept = ledger.cursors(), ledger.cursors(SWEEP)
-    folders = sorted(folders_of(source, _kind(settings), live, discovery))
+    folders = sorted(folders_of(source, kind_of_mode(settings.mode), live, discovery))
     # Without a cursor the ticks have not been there, and list all of it themselves.
     left = [folder for folder in folders if folder in live and swept.get(folder) != _DONE]
     for folder in left:
@@ -118,7 +122,7 @@ def sweep(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: in
                 report.listed += page.keys
                 swept[folder] = _DONE if page.finished else page.last_ulid or swept.get(folder, "")
                 moved = {folder: swept[folder]} if swept[folder] else {}
-                _record(ledger, settings, page.found, moved, now_ms, report)
+                _record(ledger, policy, page.found, moved, now_ms, report)
                 if report.listed >= max_keys:
                     break
         except StorageUnavailable as error:
@@ -126,22 +130,18 @@ def sweep(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: in
     finished = not discovery.failures and all(swept.get(folder) == _DONE for folder in left)
     if finished:
         ledger.drop_cursors(SWEEP)
-    return _finish(ledger, settings, now_ms, begun, report, discovery, finished=finished)
-
-
-def _kind(settings: Settings) -> LevelKind:
-    return "segments" if settings.mode == "own" else "blocks"
+    return _finish(ledger, policy, now_ms, begun, report, discovery, finished=finished)
 
 
 def _record(
     ledger: Ledger,
-    settings: Settings,
+    policy: Policy,
     found: list[FoundBlock],
     moved: dict[str, str],
     now_ms: int,
     report: RescanReport,
 ) -> None:
-    recorded = ledger.record_sources(found, moved, now_ms, policy_of(settings), SWEEP)
+    recorded = ledger.record_sources(found, moved, now_ms, policy, SWEEP)
     report.out_of_range += recorded.out_of_range
     for hour, count in Counter(item.block.hour for item in recorded.new).items():
         report.new[hour] = report.new.get(hour, 0) + count
@@ -149,7 +149,7 @@ def _record(
 
 def _finish(
     ledger: Ledger,
-    settings: Settings,
+    policy: Policy,
     now_ms: int,
     begun: float,
     report: RescanReport,
@@ -158,7 +158,7 @@ def _finish(
     finished: bool,
 ) -> RescanReport:
     report.new = dict(sorted(report.new.items()))
-    report.planned_jobs = ledger.plan(now_ms, policy_of(settings))
+    report.planned_jobs = ledger.plan(now_ms, policy)
     report.failures = discovery.failures
     report.finished = finished and not discovery.failures
     report.seconds = time.perf_counter() - begun

@@ -7,6 +7,7 @@ import time
 from itertools import groupby
 
 from pyro_assets.ledger.ledger import Lane, Ledger, Policy
+from pyro_assets.ledger.policy import kind_of_mode
 from pyro_assets.pipeline.reports import HourArrivals, TickReport
 from pyro_assets.pipeline.settings import KINDS, Settings
 from pyro_assets.storage.discovery import FoundBlock, Window, discover
@@ -34,9 +35,9 @@ def lanes_of(settings: Settings) -> list[Lane]:
 def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int) -> TickReport:
     """One tick; see `Pipeline.tick`."""
     begun = time.perf_counter()
+    policy = ledger.enter_mode(policy_of(settings), now_ms)
     window = Window(now_ms, settings.window_ms, settings.list_page_keys, settings.tick_keys)
-    found = discover(source, "segments" if settings.mode == "own" else "blocks", ledger.cursors(), window)
-    policy = policy_of(settings)
+    found = discover(source, kind_of_mode(settings.mode), ledger.cursors(), window)
     recorded = ledger.record_sources(found.found, found.cursors, now_ms, policy)
     planned = ledger.plan(now_ms, policy)
     backlog = ledger.backlog(now_ms, KINDS)
