@@ -109,6 +109,14 @@ class Explored:
         """Of all profiles."""
         return int(self.tree.total[0])
 
+    @property
+    def level(self) -> float:
+        """What a gauge had on average: the mean over the jobs of each shard, added up."""
+        shards: dict[int, list[int]] = {}
+        for one in self.moments:
+            shards.setdefault(one.shard, []).append(one.value)
+        return sum(sum(values) / len(values) for values in shards.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:

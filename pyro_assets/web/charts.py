@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from pyro_assets.web import words
 
 #: The drawing's own units; it is as wide as the page allows.
-_WIDTH: Final = 640
+_WIDTH: Final = 880
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 12, 10, 26
 #: Lines have one of so many colours (classes line-0 ...).
 COLOURS: Final = 6

@@ -78,11 +78,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A function of the table; shares are of the total."""
+    """A function of the table; shares are of the total. Values of levels are scaled to the mean level."""
 
     name: str
-    own: int
-    total: int
+    own: float
+    total: float
     own_share: float | None
     total_share: float | None
     rule: str
@@ -220,7 +220,8 @@ def _shown(asked: Asked, found: "Explored", begin_ms: int, end_ms: int) -> dict[
 
     root, layout = zoomed(found, asked.at)
     tree = found.tree
-    rows, matching = top_rows(asked, found)
+    top, matching = top_functions(asked, found)
+    rows = [_row(asked, found, *one) for one in top]
     crumbs = [
         (name_of(tree, node, "all"), asked.address(at=_at(found, node), fragment="flame"), node)
         for node in [*tree.ancestors(root), root]
@@ -230,7 +231,7 @@ def _shown(asked: Asked, found: "Explored", begin_ms: int, end_ms: int) -> dict[
         "functions": rows,
         "matching": matching,
         "flame": icicle(
-            tree, layout, unit=words.unit_of(asked.kind), search=asked.search,
+            tree, layout, unit=words.unit_of(asked.kind), search=asked.search, scale=scale_of(found),
             href=lambda node: asked.address(at=_at(found, node), fragment="flame"),
         ),
         "left_out": counts(layout),
@@ -257,25 +258,27 @@ def _zoomed_row(asked: Asked, found: "Explored", node: int) -> Row:
     return _row(asked, found, tree.text(node), int(tree.own[node]), int(tree.total[node]))
 
 
-def top_rows(asked: Asked, found: "Explored") -> tuple[list[Row], int]:
-    """The functions with the largest values among those that contain the search text, and how many contain it."""
+def top_functions(asked: Asked, found: "Explored") -> tuple[list[tuple[str, int, int]], int]:
+    """Names, own values and totals of the largest that contain the search text, and how many contain it."""
     names = found.tree.names
     text = asked.search.casefold()
     places = [place for place, name in enumerate(names) if text in name.casefold()]
     first, second = (found.own, found.totals) if asked.sort == "self" else (found.totals, found.own)
     places.sort(key=lambda place: (-int(first[place]), -int(second[place]), names[place]))
-    rows = [
-        _row(asked, found, names[place], int(found.own[place]), int(found.totals[place]))
-        for place in places[: asked.rows]
-    ]
-    return rows, len(places)
+    top = [(names[place], int(found.own[place]), int(found.totals[place])) for place in places[: asked.rows]]
+    return top, len(places)
 
 
 def _row(asked: Asked, found: "Explored", name: str, own: int, total: int) -> Row:
-    whole = found.total
-    return Row(
-        name, own, total, own / whole if whole else None, total / whole if whole else None, rule_address(asked, name)
-    )
+    whole, by = found.total, scale_of(found)
+    own_share, total_share = (own / whole, total / whole) if whole else (None, None)
+    amounts = (own, total) if by == 1 else (round(own * by), round(total * by))
+    return Row(name, *amounts, own_share, total_share, rule_address(asked, name))
+
+
+def scale_of(found: "Explored") -> float:
+    """What sums over jobs are multiplied by: 1 for amounts; for levels, what makes them the mean level."""
+    return found.level / found.total if found.is_gauge and found.total else 1.0
 
 
 def rule_address(asked: Asked, function: str) -> str:
@@ -295,11 +298,8 @@ def over_time(asked: Asked, found: "Explored", begin_ms: int, end_ms: int) -> An
             own.setdefault(one.shard, []).append(one.value)
     points: list[tuple[int, float | None]] = []
     for begin, shards in bins.items():
-        if found.is_gauge:
-            value = sum(sum(values) / len(values) for values in shards.values()) if shards else None
-        else:
-            value = float(sum(sum(values) for values in shards.values())) if shards else None
-        points.append((begin, value))
+        parts = [sum(values) / (len(values) if found.is_gauge else 1) for values in shards.values()]
+        points.append((begin, sum(parts) if parts else None))
     name = words.type_words(asked.kind)
     step = words.duration(width_ms / 1000)
     title = f"{name}: level, mean over {step}" if found.is_gauge else f"{name}, sums over {step}"
@@ -331,10 +331,10 @@ def api_routes(site: Site) -> list[Endpoint]:
 
     def explore(request: Request) -> dict[str, Any]:
         asked, found = asked_of(request)
-        rows, matching = top_rows(asked, found)
+        rows, matching = top_functions(asked, found)
         return _facts(asked, found) | {
             "functions_matching": matching,
-            "functions": [{"name": row.name, "self": row.own, "total": row.total} for row in rows],
+            "functions": [{"name": name, "self": own, "total": total} for name, own, total in rows],
             "over_time": [
                 {"timestamp_ms": one.timestamp_ms, "shard": one.shard, "value": one.value} for one in found.moments
             ],
@@ -395,6 +395,7 @@ def _facts(asked: Asked, found: "Explored") -> dict[str, Any]:
         "profiles": found.profiles,
         "samples": found.samples,
         "total": found.total,
+        "level": found.level if found.is_gauge else None,
         "bytes_read": found.bytes_read,
         "bytes_stored": found.bytes_stored,
     }

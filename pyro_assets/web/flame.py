@@ -16,7 +16,7 @@ from pyro_assets.web import words
 
 _WIDTH: Final = 1000
 _ROW: Final = 20
-_CHARACTER: Final = 6.7
+_CHARACTER: Final = 7.3
 #: Frames have one of so many colours, by the package of their name (classes flame-0 ...).
 COLOURS: Final = 6
 #: So many levels below the frame that is zoomed to.
@@ -89,7 +89,14 @@ def lay_out(tree: CallTree, root: int, *, levels: int = LEVELS, least_share: flo
 
 
 def icicle(
-    tree: CallTree, layout: Layout, *, href: Callable[[int], str], unit: str, search: str = "", title: str = "all"
+    tree: CallTree,
+    layout: Layout,
+    *,
+    href: Callable[[int], str],
+    unit: str,
+    search: str = "",
+    title: str = "all",
+    scale: float = 1.0,
 ) -> Markup:
     """Draw a layout.
 
@@ -100,11 +107,13 @@ def icicle(
         unit: of the values.
         search: frames whose name contains it (in any case) are marked.
         title: what the root stands for.
+        scale: what values are multiplied by before they are shown.
     """
     rows = max((box.row for box in layout.boxes), default=0) + 1
     found = search.casefold()
     root = next((box.node for box in layout.boxes if not box.is_above), 0)
-    frames = [_frame(tree, box, root, href, unit, found, title) for box in layout.boxes]
+    shown = _Shown(tree, root, href, unit, found, title, scale)
+    frames = [_frame(shown, box) for box in layout.boxes]
     return Markup(
         '<div class="scroll flame"><svg viewBox="0 0 {} {}" role="group" aria-label="{}" font-size="12"'
         ' xmlns="http://www.w3.org/2000/svg">{}</svg></div>'
@@ -118,30 +127,46 @@ def name_of(tree: CallTree, node: int, title: str = "all") -> str:
     return words.visible(tree.text(node)) or "(no function)"
 
 
-def _frame(
-    tree: CallTree, box: Box, root: int, href: Callable[[int], str], unit: str, found: str, title: str
-) -> Markup:
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What all frames of a drawing have in common; see `icicle`."""
+
+    tree: CallTree
+    root: int
+    href: Callable[[int], str]
+    unit: str
+    found: str
+    title: str
+    scale: float
+
+    def amount(self, value: int) -> str:
+        """A value in words."""
+        return words.amount(value if self.scale == 1 else round(value * self.scale), self.unit)
+
+
+def _frame(shown: _Shown, box: Box) -> Markup:
+    tree, root, found = shown.tree, shown.root, shown.found
     total, own = int(tree.total[box.node]), int(tree.own[box.node])
-    name = name_of(tree, box.node, title)
+    name = name_of(tree, box.node, shown.title)
     begin, width = box.begin * _WIDTH, (box.end - box.begin) * _WIDTH
-    parts = [f"{words.amount(total, unit)}, {_share(total, int(tree.total[0]))} of all"]
+    parts = [f"{shown.amount(total)}, {_share(total, int(tree.total[0]))} of all"]
     if root and not box.is_above and box.node != root:
         parts.append(f"{_share(total, int(tree.total[root]))} of what is shown")
     if own:
-        parts.append(f"self {words.amount(own, unit)}")
+        parts.append(f"self {shown.amount(own)}")
     said = f"{name}: {'; '.join(parts)}"
     classes = ["frame", f"flame-{colour_of(tree.text(box.node))}" if tree.name[box.node] >= 0 else "flame-none"]
     classes += ["above"] * box.is_above + ["hit"] * bool(found and found in tree.text(box.node).casefold())
     fits = int((width - 6) / _CHARACTER)
     text = Markup("")
     if fits >= 3:
-        shown = name if len(name) <= fits else name[: fits - 1] + "…"
-        text = Markup('<text x="{}" y="{}">{}</text>').format(round(begin + 4, 2), box.row * _ROW + 14, shown)
+        label = name if len(name) <= fits else name[: fits - 1] + "…"
+        text = Markup('<text x="{}" y="{}">{}</text>').format(round(begin + 4, 2), box.row * _ROW + 14, label)
     return Markup(
         '<a href="{}" class="{}" aria-label="{}"{}><title>{}</title>'
         '<rect x="{}" y="{}" width="{}" height="{}" rx="2"/>{}</a>'
     ).format(
-        href(box.node), " ".join(classes), said, Markup(' aria-current="true"') if box.node == root else "", said,
+        shown.href(box.node), " ".join(classes), said, Markup(' aria-current="true"') if box.node == root else "", said,
         round(begin, 2), box.row * _ROW, round(max(0.5, width - 1), 2), _ROW - 2, text,
     )  # fmt: skip
 

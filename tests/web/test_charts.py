@@ -36,7 +36,7 @@ def test_every_value_is_a_point_and_a_cell():
     y = [float(one.attrib["cy"]) for one in all_of(figure, "circle")]
     assert x == sorted(x)
     assert y == sorted(y, reverse=True)
-    assert 0 < min(x) < max(x) < 640
+    assert 0 < min(x) < max(x) < 880
     assert 0 < min(y) < max(y) < 200
 
 

@@ -1,0 +1,215 @@
+"""The page Explore and its API over three real jobs: figures, links, filters, what is empty, what is wrong."""
+
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from exports import HOUR, derive, opened
+from web_client import Answer, Client, site_of
+
+from pyro_assets.pipeline.exploring import Explored, Explorer, Question
+from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.series.config import DEFAULT_GAUGES
+from pyro_assets.web.app import make_app
+from pyro_assets.web.explore import Asked, with_label
+
+CPU = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"
+INUSE = "memory:inuse_space:bytes:space:bytes"
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    with opened(tmp_path_factory.mktemp("explore")) as made:
+        derive(made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(pipeline: Pipeline) -> Client:
+    return Client(make_app(site_of(pipeline)))
+
+
+def known(pipeline: Pipeline, kind: str = CPU, selector: str = "{}") -> Explored:
+    return Explorer(pipeline.archive, pipeline.ledger).explore(
+        Question("acme", kind, (HOUR,), selector, 60.0), DEFAULT_GAUGES
+    )
+
+
+def links(page: Answer, inside: str) -> list[str]:
+    """The addresses of a page that contain a text."""
+    return [one for one in map(html.unescape, re.findall(r'href="([^"]*)"', page.text)) if inside in one]
+
+
+def rows(page: Answer) -> list[str]:
+    """The functions of the table, in its order."""
+    return [
+        html.unescape(one) for one in re.findall(r'<th scope="row" class="name"><bdi><code[^>]*>([^<]*)', page.text)
+    ]
+
+
+def test_it_begins_with_cpu_of_the_newest_hours(client: Client, pipeline: Pipeline):
+    page = client.get("/")
+    found = known(pipeline)
+    order = sorted(
+        range(len(found.tree.names)),
+        key=lambda place: (-found.totals[place], -found.own[place], found.tree.names[place]),
+    )
+    assert page.status == 200
+    assert rows(page) == [found.tree.names[place] for place in order[:30]]
+    assert f"{len(found.tree.names)} functions" in page.words.replace("of ", "")
+    assert f"jobs read {found.jobs} of {found.jobs}" in page.words
+    assert "sums over" in page.words
+    assert rows(client.get("/explore")) == rows(page)
+    assert not re.search(r"\sstyle=|<script", page.text)
+
+
+def test_sorting_and_searching(client: Client, pipeline: Pipeline):
+    found = known(pipeline)
+    page = client.get("/explore", {"sort": "self", "rows": 5})
+    order = sorted(
+        range(len(found.tree.names)),
+        key=lambda place: (-found.own[place], -found.totals[place], found.tree.names[place]),
+    )
+    assert rows(page) == [found.tree.names[place] for place in order[:5]]
+    assert "aria-sort=descending" in page.text
+    matching = {name for name in found.tree.names if "runtime." in name}
+    page = client.get("/explore", {"search": "RunTime.", "rows": 1000})
+    assert set(rows(page)) == matching
+    assert f"{len(matching)} of {len(matching)} functions that contain" in page.words
+    assert "No function of these profiles contains" in client.get("/explore", {"search": "nowhere<b>"}).words
+    assert "<b>" not in client.get("/explore", {"search": "nowhere<b>"}).text
+
+
+def test_every_frame_leads_to_itself(client: Client, pipeline: Pipeline):
+    found = known(pipeline)
+    frames = [one for one in links(client.get("/explore"), "#flame") if "at=" in one]
+    assert len(frames) > 20
+    for address in frames[:40:8]:
+        at = parse_qs(urlsplit(address).query)["at"][0]
+        node = found.tree.find(int(at, 16))
+        assert node is not None
+        page = client.get(address.partition("#")[0])
+        assert f"{found.tree.text(node)}" in page.words
+        assert "Up to the caller" in page.words
+        crumbs = re.search(r'<nav class="crumbs".*?</nav>', page.text, re.DOTALL)
+        assert crumbs is not None
+        assert crumbs[0].count("<a ") == found.tree.depth[node]
+    lost = client.get("/explore", {"at": "123"})
+    assert "is on no stack of these profiles" in lost.words
+    assert client.get("/explore", {"at": "x<y"}).status == 400
+
+
+def test_a_rule_is_one_link_away(client: Client):
+    page = client.get("/explore", {"service": "ride-sharing-app", "selector": 'pod!=""', "search": "main."})
+    address = links(page, "/rules/new?")[0]
+    query = parse_qs(urlsplit(address).query)
+    assert query == {
+        "function": [rows(page)[0]],
+        "selector": ['{service_name="ride-sharing-app", pod!=""}'],
+        "tenant": ["acme"],
+        "profile_type": [CPU],
+    }
+    form = client.get(address)
+    assert form.status == 200
+    assert rows(page)[0] in html.unescape(form.text)
+    assert CPU in form.text
+
+
+def test_filters(client: Client, pipeline: Pipeline):
+    one = known(pipeline, selector='{service_name="ride-sharing-app"}')
+    page = client.get("/explore", {"service": "ride-sharing-app"})
+    assert f"profiles {one.profiles} " in page.words
+    labels = [address for address in links(page, "selector=") if "rules" not in address]
+    assert labels
+    assert client.get(labels[0]).status == 200
+    wrong = client.get("/explore", {"selector": '{pod="'})
+    assert wrong.status == 422
+    assert "selector" in wrong.words
+    assert 'aria-invalid="true"' in wrong.text
+    nothing = client.get("/explore", {"selector": '{pod="none"}'})
+    assert "No profile of acme fits" in nothing.words
+    assert links(nothing, "/explore")
+    assert client.get("/explore", {"tenant": '"><script>', "type": "<b>", "service": "'\"<i>"}).status == 200
+
+
+def test_levels(client: Client, pipeline: Pipeline):
+    found = known(pipeline, INUSE)
+    page = client.get("/explore", {"type": INUSE})
+    assert "mean level" in page.words
+    assert "A level, not an amount" in page.words
+    assert 0 < found.level <= found.total
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "text"),
+    [
+        ({"until": "2020-01-01T00", "hours": "24"}, 200, "No segment was created from"),
+        ({"until": "soon"}, 400, "is no hour"),
+        ({"hours": "0"}, 400, "whole number"),
+        ({"rows": "x"}, 400, "whole number"),
+        ({"tenant": "nobody"}, 200, "No profile of nobody fits"),
+        ({"hours": "168"}, 200, "Top functions"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(client: Client, query: dict[str, str], status: int, text: str):
+    page = client.get("/explore", query)
+    assert (page.status, text in page.words) == (status, True)
+
+
+def test_before_anything_arrived(tmp_path: Path):
+    with opened(tmp_path) as empty:
+        page = Client(make_app(site_of(empty))).get("/")
+        assert "Nothing has arrived yet" in page.words
+        assert Client(make_app(site_of(empty))).call("GET", "/explore").json["total"] == 0
+        empty.tick()
+        assert "no level-1 block yet" in Client(make_app(site_of(empty))).get("/").words
+
+
+def test_the_same_for_programs(client: Client, pipeline: Pipeline):
+    found = known(pipeline)
+    answer = client.call("GET", "/explore?rows=1000&search=main").json
+    own = dict(zip(found.tree.names, zip(found.own.tolist(), found.totals.tolist(), strict=True), strict=True))
+    assert {one["name"]: (one["self"], one["total"]) for one in answer["functions"]} == {
+        name: values for name, values in own.items() if "main" in name.casefold()
+    }
+    assert (answer["total"], answer["jobs"], answer["is_exact"], answer["unit"]) == (
+        found.total, found.jobs, True, "nanoseconds"
+    )  # fmt: skip
+    assert sum(one["value"] for one in answer["over_time"]) == found.total
+    tree = client.call("GET", "/explore/flamegraph").json
+    frames: dict[str, Any] = {one["id"]: one for one in tree["frames"]}
+    assert frames["0"]["total"] == found.total
+    for one in frames.values():
+        if one["above"] is not None:
+            assert one["total"] <= frames[one["above"]]["total"]
+    some = tree["frames"][3]["id"]
+    below = client.call("GET", f"/explore/flamegraph?at={some}").json["frames"]
+    assert some in {one["id"] for one in below}
+    assert client.call("GET", "/explore/flamegraph?at=123").status == 404
+    assert client.call("GET", "/explore?selector={").status == 422
+    choices = client.call("GET", "/explore/choices").json
+    assert choices["tenants"] == ["acme", "globex", "initech"]
+    assert CPU in choices["profile_types"]
+
+
+def test_a_broken_file_of_rules_does_not_keep_anyone_from_looking(pipeline: Pipeline, tmp_path: Path):
+    (tmp_path / "series.yaml").write_text("rules: [{name: 1, colour: red}]")
+    page = Client(make_app(site_of(pipeline, config=tmp_path / "series.yaml"))).get("/explore")
+    assert (page.status, "Top functions" in page.words) == (200, True)
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "value", "after"),
+    [
+        ("", "pod", "a", '{pod="a"}'),
+        ('{pod="a",}', "k8s.pod", 'b"\n', '{pod="a", "k8s.pod"="b\\"\\n"}'),
+        ('pod=~"a"', "größe", "ü", '{pod=~"a", "größe"="ü"}'),
+    ],
+)
+def test_a_label_is_added_to_the_filter(before: str, name: str, value: str, after: str):
+    address = with_label(Asked(selector=before), name, value)
+    assert parse_qs(urlsplit(address).query)["selector"] == [after]

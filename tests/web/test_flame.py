@@ -1,0 +1,117 @@
+"""The flame graph: frames inside their callers, links, what is left out, and names that want to be markup."""
+
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from series_jobs import JOBS, job, profile, sample
+
+from pyro_assets.errors import ValueOverflow
+from pyro_assets.series.call_tree import CallTree, TreeBuilder, path_id
+from pyro_assets.web.flame import Layout, counts, icicle, lay_out
+
+HOSTILE = [b'</title><script>alert("x")</script>', b"\xe2\x80\xaeevil\n\x00", b"\xff\xfe", b"a" * 1000, b"&amp;'\""]
+
+
+def tree_of(*profiles: Any) -> CallTree:
+    columns, _ = job(*profiles)
+    builder = TreeBuilder()
+    builder.add(columns, np.ones(len(columns.rows.series), dtype=np.bool_))
+    return builder.finish()
+
+
+def drawn(tree: CallTree, layout: Layout, **how: Any) -> list[ET.Element]:
+    text = str(icicle(tree, layout, href=lambda node: f"/explore?at={node}&x='\"<", unit="count", **how))
+    return [one for one in ET.fromstring(text).iter() if one.tag.endswith("}a")]
+
+
+def part(element: ET.Element, tag: str) -> Any:
+    return next((one for one in element if one.tag.endswith("}" + tag)), None)
+
+
+def test_widths_are_shares_and_callees_stand_below_their_caller():
+    tree = tree_of(
+        profile([sample(60, b"main", b"work"), sample(20, b"main"), sample(15, b"other"), 5]),
+    )
+    frames = drawn(tree, lay_out(tree, 0))
+    boxes = {
+        part(one, "text").text: [float(part(one, "rect").attrib[name]) for name in ("x", "width", "y")]
+        for one in frames
+    }
+    assert boxes == {
+        "all": [0, 999, 0],
+        "main": [0, 799, 20],
+        "other": [800, 149, 20],
+        "work": [0, 599, 40],
+    }
+    assert part(frames[1], "title").text == "main: 80, 80 % of all; self 20"
+    assert frames[1].attrib["aria-label"] == part(frames[1], "title").text
+    assert [one.attrib.get("aria-current") for one in frames] == ["true", None, None, None]
+
+
+def test_zooming_keeps_the_callers_on_top():
+    tree = tree_of(profile([sample(60, b"main", b"work", b"run"), sample(20, b"main", b"idle"), sample(20, b"x")]))
+    root = tree.find(path_id(["main", "work"]))
+    assert root is not None
+    frames = drawn(tree, lay_out(tree, root), search="RUN", scale=0.5)
+    assert [part(one, "text").text for one in frames] == ["all", "main", "work", "run"]
+    assert {part(one, "rect").attrib["width"] for one in frames} == {"999.0"}
+    assert ["above" in one.attrib["class"].split() for one in frames] == [True, True, False, False]
+    assert ["hit" in one.attrib["class"].split() for one in frames] == [False, False, False, True]
+    assert part(frames[3], "title").text == "run: 30, 60 % of all; 100 % of what is shown; self 30"
+
+
+def test_small_and_deep_frames_are_left_out_and_told():
+    tree = tree_of(profile([sample(1000, b"a", b"b", b"c"), sample(1, b"tiny"), sample(1, b"a", b"tiny")]))
+    layout = lay_out(tree, 0, levels=2)
+    assert [tree.text(box.node) for box in layout.boxes] == ["", "a", "b"]
+    assert (layout.too_small, layout.too_deep) == (2, 1)
+    assert counts(layout) == [
+        "2 frames narrower than 0.2 % not drawn",
+        "1 frame deeper than 48 levels: zoom in to see them",
+    ]
+    assert counts(lay_out(tree_of(profile([sample(1, b"a")])), 0)) == []
+    wide = tree_of(profile([sample(1, b"f%d" % number) for number in range(600)]))
+    assert len(lay_out(wide, 0).boxes) == 1
+
+
+def test_hostile_names_are_text():
+    tree = tree_of(profile([sample(100, name, b"below") for name in HOSTILE]))
+    text = str(icicle(tree, lay_out(tree, 0), href=lambda node: "/?a=<>&'\"", unit="", search="<script>"))
+    root = ET.fromstring(text)
+    assert {one.tag.rpartition("}")[2] for one in root.iter()} == {"div", "svg", "a", "title", "rect", "text"}
+    assert all(name in ("href", "class", "aria-label", "aria-current") for one in root.iter() if one.tag.endswith("}a")
+               for name in one.attrib)  # fmt: skip
+    titles = [one.text or "" for one in root.iter() if one.tag.endswith("title")]
+    assert any(one.startswith("\\u202eevil\\n\\x00: ") for one in titles)
+    assert any(one.startswith("\\xff\\xfe: ") for one in titles)
+    assert 'alert("x")' in "".join(titles)
+
+
+@given(JOBS, st.data())
+def test_frames_of_any_tree_stay_inside_their_callers(profiles: Any, data: st.DataObject):
+    try:
+        tree = tree_of(*profiles)
+    except ValueOverflow:
+        return
+    root = data.draw(st.integers(0, len(tree.parent) - 1))
+    layout = lay_out(tree, root, least_share=data.draw(st.sampled_from([0.0, 0.1])))
+    boxes = {box.node: box for box in layout.boxes}
+    assert len(boxes) == len(layout.boxes)
+    last: dict[int, float] = {}
+    for box in layout.boxes:
+        assert 0 <= box.begin <= box.end <= 1
+        assert box.row == int(tree.depth[box.node])
+        if box.node and not box.is_above and box.node != root:
+            above = int(tree.parent[box.node])
+            assert last.get(above, boxes[above].begin) <= box.begin
+            assert boxes[above].begin <= box.begin <= box.end <= boxes[above].end
+            last[above] = box.end
+    assert len(drawn(tree, layout)) == len(boxes)
+
+
+def test_nothing():
+    tree = TreeBuilder().finish()
+    assert len(drawn(tree, lay_out(tree, 0))) == 1
