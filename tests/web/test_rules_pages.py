@@ -326,3 +326,12 @@ def test_an_uploaded_file_is_read(client: Client):
     answer = client.ask("POST", "/rules/import/check", body.encode(), head)
     assert answer.status == 200
     assert "grün" in answer.text
+
+
+def test_the_language_is_explained_with_its_examples(client: Client):
+    page = client.get("/rules/language")
+    reference = (Path(__file__).parents[2] / "pyro_assets" / "series" / "RULES.md").read_text()
+    assert page.text.count("<pre") == reference.count("```") // 2
+    assert page.text.count("<h2>") == reference.count("\n## ")
+    assert "functions_cpu{function=db.Query, pyroscope_shard=3} 50000000000" in page.words
+    assert "`" not in page.words.replace("```", "")
