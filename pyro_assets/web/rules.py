@@ -91,7 +91,8 @@ def routes(site: Site) -> list[Route]:
         *rule_edit.routes(site),
         *rule_import.routes(site),
         *rule_language.routes(site),
-        Route("/rules/show/{name}", show, methods=["GET"]),
+        # Other forms are called as their functions, which may have slashes.
+        Route("/rules/show/{name:path}", show, methods=["GET"]),
         Route("/rules/compare/{name}", compare, methods=["GET"]),
         Route("/rules/{name}", short, methods=["GET"]),
     ]

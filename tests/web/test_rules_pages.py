@@ -17,7 +17,7 @@ from pyro_assets.series.language import Rule
 from pyro_assets.web.app import make_app
 
 FILE = """
-functions: {"main.fibonacci": "{}"}
+functions: {"main.fibonacci": "{}", "net/http.(*conn).serve": '{pod="none"}'}
 rules:
 - {name: filed, functions: [{glob: "runtime.*"}], by: [service_name]}
 """
@@ -66,7 +66,7 @@ def test_the_list_shows_every_form_with_its_figures(client: Client):
     rows = {
         match[1]: match[0] for match in re.finditer(r'<tr>\s*<th scope="row".*?>([^<>]+)</a>.*?</tr>', page.text, re.S)
     }
-    assert list(rows) == ["filed", "mine", "main.fibonacci", "dimensions"]
+    assert list(rows) == ["filed", "mine", "main.fibonacci", "nethttp.conn.serve", "dimensions"]
     assert '<span class="badge good">on</span>' in rows["filed"]
     assert "on, no series" in rows["mine"]
     assert "version" in rows["mine"]
@@ -191,7 +191,11 @@ def test_switching_off_deleting_and_bringing_back(client: Client, world: tuple[P
 
 
 def test_rules_of_the_file_are_shown_and_not_changed(client: Client):
-    for name in ("filed", "main.fibonacci", "function:main.fibonacci", "dimensions"):
+    links = re.findall(r'href="(/rules/show/[^"]+)"', client.get("/rules").text)
+    assert len(links) == 4
+    for link in links:
+        assert client.get(link).status == 200
+    for name in ("filed", "main.fibonacci", "function:net/http.(*conn).serve", "dimensions"):
         page = client.get("/rules/show/" + name)
         assert page.status == 200
         assert "in a file" in page.words
