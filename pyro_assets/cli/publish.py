@@ -47,4 +47,5 @@ def publish(
     click.echo(
         f"{report.blocks:,} blocks ({size_text(report.size_bytes)}) of {report.jobs:,} jobs and "
         f"{len(report.hours):,} hours {done}; {report.skipped:,} jobs were published before"
+        + (f"; blocks of {report.removed:,} jobs were removed by retention" if report.removed else "")
     )

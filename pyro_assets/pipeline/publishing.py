@@ -12,6 +12,7 @@ from typing import Final
 from pyro_assets.block.checksum import check_crc
 from pyro_assets.errors import ObjectChanged, SettingsError, Where
 from pyro_assets.pipeline.record import CommitRecord, parse_record
+from pyro_assets.pipeline.retention_record import read_record
 from pyro_assets.storage.bucket import place_of
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import COMMITS, hour_from_path, hour_of, hour_path, offer_key, published_key
@@ -25,7 +26,7 @@ class PublishReport:
 
     Attributes:
         hours: partition keys with jobs in the span.
-        jobs: that were published now; skipped: that were before.
+        jobs: that were published now; skipped: that were before; removed: whose blocks retention removed.
         blocks, size_bytes: copied (or, of a dry run, that would be).
         seconds: how long it took.
     """
@@ -33,6 +34,7 @@ class PublishReport:
     hours: list[str] = field(default_factory=list)
     jobs: int = 0
     skipped: int = 0
+    removed: int = 0
     blocks: int = 0
     size_bytes: int = 0
     seconds: float = 0.0
@@ -87,11 +89,15 @@ def publish(
     for hour in _hours(archive, begin_ms, end_ms):
         report.hours.append(hour)
         done = set() if again else _published(target, hour)
+        removed = read_record(archive, hour).blocks
         for record in _records(archive, hour):
             if not record.outputs:
                 continue
             if published_key(record.hour, record.shard, record.job) in done:
                 report.skipped += 1
+                continue
+            if record.job in removed:
+                report.removed += 1
                 continue
             report.jobs += 1
             report.blocks += len(record.outputs)

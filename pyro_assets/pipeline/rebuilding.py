@@ -6,20 +6,29 @@ in the source bucket, as it found them the first time.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
-from pyro_assets.errors import BadRecord, NotABlockKey, RebuildNeeded, SeriesError, SettingsError
+from pyro_assets.errors import BadRecord, NotABlockKey, RebuildNeeded, SettingsError
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.ledger.restoring import RestoredJob, RestoredSource
 from pyro_assets.ledger.schema import JobState
-from pyro_assets.pipeline.file_notes import with_notes
 from pyro_assets.pipeline.record import CommitRecord, parse_record
+from pyro_assets.pipeline.restored_files import HourFiles
 from pyro_assets.pipeline.rule_records import restore_rules
 from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
-from pyro_assets.storage.keys import COMMITS, RECEIPTS, hour_from_path, hour_start_ms, parse_block_key, series_key
+from pyro_assets.storage.keys import (
+    COMMITS,
+    RECEIPTS,
+    hour_from_path,
+    hour_of,
+    hour_path,
+    hour_start_ms,
+    parse_block_key,
+)
 
 _PAGE_KEYS: Final = 500
 
@@ -101,19 +110,65 @@ def rebuild(
         report.rules = restore_rules(ledger, archive, now_ms)
     except BadRecord as error:
         report.damaged.append(str(error))
-    for keys in _pages(archive, f"{COMMITS}/"):
-        records = list(_records(archive, keys, report))
-        restored = _restored(archive, records)
-        report.jobs += ledger.restore(restored, now_ms)
-        report.records += len(records)
-        report.sources += sum(len(job.sources) for job in restored)
-        report.series_files += sum(len(job.files) for job in restored)
-        progress(report.records)
+    _restore_jobs(ledger, archive, f"{COMMITS}/", now_ms, report, progress)
     report.receivers = _restore_receivers(ledger, archive)
     if not report.damaged or skip_damaged:
         ledger.mark_rebuilding(now_ms, rebuilding=False)
     report.seconds = time.perf_counter() - begun
     return report
+
+
+def put_back(
+    ledger: Ledger,
+    archive: Bucket,
+    begin_ms: int,
+    end_ms: int,
+    now_ms: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> RebuildReport:
+    """Puts back the rows of the hours of [begin_ms, end_ms) that retention removed from a ledger in use.
+
+    Raises:
+        StorageError: the archive does not answer, or a record is damaged.
+    """
+    begun = time.perf_counter()
+    report = RebuildReport()
+    first, last = hour_of(max(begin_ms, 0)), hour_of(max(end_ms - 1, 0))
+    for hour, state in ledger.upkeep_states().items():
+        if state.collapsed_ms is None or not first <= hour <= last:
+            continue
+        _restore_jobs(ledger, archive, f"{COMMITS}/{hour_path(hour)}/", now_ms, report, progress)
+        if report.damaged:
+            raise BadRecord(report.damaged[0])
+        ledger.uncollapse(hour)
+    report.seconds = time.perf_counter() - begun
+    return report
+
+
+def _restore_jobs(
+    ledger: Ledger,
+    archive: Bucket,
+    prefix: str,
+    now_ms: int,
+    report: RebuildReport,
+    progress: Callable[[int], None],
+) -> None:
+    files: HourFiles | None = None
+    for keys in _pages(archive, prefix):
+        records = list(_records(archive, keys, report))
+        for hour, group in groupby(records, lambda record: record.hour):
+            of_hour = list(group)
+            if files is None or files.hour != hour:
+                files = HourFiles(archive, hour)
+            found = files.of([record.job for record in of_hour if record.outputs])
+            restored = [_job(record, found.get(record.job, ())) for record in of_hour]
+            report.jobs += ledger.restore(restored, now_ms)
+            report.sources += sum(len(job.sources) for job in restored)
+            report.series_files += sum(file.key is not None for job in restored for file in job.files)
+            if files.series_number or files.retention.blocks:
+                ledger.note_retention(hour, files.series_number, sorted(files.retention.blocks), now_ms)
+        report.records += len(records)
+        progress(report.records)
 
 
 def _pages(archive: ReadOnlyBucket, prefix: str) -> Iterator[list[ObjectInfo]]:
@@ -136,11 +191,6 @@ def _records(archive: ReadOnlyBucket, listed: Sequence[ObjectInfo], report: Rebu
             yield record
         else:
             report.damaged.append(f"{item.key} holds the record of another job, {record.key}")
-
-
-def _restored(archive: ReadOnlyBucket, records: Sequence[CommitRecord]) -> list[RestoredJob]:
-    files = _files_of(archive, [record for record in records if record.outputs])
-    return [_job(record, files.get(record.job, ())) for record in records]
 
 
 def _job(record: CommitRecord, files: Sequence[SeriesFile]) -> RestoredJob:
@@ -172,41 +222,6 @@ def _job(record: CommitRecord, files: Sequence[SeriesFile]) -> RestoredJob:
         compaction=record.compaction(0.0),
         files=tuple(files),
     )
-
-
-def _files_of(archive: ReadOnlyBucket, records: Sequence[CommitRecord]) -> dict[str, list[SeriesFile]]:
-    """Job -> its files of series, found by listing the hours of these records."""
-    keys = {series_key(kind, record.hour, record.job): (record.job, kind) for record in records for kind in KINDS}
-    found: list[ObjectInfo] = []
-    for kind in sorted(KINDS):
-        for hour in sorted({record.hour for record in records}):
-            prefix = series_key(kind, hour, "x").removesuffix("x.parquet")
-            of_hour = [key for key in keys if key.startswith(prefix)]
-            # Records come in pages: of an hour of many jobs only those of this page are listed.
-            after = min(of_hour)[:-1]
-            while page := archive.list_after(prefix, after, _PAGE_KEYS):
-                found += [item for item in page if item.key in keys]
-                after = page[-1].key
-                if after > max(of_hour):
-                    break
-    files: dict[str, list[SeriesFile]] = {}
-    for item, data in zip(found, archive.get_many(found), strict=True):
-        if isinstance(data, Exception):
-            raise data
-        job, kind = keys[item.key]
-        files.setdefault(job, []).append(_file(SeriesFile(kind, item.key, 0, item.size_bytes), data))
-    return files
-
-
-def _file(blank: SeriesFile, data: bytes) -> SeriesFile:
-    """A file of series with what it says; without rows where it does not parse: deriving its hour writes it anew."""
-    from pyro_assets.series.store import read_notes
-
-    try:
-        rows, notes = read_notes(data)
-        return with_notes(replace(blank, rows=rows), notes)
-    except SeriesError:
-        return blank
 
 
 def _restore_receivers(ledger: Ledger, archive: ReadOnlyBucket) -> tuple[str, ...]:

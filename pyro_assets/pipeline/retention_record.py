@@ -8,9 +8,9 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from pyro_assets.errors import BadRecord, ObjectMissing
+from pyro_assets.errors import BadRecord
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
-from pyro_assets.storage.keys import retention_key
+from pyro_assets.storage.keys import RETENTION, retention_key
 
 VERSION: Final = 1
 
@@ -51,10 +51,11 @@ def read_record(archive: ReadOnlyBucket, hour: str) -> RetentionRecord:
         StorageUnavailable: the archive does not answer.
     """
     key = retention_key(hour)
-    try:
-        data = archive.read(key)
-    except ObjectMissing:
+    # Asked for by listing: in most archives there is not even the folder.
+    listed = archive.list_after(f"{RETENTION}/", key.removesuffix(".json"), 1)
+    if [item.key for item in listed] != [key]:
         return RetentionRecord(hour)
+    data = archive.read(key)
     try:
         plain = json.loads(data)
         if plain["version"] != VERSION:

@@ -1,22 +1,14 @@
 """The database is deleted at any moment, rebuilt from the archive, and all goes on: nothing lost, nothing doubled."""
 
 from pathlib import Path
-from typing import Any
 
 import fakes
 import pytest
+from ledger_content import content
 from worlds import HOUR, FaultyLedger, World
 
 from pyro_assets.errors import RebuildNeeded, SettingsError
-from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.pipeline.rebuilding import rebuild
-
-#: Columns that only say when or by whom work was done, or that the archive does not hold.
-_OF_WORK = {
-    "planned_ms", "attempts", "next_attempt_ms", "run_id", "lease_expires_ms", "fence", "compacted_ms", "derived_ms",
-    "exported_ms", "verified_ms", "config_hash", "compact_seconds", "derive_seconds", "derive_facts", "written_ms",
-    "first_seen_ms", "id", "source_id", "first_failed_ms", "last_failed_ms", "rows",
-}  # fmt: skip
 
 
 def lose(world: World, tmp_path: Path, number: int = 0) -> None:
@@ -24,23 +16,6 @@ def lose(world: World, tmp_path: Path, number: int = 0) -> None:
     world.ledger.close()
     world.ledger = FaultyLedger.open(str(tmp_path / f"new{number}.db"))
     world.pipeline = world.open()
-
-
-def content(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
-    """All that matters in a ledger; ids of sources, which are only numbers, become keys."""
-    found = {}
-    with ledger._read() as connection:
-        for name in ("sources", "jobs", "outputs", "series_files", "quarantine"):
-            rows = connection.exec_driver_sql(f"SELECT * FROM {name}").mappings().all()
-            keep = [{k: v for k, v in row.items() if k not in _OF_WORK or (name, k) == ("jobs", "id")} for row in rows]
-            found[name] = sorted(tuple(row.items()) for row in keep)
-        found["links"] = sorted(
-            tuple(row)
-            for row in connection.exec_driver_sql(
-                "SELECT s.key, j.job_id, j.position FROM job_sources j JOIN sources s ON s.id = j.source_id"
-            )
-        )
-    return found
 
 
 def a_bit_of_everything(world: World) -> None:
