@@ -5,6 +5,7 @@
 #   make test            every test that this machine can run
 #   make test-services   the tests that need a server; here none may be skipped
 #   make bench           time and memory per job and stage
+#   make simulate        a million segments through planner, ledger and sensor (LEDGER=postgres for the other database)
 #   make soak            everything under load, killed at random, compared sample by sample (SOAK_MINUTES=10)
 #   make nightly         deep fuzz, long property tests, workers under Celery
 
@@ -19,10 +20,10 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo check test test-services bench soak nightly clean
+.PHONY: help setup demo check test test-services simulate bench soak nightly clean
 
 help:
-	@sed -n '3,9s/^#  *//p' Makefile
+	@sed -n '3,10s/^#  *//p' Makefile
 
 # The stamp is older than pyproject.toml when dependencies or tools may have changed.
 setup: $(VENV)/.installed
@@ -58,6 +59,9 @@ endif
 # The plugin turns a skipped test into a failed one: a missing server is an error here.
 test-services: setup
 	PYRO_ASSETS_REQUIRE_SERVICES=1 PYTHONPATH=tests $(PYTEST) -p require_services -m 'service and not nightly' tests
+
+simulate: setup
+	$(BIN)/python -m tests.simulate --ledger $(or $(LEDGER),sqlite) $(if $(JSON),--json $(JSON))
 
 bench: setup
 	$(BIN)/python -m tests.bench

@@ -75,8 +75,9 @@ def discover(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str]
     Args:
         bucket: where.
         kind: "segments", or "blocks" (of any level: the key does not tell).
-        cursors: folder ("segments/4/anonymous/") -> ULID, as `Discovery.cursors` gave them; lost, set back or set
-            ahead to the future they cost time but lose nothing that lies within the look-back window before now.
+        cursors: folder ("segments/4/anonymous/") -> ULID, as `Discovery.cursors` gave them. One that is lost, or ahead
+            of all clocks, begins anew, and one that was set back lists again: that costs time and loses nothing. One
+            that was set forward to a moment in the past hides what lies before it from all but a sweep.
         window: how far to look.
     """
     result = Discovery()
@@ -125,7 +126,8 @@ def _list(bucket: ReadOnlyBucket, folder: str, cursor: str, window: Window, shar
     scope = folder.removesuffix(f"{ANONYMOUS}/") if folder.startswith(SEGMENTS) else folder
     edge = folder + first_ulid(window.now_ms - window.lookback_ms)
     start = ""
-    if is_ulid(cursor):
+    # Clocks of two machines may differ by as much as uploads may be late; what is further ahead is no cursor of ours.
+    if is_ulid(cursor) and ulid_time_ms(cursor) <= window.now_ms + window.lookback_ms:
         start = folder + first_ulid(min(ulid_time_ms(cursor), window.now_ms) - window.lookback_ms)
     else:
         cursor = ""

@@ -42,7 +42,8 @@ def seconds_of(result: Discovery) -> list[float]:
         pytest.param([-900, -66, -5], -5, [-5], None, id="late, before the window"),
         pytest.param([-900, -5, 9999], None, [-900, -5, 9999], -5, id="a future key does not move the cursor"),
         pytest.param([9999], None, [9999], None, id="only future keys"),
-        pytest.param([-70, -5, 9999], 9999, [-5, 9999], -5, id="a cursor set ahead comes back"),
+        pytest.param([-70, -5, 9999], 9999, [-70, -5, 9999], -5, id="a cursor set ahead begins anew"),
+        pytest.param([-70, -5], 30, [-5], -5, id="a cursor of a clock that was a little ahead"),
         pytest.param([-900, -5], -2000, [-900, -5], -5, id="a cursor set back lists again"),
     ],
 )
