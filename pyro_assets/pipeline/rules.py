@@ -16,7 +16,7 @@ from pyro_assets.ledger.rules import RuleVersion
 from pyro_assets.pipeline.reports import RulesReport
 from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.equivalents import rule_value, rules_text
-from pyro_assets.series.language import Rule, check_rules
+from pyro_assets.series.language import Beside, Rule
 
 Origin = Literal["file", "ledger"]
 
@@ -102,7 +102,9 @@ def merge_rules(config: SeriesConfig, stored: Sequence[RuleVersion]) -> RulesInF
         stored: the ledger's rules as of one moment.
     """
     known = [KnownRule(rule.name, rule, "file") for rule in config.rules]
-    rules = list(config.rules)
+    rules, beside = list(config.rules), Beside()
+    for position, one in enumerate(rules):
+        beside.add(position, one)
     for version in sorted(stored, key=lambda one: one.name):
         try:
             rule = read_body(version.name, version.body)
@@ -113,9 +115,10 @@ def merge_rules(config: SeriesConfig, stored: Sequence[RuleVersion]) -> RulesInF
         if any(other.name == rule.name for other in config.rules):
             problem = "a rule of the file has this name, and the file wins"
         else:
-            problems = [why for (place, *_), why in check_rules([*rules, rule]) if place == len(rules)]
-            problem = "; ".join(problems)
+            # What is wrong with it alone was said when it was read.
+            problem = "; ".join(why for _, why in beside.problems(rule))
         if not problem:
+            beside.add(len(rules), rule)
             rules.append(rule)
         known.append(KnownRule(rule.name, rule, "ledger", version, problem))
     if len(rules) == len(config.rules):

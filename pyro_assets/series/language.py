@@ -130,25 +130,37 @@ def is_gap(pattern: Pattern) -> bool:
     return pattern.exact == GAP
 
 
-def check_rules(rules: Iterable[Rule]) -> Iterator[tuple[RulePath, str]]:
-    """What no single field shows: every problem with its place below the list and its remedy."""
-    first: dict[str, int] = {}
-    series: dict[Any, tuple[int, str]] = {}
-    for position, rule in enumerate(rules):
-        for path, why in check_rule(rule):
-            yield (position, *path), why
-        if first.setdefault(rule.name, position) != position:
-            yield (
-                (position, "name"),
-                f"{rule.name!r} exists already as rules[{first[rule.name]}]; choose another name",
-            )
+class Beside:
+    """Rules that stand beside each other: adding one tells what two rules must not have in common."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}
+        self._series: dict[Any, tuple[int, str]] = {}
+
+    def problems(self, rule: Rule) -> Iterator[tuple[RulePath, str]]:
+        """What is wrong with a rule beside those that were added."""
+        if rule.name in self._names:
+            why = f"{rule.name!r} exists already as rules[{self._names[rule.name]}]; choose another name"
+            yield ("name",), why
         elif rule.enabled:
-            keys = _certain_series(rule)
-            taken = next((series[key] for key in keys if key in series), None)
+            taken = next((self._series[key] for key in _certain_series(rule) if key in self._series), None)
             if taken is not None:
                 why = f"must give the same series as rules[{taken[0]}] ({taken[1]}); give one another metric or labels"
-                yield (position, "name"), why
-            series.update(dict.fromkeys(keys, (position, rule.name)))
+                yield ("name",), why
+
+    def add(self, position: int, rule: Rule) -> None:
+        """Adds a rule, whatever is wrong with it, under its position for messages."""
+        if self._names.setdefault(rule.name, position) == position and rule.enabled:
+            self._series.update(dict.fromkeys(_certain_series(rule), (position, rule.name)))
+
+
+def check_rules(rules: Iterable[Rule]) -> Iterator[tuple[RulePath, str]]:
+    """What no single field shows: every problem with its place below the list and its remedy."""
+    beside = Beside()
+    for position, rule in enumerate(rules):
+        for path, why in (*check_rule(rule), *beside.problems(rule)):
+            yield (position, *path), why
+        beside.add(position, rule)
 
 
 def check_rule(rule: Rule) -> Iterator[tuple[RulePath, str]]:
