@@ -43,7 +43,8 @@ and what to do. Logic does not belong here.
     │   └── BadAnswer             it answers a question with something that cannot be read
     ├── DagsterError              Dagster's webserver does not do what was asked
     │   └── DagsterUnavailable    it does not answer, or has not loaded our code
-    └── SettingsError             settings that contradict each other
+    ├── SettingsError             settings that contradict each other
+    └── ProgramError              the program is at fault, whatever the job: an import, a name, a call that does not fit
 """
 
 from dataclasses import dataclass
@@ -311,3 +312,7 @@ class DagsterUnavailable(DagsterError):
 
 class SettingsError(PyroAssetsError):
     """Settings that contradict each other or cannot be used."""
+
+
+class ProgramError(PyroAssetsError):
+    """Jobs fail because of the program or its installation, not because of what they hold; none was touched."""

@@ -195,7 +195,9 @@ class Claims(Database):
         with self._write() as connection:
             connection.execute(jobs.update().where(jobs.c.id == job_id).values(verified_ms=now_ms))
 
-    def fail(self, job: Job, failure: Failure, now_ms: int, retry: Retry, *, counts: bool = True) -> bool:
+    def fail(
+        self, job: Job, failure: Failure, now_ms: int, retry: Retry, *, counts: bool = True, grows: bool = False
+    ) -> bool:
         """Gives a failed job back, to be tried again later, or gives it up after `retry.max_attempts`.
 
         Args:
@@ -205,6 +207,7 @@ class Claims(Database):
             retry: how long to wait.
             counts: False for failures that say nothing of the job (the bucket does not answer): these are retried
                 for ever.
+            grows: the delay grows with every failure, also with those that do not count.
 
         Returns:
             Whether it was given up.
@@ -218,16 +221,17 @@ class Claims(Database):
             if counts and attempts >= retry.max_attempts and state in ("planned", "compacted"):
                 give_up(connection, job, failure, now_ms)
                 return True
+            failures = note_failure(connection, "job", job.id, job, failure, now_ms, given_up=False)
+            times = failures if grows and not counts else attempts
             connection.execute(
                 jobs.update()
                 .where(jobs.c.id == job.id)
                 .values(
                     lease_expires_ms=0,
-                    next_attempt_ms=now_ms + retry.delay_ms(attempts),
+                    next_attempt_ms=now_ms + retry.delay_ms(times),
                     attempts=attempts if counts else max(attempts - 1, 0),
                 )
             )
-            note_failure(connection, "job", job.id, job, failure, now_ms, given_up=False)
         return False
 
     def split(self, job: Job, now_ms: int) -> list[str]:

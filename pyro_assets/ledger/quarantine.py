@@ -89,10 +89,11 @@ def note_failure(
     now_ms: int,
     *,
     given_up: bool,
-) -> None:
-    """Keeps a failure for people: the last error, and when the first one was."""
+) -> int:
+    """Keeps a failure for people: the last error, and when the first one was; returns how many there were."""
     same = (quarantine.c.subject == subject) & (quarantine.c.subject_id == subject_id)
     before = connection.execute(select(quarantine.c.failures, quarantine.c.first_failed_ms).where(same)).first()
+    failures = before.failures + 1 if before else 1
     connection.execute(quarantine.delete().where(same))
     connection.execute(
         quarantine.insert().values(
@@ -104,12 +105,13 @@ def note_failure(
             message=failure.message,
             section=failure.section,
             offset=failure.offset,
-            failures=before.failures + 1 if before else 1,
+            failures=failures,
             first_failed_ms=before.first_failed_ms if before else now_ms,
             last_failed_ms=now_ms,
             given_up=int(given_up),
         )
     )
+    return failures
 
 
 def forgive(connection: Connection, job_id: str) -> None:

@@ -5,7 +5,7 @@ equal blocks and records, so doing this again repairs whatever a crash left.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pyro_assets.block.checksum import crc32c
@@ -115,6 +115,25 @@ class Compactor:
         except ObjectConflict:
             return CompactedJob(parse_record(self.archive.read(record.key), record.key))
         return CompactedJob(record, made.columns if made is not None else None)
+
+    def set_aside(self, job: Job, failure: Failure) -> CommitRecord:
+        """Commits a job without outputs: all its sources are set aside for this reason.
+
+        Returns:
+            The record that is in the archive, another one if the job was committed before.
+
+        Raises:
+            StorageError: the archive does not answer.
+        """
+        record, _ = self._record(job, ReadSources(), None)
+        text = f"{failure.cause}: {failure.message}"
+        sources = [RecordedSource(one.key, one.size_bytes, "set_aside", text, failure) for one in job.sources]
+        record = replace(record, sources=tuple(sources))
+        try:
+            self.archive.create(record.key, record.to_bytes())
+        except ObjectConflict:
+            return parse_record(self.archive.read(record.key), record.key)
+        return record
 
     def committed(self, job: Job) -> CommitRecord | None:
         """The record of a job if it is in the archive.

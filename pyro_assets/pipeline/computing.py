@@ -39,7 +39,8 @@ class Answer:
     Attributes:
         record: in the archive, of a job that was not committed; compact_seconds: how long that took.
         derived: its series, in the archive.
-        failure: why it ended early; counts: whether that says something of the job.
+        failure: why it ended early; counts: whether that says something of the job; of_program: whether it looks like
+            a fault of the program.
         higher: nothing was done yet: it is a block of a higher level.
     """
 
@@ -48,6 +49,7 @@ class Answer:
     derived: Derivation | None = None
     failure: Failure | None = None
     counts: bool = True
+    of_program: bool = False
     higher: HigherLevel | None = None
 
 
@@ -78,12 +80,22 @@ def compute(task: Task, compactor: Compactor, deriver: Deriver | None) -> Answer
     except Exception as error:  # noqa: BLE001
         answer.failure = failure_of(error)
         answer.counts = counts(error)
+        answer.of_program = is_of_program(error)
     return answer
 
 
 def counts(error: BaseException) -> bool:
     """Whether a failure says something of the job, which a bucket that does not answer, or is written to, does not."""
     return not isinstance(error, StorageUnavailable | ObjectChanged)
+
+
+def is_of_program(error: BaseException) -> bool:
+    """Whether an error looks like a fault of the program or its installation, and not of what a job holds.
+
+    >>> is_of_program(ModuleNotFoundError("no module")), is_of_program(ValueError("bad value"))
+    (True, False)
+    """
+    return isinstance(error, ImportError | NameError | AttributeError | TypeError | SyntaxError | NotImplementedError)
 
 
 def _compute(task: Task, compactor: Compactor, deriver: Deriver | None, answer: Answer) -> None:

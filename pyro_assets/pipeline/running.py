@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pyro_assets.errors import ProgramError
 from pyro_assets.ledger.claims import COMMITTED_STATES
 from pyro_assets.ledger.ledger import Lane, Ledger
 from pyro_assets.ledger.records import Job
@@ -19,6 +20,7 @@ from pyro_assets.pipeline.allocator import keep_freed_memory
 from pyro_assets.pipeline.computing import Task, serve
 from pyro_assets.pipeline.pool import NO_LIMITS, Pool, may_spawn
 from pyro_assets.pipeline.reports import Progress, RunCounts
+from pyro_assets.pipeline.suspects import Suspects
 from pyro_assets.pipeline.work import Attempt, Outcome, Worker
 
 #: So many messages of failed jobs are kept of an hour.
@@ -68,10 +70,11 @@ def run_jobs(worker: Worker, listed: Sequence[tuple[str, str]], order: Order) ->
 
     Raises:
         LedgerUnavailable: what was done until then is committed.
+        ProgramError: the program is at fault; no job was touched.
     """
     keep_freed_memory()
     listed = list(listed)
-    tally = _Tally(order, len(listed))
+    tally = _Tally(worker, order, len(listed))
     begun = time.perf_counter()
     for position, (hour, job_id) in enumerate(listed):
         if tally.is_over(hour):
@@ -83,11 +86,15 @@ def run_jobs(worker: Worker, listed: Sequence[tuple[str, str]], order: Order) ->
             break
         started = time.perf_counter()
         job = _claim(worker, job_id, order)
-        attempt = None if job is None else worker.do(job, _kinds(job, order))
-        if attempt is not None and attempt.outcome is Outcome.LATER:
+        if job is None:
+            tally.note(hour, job_id, None, time.perf_counter() - started)
+            continue
+        attempt = worker.do(job, _kinds(job, order))
+        if attempt.outcome is Outcome.LATER:
             listed.append((hour, job_id))
             continue
-        tally.note(hour, job_id, attempt, time.perf_counter() - started)
+        tally.suspects.judge(job, attempt, time.perf_counter() - started)
+    tally.suspects.end()
     return tally.counts
 
 
@@ -120,12 +127,12 @@ def run_pooled(worker: Worker, listed: Sequence[tuple[str, str]], order: Order, 
                         queue.again(task)
                         continue
                     seconds = time.perf_counter() - queue.begun.pop(task.job.id)
-                    tally.note(task.job.hour, task.job.id, attempt, seconds / worker.processes)
+                    tally.suspects.judge(task.job, attempt, seconds / worker.processes)
                 if time.monotonic() - renewed > worker.lease_ms / 4000:
                     renewed = time.monotonic()
                     for task in [*pool.tasks, *queue.claimed]:
                         worker.keep(task.job)
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, ProgramError):
             worker.give_back(task.job for task in [*pool.tasks, *queue.claimed])
             raise
     return True
@@ -192,8 +199,9 @@ def _kinds(job: Job, order: Order) -> frozenset[str]:
 class _Tally:
     """What a run did so far, by hour."""
 
-    def __init__(self, order: Order, total: int) -> None:
+    def __init__(self, worker: Worker, order: Order, total: int) -> None:
         self.counts: dict[str, RunCounts] = {}
+        self.suspects = Suspects(worker, lambda job, attempt, seconds: self.note(job.hour, job.id, attempt, seconds))
         self._order = order
         self._total = total
         self._done = 0

@@ -7,7 +7,7 @@ earlier attempt came, beyond what is committed.
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from pyro_assets.ledger.claims import Retry
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import Failure, Job
 from pyro_assets.pipeline.compacting import Compactor, HigherLevel, failure_of
-from pyro_assets.pipeline.computing import Answer, Task, counts
+from pyro_assets.pipeline.computing import Answer, Task, counts, is_of_program
 from pyro_assets.pipeline.deriving import Deriver
 from pyro_assets.pipeline.pool import NO_LIMITS, Died, Limits
 from pyro_assets.pipeline.settings import KINDS
@@ -32,6 +32,7 @@ class Outcome(Enum):
     DONE = "done"
     FAILED = "failed"
     BUSY = "busy"
+    SUSPECT = "suspect"
     LATER = "later"
 
 
@@ -41,15 +42,26 @@ class Attempt:
 
     Attributes:
         outcome: DONE: what was asked for is committed; FAILED: see `error`; BUSY: another worker has the job;
-            LATER: it is a block of a higher level, and its turn comes after lower ones.
+            LATER: it is a block of a higher level, and its turn comes after lower ones; SUSPECT: the program may be at
+            fault, so nothing is recorded yet and the job is still claimed: see `Suspects`.
         compacted, derived: what this attempt committed, whatever came after.
         error: one sentence.
+        failure, exception: of a suspect; an exception of another process stays there.
     """
 
     outcome: Outcome
     compacted: bool = False
     derived: bool = False
     error: str = ""
+    failure: Failure | None = None
+    exception: Exception | None = None
+
+
+@dataclass(slots=True)
+class Trust:
+    """Whether the program is known to work: a job was done since it was started."""
+
+    works: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,7 @@ class Worker:
         limits: what a job may use; jobs are then always computed in processes of their own.
         pool_after_seconds: processes are started when this process alone would need so long for what is left.
         config_for: what a job is derived with where that is not what is in force, see `RuleKeeper`.
+        trust: shared by all workers of a process.
     """
 
     ledger: Ledger
@@ -80,6 +93,7 @@ class Worker:
     limits: Limits = NO_LIMITS
     pool_after_seconds: float = 3.0
     config_for: Callable[[Job], "SeriesConfig | None"] | None = None
+    trust: Trust = field(default_factory=Trust)
 
     def do(self, job: Job, kinds: frozenset[str]) -> Attempt:
         """Does what a claimed job lacks.
@@ -128,8 +142,8 @@ class Worker:
         """
         job, attempt = task.job, Attempt(Outcome.DONE)
         if isinstance(answer, Died):
-            if answer.limit and not job.committed and len(job.sources) > 1:
-                return self._split(job, attempt, answer)
+            if answer.limit and not job.committed:
+                return self._reduce(job, attempt, Failure("LimitExceeded", answer.reason))
             cause = "LimitExceeded" if answer.limit else "WorkerDied"
             return self._note_failure(job, attempt, Failure(cause, answer.reason), counts=True)
         try:
@@ -144,6 +158,8 @@ class Worker:
                     return attempt
                 job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
             if answer.failure is not None:
+                if answer.of_program:
+                    return _suspect(job, attempt, answer.failure, None)
                 return self._note_failure(job, attempt, answer.failure, counts=answer.counts)
             if answer.derived is None:
                 self.ledger.release(job)
@@ -202,29 +218,51 @@ class Worker:
         self.ledger.note_level(job, higher.level, higher.oldest_ms, higher.newest_ms)
         attempt.outcome = Outcome.LATER
 
-    def _split(self, job: Job, attempt: Attempt, died: Died) -> Attempt:
-        """Halves a job that exceeded a limit, down to the one source that does so alone."""
-        text = f"job {job.id} of {job.hour}, shard {job.shard}: LimitExceeded: {died.reason}"
+    def _reduce(self, job: Job, attempt: Attempt, failure: Failure) -> Attempt:
+        """Halves a job that exceeded a limit, down to the one source that does so alone, which is set aside.
+
+        That source has two chances: the machine may have been slow, or its memory short.
+        """
         try:
             committed = self.compactor.committed(job)
-            if committed is not None:
+            if committed is None and len(job.sources) > 1:
+                self.ledger.split(job, self.clock())
+                text = f"{_text(job, failure)} (split into two smaller jobs)"
+                return replace(attempt, outcome=Outcome.FAILED, error=text)
+            if committed is None and job.attempts > 1:
+                committed = self.compactor.set_aside(job, failure)
+            if committed is None:
+                return self._note_failure(job, attempt, failure, counts=True)
+            done = committed.compaction(0.0)
+            self.ledger.commit_compacted(job, done, self.clock())
+            attempt.compacted = True
+            if done.outputs:
                 # It came as far as its record: smaller jobs would double its blocks.
-                self.ledger.commit_compacted(job, committed.compaction(0.0), self.clock())
-                return self._note_failure(job, attempt, Failure("LimitExceeded", died.reason), counts=True)
-            self.ledger.split(job, self.clock())
+                return self._note_failure(job, attempt, failure, counts=True)
+            # What is left of it, series of nothing, comes with the next look at what is due.
+            self.ledger.release(replace(job, committed=True))
         except LeaseLost as error:
             return replace(attempt, outcome=Outcome.BUSY, error=str(error))
         except StorageError as error:
             return self._failed(job, attempt, error)
-        return replace(attempt, outcome=Outcome.FAILED, error=f"{text} (split into two smaller jobs)")
+        return replace(attempt, outcome=Outcome.FAILED, error=f"{_text(job, failure)} (its source is set aside)")
+
+    def blame(self, job: Job, attempt: Attempt) -> Attempt:
+        """Records the failure of a suspect as the job's own: tried again, later each time, and never given up."""
+        assert attempt.failure is not None, "only of suspects"  # noqa: S101
+        return self._note_failure(job, attempt, attempt.failure, counts=False, grows=True)
 
     def _failed(self, job: Job, attempt: Attempt, error: Exception) -> Attempt:
+        if is_of_program(error):
+            return _suspect(job, attempt, failure_of(error), error)
         return self._note_failure(job, attempt, failure_of(error), counts=counts(error))
 
-    def _note_failure(self, job: Job, attempt: Attempt, failure: Failure, *, counts: bool) -> Attempt:
-        text = f"job {job.id} of {job.hour}, shard {job.shard}: {failure.cause}: {failure.message}"
+    def _note_failure(
+        self, job: Job, attempt: Attempt, failure: Failure, *, counts: bool, grows: bool = False
+    ) -> Attempt:
+        text = _text(job, failure)
         try:
-            given_up = self.ledger.fail(job, failure, self.clock(), self.retry, counts=counts)
+            given_up = self.ledger.fail(job, failure, self.clock(), self.retry, counts=counts, grows=grows)
         except LeaseLost:
             return replace(attempt, outcome=Outcome.BUSY, error=text)
         if given_up:
@@ -237,3 +275,12 @@ class Worker:
             action()
         except (LeaseLost, LedgerUnavailable):
             return
+
+
+def _text(job: Job, failure: Failure) -> str:
+    return f"job {job.id} of {job.hour}, shard {job.shard}: {failure.cause}: {failure.message}"
+
+
+def _suspect(job: Job, attempt: Attempt, failure: Failure, exception: Exception | None) -> Attempt:
+    text = _text(job, failure)
+    return replace(attempt, outcome=Outcome.SUSPECT, error=text, failure=failure, exception=exception)

@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import golden_bucket
 import pytest
 
+from pyro_assets.block.reader import RawObject
+from pyro_assets.compaction.compact import Compacted, Dedup, compact
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
 from pyro_assets.pipeline.pool import Died, Limits, Pool
 from pyro_assets.pipeline.settings import Settings
@@ -51,6 +55,19 @@ def obey(connection: Connection, _state: Any) -> None:
         return
 
 
+#: Segments whose reading takes more memory than there is.
+GREEDY = golden_bucket.committed().jobs[0][2].removeprefix("segments/")
+
+
+def greedy_compact(objects: Sequence[RawObject], dedup: Dedup) -> Compacted:
+    """Compacts, and eats memory over one object."""
+    if any(item.object_key.endswith(GREEDY) for item in objects):
+        eaten = bytearray(600 << 20)
+        eaten[::4096] = b"x" * len(eaten[::4096])
+        time.sleep(60)
+    return compact(objects, dedup=dedup)
+
+
 def answers(pool: Pool, *tasks: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     left = list(tasks)
@@ -88,7 +105,7 @@ def test_several_processes_give_the_bytes_of_one(tmp_path: Path, monkeypatch: py
     assert objects(tmp_path / "one") == objects(tmp_path / "two")
 
 
-def test_a_job_that_exceeds_a_limit_is_split_down_to_a_single_source(tmp_path: Path):
+def test_a_job_that_exceeds_a_limit_is_split_down_to_a_single_source_which_is_set_aside(tmp_path: Path):
     with opened(tmp_path, job_seconds=0.000001) as pipeline:
         reports = pipeline.run_exact([GOLDEN.jobs[0][:3]], run_id="run")
         [error] = [error for report in reports.values() for error in report.run.errors]
@@ -97,14 +114,42 @@ def test_a_job_that_exceeds_a_limit_is_split_down_to_a_single_source(tmp_path: P
         [hour] = reports
         assert pipeline.hour_report(hour).jobs_by_state == {"split": 1, "planned": 2}
         errors = pipeline.run([hour], run_id="run")[hour].run.errors
-    # Of two and of one source: the first is halved again, the second fails for that reason and is given up in the end.
-    assert ["split" in error for error in errors] == [True, False] or ["split" in e for e in errors] == [False, True]
-    # Without the limit all is done, once.
+    # Of two and of one source: the first is halved again, the second has one more chance.
+    assert sorted("split" in error for error in errors) == [False, True]
+    with opened(tmp_path, job_seconds=0.000001) as pipeline:
+        later = time.time_ns() // 1_000_000 + 600_000
+        pipeline._clock = lambda: later
+        errors = pipeline.run([hour], run_id="run")[hour].run.errors
+        assert sum("its source is set aside" in error for error in errors) == 1
+        kept = [one for one in pipeline.ledger.kept_failures() if one.given_up]
+        assert [(one.subject, one.failure.cause) for one in kept] == [("source", "LimitExceeded")]
+        assert "it took more than" in kept[0].failure.message
+    # Without the limit the others are done, and that one by a person's order.
     with opened(tmp_path) as pipeline:
-        pipeline._clock = lambda: time.time_ns() // 1_000_000 + 600_000
+        pipeline._clock = lambda: later + 600_000
         report = pipeline.run([hour], run_id="run")[hour]
         assert report.jobs_by_state == {"split": 2, "derived": 3}
-        assert report.sources_by_state == {"done": 3}
+        assert report.sources_by_state == {"done": 2, "set_aside": 1}
+        assert report.complete
+        [aside] = report.set_aside
+        assert (aside.key, aside.reason.startswith("LimitExceeded: it took more than")) == (kept[0].subject_id, True)
+
+
+def test_a_source_that_needs_too_much_memory_is_set_aside_and_the_others_go_on(tmp_path: Path):
+    keys = GOLDEN.jobs[0][:4]
+    assert keys[2].endswith(GREEDY)
+    with opened(tmp_path, job_memory_bytes=450 << 20) as pipeline:
+        pipeline._engine = replace(pipeline._engine, compact=greedy_compact)
+        now_ms = time.time_ns() // 1_000_000
+        pipeline._clock = lambda: now_ms
+        [hour] = pipeline.run_exact([keys], run_id="run")
+        # Halved, halved again, two chances of the single source; what is done waits for nobody.
+        for _ in range(4):
+            now_ms += 600_000
+            report = pipeline.run([hour], run_id="run")[hour]
+    assert report.sources_by_state == {"done": 3, "set_aside": 1}
+    assert [(aside.key, "its process used" in aside.reason) for aside in report.set_aside] == [(keys[2], True)]
+    assert report.jobs_by_state == {"split": 2, "derived": 3}
 
 
 def test_where_no_process_comes_up_the_run_does_the_work_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
