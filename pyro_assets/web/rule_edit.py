@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from pyro_assets.errors import ConfigError, StaleRule
 from pyro_assets.ledger.rules import RuleEdit, RuleVersion
+from pyro_assets.pipeline.preview import largest_functions
 from pyro_assets.pipeline.rule_edits import Checked, Problem, check_text, check_value, is_in_file
 from pyro_assets.pipeline.rules import RulesInForce, read_body, rule_body, version_text
 from pyro_assets.series.equivalents import rules_text
@@ -108,10 +109,12 @@ def routes(site: Site) -> list[Route]:
     def check(request: Request) -> Response:
         fields = site.form(request)
         draft, problems = read_draft(fields)
+        do = (fields.get("do") or [""])[0]
+        if do == "resolve":
+            draft = _resolved(site, draft, problems)
         checked = checked_draft(draft, rules_now(site)[0])
         if "application/json" in request.headers.get("accept", ""):
             return _live(draft, checked)
-        do = (fields.get("do") or [""])[0]
         if do == "text":
             return editor(site, request, _as_text(site, draft))
         if do == "form":
@@ -335,6 +338,29 @@ spaces, which the form cannot show"
         )
         return editor(site, request, draft, checked, remarks=[f"stay with the text: {why}"], status_code=422)
     return editor(site, request, replace(draft, mode="form", form=form, text=""), checked)
+
+
+def _resolved(site: Site, draft: Draft, remarks: list[str]) -> Draft:
+    """The draft with the largest functions of the preview's hours, for a rule that counts only these."""
+    if draft.form is None:
+        remarks.append("functions are found in the form; edit the rule there")
+        return draft
+    empty = replace(draft, form=draft.form | {"resolved": ""})
+    config = rules_now(site)[0].config
+    rule = checked_draft(empty, rules_now(site)[0]).rule
+    if rule is None or rule.top_k is None:
+        remarks.append("say how many functions in “Only the largest”, and mend what is marked; then they can be found")
+        return empty
+    hours = hours_of(site, draft.wanted)
+    found = preview(site, rule.model_copy(update={"top_k": None}), config, hours, draft.wanted)
+    names = largest_functions(found, rule.top_k)
+    form = form_of(rule.model_copy(update={"resolved": names}))
+    if not names or form is None:
+        why = "none is meant by the rule in these hours" if not names else "their names hold line breaks"
+        remarks.append(f"no functions were found: {why}")
+        return empty
+    remarks.append(f"{len(names)} functions were found in {found.jobs_read} of {found.jobs} jobs; save to keep them")
+    return replace(draft, form=form)
 
 
 def _as_text(site: Site, draft: Draft) -> Draft:

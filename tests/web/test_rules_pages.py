@@ -339,3 +339,18 @@ def test_the_language_is_explained_with_its_examples(client: Client):
     assert page.text.count("<h2>") == reference.count("\n## ")
     assert "functions_cpu{function=db.Query, pyroscope_shard=3} 50000000000" in page.words
     assert "`" not in page.words.replace("```", "")
+
+
+def test_the_largest_functions_are_found_and_stored_with_the_rule(client: Client, world: tuple[Path, Pipeline]):
+    fields = {"name": "top", "functions": "glob: *", "match": "self", "enabled": "on", "profile_types": "cpu",
+              "preview_last": HOUR, "top_k": "3", "resolved": "too\nmany\nnames\nhere"}  # fmt: skip
+    page = client.post("/rules/check", fields | {"do": "resolve"})
+    assert "3 functions were found in 3 of 3 jobs" in page.words
+    found = re.search(r'<textarea id="resolved".*?>(.*?)</textarea>', page.text, re.DOTALL)
+    assert found
+    names = found[1].split("\n")
+    assert len(names) == 3
+    assert client.post("/rules/save", fields | {"resolved": "\n".join(names)}).status == 303
+    assert '"top_k": 3' in world[1].ledger.rules()[0].body
+    without = client.post("/rules/check", fields | {"do": "resolve", "top_k": ""})
+    assert "say how many functions" in without.words
