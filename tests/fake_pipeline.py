@@ -75,6 +75,9 @@ class FakePipeline:
     def receivers(self) -> tuple[()]:
         return ()
 
+    def plan_aged(self) -> int:
+        return 0
+
     def beat(self, run_id: str) -> None:
         self.silences[run_id] = 0.0
 

@@ -27,7 +27,7 @@ from pyro_assets.defs.jobs import CLOSE, LANE, lane_of
 from pyro_assets.defs.metadata import Metadata, hour_metadata
 from pyro_assets.defs.silent import beating
 from pyro_assets.defs.staying import Stay, stay
-from pyro_assets.pipeline.pipeline import STEPS, Pipeline, Step
+from pyro_assets.pipeline.pipeline import STEPS, Lane, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Progress, total_run
 from resources.pipeline import PipelineResource
 
@@ -183,7 +183,7 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                 yield from check_results(opened, hours, checks, settle_ms, seconds)
                 yield from export_check_results(opened, hours, checks, time.time_ns() // 10**6, settle_ms)
                 if live:
-                    reports = stay(partial(opened.due_hours, lane), run, reports, Stay(deadline, say))
+                    reports = stay(partial(_due, opened, lane), run, reports, Stay(deadline, say))
                     exports.finish()
             if exported:
                 # What was sent after the last look.
@@ -197,6 +197,12 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
 def _as_run(now: HourReport, report: HourReport) -> HourReport:
     """An hour as it is now, with what a run did there."""
     return replace(now, run=report.run, rules=report.rules)
+
+
+def _due(opened: Pipeline, lane: Lane | None) -> dict[str, int]:
+    """What a live run could take now; it does not wait for a tick to make jobs of what has become old enough."""
+    opened.plan_aged()
+    return opened.due_hours(lane)
 
 
 def _hours(context: dg.AssetExecutionContext, opened: Pipeline) -> Sequence[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
 
 from pyro_assets.errors import JobConflict
 from pyro_assets.ledger.database import Database, among, values_of
@@ -50,6 +50,18 @@ class Planner(Database):
             planned += jobs_of_slice
             if not more or not jobs_of_slice:
                 return planned
+
+    def plan_aged(self, now_ms: int, policy: Policy) -> int:
+        """Makes jobs only where a source has waited long enough for others: what a live run asks between ticks.
+
+        Returns:
+            The number of new jobs.
+        """
+        with self._read() as connection:
+            created_first = sources.c.created_ms < sources.c.first_seen_ms
+            since_ms = case((created_first, sources.c.created_ms), else_=sources.c.first_seen_ms)
+            oldest_ms = connection.execute(select(func.min(since_ms)).where(sources.c.state == "pending")).scalar()
+        return self.plan(now_ms, policy) if oldest_ms is not None and now_ms - oldest_ms >= policy.max_age_ms else 0
 
     def plan_exact(self, wanted: Sequence[Sequence[FoundBlock]], now_ms: int, policy: Policy) -> list[str]:
         """Makes exactly these jobs, whatever the rules of grouping say, and no others.

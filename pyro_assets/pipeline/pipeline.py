@@ -475,6 +475,14 @@ class Pipeline:
         """What is known of each receiver that is configured."""
         return {receiver.name: self._ledger.receiver_state(receiver.name) for receiver in self.receivers()}
 
+    def plan_aged(self) -> int:
+        """Makes jobs of sources that became old enough since the last tick; looks for no new ones.
+
+        Returns:
+            The number of new jobs.
+        """
+        return self._ledger.plan_aged(self._clock(), policy_of(self._settings))
+
     def due_hours(self, lane: Lane | None = None) -> dict[str, int]:
         """Hour -> jobs that a run (of a lane) could take now, oldest first."""
         return self._ledger.due_hours(self._clock(), KINDS, lane)

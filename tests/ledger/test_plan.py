@@ -78,6 +78,20 @@ def test_the_age_rule_fires_without_an_arrival(ledger: Ledger) -> None:
     assert ledger.plan(NOW_MS + 4_000, POLICY) == 0
 
 
+def test_between_ticks_only_age_makes_jobs(ledger: Ledger) -> None:
+    assert ledger.plan_aged(NOW_MS, POLICY) == 0
+    # Three are a full job, which the next tick makes.
+    record(ledger, [found(-4.0), found(-3.0), found(-2.0), found(-1.0)])
+    assert ledger.plan_aged(NOW_MS + 999, POLICY) == 0
+    assert ledger.plan_aged(NOW_MS + 1_000, POLICY) == 1
+    assert ledger.plan_aged(NOW_MS + 3_999, POLICY) == 0
+    assert ledger.plan_aged(NOW_MS + 4_000, POLICY) == 1
+    # A clock that runs ahead delays nothing: its source has waited since it was seen.
+    record(ledger, [found(3_000.0)], NOW_MS + 5_000)
+    assert ledger.plan_aged(NOW_MS + 9_999, POLICY) == 0
+    assert ledger.plan_aged(NOW_MS + 10_000, POLICY) == 1
+
+
 def test_a_late_source_gets_a_job_of_its_own(ledger: Ledger) -> None:
     planned(ledger, (-30, -20, -10))
     record(ledger, [found(-25)])
