@@ -15,6 +15,7 @@ from pyro_assets.defs.exports import EXPORTED
 from pyro_assets.defs.housekeeping import housekeeping_sensor
 from pyro_assets.defs.jobs import backfill_job, live_job, rules_job
 from pyro_assets.defs.landing import landing_sensor
+from pyro_assets.defs.pages import linked
 from pyro_assets.defs.partitions import hours
 from resources import environment
 from resources.pipeline import production_resources
@@ -32,8 +33,12 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
     selection = dg.AssetSelection.assets(*ASSETS)
     live, backfill = live_job(selection), backfill_job(selection)
     rules = rules_job(dg.AssetSelection.assets(*SERIES, EXPORTED))
+    assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
+        segments_spec(partitions),
+        made_assets(partitions, reconcile=reconcile),
+    ]
     return dg.Definitions(
-        assets=[segments_spec(partitions), made_assets(partitions, reconcile=reconcile)],
+        assets=dg.map_asset_specs(linked(environment.value(environment.WEB_URL)), assets),
         jobs=[live, backfill, rules],
         sensors=[landing_sensor(live), housekeeping_sensor(backfill)],
         resources=dict(resources) if resources is not None else production_resources(),

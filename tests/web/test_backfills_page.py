@@ -116,7 +116,7 @@ def test_choose_estimate_start_follow_cancel(client: Client, dagster: ScriptedSe
     sent = params(dagster)
     assert sent["partitionNames"] == [HOUR]
     assert {"key": "pyro_assets/rule", "value": "later"} in sent["tags"]
-    assert {"key": "lane", "value": "backfill"} in sent["tags"]
+    assert {"key": "lane", "value": "rules"} in sent["tags"]
     assert {"key": "pyro_assets/by", "value": "tester"} in sent["tags"]
     (decision, *_) = derived[1].ledger.past_decisions(subject="later")
     assert (decision.action, decision.author) == ("backfill", "tester")

@@ -1,0 +1,35 @@
+"""Links from Dagster's assets to our pages."""
+
+import dagster as dg
+import pytest
+from starlette.routing import Route
+from web_client import site_of
+from worlds import World
+
+from pyro_assets.definitions import build_defs
+from pyro_assets.web.app import make_app
+from resources.environment import WEB_URL
+
+ASSETS = ("segments", "l1_blocks", "dimension_series", "function_series", "exported_series")
+
+
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in build_defs().resolve_all_asset_specs()}
+
+
+def test_every_asset_links_to_a_page_that_exists(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.setenv(WEB_URL.name, "https://profiles.example/")
+    routes = make_app(site_of(World(tmp_path).pipeline)).routes
+    pages = {route.path for route in routes if isinstance(route, Route)}
+    found = specs()
+    for name in ASSETS:
+        url = found[name].metadata["pages"].url
+        assert url.startswith("https://profiles.example/")
+        assert f"]({url})" in found[name].description
+        for link in found[name].description.split("](https://profiles.example")[1:]:
+            assert link.split(")")[0].split("?")[0].split("#")[0] in pages
+
+
+def test_without_an_address_nothing_is_linked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(WEB_URL.name, raising=False)
+    assert all("pages" not in specs()[name].metadata for name in ASSETS)
