@@ -1,0 +1,133 @@
+"""From a saved rule to its series, in a real browser and a real Dagster: choose, estimate, start, follow, look.
+
+Dagster's servers are its own processes on free ports with a DAGSTER_HOME of their own, ended by the test.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import chrome, complaints, is_too_wide, screenshot, served, wait
+from servers import free_port
+from web_client import site_of
+
+from pyro_assets.demo import services
+from pyro_assets.demo.layout import Layout
+from pyro_assets.demo.processes import Processes
+from pyro_assets.ledger.rules import RuleEdit
+from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
+from pyro_assets.pipeline.rules import rule_body
+from pyro_assets.series.config import load_config
+from pyro_assets.series.language import Rule
+from pyro_assets.series.patterns import Pattern
+
+pytestmark = pytest.mark.service
+
+RULE = Rule(
+    name="json",
+    functions=[Pattern(glob="encoding/json.*")],
+    profile_types=["process_cpu:cpu:nanoseconds:cpu:nanoseconds"],
+    by=["service_name"],
+    metric="json_cpu_nanoseconds",
+)
+#: Most of it is Dagster's: its backfill daemon looks every half minute, and a run starts.
+_SECONDS = 180
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Layout, str]]:
+    """Two past hours, derived before the rule was there, and a Dagster beside them."""
+    layout = Layout(tmp_path_factory.mktemp("backfill") / "demo")
+    with layout.lock():
+        processes = Processes(layout.logs, layout.environment(os.environ))
+        code_server_port = free_port()
+        layout.prepare(code_server_port)
+        try:
+            services.start_code_server(processes, layout, code_server_port)
+            made = ["generate", "--url", layout.bucket, "--manifest", layout.manifest, "--shards", "2"]
+            program = services._BIN / "pyro-assets"
+            processes.run("history", [program, *made, "--hours", "2", "--past-rate", "0.005"], layout.root)
+            processes.run("derive", [program, "run"], layout.root)
+            webserver = services.start_dagster(processes, layout, code_server_port, free_port())
+            yield layout, webserver.url
+        finally:
+            processes.stop_all()
+
+
+def opened(layout: Layout) -> Pipeline:
+    return open_pipeline(str(layout.bucket), str(layout.archive), layout.ledger_url, config=load_config(layout.config))
+
+
+def other_series(layout: Layout) -> dict[Path, list[dict[str, Any]]]:
+    """Rows of all files, without those of the rule."""
+    import pyarrow.parquet as pq
+
+    files = sorted(layout.archive.glob("series/**/*.parquet"))
+    newest = {path.stem.partition("-")[0] + path.parent.parent.name: path for path in files}
+    return {
+        path.parent / path.stem.partition("-")[0]: [
+            row for row in pq.read_table(path, partitioning=None).to_pylist() if row["rule"] != RULE.name
+        ]
+        for path in newest.values()
+    }
+
+
+def test_a_rule_gets_its_past(installation: tuple[Layout, str], tmp_path: Path):
+    layout, dagster_url = installation
+    before = other_series(layout)
+    with opened(layout) as pipeline:
+        pipeline.ledger.edit_rules([RuleEdit(RULE.name, rule_body(RULE), 0)], author="ann", why="", now_ms=1)
+        first, last = pipeline.hours()[0], pipeline.hours()[-1]
+        site = site_of(pipeline, config=layout.config, dagster_url=dagster_url)
+        with served(site) as url, chrome(tmp_path) as driver:
+            driver.get(f"{url}/backfills?rule={RULE.name}")
+            choose(driver, "from", first)
+            choose(driver, "to", last)
+            screenshot(driver, "backfill-choose")
+            driver.find_element("xpath", "//button[text()='Estimate']").click()
+            assert "Backfill the rule json?" in driver.find_element("tag name", "h1").text
+            screenshot(driver, "backfill-estimate")
+            assert not is_too_wide(driver)
+            driver.find_element("id", "start").click()
+            wait(driver, lambda d: d.find_elements("id", "state"), "the page of the backfill")
+            screenshot(driver, "backfill-started")
+            assert follow(driver) == "done"
+            done = driver.find_element("css selector", "label[for=progress]").text
+            screenshot(driver, "backfill-done")
+            # Dagster's own page of the run is linked.
+            assert driver.find_elements("css selector", f"a[href^='{dagster_url}/runs/']")
+            driver.find_element("id", "series").click()
+            (row,) = driver.find_elements("css selector", "main tbody tr")[:1]
+            assert "json_cpu_nanoseconds" in row.text
+            screenshot(driver, "backfill-series")
+            assert complaints(driver) == []
+        jobs = sum(pipeline.hour_report(hour).jobs_by_state["derived"] for hour in pipeline.hours())
+        assert done.startswith(f"{jobs} of {jobs} jobs done")
+        assert [one.action for one in pipeline.ledger.past_decisions(subject=RULE.name)] == ["backfill"]
+    # Nothing else was touched.
+    assert other_series(layout) == before
+
+
+def choose(driver: Any, name: str, hour: str) -> None:
+    field = driver.find_element("id", name)
+    field.clear()
+    field.send_keys(f"{hour[:10]} {hour[11:]}")
+
+
+def follow(driver: Any) -> str:
+    """The page reloads itself until the backfill is over."""
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end:
+        try:
+            state = wait(driver, lambda d: d.find_elements("id", "state"), "the state")[0].text
+        except StaleElementReferenceException:
+            continue
+        if state not in ("going on",):
+            return str(state)
+        time.sleep(0.5)
+    raise AssertionError("the backfill does not end")
