@@ -272,8 +272,8 @@ def _add_headers(headers: MutableHeaders, scope: Scope, csrf: str) -> None:
     headers["Referrer-Policy"] = "same-origin"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
     headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    if not scope["path"].startswith("/static/"):
-        headers.setdefault("Cache-Control", "no-store")
+    # Asked for anew each time, but "back" still shows what somebody has typed.
+    headers.setdefault("Cache-Control", "no-store" if scope["path"].startswith("/api/") else "private, no-cache")
     if csrf:
         secure = "; Secure" if scope.get("scheme") == "https" else ""
         headers.append("Set-Cookie", f"{CSRF_COOKIE}={csrf}; Path=/; HttpOnly; SameSite=Strict{secure}")

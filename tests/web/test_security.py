@@ -57,6 +57,7 @@ def test_every_answer_has_the_headers_and_no_inline_code(pipeline: Pipeline, pat
     assert answer.headers["content-security-policy"] == POLICY
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "same-origin"
+    assert answer.headers["cache-control"] == ("no-store" if path.startswith("/api/") else "private, no-cache")
     assert "unsafe" not in POLICY
     if answer.headers["content-type"].startswith("text/html"):
         assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\son[a-z]+=|\sstyle=|javascript:", answer.text)
