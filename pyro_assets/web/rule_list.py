@@ -5,7 +5,7 @@ Add a column here when a person decides by it. Where rules of both places meet i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pyro_assets.errors import BlockError, ConfigError, StorageError
 from pyro_assets.pipeline.rules import KnownRule, RulesInForce, merge_rules, rule_words
@@ -13,11 +13,19 @@ from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.equivalents import equivalent_rules, rule_value
 from pyro_assets.series.language import Rule
 from pyro_assets.series.rules import DIMENSIONS_ID, function_rule_id
+from pyro_assets.web import words
 from pyro_assets.web.site import Site
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.rule_standing import Standings
 
+#: Facts of jobs -> what they mean for rules.
+_LEFT_OUT: Final[Mapping[str, str]] = {
+    "conflicting_series": "series were left out because another rule gives them already; give one another metric or "
+    "labels",
+    "dropped_series": "series were left out because their rule gives more than max_series; narrow it or raise that",
+    "other_units": "label sets were left out because their unit is no time; narrow profile_types of rules with a unit",
+}
 State = Literal["on", "off", "quiet", "problem"]
 
 
@@ -65,12 +73,14 @@ class RuleList:
         hash: names the snapshot that runs would have now.
         rules: of the file in its order, of the ledger by name, then other forms.
         problems: why the file is refused, or figures are missing.
+        notes: what jobs of the newest hour left out, and why.
         cut: why not all of the last hour's series were counted, "" where they were.
     """
 
     hash: str
     rules: tuple[ListedRule, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
     cut: str
 
 
@@ -99,7 +109,9 @@ def list_rules(site: Site) -> RuleList:
     rows = [*map(_native, in_force.known), *_others(in_force.config)]
     done = tuple(_with_figures(row, standings, costs) for row in rows)
     problems += standings.extent.unreadable[:3]
-    return RuleList(in_force.config.hash, done, tuple(problems), standings.extent.cut)
+    hour, counts = site.watch.left_out(now_ms)
+    notes = [f"hour {words.hour(hour)}: {counts[name]:,} {why}" for name, why in _LEFT_OUT.items() if counts.get(name)]
+    return RuleList(in_force.config.hash, done, tuple(problems), tuple(notes), standings.extent.cut)
 
 
 def _native(known: KnownRule) -> ListedRule:

@@ -26,6 +26,7 @@ class RuleWatch:
         self._pipeline = pipeline
         self._lock = threading.Lock()
         self._standings: tuple[int, Standings] | None = None
+        self._left_out: tuple[int, str, Mapping[str, int]] | None = None
         self._costs: dict[str, tuple[int, float]] = {}
 
     def standings(self, now_ms: int) -> "Standings":
@@ -40,6 +41,18 @@ class RuleWatch:
             if self._standings is None or not 0 <= now_ms - self._standings[0] < _FRESH_MS:
                 self._standings = now_ms, standings(self._pipeline.archive, self._pipeline.ledger, now_ms)
             return self._standings[1]
+
+    def left_out(self, now_ms: int) -> tuple[str, Mapping[str, int]]:
+        """The newest hour, and what its jobs left out, by the names of their facts; "" without any hour.
+
+        Raises:
+            LedgerUnavailable: nothing is known right now.
+        """
+        with self._lock:
+            if self._left_out is None or not 0 <= now_ms - self._left_out[0] < _FRESH_MS:
+                hour = "".join(self._pipeline.hours()[-1:])
+                self._left_out = now_ms, hour, self._pipeline.hour_report(hour).facts if hour else {}
+            return self._left_out[1:]
 
     def costs(self, config: "SeriesConfig", now_ms: int) -> Mapping[str, float]:
         """CPU milliseconds per job by the rule's id, as far as they are known.

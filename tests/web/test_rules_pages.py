@@ -1,5 +1,6 @@
 """The pages of rules: list, form, checks, preview, saving, history, conflict, import; without a browser."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -354,3 +355,24 @@ def test_the_largest_functions_are_found_and_stored_with_the_rule(client: Client
     assert '"top_k": 3' in world[1].ledger.rules()[0].body
     without = client.post("/rules/check", fields | {"do": "resolve", "top_k": ""})
     assert "say how many functions" in without.words
+
+
+def test_series_that_were_left_out_are_counted_and_shown(tmp_path: Path):
+    rules = [
+        {"name": "first", "functions": [{"glob": "runtime.*"}], "by": []},
+        {"name": "second", "functions": [{"glob": "runtime.m*"}], "by": []},
+        {"name": "wide", "functions": [{"glob": "*"}], "max_series": 1},
+    ]
+    path = tmp_path / "series.json"
+    path.write_text(json.dumps({"rules": rules}))
+    with opened(tmp_path, series=load_config(path)) as pipeline:
+        derive(pipeline)
+        facts = pipeline.hour_report(HOUR).facts
+        page = Client(make_app(site_of(pipeline, config=path))).get("/rules")
+    for name, why in (
+        ("conflicting_series", "another rule gives them already"),
+        ("dropped_series", "more than max_series"),
+    ):
+        assert facts[name] > 0
+        assert f"hour 2026-11-25 09:00: {facts[name]:,} series were left out because" in page.words
+        assert why in page.words
