@@ -42,6 +42,7 @@ class Answer:
         failure: why it ended early; counts: whether that says something of the job; of_program: whether it looks like
             a fault of the program.
         higher: nothing was done yet: it is a block of a higher level.
+        seconds: how long all of it took.
     """
 
     record: CommitRecord | None = None
@@ -51,6 +52,7 @@ class Answer:
     counts: bool = True
     of_program: bool = False
     higher: HigherLevel | None = None
+    seconds: float = 0.0
 
 
 def serve(connection: Connection, state: tuple[Compactor, Deriver | None]) -> None:
@@ -73,7 +75,7 @@ def serve(connection: Connection, state: tuple[Compactor, Deriver | None]) -> No
 
 def compute(task: Task, compactor: Compactor, deriver: Deriver | None) -> Answer:
     """Does the computing of one job; failures are part of the answer, together with what was done before them."""
-    answer = Answer()
+    answer, begun = Answer(), time.perf_counter()
     try:
         _compute(task, compactor, deriver, answer)
     # Whatever a job does must not stop the others; the parent records it.
@@ -81,6 +83,7 @@ def compute(task: Task, compactor: Compactor, deriver: Deriver | None) -> Answer
         answer.failure = failure_of(error)
         answer.counts = counts(error)
         answer.of_program = is_of_program(error)
+    answer.seconds = time.perf_counter() - begun
     return answer
 
 

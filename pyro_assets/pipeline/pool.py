@@ -8,14 +8,20 @@ import contextlib
 import multiprocessing
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, Final, Self
 
 _KIB: Final = 1024
+#: A process has so many tasks at a time: the next one lies in its pipe already when it is done with one.
+_TASKS: Final = 2
+#: What is larger is sent when it is needed, or pipe and answer could wait for each other.
+_AHEAD_BYTES: Final = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +50,18 @@ class Died:
 
 @dataclass(slots=True)
 class _Slot:
-    """One process and the task that it has."""
+    """One process, its tasks (it is at the first one, since `begun`), and those of them that were not sent yet."""
 
     process: SpawnProcess
     connection: Connection
-    task: Any = None
+    tasks: deque[Any] = field(default_factory=deque)
+    unsent: deque[memoryview] = field(default_factory=deque)
     begun: float = 0.0
     is_up: bool = False
 
 
 class Pool:
-    """Some processes, each with one task at a time. Use it as a context manager.
+    """Some processes, each with a task and the next one, so that none waits for the parent. A context manager.
 
     Args:
         serve: a module's function `(connection, state)` that answers tasks until the connection ends.
@@ -77,14 +84,14 @@ class Pool:
         self._slots = [self._start() for _ in range(processes)]
 
     @property
-    def has_idle(self) -> bool:
-        """Whether some process has nothing to do."""
-        return any(slot.task is None for slot in self._slots)
+    def has_room(self) -> bool:
+        """Whether some process takes another task."""
+        return any(len(slot.tasks) < _TASKS for slot in self._slots)
 
     @property
     def tasks(self) -> list[Any]:
-        """What the processes are at."""
-        return [slot.task for slot in self._slots if slot.task is not None]
+        """What the processes are at, and have before them."""
+        return [task for slot in self._slots for task in slot.tasks]
 
     def come_up(self, timeout_seconds: float) -> bool:
         """Waits for all processes; False where one does not start (its main module cannot be imported again)."""
@@ -99,24 +106,20 @@ class Pool:
         return True
 
     def submit(self, task: Any) -> None:
-        """Gives a task to a process that has nothing to do."""
-        slot = next(slot for slot in self._slots if slot.task is None)
-        slot.task, slot.begun = task, time.monotonic()
-        try:
-            slot.connection.send(task)
-        except OSError:
-            return  # it died while it was idle: `wait` finds out
+        """Gives a task to the process that has fewest; call it where there is room."""
+        slot = min(self._slots, key=lambda slot: len(slot.tasks))
+        self._give(slot, task)
 
     def wait(self, timeout_seconds: float) -> list[tuple[Any, Any]]:
         """Tasks that were answered or whose process died, with the answer or `Died`; empty when time is up."""
         end = time.monotonic() + timeout_seconds
         while True:
-            busy = [slot for slot in self._slots if slot.task is not None]
+            busy = [slot for slot in self._slots if slot.tasks]
             step = min(0.25, self._limits.seconds or 0.25) if self._limits != NO_LIMITS else timeout_seconds
             left = max(0.0, min(step, end - time.monotonic()))
             ready = set(wait([slot.connection for slot in busy], left))
             done = [found for slot in busy if slot.connection in ready and (found := self._answer(slot))]
-            done += [self._end(slot, over) for slot in busy if slot.task is not None and (over := self._over(slot))]
+            done += [self._end(slot, over) for slot in busy if slot.tasks and (over := self._over(slot))]
             if done or time.monotonic() >= end:
                 return done
 
@@ -124,7 +127,7 @@ class Pool:
         """Ends all processes; what they are at is lost."""
         for slot in self._slots:
             slot.connection.close()
-            if slot.task is not None:
+            if slot.tasks:
                 slot.process.kill()
         for slot in self._slots:
             slot.process.join()
@@ -153,7 +156,10 @@ class Pool:
             # It says that it is there. Its task has waited for it in the pipe, and begins now.
             slot.is_up, slot.begun = True, time.monotonic()
             return None
-        task, slot.task = slot.task, None
+        slot.begun = time.monotonic()
+        task = slot.tasks.popleft()
+        if slot.unsent:
+            self._send(slot, slot.unsent.popleft())
         return task, answer
 
     def _over(self, slot: _Slot) -> Died | None:
@@ -172,9 +178,28 @@ class Pool:
         slot.process.kill()
         slot.process.join()
         slot.connection.close()
-        task = slot.task
-        self._slots[self._slots.index(slot)] = self._start()
+        task, *others = slot.tasks
+        slot.tasks.clear()
+        position = self._slots.index(slot)
+        self._slots[position] = self._start()
+        for other in others:
+            self._give(self._slots[position], other)
         return task, died
+
+    def _give(self, slot: _Slot, task: Any) -> None:
+        pickled = ForkingPickler.dumps(task)
+        if slot.tasks and len(pickled) > _AHEAD_BYTES:
+            slot.unsent.append(pickled)
+        else:
+            slot.begun = slot.begun if slot.tasks else time.monotonic()
+            self._send(slot, pickled)
+        slot.tasks.append(task)
+
+    def _send(self, slot: _Slot, pickled: memoryview) -> None:
+        try:
+            slot.connection.send_bytes(pickled)
+        except OSError:
+            return  # it died while it was idle: `wait` finds out
 
 
 def _run(serve: Callable[[Connection, Any], None], connection: Connection, state: Any) -> None:

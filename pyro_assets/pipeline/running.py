@@ -18,7 +18,7 @@ from pyro_assets.ledger.rule_use import RuleMark
 from pyro_assets.ledger.schema import OPEN_STATES
 from pyro_assets.pipeline.allocator import keep_freed_memory
 from pyro_assets.pipeline.computing import Task, serve
-from pyro_assets.pipeline.pool import NO_LIMITS, Pool, may_spawn
+from pyro_assets.pipeline.pool import NO_LIMITS, Died, Pool, may_spawn
 from pyro_assets.pipeline.reports import Progress, RunCounts
 from pyro_assets.pipeline.suspects import Suspects
 from pyro_assets.pipeline.work import Attempt, Outcome, Worker
@@ -126,7 +126,7 @@ def run_pooled(worker: Worker, listed: Sequence[tuple[str, str]], order: Order, 
                     if attempt.outcome is Outcome.LATER:
                         queue.again(task)
                         continue
-                    seconds = time.perf_counter() - queue.begun.pop(task.job.id)
+                    seconds = worker.limits.seconds if isinstance(answer, Died) else answer.seconds
                     tally.suspects.judge(task.job, attempt, seconds / worker.processes)
                 if time.monotonic() - renewed > worker.lease_ms / 4000:
                     renewed = time.monotonic()
@@ -143,7 +143,6 @@ class _Queue:
 
     def __init__(self, worker: Worker, order: Order, tally: "_Tally", waiting: "deque[tuple[str, str]]") -> None:
         self.claimed: deque[Task] = deque()
-        self.begun: dict[str, float] = {}
         self._worker = worker
         self._order = order
         self._tally = tally
@@ -151,15 +150,12 @@ class _Queue:
 
     def again(self, task: Task) -> None:
         """Lets a job come once more, after all others."""
-        del self.begun[task.job.id]
         self._waiting.append((task.job.hour, task.job.id))
 
     def fill(self, pool: Pool) -> bool:
-        """Gives jobs to processes that have nothing to do; False when there are none any more."""
-        while pool.has_idle and self.claim_ahead(1):
-            task = self.claimed.popleft()
-            self.begun[task.job.id] = time.perf_counter()
-            pool.submit(task)
+        """Gives jobs to processes that take some; False when there are none any more."""
+        while pool.has_room and self.claim_ahead(1):
+            pool.submit(self.claimed.popleft())
         return bool(self.claimed or self._waiting)
 
     def claim_ahead(self, number: int) -> bool:

@@ -44,6 +44,8 @@ def obey(connection: Connection, _state: Any) -> None:
             task = connection.recv()
             if task == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if task.startswith("doze"):
+                time.sleep(0.9)
             if task == "sleep":
                 time.sleep(60)
             if task == "eat":
@@ -72,7 +74,7 @@ def answers(pool: Pool, *tasks: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     left = list(tasks)
     while left or pool.tasks:
-        while left and pool.has_idle:
+        while left and pool.has_room:
             pool.submit(left.pop(0))
         found |= dict(pool.wait(5))
     return found
@@ -83,6 +85,28 @@ def test_a_process_that_dies_takes_its_own_task_only():
         found = answers(pool, "a", "die", "b", "c")
     assert {name: found[name] for name in "abc"} == {name: f"did {name}" for name in "abc"}
     assert found["die"] == Died("its process ended with exit code -9")
+
+
+def test_tasks_lie_ready_and_survive_the_process_that_had_them_before_it():
+    with Pool(obey, None, 1) as pool:
+        # The second is too large to lie in the pipe; the third waits for room.
+        large = "x" * 100_000
+        for task in ("die", large):
+            pool.submit(task)
+        assert not pool.has_room
+        assert pool.tasks == ["die", large]
+        found = dict(pool.wait(30))
+        assert found == {"die": Died("its process ended with exit code -9")}
+        assert answers(pool, "a", "b") == {large: f"did {large}", "a": "did a", "b": "did b"}
+        # Answers and tasks that are larger than any pipe do not wait for each other.
+        huge = [str(number) * 1_000_000 for number in range(6)]
+        assert answers(pool, *huge) == {task: f"did {task}" for task in huge}
+
+
+def test_time_is_counted_from_the_begin_of_a_task_not_from_its_submission():
+    with Pool(obey, None, 1, Limits(seconds=1.5)) as pool:
+        naps = ["doze 1", "doze 2", "doze 3"]
+        assert answers(pool, *naps) == {nap: f"did {nap}" for nap in naps}
 
 
 def test_limits_stop_a_task():
