@@ -16,7 +16,7 @@ from pyro_assets.pipeline.preview import FunctionShare, Preview, ShownSeries, Ty
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.derive import JobInfo, derive
 from pyro_assets.series.language import Rule, warnings_of
-from pyro_assets.series.names import FUNCTION_METRIC_PREFIX, METRIC_PREFIX, SHARD_LABEL
+from pyro_assets.series.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX, METRIC_PREFIX, SHARD_LABEL
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,6 +63,10 @@ class Tally:
             # Totals of functions overlap; own values do not.
             if rule.match == "total" and not (len(rule.wanted) == 1 and rule.wanted[0].exact):
                 self._shares["caught"] = alone(**common, combine=True)
+        # The series of such a rule are already sums per function, and need not be worked out again for shares.
+        self._is_plain = rule.has_functions and not (
+            rule.combine or rule.aggregate or rule.unit or rule.metric or rule.other
+        )
         self._series: list[pl.DataFrame] = []
         self._points: list[pl.DataFrame] = []
         self._sums: dict[str, dict[tuple[str, str, str], int]] = {name: {} for name in self._shares}
@@ -97,8 +101,12 @@ class Tally:
         found.names_seen += len(columns.symbols.function_name)
         found.dropped_series += derived.facts.dropped_series
         self._add_series(derived.frames, jobs, found)
+        is_done = self._is_plain and not derived.facts.dropped_series
+        if is_done:
+            self._add_sums("function", derived.frames)
         for name, config in self._shares.items():
-            self._add_sums(name, derive(apart, JobInfo("", _NO_SHARD, 0, ""), config).frames)
+            if name != "function" or not is_done:
+                self._add_sums(name, derive(apart, JobInfo("", _NO_SHARD, 0, ""), config).frames)
 
     def _add_one_by_one(self, jobs: Sequence[ArchivedJob], found: Preview) -> None:
         for job in jobs:
@@ -130,8 +138,9 @@ class Tally:
         import polars as pl
 
         frame = pl.concat(frames.values())
-        # Sorted by name, the function comes before the shard; other labels there are none.
-        function = pl.col("labels").list.get(0).struct.field("value") if name == "function" else pl.lit("")
+        label = pl.element().struct
+        is_function = pl.element().filter(label.field("name") == FUNCTION_LABEL).struct.field("value")
+        function = pl.col("labels").list.eval(is_function).list.first() if name == "function" else pl.lit("")
         tenant = pl.col("tenant").str.splitn("/", 2).struct.field("field_1")
         rows = (
             frame.select("metric", tenant=tenant, function=function, value=pl.col("value_int").cast(pl.Int128))

@@ -229,6 +229,22 @@ def expected(archive: Archive, rule: Any) -> dict[str, Any]:
     return {"series": series, "points": points, "samples": samples, "most": most, "failed": failed}
 
 
+def caught(archive: Archive, rule: dict[str, Any]) -> dict[Any, int]:
+    """What each function has of each profile type, over all jobs, without what else the rule says of its series."""
+    kept = {name: rule[name] for name in ("selector", "profile_types", "functions", "match", "exclude") if name in rule}
+    config = SeriesConfig.model_validate(
+        {"dimensions": {"selectors": []}, "rules": [kept | {"name": "r", "by": [], "max_series": 100_000}]}
+    )
+    totals: Counter[Any] = Counter()
+    for job in archive.jobs if "functions" in rule else ():
+        raws = [RawObject(one.key, archive.bucket.objects[one.key]) for one in job.outputs]
+        columns = read_blocks(raws).columns
+        for row in derive(columns, JobInfo(job.id, 1, 0, ""), config).frames["function"].iter_rows(named=True):
+            [name] = [one["value"] for one in row["labels"] if one["name"] == "function"]
+            totals[row["tenant"], row["metric"], name] += row["value_int"]
+    return dict(totals)
+
+
 def previewed(archive: Archive, rule: dict[str, Any], **how: Any) -> Preview:
     parsed = SeriesConfig.model_validate({"rules": [rule]}).rules[0]
     ledger: Any = archive
@@ -247,6 +263,8 @@ def test_a_preview_is_what_each_job_gives(archive: Archive, rule: dict[str, Any]
     assert [one.value for one in found.largest] == sorted(known["series"].values(), reverse=True)[:20]
     assert {(at, metric): value for at, metric, value in found.points} == pytest.approx(known["points"])
     assert any("series in one job" in one for one in found.warnings) == bool(known["failed"])
+    if not known["failed"]:
+        assert {(one.tenant, one.metric, one.function): one.total for one in found.functions} == caught(archive, rule)
 
 
 def test_many_jobs_together_are_what_they_are_alone(archive: Archive):
