@@ -6,6 +6,7 @@ The checks are `pipeline.doctor`'s. Exit status 1 when there is a problem; warni
 import time
 from collections import Counter
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from pyro_assets.cli.options import archive_option, json_option, ledger_option, 
 from pyro_assets.cli.output import show_json
 from pyro_assets.cli.settings import settings_of
 from resources import environment as env
+
+if TYPE_CHECKING:
+    from pyro_assets.pipeline.doctor import Finding
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -28,20 +32,7 @@ def doctor(source_url: str, archive_url: str, ledger_url: str, quiet: bool, as_j
 
     Configuration and receivers are those that the environment names. One small object is written to the archive.
     """
-    from pyro_assets.pipeline.doctor import Installation, examine
-
-    findings = examine(
-        Installation(
-            source_url=source_url,
-            archive_url=archive_url,
-            ledger_url=ledger_url,
-            settings=settings_of,
-            load_config=_load_config,
-            load_receivers=_load_receivers,
-            dagster_home=env.dagster_home(),
-            now_ms=time.time_ns() // 1_000_000,
-        )
-    )
+    findings = examine_here(source_url, archive_url, ledger_url)
     shown = [finding for finding in findings if finding.level != "ok" or not quiet]
     if as_json:
         show_json([asdict(finding) for finding in shown])
@@ -54,6 +45,24 @@ def doctor(source_url: str, archive_url: str, ledger_url: str, quiet: bool, as_j
     problems = Counter(finding.level for finding in findings)["problem"]
     if problems:
         raise click.ClickException(f"{problems} problem{'s' * (problems > 1)} found")
+
+
+def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Finding]":
+    """Examines the installation that the environment describes."""
+    from pyro_assets.pipeline.doctor import Installation, examine
+
+    return examine(
+        Installation(
+            source_url=source_url,
+            archive_url=archive_url,
+            ledger_url=ledger_url,
+            settings=settings_of,
+            load_config=_load_config,
+            load_receivers=_load_receivers,
+            dagster_home=env.dagster_home(),
+            now_ms=time.time_ns() // 1_000_000,
+        )
+    )
 
 
 def _load_config() -> str:

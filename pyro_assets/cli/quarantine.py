@@ -4,7 +4,6 @@ Add a sub-command for another decision that a person may take; the decisions the
 `pipeline.decisions`.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +14,14 @@ import click
 
 from pyro_assets.cli.options import archive_option, json_option, ledger_option
 from pyro_assets.cli.output import show_json, show_table, time_text
+from pyro_assets.cli.rules_apply import signed
 from pyro_assets.errors import LedgerError
 
 if TYPE_CHECKING:
     from pyro_assets.ledger.ledger import Ledger
     from pyro_assets.ledger.pardons import UnheldSource
     from pyro_assets.ledger.quarantine import Kept
+    from pyro_assets.pipeline.decisions import Action
 
 _NAMES = click.argument("names", metavar="JOB_OR_KEY…", nargs=-1, required=True)
 
@@ -78,56 +79,48 @@ def show(ledger_url: str, name: str, as_json: bool) -> None:
 
 @quarantine.command()
 @ledger_option
+@archive_option
+@signed
 @_NAMES
-def retry(ledger_url: str, names: tuple[str, ...]) -> None:
+def retry(ledger_url: str, archive_url: str, author: str, why: str, names: tuple[str, ...]) -> None:
     """Try jobs again as they are, and sources that were set aside or lost in a new job.
 
     Retry after the cause was removed: an object restored, memory added, a newer version installed. The next run does
     the work.
     """
-    with _opened(ledger_url) as ledger:
-        for name in names:
-            if "/" in name:
-                ledger.retry_source(name)
-            else:
-                ledger.retry_job(name, _now_ms())
-            click.echo(f"{name}: waits for the next run")
+    _decide("retry", ledger_url, archive_url, names, author=author, why=why)
 
 
 @quarantine.command()
 @ledger_option
 @archive_option
 @click.option("--parts", type=click.IntRange(2), help="Number of smaller jobs.  [default: one of each source]")
+@signed
 @_NAMES
-def release(ledger_url: str, archive_url: str, parts: int | None, names: tuple[str, ...]) -> None:
+def release(
+    ledger_url: str, archive_url: str, parts: int | None, author: str, why: str, names: tuple[str, ...]
+) -> None:
     """Put the sources of jobs into smaller jobs: the good ones get through, the bad one fails alone."""
-    from pyro_assets.pipeline.decisions import release_job
-    from pyro_assets.storage.bucket import open_bucket
-
-    with _opened(ledger_url) as ledger:
-        for name in names:
-            made = release_job(ledger, open_bucket(archive_url, True), name, _now_ms(), parts)
-            click.echo(f"{name}: split into {len(made)} jobs: {' '.join(made)}")
+    _decide("release", ledger_url, archive_url, names, author=author, why=why, parts=parts)
 
 
 @quarantine.command()
 @ledger_option
 @archive_option
+@signed
 @_NAMES
-def forget(ledger_url: str, archive_url: str, names: tuple[str, ...]) -> None:
+def forget(ledger_url: str, archive_url: str, author: str, why: str, names: tuple[str, ...]) -> None:
     """Be content: what could not be done is left out for good, and no longer listed."""
-    from pyro_assets.pipeline.decisions import forget_job
+    _decide("forget", ledger_url, archive_url, names, author=author, why=why)
+
+
+def _decide(action: "Action", ledger_url: str, archive_url: str, names: tuple[str, ...], **how: Any) -> None:
+    from pyro_assets.pipeline.decisions import decide
     from pyro_assets.storage.bucket import open_bucket
 
     with _opened(ledger_url) as ledger:
         for name in names:
-            if "/" in name:
-                ledger.acknowledge_source(name, _now_ms())
-                click.echo(f"{name}: no longer listed")
-            else:
-                run_id = f"cli-{time.time_ns():x}-{os.getpid()}"
-                count = forget_job(ledger, open_bucket(archive_url, True), name, _now_ms(), run_id)
-                click.echo(f"{name}: ended; {count:,} sources are left out for good")
+            click.echo(f"{name}: {decide(ledger, open_bucket(archive_url, True), action, name, _now_ms(), **how)}")
 
 
 @contextmanager

@@ -5,10 +5,12 @@ Add an option when a person needs it; routes, and who may do what, are `pyro_ass
 
 import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
+from pyro_assets.cli.doctor import examine_here
 from pyro_assets.cli.export import open_exporting, receivers_option
 from pyro_assets.cli.options import archive_option, from_environment, ledger_option, source_option, url_option
 from pyro_assets.cli.rules_apply import system_user
@@ -92,7 +94,8 @@ def web(
         )
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
         metrics, ended = pipeline.health(), threading.Event()
-        site = Site(pipeline, metrics, config_path=config_path, dagster_url=dagster_url, access=access)
+        doctor = partial(examine_here, source_url, archive_url, ledger_url)
+        site = Site(pipeline, metrics, config_path, dagster_url, access, doctor=doctor)
         if push_seconds is not None:
             pusher = threading.Thread(target=_push, args=(pipeline, metrics, push_seconds, ended), daemon=True)
             pusher.start()

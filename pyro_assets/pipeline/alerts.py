@@ -16,6 +16,8 @@ LAG_SECONDS: Final = 60.0
 STALLED_SECONDS: Final = 300.0
 #: Alert rules that only a Prometheus can evaluate: nobody is asked where nobody answers.
 ELSEWHERE: Final = frozenset({"PyroAssetsAbsent"})
+#: What no metric tells.
+ONLY_HERE: Final = frozenset({"PyroAssetsReceivers"})
 SEVERITIES: Final[dict[str, Severity]] = {
     "PyroAssetsReceiverDown": "critical",
     "PyroAssetsStalled": "critical",
@@ -23,7 +25,6 @@ SEVERITIES: Final[dict[str, Severity]] = {
     "PyroAssetsReceivers": "critical",
     "PyroAssetsLag": "warning",
     "PyroAssetsQuarantine": "warning",
-    "PyroAssetsSetAside": "warning",
     "PyroAssetsRefusals": "warning",
 }
 
@@ -77,7 +78,7 @@ def _work(now: Overview) -> Iterator[Alert]:
         )
     if now.unheld.get("set_aside"):
         yield Alert(
-            "PyroAssetsSetAside",
+            "PyroAssetsQuarantine",
             f"{_were(now.unheld['set_aside'], 'segment')} set aside, because reading failed",
             "Compare them with Pyroscope (pyro-assets verify KEY); retry those that are whole again, forget the rest.",
             "/quarantine",

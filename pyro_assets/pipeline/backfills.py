@@ -236,9 +236,10 @@ def title_of(order: Order) -> str:
     """A title that Dagster takes.
 
     >>> title_of(Order("rule:cpu*", ("2026-11-25-09:00", "2026-11-25-10:00")))
-    'rule cpu_: 2026-11-25-09:00 to 2026-11-25-10:00'
+    'rule cpu_: 2026-11-25 09:00 to 2026-11-25 10:00'
     """
-    span = f": {order.hours[0]}" + (f" to {order.hours[-1]}" if len(order.hours) > 1 else "")
+    first, last = (f"{hour[:10]} {hour[11:]}" for hour in (order.hours[0], order.hours[-1]))
+    span = f": {first}" + (f" to {last}" if len(order.hours) > 1 else "")
     what = f"rule {order.rule}" if order.rule else WHATS[order.what].partition(":")[0]
     clean = _NO_TITLE.sub("_", "".join(one if one.isprintable() else "_" for one in what))
     return clean[: _TITLE_LENGTH - len(span)] + span

@@ -134,7 +134,9 @@ class HealthMetrics:
         quarantined = Family("pyro_assets_quarantined", "gauge", "Jobs and segments that are given up.")
         for subject, count in self._ledger.quarantined().items():
             quarantined.add(count, subject=subject)
-        return [pending, unfinished, age, states, quarantined]
+        lost = Family("pyro_assets_lost_segments", "gauge", "Segments deleted before they were read, not acknowledged.")
+        lost.add(self._ledger.count_unheld().get("lost", 0))
+        return [pending, unfinished, age, states, quarantined, lost]
 
     def _work(self) -> Iterable[Family]:
         for name, metric, text in (

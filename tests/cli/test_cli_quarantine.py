@@ -6,6 +6,8 @@ from pathlib import Path
 import golden_bucket
 from cli_runner import fails, places, run
 
+from pyro_assets.ledger.ledger import Ledger
+
 GOLDEN = golden_bucket.committed()
 
 
@@ -34,10 +36,15 @@ def test_a_source_set_aside_from_list_to_done(tmp_path: Path):
     assert json.loads(run("quarantine", "show", key, "--json", *ledger).stdout)["message"] == source["message"]
     # The object is restored.
     (tmp_path / "bucket" / key).write_bytes(GOLDEN.read(key))
-    assert run("quarantine", "retry", key, *ledger).exit_code == 0
+    how = ("--author", "ann", "--why", "restored")
+    assert run("quarantine", "retry", key, *places(tmp_path), *how).stdout == f"{key}: waits for the next run\n"
     again = run("run", "--source-url", tmp_path / "bucket", *places(tmp_path), "--json")
     assert again.exit_code == 0, again.output
     assert "nothing was given up" in run("quarantine", "list", *ledger).stdout
+    opened = Ledger.open(ledger[-1])
+    [decision] = opened.past_decisions()
+    opened.close()
+    assert (decision.action, decision.subject, decision.author, decision.why) == ("retry", key, "ann", "restored")
 
 
 def test_forgetting_a_source(tmp_path: Path):
@@ -51,6 +58,6 @@ def test_names_that_are_unknown(tmp_path: Path):
     ledger = places(tmp_path)[2:]
     fails(run("quarantine", "show", "nojob", *ledger), "nojob")
     fails(run("quarantine", "show", "segments/1/x", *ledger), "segments/1/x")
-    fails(run("quarantine", "retry", "nojob", *ledger), "nojob", "unknown")
+    fails(run("quarantine", "retry", "nojob", *places(tmp_path)), "nojob", "unknown")
     fails(run("quarantine", "forget", "nojob", *places(tmp_path)), "nojob")
     fails(run("quarantine", "release", "nojob", *places(tmp_path)), "nojob")

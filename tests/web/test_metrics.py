@@ -60,6 +60,7 @@ def test_figures_of_an_export(tmp_path: Path):
     assert found["pyro_assets_pending_segments"] == 0
     assert found['pyro_assets_receiver_up{receiver="r"}'] == 1
     assert found['pyro_assets_quarantined{subject="job"}'] == 0
+    assert found["pyro_assets_lost_segments"] == 0
     assert found['pyro_assets_receiver_answer_seconds_count{receiver="r"}'] > 0
     assert any(name.startswith("pyro_assets_rule_series{") for name in found)
 
