@@ -28,8 +28,9 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
         resources: "pipeline" and "retention"; those of the environment by default.
         start_hour: the first partition ("2026-11-25-13:00", UTC); that of the environment by default.
     """
-    partitions = hours(start_hour or environment.value(environment.START_DATE))
-    reconcile = bool(environment.number(environment.RECONCILE))
+    partitions = hours(start_hour or environment.start_hour())
+    # What cannot be used is told by the pipeline's resource.
+    reconcile = bool(environment.usable_number(environment.RECONCILE, []))
     selection = dg.AssetSelection.assets(*ASSETS)
     live, backfill = live_job(selection), backfill_job(selection)
     rules = rules_job(dg.AssetSelection.assets(*SERIES, EXPORTED))

@@ -11,6 +11,7 @@ and what to do. Logic does not belong here.
     │   ├── BadRecord             a commit record that does not parse
     │   ├── NotABlockKey          a key under segments/ or blocks/ that names no block
     │   └── StorageUnavailable    the bucket does not answer, throttles or refuses
+    │       └── AccessRefused     credentials, permissions, or no such bucket: a person must correct that
     ├── RemovedByRetention        retention removed what was asked for
     ├── BlockError                one object is not what the format says
     │   ├── Truncated             the bytes end before the structure does
@@ -93,6 +94,10 @@ class NotABlockKey(StorageError):
 
 class StorageUnavailable(StorageError):
     """The bucket does not answer, throttles or refuses; trying again later may help."""
+
+
+class AccessRefused(StorageUnavailable):
+    """The bucket does not let us: credentials, permissions, or it does not exist; a person must correct that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_assets.errors import SettingsError
+from pyro_assets.storage.keys import hour_start_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,34 @@ def number(variable: Variable, environ: Mapping[str, str] | None = None) -> floa
     if not 0 <= amount < float("inf"):
         raise SettingsError(f"{variable.name} is {text!r}; it must be a number, 0 or more ({variable.meaning})")
     return amount
+
+
+def usable_number(variable: Variable, refusals: list[str]) -> float:
+    """The variable as a number; its default where it is refused, which is added to `refusals`.
+
+    >>> refusals = []
+    >>> usable_number(Variable("X", "5", "how much"), refusals), refusals
+    (5.0, [])
+    """
+    try:
+        return number(variable)
+    except SettingsError as error:
+        refusals.append(str(error))
+        return float(variable.default)
+
+
+def start_hour(environ: Mapping[str, str] | None = None) -> str:
+    """The first partition; the default where the variable names no hour, which the pipeline's settings refuse.
+
+    >>> start_hour({"PYRO_ASSETS_START_DATE": "yesterday"})
+    '2024-01-01-00:00'
+    """
+    text = value(START_DATE, environ)
+    try:
+        hour_start_ms(text)
+    except ValueError:
+        return START_DATE.default
+    return text
 
 
 def dagster_home(environ: Mapping[str, str] | None = None) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from pyro_assets.errors import SettingsError
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
 from pyro_assets.pipeline.pool import cores
 from pyro_assets.pipeline.settings import Settings
@@ -44,8 +45,13 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         default=float(env.BACKFILL_BUDGET_SECONDS.default), description=env.BACKFILL_BUDGET_SECONDS.meaning
     )
 
+    refused: str = Field(default="", description="what is wrong with a variable: nothing runs until it is corrected")
+
     def open(self, *, series: bool = False) -> Pipeline:
-        """Open buckets and ledger; `series` also reads the rules, which ticks and checks do not need.
+        """Open buckets and ledger.
+
+        Args:
+            series: for a run: also reads the rules, and sees whether the archive can be written to.
 
         Raises:
             SettingsError: source and archive overlap, or a setting cannot be used.
@@ -57,7 +63,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             from pyro_assets.series.config import SeriesConfig, load_config
 
             config = load_config(self.series_config) if self.series_config else SeriesConfig()
-        return open_pipeline(
+        opened = open_pipeline(
             self.source_url,
             self.archive_url,
             self.ledger_url,
@@ -66,6 +72,13 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             receivers_file=self.receivers_file,
             secrets=environment_secrets(),
         )
+        if series:
+            try:
+                opened.check_archive()
+            except BaseException:
+                opened.close()
+                raise
+        return opened
 
     def settings(self) -> Settings:
         """The settings of jobs as a plain object.
@@ -73,6 +86,11 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         Raises:
             SettingsError: one of them cannot be used.
         """
+        if self.refused:
+            raise SettingsError(self.refused)
+        for name in ("live_budget_seconds", "backfill_budget_seconds"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it cannot be negative")
         choices: dict[str, Any] = {"mode": self.compaction, "dedup": self.dedup}
         return Settings(
             **choices,
@@ -101,6 +119,14 @@ class RetentionResource(dg.ConfigurableResource[None]):
 
 def production_resources() -> dict[str, Any]:
     """The resources of a real deployment: from the environment where it says something, else the defaults."""
+    # The location loads whatever a variable says: what cannot be used is told by every tick and run.
+    refusals: list[str] = []
+
+    def number(variable: env.Variable) -> float:
+        return env.usable_number(variable, refusals)
+
+    keep_runs_minutes = number(env.KEEP_RUNS_MINUTES)
+    number(env.RECONCILE)
     return {
         "pipeline": PipelineResource(
             source_url=_text(env.SOURCE_URL),
@@ -112,17 +138,18 @@ def production_resources() -> dict[str, Any]:
             dedup=_text(env.DEDUP),
             start_date=_text(env.START_DATE),
             live_since=_text(env.LIVE_SINCE),
-            job_blocks=int(env.number(env.JOB_BLOCKS)),
-            job_mib=int(env.number(env.JOB_MIB)),
-            job_age_seconds=env.number(env.JOB_AGE_SECONDS),
-            lanes=int(env.number(env.LANES)),
-            workers=int(env.number(env.WORKERS)),
-            job_seconds=env.number(env.JOB_SECONDS),
-            job_memory_mib=env.number(env.JOB_MEMORY_MIB),
-            live_budget_seconds=env.number(env.LIVE_BUDGET_SECONDS),
-            backfill_budget_seconds=env.number(env.BACKFILL_BUDGET_SECONDS),
+            job_blocks=int(number(env.JOB_BLOCKS)),
+            job_mib=int(number(env.JOB_MIB)),
+            job_age_seconds=number(env.JOB_AGE_SECONDS),
+            lanes=int(number(env.LANES)),
+            workers=int(number(env.WORKERS)),
+            job_seconds=number(env.JOB_SECONDS),
+            job_memory_mib=number(env.JOB_MEMORY_MIB),
+            live_budget_seconds=number(env.LIVE_BUDGET_SECONDS),
+            backfill_budget_seconds=number(env.BACKFILL_BUDGET_SECONDS),
+            refused="; ".join(refusals),
         ),
-        "retention": RetentionResource(keep_runs_minutes=env.number(env.KEEP_RUNS_MINUTES)),
+        "retention": RetentionResource(keep_runs_minutes=keep_runs_minutes),
     }
 
 

@@ -17,12 +17,22 @@ def run(*arguments: Any, env: dict[str, str] | None = None) -> Result:
 
 
 def fails(result: Result, *words: str) -> None:
-    """The command ended with status 1 and one sentence on stderr that holds these words."""
-    assert result.exit_code == 1, result.output
+    """The command ended with status 1 (2: a setting is refused) and one sentence on stderr that holds these words."""
+    assert result.exit_code in (1, 2), result.output
     [sentence] = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert result.stderr.rstrip().endswith(sentence)
     for word in words:
         assert word in sentence
+
+
+def is_refused(result: Result, *words: str) -> str:
+    """The command ended with status 2 and one sentence on stderr, and nothing else, that holds these words."""
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    (sentence,) = result.stderr.splitlines()
+    for word in words:
+        assert word in sentence
+    return sentence.removeprefix("Error: ")
 
 
 def is_wrong_usage(result: Result, *words: str) -> None:

@@ -1,16 +1,26 @@
 """The command `pyro-assets` itself: its sub-commands, and how failures leave it.
 
 A sub-command's module is imported when it is called, so that `--help` is quick. Exit status: 0 fine, 1 something
-failed (one sentence on stderr), 2 wrong usage.
+failed (one sentence on stderr), 2 wrong usage or a setting that cannot be used (one sentence, too).
 """
 
 import errno
 import importlib
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from pyro_assets.errors import PyroAssetsError
+from pyro_assets.errors import (
+    AccessRefused,
+    ConfigError,
+    LedgerUnavailable,
+    PyroAssetsError,
+    SchemaMismatch,
+    SettingsError,
+)
+
+#: What is wrong with an installation rather than with its data: other settings, or another place, are needed.
+_REFUSED: Final = (SettingsError, ConfigError, AccessRefused, LedgerUnavailable, SchemaMismatch)
 
 #: Name -> module and function of its command, in the order in which `--help` shows them.
 COMMANDS = {
@@ -53,11 +63,18 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except PyroAssetsError as error:
-            raise click.ClickException(_sentence(error)) from error
+            kind = _Refusal if isinstance(error, _REFUSED) else click.ClickException
+            raise kind(_sentence(error)) from error
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # the reader of a pipe went away, which click ends quietly
             raise click.ClickException(_sentence(error)) from error
+
+
+class _Refusal(click.ClickException):
+    """One sentence on stderr, and a status of its own: a setting cannot be used."""
+
+    exit_code = 2
 
 
 def _sentence(error: BaseException) -> str:

@@ -115,6 +115,7 @@ def run(
         _demand_folder(source_url)
         # A mistake in the file of receivers is told before the work, not after it.
         has_receivers = bool(pipeline.receivers())
+        pipeline.check_archive()
         run_id = f"cli-{time.time_ns():x}-{os.getpid()}"
         ticks: list[TickReport] = []
         with progress_bar("jobs") as bar:

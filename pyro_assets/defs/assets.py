@@ -25,6 +25,7 @@ from pyro_assets.defs.exports import (
 )
 from pyro_assets.defs.jobs import CLOSE, LANE, lane_of
 from pyro_assets.defs.metadata import Metadata, hour_metadata
+from pyro_assets.defs.opening import opening
 from pyro_assets.defs.silent import beating
 from pyro_assets.defs.staying import Stay, stay
 from pyro_assets.pipeline.pipeline import STEPS, Lane, Pipeline, Step
@@ -157,7 +158,7 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
         deadline = pipeline.deadline_monotonic(live=live)
         progress = None if live else _log_progress(context.log)
         run_id = context.run.run_id
-        with pipeline.open(series=bool(steps)) as opened, beating(opened, run_id):
+        with opening(pipeline, series=bool(steps)) as opened, beating(opened, run_id):
             hours = _hours(context, opened)
             run = partial(
                 opened.run,

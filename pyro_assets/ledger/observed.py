@@ -80,8 +80,11 @@ def known_outputs(connection: Connection, job: Row[Any]) -> tuple[Output, ...]:
             jobs.c.oldest_ms <= job.newest_ms,
         )
     elif job.compares:
+        # Jobs of a slow shard reach far; of an observed block only its profiles tell how far.
+        begin_ms = job.first_created_ms - MARGIN_MS
         query = query.where(
-            jobs.c.timestamp_ms.between(job.first_created_ms - MARGIN_MS, job.last_created_ms + MARGIN_MS)
+            jobs.c.timestamp_ms <= job.last_created_ms + MARGIN_MS,
+            or_(jobs.c.last_created_ms >= begin_ms, jobs.c.newest_ms >= begin_ms),
         )
     else:
         # What was recovered from higher levels; the words are those of the index of these few jobs.

@@ -18,12 +18,11 @@ from pyro_assets.pipeline.rebuilding import guard
 from pyro_assets.pipeline.settings import KINDS, Settings
 from pyro_assets.storage.bucket import open_bucket, place_of
 from pyro_assets.storage.interface import ReadOnlyBucket
-from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, SEGMENTS, parse_block_key
+from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, PROBE, SEGMENTS, parse_block_key
 from pyro_assets.storage.ulid import first_ulid, is_ulid, ulid_time_ms
 
 Level = Literal["ok", "warning", "problem"]
 
-_PROBE: Final = "pyro-assets/doctor"
 _FREE_BYTES: Final = 1 << 30
 _FREE_SHARE: Final = 0.05
 _LATE_MS: Final = 60_000
@@ -139,8 +138,8 @@ def _archive(it: Installation) -> Iterator[Finding]:
     archive = open_bucket(it.archive_url, True)
     data = b"written by `pyro-assets doctor` to see whether it may\n"
     try:
-        archive.replace(_PROBE, data)
-        same = archive.read(_PROBE) == data
+        archive.replace(PROBE, data)
+        same = archive.read(PROBE) == data
     except StorageError as error:
         remedy = "give this user (these AWS credentials) permission to list, read and write objects there"
         yield Finding("archive", "problem", f"{it.archive_url}: {error}", remedy)

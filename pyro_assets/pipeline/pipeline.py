@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from pyro_assets.errors import ConfigError, SettingsError, StorageError, StorageUnavailable
+from pyro_assets.errors import AccessRefused, ConfigError, SettingsError, StorageError, StorageUnavailable
 from pyro_assets.ledger.ledger import Lane, Ledger, Retry
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.hours import report_hour
@@ -28,7 +28,7 @@ from pyro_assets.pipeline.ticking import lanes_of, policy_of, tick
 from pyro_assets.storage.bucket import open_bucket, place_of
 from pyro_assets.storage.discovery import FoundBlock
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
-from pyro_assets.storage.keys import parse_block_key
+from pyro_assets.storage.keys import PROBE, parse_block_key
 
 if TYPE_CHECKING:
     from pyro_assets.export.openmetrics import FileFormat, FilesReport
@@ -522,6 +522,18 @@ class Pipeline:
 
         verifier = Verifier(self._source, self._archive, self._ledger, self._engine)
         return verifier.verify(hour, self._clock(), deadline_monotonic, again=again)
+
+    def check_archive(self) -> None:
+        """Sees whether the archive can be written to, before work is begun whose result it cannot take.
+
+        Raises:
+            SettingsError: it cannot, until a person changes that.
+            StorageUnavailable: not now.
+        """
+        try:
+            self._archive.replace(PROBE, b"written to see whether it may\n")
+        except AccessRefused as error:
+            raise SettingsError(f"the archive cannot be written to: {error}") from error
 
     def close(self) -> None:
         """Gives the ledger's connections back."""

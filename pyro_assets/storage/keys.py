@@ -26,6 +26,8 @@ RULES: Final = "rules"
 RETENTION: Final = "retention"
 #: Where a Pyroscope server looks for metadata of blocks that it does not know yet.
 OFFERS: Final = "dlq"
+#: Written to see whether the archive can be.
+PROBE: Final = "pyro-assets/doctor"
 PUBLISHED: Final = "pyro-assets/published"
 #: All tenants of a shard share a segment, which is kept under this name.
 ANONYMOUS: Final = "anonymous"

@@ -5,6 +5,7 @@ disk are what fsspec's local files do not offer. What a remote bucket needs does
 """
 
 import contextlib
+import errno
 import os
 import stat
 import uuid
@@ -15,11 +16,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import ClassVar, Final, NoReturn
 
-from pyro_assets.errors import ObjectChanged, ObjectConflict, ObjectMissing, StorageUnavailable
+from pyro_assets.errors import AccessRefused, ObjectChanged, ObjectConflict, ObjectMissing, StorageUnavailable
 from pyro_assets.storage.interface import Bucket, Folder, ObjectInfo, ReadOnlyBucket
 
 #: Unfinished writes lie here, on the same file system as the objects, and are in no listing.
 TEMPORARY_FOLDER: Final = ".tmp"
+
+_REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 # Keys have up to five parts; deeper ones are a loop of links or not ours.
 _MAX_DEPTH: Final = 16
@@ -156,7 +159,7 @@ class LocalReadOnlyBucket(ReadOnlyBucket):
             raise StorageUnavailable(
                 f"{top} does not exist; mount the file system or correct the bucket's URL", key=key
             ) from error
-        raise StorageUnavailable(f"{self.folder / key}: {error.strerror or error}", key=key) from error
+        raise _unavailable(f"{self.folder / key}", error, key) from error
 
 
 class LocalBucket(LocalReadOnlyBucket, Bucket):
@@ -230,7 +233,14 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
                 os.fsync(file.fileno())
             yield temporary
         except OSError as error:
-            raise StorageUnavailable(f"{target} was not written: {error.strerror or error}", key=key) from error
+            raise _unavailable(f"{target} was not written", error, key) from error
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def _unavailable(what: str, error: OSError, key: str) -> StorageUnavailable:
+    text = f"{what}: {error.strerror or error}"
+    if error.errno in _REFUSED:
+        return AccessRefused(f"{text}; give this user permission there, or name another folder", key=key)
+    return StorageUnavailable(text, key=key)

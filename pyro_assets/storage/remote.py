@@ -8,11 +8,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from pyro_assets.errors import ObjectChanged, ObjectConflict, ObjectMissing, StorageError, StorageUnavailable
+from pyro_assets.errors import (
+    AccessRefused,
+    ObjectChanged,
+    ObjectConflict,
+    ObjectMissing,
+    StorageError,
+    StorageUnavailable,
+)
 from pyro_assets.storage.interface import Bucket, ByteRange, Folder, ObjectInfo, ReadOnlyBucket
 
 # A bucket that is not there is a wrong setting or an outage, never an object that is lost.
 _NO_BUCKET: Final = frozenset({"NoSuchBucket"})
+_REFUSED: Final = frozenset(
+    {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+)
+_NO_CREDENTIALS: Final = frozenset({"NoCredentialsError", "PartialCredentialsError"})
+_THROTTLED: Final = frozenset({"SlowDown", "503", "429", "Throttling", "ThrottlingException", "RequestLimitExceeded"})
 NO_RANGE: Final = frozenset({"InvalidRange", "416"})
 
 
@@ -151,8 +163,20 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
             return ObjectChanged(f"{key} is shorter than was listed: it was written again; it is read anew", key=key)
         if isinstance(error, FileNotFoundError) and code not in _NO_BUCKET:
             return ObjectMissing(f"{key} is not in {self.url} (any more)", key=key)
+        return self._unavailable(f"does not do what was asked for {key or 'its keys'}", key, error)
+
+    def _unavailable(self, what: str, key: str, error: Exception) -> StorageUnavailable:
+        """What is wrong with the bucket as a whole, and what to do."""
+        code = error_code(error)
         reason = f"{code}: {error}" if code else f"{type(error).__name__}: {error}"
-        return StorageUnavailable(f"{self.url} does not do what was asked for {key or 'its keys'}: {reason}", key=key)
+        if code in _NO_BUCKET:
+            return AccessRefused(f"{self.url} names no bucket that exists ({reason}); correct it, or make it", key=key)
+        if code in _REFUSED or isinstance(error, PermissionError) or type(error).__name__ in _NO_CREDENTIALS:
+            remedy = "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and what they may do there"
+            return AccessRefused(f"{self.url} refuses access: {reason}; {remedy}", key=key)
+        if code in _THROTTLED:
+            return StorageUnavailable(f"{self.url} throttles ({reason}): it is asked again later", key=key)
+        return StorageUnavailable(f"{self.url} {what}: {reason}", key=key)
 
 
 class RemoteBucket(RemoteReadOnlyBucket, Bucket):

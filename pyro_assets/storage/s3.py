@@ -87,9 +87,7 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
     def _translate(self, key: str, error: Exception) -> StorageError:
         # A listing is of the bucket: "not found" means that the bucket is not there.
         if key.endswith("/") or not key:
-            return StorageUnavailable(
-                f"{self.url} cannot be listed: {error_code(error) or type(error).__name__}: {error}"
-            )
+            return self._unavailable("cannot be listed", key, error)
         return super()._translate(key, error)
 
 
