@@ -4,14 +4,14 @@ Everything here depends on the rules alone and is worked out once per configurat
 `evaluate`.
 """
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pyro_assets.series.compiling import Compiler
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.language import Rule, is_gap
+from pyro_assets.series.name_sets import NameMemory, NameSet
 from pyro_assets.series.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX, METRIC_PREFIX, SHARD_LABEL
 from pyro_assets.series.normalize import FAMILIES, Family
 from pyro_assets.series.patterns import Pattern
@@ -35,7 +35,7 @@ class CompiledRules:
     Attributes:
         rules: r rules.
         labels: their selectors and groupings.
-        sets: distinct (families to fold, patterns): which names are meant.
+        sets: distinct sets of names; names: which names they mean, as far as is known.
         wanted, excluded: per rule a position in `sets`, -1 for none.
         paths: distinct stack paths, each a tuple of positions in `sets` and -1 for gaps.
         path: per rule a position in `paths`, -1 for none.
@@ -43,11 +43,12 @@ class CompiledRules:
 
     rules: list[Rule]
     labels: RuleSet
-    sets: list[tuple[tuple[Family, ...], tuple[Pattern, ...]]] = field(default_factory=list)
+    sets: list[NameSet] = field(default_factory=list)
     wanted: list[Names] = field(default_factory=list)
     excluded: list[Names] = field(default_factory=list)
     paths: list[tuple[Names, ...]] = field(default_factory=list)
     path: list[int] = field(default_factory=list)
+    names: NameMemory = field(default_factory=lambda: NameMemory([]))
 
     def _number(self, families: tuple[Family, ...], patterns: Sequence[Pattern]) -> Names:
         if not patterns:
@@ -56,6 +57,11 @@ class CompiledRules:
         if key not in self.sets:
             self.sets.append(key)
         return self.sets.index(key)
+
+    def forget(self) -> None:
+        """Forget all label sets and names that were seen."""
+        self.labels.forget()
+        self.names.forget()
 
     def add(self, rule: Rule) -> None:
         """Note what the next rule asks of stacks."""
@@ -68,36 +74,13 @@ class CompiledRules:
         self.path.append(self.paths.index(path) if path else -1)
 
 
-def compile_language(config: SeriesConfig) -> CompiledRules:
-    """The enabled rules of a configuration; equal ones share what is remembered of label sets."""
-    global _latest
-    latest = _latest
-    if latest is not None and latest[0] is config:
-        return latest[1]
-    key = config.hash
-    with _lock:
-        compiled = _compiled.get(key)
-        if compiled is None:
-            compiled = _compiled[key] = _compile(config)
-            while len(_compiled) > _COMPILED:
-                _compiled.popitem(last=False)
-        _compiled.move_to_end(key)
-        _latest = (config, compiled)
-        return compiled
-
-
-# The hash of a large configuration takes longer than a small job; the same object is recognised without it.
-_latest: tuple[SeriesConfig, CompiledRules] | None = None
-_compiled: OrderedDict[str, CompiledRules] = OrderedDict()
-_lock = threading.Lock()
-
-
 def _compile(config: SeriesConfig) -> CompiledRules:
     rules = {rule.name: rule for rule in config.rules if rule.enabled}
     labels = RuleSet([_label_rule(rule) for rule in rules.values()], config.gauges)
     compiled = CompiledRules([rules[one.id] for one in labels.rules], labels)
     for rule in compiled.rules:
         compiled.add(rule)
+    compiled.names = NameMemory(compiled.sets)
     return compiled
 
 
@@ -127,3 +110,7 @@ def _label_rule(rule: Rule) -> LabelRule:
         constants=tuple(constants[name] for name in names),
         profile_types=tuple(rule.profile_types),
     )
+
+
+#: The enabled rules of a configuration; equal ones share what is remembered of label sets.
+compile_language: Final = Compiler(_compile, _COMPILED)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.series.compiled import CompiledRules
-from pyro_assets.series.exact import Wide, add_up, number_keys, sum_by
+from pyro_assets.series.exact import Wide, add_up, number_keys, number_tuples, sum_by
 from pyro_assets.series.name_sets import NameSets, leaf_names
 from pyro_assets.series.stack_paths import find_paths
 from pyro_assets.series.stacks import classify_locations
@@ -148,7 +148,8 @@ def _features(rules: CompiledRules, names: NameSets, which: Bool) -> _Features:
         name_parts.append(member)
         feature_parts.append(inverse + len(asked_by))
         shown += distinct.tolist()
-        asked_by += [list(own) for _ in distinct]
+        # Only features of single names get further rules, so that the others may share one list.
+        asked_by += [list(own)] if len(member) == 1 else [own] * len(distinct)
     exclusion = np.full(len(rules.rules), -1, dtype=np.int64)
     numbers: dict[int, int] = {}
     for rule in np.flatnonzero(which).tolist():
@@ -195,7 +196,7 @@ def _function_sums(
         has = np.zeros((count, len(excluded) + 1), dtype=np.bool_)
         is_exclusion = classes.member < len(excluded)
         has[holder.compress(is_exclusion), classes.member.compress(is_exclusion)] = True
-        code = classes.of_stacks(stack).astype(np.int64) * len(path_bits) + path_code.take(stack)
+        class_of_sample = classes.of_stacks(stack)
         if from_leaf:
             leaf = leaf_names(columns.symbols, names).take(stack)
             pairs = np.isin(features.feature, some)
@@ -208,20 +209,19 @@ def _function_sums(
             kept = ~is_exclusion
             member = used.take(classes.member.compress(kept))
             start = np.searchsorted(holder.compress(kept), np.arange(count + 1))
-            leaf = np.zeros(len(stack), dtype=np.int64)
+            leaf = np.zeros(0, dtype=np.int64)
             holds = np.diff(start) > 0
-        holder_of_sample = leaf if from_leaf else code // len(path_bits)
-        matching = np.flatnonzero(holds.take(holder_of_sample))
-        leaves = max(_number_of_names(names), 1)
-        codes = count * len(path_bits) * leaves
-        key = (owner.take(matching) * count * len(path_bits) + code.take(matching)) * leaves + leaf.take(matching)
-        keys, position = number_keys(key, len(asked.chosen) * codes)
-        sums = sum_by(position, value.take(matching), len(keys))
-        entry_code = keys // leaves % (count * len(path_bits))
-        entry_class, entry_path = entry_code // len(path_bits), entry_code % len(path_bits)
-        entry_holder = keys % leaves if from_leaf else entry_class
+        matching = np.flatnonzero(holds.take(leaf if from_leaf else class_of_sample))
+        found = stack.take(matching)
+        coordinates = [(owner, len(asked.chosen)), (class_of_sample, count)]
+        coordinates += [(leaf, _number_of_names(names))] if from_leaf else []
+        (entry_owner, entry_class, *entry_leaf, entry_path), position = number_tuples(
+            [(part.take(matching), size) for part, size in coordinates] + [(path_code.take(found), len(path_bits))]
+        )
+        sums = sum_by(position, value.take(matching), len(entry_owner))
+        entry_holder = entry_leaf[0] if from_leaf else entry_class
         parts += _expand(
-            keys // codes, entry_holder, start, member, features, asked.chosen, sums, rules, names,
+            entry_owner, entry_holder, start, member, features, asked.chosen, sums, rules, names,
             has, entry_class, path_bits, entry_path, excluded,
         )  # fmt: skip
     return parts
@@ -300,15 +300,11 @@ def _located(columns: BlockColumns, names: NameSets, features: _Features, number
 def _path_codes(columns: BlockColumns, rules: CompiledRules, names: NameSets, asked: Asked) -> tuple[I64, Bool]:
     """int64[nodes], a number per node, and bool[numbers, paths + 1], which paths its stack holds; the last always."""
     used = sorted({rules.path[rule] for rule in np.flatnonzero(asked.chosen.any(axis=0)).tolist()} - {-1})
-    nodes = len(columns.symbols.node_parent)
-    bits = np.zeros((1, len(rules.paths) + 1), dtype=np.bool_)
-    bits[:, -1] = True
-    code = np.zeros(nodes, dtype=np.int64)
+    bits = np.ones((1, len(rules.paths) + 1), dtype=np.bool_)
     if not used:
-        return code, bits
+        return np.zeros(len(columns.symbols.node_parent), dtype=np.int64), bits
     parts = [[None if one < 0 else names.members[one] for one in rules.paths[path]] for path in used]
-    for path, holds in zip(used, find_paths(columns.symbols, names.code_of_line, parts), strict=True):
-        distinct, code = np.unique(code * 2 + holds, return_inverse=True)
-        bits = bits.take(distinct // 2, axis=0)
-        bits[:, path] = distinct % 2 == 1
+    code, holds = find_paths(columns.symbols, names.code_of_line, parts)
+    bits = np.repeat(bits, len(holds), axis=0)
+    bits[:, used] = holds
     return code, bits

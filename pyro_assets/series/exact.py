@@ -5,6 +5,7 @@ pass over doubles is exact and enough; otherwise values are split into a signed 
 bits that are summed apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +93,31 @@ def number_keys(key: I64, size: int) -> tuple[I64, I64]:
     is_there = np.zeros(size, dtype=np.bool_)
     is_there[key] = True
     return np.flatnonzero(is_there), (np.cumsum(is_there, dtype=np.int64) - 1).take(key)
+
+
+def number_tuples(columns: Sequence[tuple[I64, int]]) -> tuple[list[I64], I64]:
+    """Distinct tuples, in ascending order, and int64[n], the position of each among them.
+
+    Columns are put together one by one: of all combinations few are there, so that tables do instead of sorting.
+
+    Args:
+        columns: at least one, each n numbers from 0 and their bound.
+
+    Returns:
+        Per column int64[distinct], and int64[n].
+
+    >>> parts, number = number_tuples([(np.array([1, 0, 1]), 2), (np.array([5, 9, 5]), 10)])
+    >>> [part.tolist() for part in parts], number.tolist()
+    ([[0, 1], [9, 5]], [1, 0, 1])
+    """
+    key, number = number_keys(columns[0][0].astype(np.int64), columns[0][1])
+    parts = [key]
+    for column, size in columns[1:]:
+        own, code = number_keys(column.astype(np.int64), size)
+        width = max(len(own), 1)
+        key, number = number_keys(number * width + code, len(parts[0]) * width)
+        parts = [part.take(key // width) for part in parts] + [own.take(key % width)]
+    return parts, number
 
 
 def _carry(high: I64, low: I64) -> Wide:

@@ -3,9 +3,10 @@
 Add what must be known of names here; what stacks make of them is in `evaluate`.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,11 @@ from pyro_assets.block.columns import I64, Bool, SymbolTables
 from pyro_assets.series.names import show_bytes
 from pyro_assets.series.normalize import Family, normalize
 from pyro_assets.series.patterns import Pattern, match_names
+
+#: Families of names to fold, and patterns of which one must match.
+NameSet = tuple[tuple[Family, ...], tuple[Pattern, ...]]
+# So many names are remembered before only those of the last job are.
+_REMEMBERED: Final = 50_000
 
 
 @dataclass(slots=True)
@@ -33,30 +39,75 @@ class NameSets:
     shown: list[str]
 
 
-def find_names(symbols: SymbolTables, sets: Sequence[tuple[tuple[Family, ...], tuple[Pattern, ...]]]) -> NameSets:
+class NameMemory:
+    """Which names sets of patterns mean, each name looked at once: the same come again in every job.
+
+    Safe to share between threads.
+
+    Args:
+        sets: distinct pairs of families to fold and patterns of which one must match.
+    """
+
+    def __init__(self, sets: Sequence[NameSet]) -> None:
+        self.sets = tuple(sets)
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all names."""
+        with self._lock:
+            self._known = pa.array([], type=pa.large_string()), np.zeros((len(self.sets), 0), dtype=np.bool_)
+
+    def look_up(self, names: Any) -> Bool:
+        """bool[sets, names], which sets mean which of distinct names."""
+        import pyarrow.compute as pc
+
+        with self._lock:
+            known, members = self._known
+        place = pc.index_in(names, options=pc.SetLookupOptions(value_set=known)).fill_null(-1).to_numpy()
+        fresh = np.flatnonzero(place < 0)
+        if len(fresh):
+            added = names.take(pa.array(fresh))
+            place = place.astype(np.int64)
+            place[fresh] = np.arange(len(known), len(known) + len(fresh), dtype=np.int64)
+            known, members = pa.concat_arrays([known, added]), np.concatenate([members, self._match(added)], axis=1)
+            if len(known) > _REMEMBERED:
+                known, members = names, members.take(place, axis=1)
+                place = np.arange(len(names), dtype=np.int64)
+            with self._lock:
+                self._known = known, members
+        found: Bool = members.take(place, axis=1)
+        return found
+
+    def _match(self, names: Any) -> Bool:
+        members = np.zeros((len(self.sets), len(names)), dtype=np.bool_)
+        for families in dict.fromkeys(families for families, _ in self.sets):
+            own = [number for number, one in enumerate(self.sets) if one[0] == families]
+            patterns = list(dict.fromkeys(pattern for number in own for pattern in self.sets[number][1]))
+            folded = normalize(names, families) if families else names
+            found = dict(zip(patterns, match_names(folded, patterns), strict=True))
+            for number in own:
+                members[number] = np.logical_or.reduce([found[pattern] for pattern in self.sets[number][1]])
+        return members
+
+
+def find_names(symbols: SymbolTables, memory: NameMemory) -> NameSets:
     """Look all names up.
 
     Args:
         symbols: the tables.
-        sets: distinct pairs of families to fold and patterns of which one must match.
+        memory: of the sets.
     """
     names, code_of_line = distinct_names(symbols)
-    folded: dict[tuple[Family, ...], Any] = {}
-    members: list[Bool] = [np.zeros(0, dtype=np.bool_)] * len(sets)
-    for families in dict.fromkeys(families for families, _ in sets):
-        folded[families] = normalize(names, families) if families else names
-        own = [number for number, one in enumerate(sets) if one[0] == families]
-        patterns = list(dict.fromkeys(pattern for number in own for pattern in sets[number][1]))
-        found = dict(zip(patterns, match_names(folded[families], patterns), strict=True))
-        for number in own:
-            members[number] = np.logical_or.reduce([found[pattern] for pattern in sets[number][1]])
+    members = list(memory.look_up(names))
     # Only names that are meant somewhere are ever shown.
-    used = {families: np.zeros(len(names), dtype=np.bool_) for families in folded}
-    for (families, _), member in zip(sets, members, strict=True):
+    used = {families: np.zeros(len(names), dtype=np.bool_) for families, _ in memory.sets}
+    for (families, _), member in zip(memory.sets, members, strict=True):
         used[families] |= member
-    texts: dict[tuple[Family, ...], list[str]] = {
-        families: folded[families].filter(pa.array(mask)).to_pylist() for families, mask in used.items()
-    }
+    texts: dict[tuple[Family, ...], list[str]] = {}
+    for families, mask in used.items():
+        chosen = names.filter(pa.array(mask))
+        texts[families] = (normalize(chosen, families) if families else chosen).to_pylist()
     shown = sorted({text for one in texts.values() for text in one})
     number_of = {text: number for number, text in enumerate(shown)}
     codes = {}
@@ -64,7 +115,7 @@ def find_names(symbols: SymbolTables, sets: Sequence[tuple[tuple[Family, ...], t
         code = np.full(len(names), -1, dtype=np.int64)
         code[mask] = [number_of[text] for text in texts[families]]
         codes[families] = code
-    return NameSets(code_of_line, members, [codes[families] for families, _ in sets], shown)
+    return NameSets(code_of_line, members, [codes[families] for families, _ in memory.sets], shown)
 
 
 def distinct_names(symbols: SymbolTables) -> tuple[Any, I64]:

@@ -73,6 +73,7 @@ def _from_text(value: Any) -> Any:
 from_text: Final = BeforeValidator(_from_text)
 
 
+@lru_cache(maxsize=4096)
 def glob_expression(glob: str) -> str:
     r"""A glob as RE2's expression.
 

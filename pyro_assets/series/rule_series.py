@@ -68,7 +68,7 @@ def rule_series(
     """
     rules = compile_language(config)
     sets = find_label_sets(columns, rules.labels)
-    names = find_names(columns.symbols, rules.sets)
+    names = find_names(columns.symbols, rules.names)
     chosen, multiplier = _choose(rules, sets, kinds, facts)
     size = targets_per_rule(names)
     by_rows = np.array([rule.aggregate in ("mean", "max", "min", "count") for rule in rules.rules], dtype=np.bool_)

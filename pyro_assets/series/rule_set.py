@@ -5,7 +5,6 @@ come again every second. Values have no place here.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -15,7 +14,7 @@ import numpy as np
 
 from pyro_assets.block.columns import Labels
 from pyro_assets.block.tsdb.labels import profile_type
-from pyro_assets.series.config import SeriesConfig
+from pyro_assets.series.compiling import Compiler
 from pyro_assets.series.names import TextLabels, legal_label_name, metric_name, public_labels, show_bytes
 from pyro_assets.series.rules import KINDS, Grouping, Rule, rules_of
 
@@ -139,7 +138,8 @@ class RuleSet:
         conditions = [tuple(tuple(numbers[s] for s in c) for c in rule.any_of) for rule in rules]
         self._conditions = list(dict.fromkeys(conditions))
         self._condition_of_rule = np.array([self._conditions.index(c) for c in conditions], dtype=np.int64)
-        self._types = [(position, rule.profile_types) for position, rule in enumerate(rules) if rule.profile_types]
+        self._types = list(dict.fromkeys(rule.profile_types for rule in rules))
+        self._types_of_rule = np.array([self._types.index(rule.profile_types) for rule in rules], dtype=np.int64)
         self._memory = Memory()
         self._lock = threading.Lock()
 
@@ -162,14 +162,19 @@ class RuleSet:
                 result.append(position)
             return memory, result
 
+    def forget(self) -> None:
+        """Forget all label sets; jobs that are being derived go on with what they know."""
+        with self._lock:
+            self._memory = Memory()
+
     def _work_out(self, memory: Memory, labels: Labels) -> Meaning:
         values = dict(reversed(labels))  # of a name that stands twice the first counts
         kind = profile_type(labels)
         selected = [selector.matches(values) for selector in self._selectors]
         holds = [any(all(selected[number] for number in c) for c in condition) for condition in self._conditions]
         per_rule = np.array(holds, dtype=np.bool_).take(self._condition_of_rule) if holds else np.zeros(0, np.bool_)
-        for position, types in self._types:
-            per_rule[position] &= is_of_type(kind, types)
+        of_types = [not types or is_of_type(kind, types) for types in self._types]
+        per_rule &= np.array(of_types, dtype=np.bool_).take(self._types_of_rule)
         groups, origins = [], []
         collisions: list[str] = []
         for grouping in self.groupings:
@@ -194,28 +199,8 @@ class RuleSet:
         )
 
 
-def compile_rules(config: SeriesConfig) -> RuleSet:
-    """The rules of a configuration; equal configurations share one set, and with it what it remembers."""
-    global _latest
-    latest = _latest
-    if latest is not None and latest[0] is config:
-        return latest[1]
-    key = config.hash
-    with _compile_lock:
-        rules = _compiled.get(key)
-        if rules is None:
-            rules = _compiled[key] = RuleSet(rules_of(config), config.gauges)
-            while len(_compiled) > _COMPILED:
-                _compiled.popitem(last=False)
-        _compiled.move_to_end(key)
-        _latest = (config, rules)
-        return rules
-
-
-# The hash of a large configuration takes longer than a small job; the same object is recognised without it.
-_latest: tuple[SeriesConfig, RuleSet] | None = None
-_compiled: OrderedDict[str, RuleSet] = OrderedDict()
-_compile_lock = threading.Lock()
+#: The rules of a configuration; equal configurations share one set, and with it what it remembers.
+compile_rules: Final = Compiler(lambda config: RuleSet(rules_of(config), config.gauges), _COMPILED)
 
 
 def _grouped(values: Mapping[bytes, bytes], by: Iterable[str]) -> TextLabels:

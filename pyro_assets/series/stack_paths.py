@@ -1,6 +1,6 @@
 """Which stacks hold given frames in a given order: `a;b;...;c`, caller to callee.
 
-Frames of all stacks become one tree, in which inlined functions are frames of their own, and a path is followed in it
+Frames of all stacks become one tree, in which inlined functions are frames of their own, and paths are followed in it
 for all stacks at once. Which names belong to a part of a path is for `patterns` to say.
 """
 
@@ -9,42 +9,102 @@ from collections.abc import Sequence
 import numpy as np
 
 from pyro_assets.block.columns import I64, Bool, SymbolTables
-from pyro_assets.block.symbols.paths import find_runs, path_sums
+from pyro_assets.series.stacks import Hits, Words, find_hits, number_rows
 
 
-def find_paths(symbols: SymbolTables, code_of_line: I64, paths: Sequence[Sequence[Bool | None]]) -> list[Bool]:
-    """Follow paths.
+def find_paths(symbols: SymbolTables, code_of_line: I64, paths: Sequence[Sequence[Bool | None]]) -> tuple[I64, Bool]:
+    """Follow paths, all at once: only frames that have a name of some path are looked at.
 
     Args:
         symbols: the tables; parents precede children.
         code_of_line: int64[lines], the number of each line's name, -1 without one.
-        paths: per path its parts: bool[names], or None for a gap of any frames; neither first nor last is a gap.
+        paths: p paths, each with its parts: bool[names], or None for a gap of any frames; neither first nor last is
+            a gap.
 
     Returns:
-        Per path bool[nodes]: whether the stack that ends at the node holds the path.
+        int64[nodes], a number per node, and bool[numbers, p], which paths the stacks that end at such nodes hold.
     """
-    if not paths:
-        return []
     code, parent, last = frames_of(symbols, code_of_line)
-    runs = find_runs(parent)
-    result = []
-    for path in paths:
-        # `reached`: a frame at or above which all parts before the last gap are; one more for "above the roots".
-        reached: Bool | None = None
-        current: Bool | None = None
-        for part in path:
-            if part is None:
-                assert current is not None  # noqa: S101 - no path begins with a gap
-                reached = path_sums(runs, current.astype(np.int64)) > 0
-                current = None
+    parts = [part for path in paths for part in path if part is not None]
+    is_wanted = np.append(np.logical_or.reduce(parts), False) if parts else np.zeros(1, np.bool_)  # -1 finds the last
+    is_hit = is_wanted.take(code)
+    hits = np.flatnonzero(is_hit)
+    if not len(hits):
+        return np.zeros(len(last), dtype=np.int64), np.zeros((1, len(paths)), dtype=np.bool_)
+    tree = find_hits(parent, is_hit)
+    held = _held(paths, _Hits(tree, code.take(hits), np.append(is_hit, False).take(parent.take(hits))))
+    number, rows = number_rows(held)
+    bits = np.unpackbits(rows, axis=1, count=len(paths), bitorder="little").astype(np.bool_)
+    nearest = np.where(last < 0, len(hits), tree.at_or_above(np.maximum(last, 0)))
+    found: I64 = number.take(nearest).astype(np.int64)
+    return found, bits
+
+
+class _Hits:
+    """Frames that have a name of some path: their tree, and which of them have which names.
+
+    Attributes:
+        tree: h hits.
+        caller: int32[h], the hit that calls each one directly; h where that is no hit.
+    """
+
+    def __init__(self, tree: Hits, name: I64, is_direct: Bool) -> None:
+        self.tree = tree
+        self.caller = np.where(is_direct, tree.above, np.int32(len(name)))
+        self._by_name = np.argsort(name, kind="stable")
+        self._start = np.searchsorted(name.take(self._by_name), np.arange(int(name.max()) + 2, dtype=np.int64))
+
+    def of(self, part: Bool) -> I64:
+        """Hits that have one of these names."""
+        name = np.flatnonzero(part[: len(self._start) - 1])
+        count = self._start.take(name + 1) - self._start.take(name)
+        first = self._start.take(name) - (np.cumsum(count) - count)
+        found: I64 = self._by_name.take(np.arange(int(count.sum()), dtype=np.int64) + np.repeat(first, count))
+        return found
+
+
+def _held(paths: Sequence[Sequence[Bool | None]], hits: _Hits) -> Words:
+    """uint64[h + 1, w]: bit p tells that path p stands at or above a hit; the last row is that of no hit."""
+    cut = [_segments(path) for path in paths]
+    count = len(hits.caller)
+    has = np.zeros(count + 1, dtype=np.bool_)
+    final = np.zeros((count + 1, -(-len(paths) // 64)), dtype=np.uint64)
+    reached = final
+    # Gap by gap, for all paths: what stands behind a gap must be below what stands before it.
+    for level in range(max(len(segments) for segments in cut)):
+        own = np.zeros((count, final.shape[1]), dtype=np.uint64)
+        ending = np.zeros(final.shape[1], dtype=np.uint64)
+        for number, segments in enumerate(cut):
+            if level >= len(segments):
                 continue
-            has_name = np.append(part, False).take(code)
-            before = reached if current is None else current
-            current = has_name if before is None else has_name & np.append(before, False).take(parent)
-        assert current is not None  # noqa: S101 - nor ends with one
-        found = path_sums(runs, current.astype(np.int64)) > 0
-        result.append(np.append(found, False).take(last))
-    return result
+            word, bit = number // 64, np.uint64(1) << np.uint64(number % 64)
+            at: I64 | None = None
+            for part in segments[level]:
+                found = hits.of(part)
+                if at is not None:
+                    has[at] = True
+                    found = found.compress(has.take(hits.caller.take(found)))
+                    has[at] = False
+                elif level:
+                    found = found.compress(reached[:, word].take(hits.tree.above.take(found)) & bit > 0)
+                at = found
+            own[at, word] |= bit
+            if level == len(segments) - 1:
+                ending[word] |= bit
+        reached = hits.tree.pass_down(own)
+        final = final | (reached & ending)
+    return final
+
+
+def _segments(path: Sequence[Bool | None]) -> list[list[Bool]]:
+    """The parts of a path between its gaps."""
+    segments: list[list[Bool]] = [[]]
+    for part in path:
+        if part is None:
+            segments.append([])
+        else:
+            segments[-1].append(part)
+    return segments
 
 
 def frames_of(symbols: SymbolTables, code_of_line: I64) -> tuple[I64, I64, I64]:

@@ -117,20 +117,56 @@ def classify_locations(symbols: SymbolTables, location: I64, function: I64, func
     slot_of_location = np.full(len(symbols.line_start), -1, dtype=np.int32)  # one more than locations: for -1
     slot_of_location[slots] = np.arange(len(slots), dtype=np.int32)
     slot_of_node = slot_of_location.take(symbols.node_location)
-    is_anchor = slot_of_node >= 0
-    is_anchor |= symbols.node_parent != np.arange(-1, nodes - 1, dtype=np.int64)
+    is_hit = slot_of_node >= 0
+    tree = find_hits(symbols.node_parent, is_hit)
+    class_of_hit, member_start, member = _number(tree.pass_down(bits.take(slot_of_node.compress(is_hit), axis=0)))
+    return StackClasses(tree.anchor, class_of_hit.take(tree.hit_of_anchor), member_start, member)
+
+
+@dataclass(slots=True)
+class Hits:
+    """The nodes of trees that have something wanted themselves, as a tree of their own.
+
+    Attributes:
+        anchor, hit_of_anchor: hit_of_anchor[anchor[n]] is the nearest hit at or above node n, the number of hits where
+            there is none.
+        above: int32[h], the nearest hit above each one; h stands for none.
+    """
+
+    anchor: I32
+    hit_of_anchor: I32
+    above: I32
+
+    def at_or_above(self, node: I64) -> I32:
+        """The nearest hit at or above nodes; h stands for none."""
+        return self.hit_of_anchor.take(self.anchor.take(node))
+
+    def pass_down(self, own: Words) -> Words:
+        """uint64[h + 1, w]: the bits that stand at or above each hit; the last row is that of no hit.
+
+        Args:
+            own: uint64[h, w], the bits of each hit alone.
+        """
+        return _pass_down(self.above, own)
+
+
+def find_hits(parent: I64, is_hit: Bool) -> Hits:
+    """The tree of hits.
+
+    Args:
+        parent: int64[n], absolute parent of each node, -1 for roots; parents precede children.
+        is_hit: bool[n].
+    """
+    is_anchor = is_hit | (parent != np.arange(-1, len(parent) - 1, dtype=np.int64))
     is_anchor[:1] = True
     anchor = np.cumsum(is_anchor, dtype=np.int32)
     anchor -= 1
     anchor_node = np.flatnonzero(is_anchor)
-    parent = symbols.node_parent.take(anchor_node)
+    parent = parent.take(anchor_node)
     above = anchor.take(np.maximum(parent, 0))
     above[parent < 0] = len(anchor_node)  # above the roots stands one more anchor, which holds nothing
-    slot = slot_of_node.take(anchor_node)
-    hit_of_anchor, above_hit = _nearest_hits(above, slot >= 0)
-    held = _pass_down(above_hit, bits.take(slot.compress(slot >= 0), axis=0))
-    class_of_hit, member_start, member = _number(held)
-    return StackClasses(anchor, class_of_hit.take(hit_of_anchor), member_start, member)
+    hit_of_anchor, above_hit = _nearest_hits(above, is_hit.take(anchor_node))
+    return Hits(anchor, hit_of_anchor, above_hit)
 
 
 def _bits_of_locations(location: I64, function: I64, functions: int) -> tuple[I64, Words]:
@@ -191,11 +227,8 @@ def _pass_down(above: I32, own: Words) -> Words:
 
 def _number(held: Words) -> tuple[I32, I64, I64]:
     """Equal sets get one class: int32[h + 1], and the members of each class (see StackClasses)."""
-    width = held.shape[1] * 8
-    buffers = [None, pa.py_buffer(held)]
-    encoded = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(held), buffers).dictionary_encode()
-    distinct = np.frombuffer(encoded.dictionary.buffers()[1], dtype=np.uint8)[: len(encoded.dictionary) * width]
-    distinct = distinct.reshape(-1, width)
+    of_row, distinct = number_rows(held)
+    width = distinct.shape[1]
     classes, member = [], []
     rows = max(1, _BITS // (width * 8))
     for begin in range(0, len(distinct), rows):
@@ -204,7 +237,16 @@ def _number(held: Words) -> tuple[I32, I64, I64]:
         member.append(bit % (width * 8))
     member_start = np.zeros(len(distinct) + 1, dtype=np.int64)
     np.cumsum(np.bincount(np.concatenate(classes), minlength=len(distinct)), out=member_start[1:])
-    return encoded.indices.to_numpy(), member_start, np.concatenate(member)
+    return of_row, member_start, np.concatenate(member)
+
+
+def number_rows(words: Words) -> tuple[I32, npt.NDArray[np.uint8]]:
+    """Equal rows get one number: int32[n], and uint8[distinct, 8 * w], the bytes of each number's row."""
+    width = words.shape[1] * 8
+    buffers = [None, pa.py_buffer(words)]
+    encoded = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(words), buffers).dictionary_encode()
+    distinct = np.frombuffer(encoded.dictionary.buffers()[1], dtype=np.uint8)[: len(encoded.dictionary) * width]
+    return encoded.indices.to_numpy(), distinct.reshape(-1, width)
 
 
 def function_sums(

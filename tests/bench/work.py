@@ -6,19 +6,22 @@ data and measuring belong to the other modules.
 
 import json
 import os
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.tsdb.memo import Memo
 from pyro_assets.compaction.compact import compact
-from pyro_assets.series import rule_set
+from pyro_assets.series.compiled import compile_language
 from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.derive import JobInfo, derive, instance_hash
+from pyro_assets.series.rule_set import compile_rules
 from pyro_assets.series.store import series_to_parquet
 
 TESTS = Path(__file__).parent.parent
@@ -91,12 +94,12 @@ def forget() -> None:
             for value in list(vars(module).values()):
                 if isinstance(value, Memo):
                     value.__init__(value._limit_bytes)
-    for rules in rule_set._compiled.values():
-        rules._memory = rule_set.Memory()
+    for rules in (*compile_rules.known(), *compile_language.known()):
+        rules.forget()
 
 
-def with_functions(data: DataSet, number: int) -> SeriesConfig:
-    """No rules but so many functions, the most frequent ones of the data set's first job."""
+def frequent_functions(data: DataSet, number: int) -> list[str]:
+    """So many of the most frequent functions of the data set's first job, rare ones among them."""
     symbols = read_blocks(data.jobs[0], isolate=False).columns.symbols
     used = symbols.line_function[symbols.line_function >= 0]
     names = symbols.strings.take(symbols.function_name.take(used))
@@ -104,4 +107,45 @@ def with_functions(data: DataSet, number: int) -> SeriesConfig:
     frequent = [name.decode(errors="replace") for name, _ in counts.most_common(4 * number)]
     # From all over the list, so that rare ones are among them.
     chosen = np.linspace(0, len(frequent) - 1, number).astype(int)
-    return SeriesConfig(functions={frequent[i]: "{}" for i in chosen})
+    return [frequent[i] for i in chosen]
+
+
+def with_functions(data: DataSet, number: int) -> SeriesConfig:
+    """No rules but so many functions."""
+    return SeriesConfig(functions=dict.fromkeys(frequent_functions(data, number), "{}"))
+
+
+def with_rules(data: DataSet, number: int) -> SeriesConfig:
+    """So many rules of the language, as people write them: of each ten, four name functions, three a package by a glob,
+    one several packages by an expression, and two a path of frames; some of self, some of one service or type.
+    """
+    names = frequent_functions(data, max(2 * number, 20))
+    services = sorted({one.name.decode() for one in read_blocks(data.jobs[0], isolate=False).columns.datasets})
+    rules = []
+    for position in range(number):
+        name, other = names[2 * position], names[(2 * position + 7) % len(names)]
+        package, others = (text.rpartition(".")[0] or text for text in (name, other))
+        kind = position % 10
+        rule: dict[str, Any] = {"name": f"r{position:03d}", "by": ["service_name"], "labels": {"rule": str(position)}}
+        if kind < 4:
+            rule["functions"] = [name]
+        elif kind < 7:
+            rule["functions"] = [{"glob": f"{_plain(package, '*?')}.*"}]
+        elif kind == 7:
+            rule["functions"] = [{"regex": f"({re.escape(package)}|{re.escape(others)})\\.[A-Za-z(].*"}]
+        else:
+            rule["stack"] = [other, "...", name]
+        if position % 2 and kind < 8:
+            rule["match"] = "self"
+        if position % 3 == 0:
+            rule["selector"] = f'{{service_name="{services[position % len(services)]}"}}'
+        if position % 3 == 1:
+            rule["profile_types"] = ["cpu"]
+        if position % 5 == 4:
+            rule["combine"] = True
+        rules.append(rule)
+    return parse_config(json.dumps({"rules": rules}), "rules.json")
+
+
+def _plain(text: str, special: str) -> str:
+    return "".join(f"\\{char}" if char in special + "\\" else char for char in text)
