@@ -34,6 +34,9 @@ START_DATE = Variable("PYRO_ASSETS_START_DATE", "2024-01-01-00:00", "first hour 
 JOB_BLOCKS = Variable("PYRO_ASSETS_JOB_BLOCKS", "20", "a job is due at this many sources")
 JOB_MIB = Variable("PYRO_ASSETS_JOB_MIB", "64", "a job is due at this size of its sources, in MiB")
 JOB_AGE_SECONDS = Variable("PYRO_ASSETS_JOB_AGE_SECONDS", "5", "a job is due when its oldest source is this old")
+ORDER = Variable(
+    "PYRO_ASSETS_ORDER", "oldest", "hour that a backlog begins with, oldest or newest; the live edge goes first"
+)
 LANES = Variable("PYRO_ASSETS_LANES", "1", "live runs at the same time, each with its share of the shards")
 WORKERS = Variable("PYRO_ASSETS_WORKERS", "1", "processes that compute jobs at the same time; 0: one for each core")
 JOB_SECONDS = Variable("PYRO_ASSETS_JOB_SECONDS", "0", "a job that takes longer is stopped and split; 0: no limit")
@@ -71,6 +74,7 @@ VARIABLES: tuple[Variable, ...] = (
     JOB_BLOCKS,
     JOB_MIB,
     JOB_AGE_SECONDS,
+    ORDER,
     LANES,
     WORKERS,
     JOB_SECONDS,

@@ -34,6 +34,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
     job_blocks: int = Field(default=int(env.JOB_BLOCKS.default), description=env.JOB_BLOCKS.meaning)
     job_mib: int = Field(default=int(env.JOB_MIB.default), description=env.JOB_MIB.meaning)
     job_age_seconds: float = Field(default=float(env.JOB_AGE_SECONDS.default), description=env.JOB_AGE_SECONDS.meaning)
+    order: str = Field(default=env.ORDER.default, description=env.ORDER.meaning)
     lanes: int = Field(default=int(env.LANES.default), description=env.LANES.meaning)
     workers: int = Field(default=int(env.WORKERS.default), description=env.WORKERS.meaning)
     job_seconds: float = Field(default=float(env.JOB_SECONDS.default), description=env.JOB_SECONDS.meaning)
@@ -91,7 +92,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         for name in ("live_budget_seconds", "backfill_budget_seconds"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it cannot be negative")
-        choices: dict[str, Any] = {"mode": self.compaction, "dedup": self.dedup}
+        choices: dict[str, Any] = {"mode": self.compaction, "dedup": self.dedup, "order": self.order}
         return Settings(
             **choices,
             start_hour=self.start_date,
@@ -141,6 +142,7 @@ def production_resources() -> dict[str, Any]:
             job_blocks=int(number(env.JOB_BLOCKS)),
             job_mib=int(number(env.JOB_MIB)),
             job_age_seconds=number(env.JOB_AGE_SECONDS),
+            order=_text(env.ORDER),
             lanes=int(number(env.LANES)),
             workers=int(number(env.WORKERS)),
             job_seconds=number(env.JOB_SECONDS),

@@ -67,7 +67,9 @@ class Status(Database):
         with self._read() as connection:
             return _due_hours(connection, now_ms, kinds, lane)
 
-    def due_jobs(self, hour: str, now_ms: int, *, kinds: Collection[str], lane: Lane | None = None) -> list[str]:
+    def due_jobs(
+        self, hour: str, now_ms: int, *, kinds: Collection[str], lane: Lane | None = None, since_ms: int = 0
+    ) -> list[str]:
         """Ids of an hour's jobs that have work to do and that nobody has, oldest first.
 
         Args:
@@ -75,6 +77,7 @@ class Status(Database):
             now_ms: Unix milliseconds.
             kinds: a compacted job that lacks one of these kinds of series has work to do, as every planned one has.
             lane: only jobs of these shards.
+            since_ms: only jobs whose samples are of this time or later.
         """
         with self._read() as connection:
             return list(
@@ -82,6 +85,7 @@ class Status(Database):
                     select(jobs.c.id)
                     .where(
                         jobs.c.hour == hour,
+                        jobs.c.timestamp_ms >= since_ms,
                         jobs.c.state.in_(OPEN_STATES),
                         _has_work(kinds),
                         _free(now_ms),

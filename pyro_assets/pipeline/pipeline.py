@@ -199,7 +199,7 @@ class Pipeline:
         deadline_monotonic: float | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, HourReport]:
-        """Does the jobs of these hours, oldest first, and no others.
+        """Does the jobs of these hours and no others: what has just landed first, then the backlog, oldest hour first.
 
         With "l1_blocks" among the steps: all jobs that are due when it starts. With series steps only: derives the
         series of these kinds again, from the archive's level-1 blocks, for every committed job of the hours. With
@@ -233,6 +233,7 @@ class Pipeline:
             lane=lane,
             deadline_monotonic=deadline_monotonic,
             progress=progress,
+            newest_first=self._settings.order == "newest",
         )
         counts = run_hours(self._ledger, self._worker(run_id, order.kinds, marks), hours, order)
         return {hour: self._report(hour, counts.get(hour), marks) for hour in sorted(set(hours))}

@@ -16,6 +16,7 @@ from pyro_assets.ledger.ledger import Lane, Ledger
 from pyro_assets.ledger.records import Job
 from pyro_assets.ledger.rule_use import RuleMark
 from pyro_assets.ledger.schema import OPEN_STATES
+from pyro_assets.pipeline.agenda import Agenda, Listed
 from pyro_assets.pipeline.allocator import keep_freed_memory
 from pyro_assets.pipeline.computing import Task, serve
 from pyro_assets.pipeline.pool import NO_LIMITS, Died, Pool, may_spawn
@@ -42,6 +43,7 @@ class Order:
         lane: the share of the shards, None for all.
         deadline_monotonic: no job is begun after this `time.monotonic()`.
         progress: called after each job.
+        newest_first: a backlog begins with the latest hour.
     """
 
     compact: bool
@@ -50,10 +52,11 @@ class Order:
     lane: Lane | None = None
     deadline_monotonic: float | None = None
     progress: Callable[[Progress], None] | None = None
+    newest_first: bool = False
 
 
 def run_hours(ledger: Ledger, worker: Worker, hours: Sequence[str], order: Order) -> dict[str, RunCounts]:
-    """Does what is due in these hours when it starts, oldest first.
+    """Does what is due in these hours when it starts, and what lands meanwhile, in the order of an `Agenda`.
 
     Returns:
         Counts for each of the hours.
@@ -61,12 +64,24 @@ def run_hours(ledger: Ledger, worker: Worker, hours: Sequence[str], order: Order
     Raises:
         LedgerUnavailable: what was done until then is committed.
     """
-    listed = list(_listed(ledger, worker, sorted(set(hours)), order))
-    return run_jobs(worker, listed, order) if listed else {}
+    if not order.compact:
+        listed = list(_committed(ledger, sorted(set(hours)), order))
+        return run_jobs(worker, listed, order) if listed else {}
+    agenda = Agenda(ledger, hours, order.kinds, order.lane, worker.clock, newest_first=order.newest_first)
+    listed = agenda.listed()
+    return run_jobs(worker, listed, order, agenda.landed) if listed else {}
 
 
-def run_jobs(worker: Worker, listed: Sequence[tuple[str, str]], order: Order) -> dict[str, RunCounts]:
+def run_jobs(
+    worker: Worker, listed: Sequence[Listed], order: Order, landed: Callable[[], list[Listed]] = list
+) -> dict[str, RunCounts]:
     """Does these jobs, given as (hour, id), in their order; in several processes when that takes long enough.
+
+    Args:
+        worker: does them.
+        listed: (hour, id) of each.
+        order: what to do.
+        landed: asked before each job for others that go before those that are left.
 
     Raises:
         LedgerUnavailable: what was done until then is committed.
@@ -79,10 +94,13 @@ def run_jobs(worker: Worker, listed: Sequence[tuple[str, str]], order: Order) ->
     for position, (hour, job_id) in enumerate(listed):
         if tally.is_over(hour):
             continue
+        more = landed()
+        listed[position + 1 : position + 1] = more
+        tally.expect(len(more))
         left = len(listed) - position
         # What the first ones took tells what the others will; a process takes a second to start.
         needs = math.inf if position == 0 else (time.perf_counter() - begun) / position * left
-        if _wants_pool(worker, left, needs) and run_pooled(worker, listed[position:], order, tally):
+        if _wants_pool(worker, left, needs) and run_pooled(worker, listed[position:], order, tally, landed):
             break
         started = time.perf_counter()
         job = _claim(worker, job_id, order)
@@ -98,7 +116,9 @@ def run_jobs(worker: Worker, listed: Sequence[tuple[str, str]], order: Order) ->
     return tally.counts
 
 
-def run_pooled(worker: Worker, listed: Sequence[tuple[str, str]], order: Order, tally: "_Tally") -> bool:
+def run_pooled(
+    worker: Worker, listed: Sequence[Listed], order: Order, tally: "_Tally", landed: Callable[[], list[Listed]]
+) -> bool:
     """Does jobs in several processes, claimed and committed by this one.
 
     Returns:
@@ -113,7 +133,7 @@ def run_pooled(worker: Worker, listed: Sequence[tuple[str, str]], order: Order, 
     with Pool(serve, state, min(worker.processes, len(listed)), worker.limits) as pool:
         if not pool.come_up(_START_SECONDS):
             return False
-        queue = _Queue(worker, order, tally, deque(listed))
+        queue = _Queue(worker, order, tally, deque(listed), landed)
         renewed = time.monotonic()
         try:
             while queue.fill(pool) or pool.tasks:
@@ -141,12 +161,20 @@ def run_pooled(worker: Worker, listed: Sequence[tuple[str, str]], order: Order, 
 class _Queue:
     """Jobs on their way to processes: some are claimed before they are needed, so that no process waits for that."""
 
-    def __init__(self, worker: Worker, order: Order, tally: "_Tally", waiting: "deque[tuple[str, str]]") -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        order: Order,
+        tally: "_Tally",
+        waiting: deque[Listed],
+        landed: Callable[[], list[Listed]],
+    ) -> None:
         self.claimed: deque[Task] = deque()
         self._worker = worker
         self._order = order
         self._tally = tally
         self._waiting = waiting
+        self._landed = landed
 
     def again(self, task: Task) -> None:
         """Lets a job come once more, after all others."""
@@ -160,6 +188,9 @@ class _Queue:
 
     def claim_ahead(self, number: int) -> bool:
         """Claims jobs until there are so many; False when there is none."""
+        more = self._landed()
+        self._waiting.extendleft(reversed(more))
+        self._tally.expect(len(more))
         while self._waiting and len(self.claimed) < number:
             hour, job_id = self._waiting.popleft()
             if self._tally.is_over(hour):
@@ -202,6 +233,10 @@ class _Tally:
         self._total = total
         self._done = 0
 
+    def expect(self, more: int) -> None:
+        """Counts jobs that joined those that were listed."""
+        self._total += more
+
     def is_over(self, hour: str) -> bool:
         """Whether there is no time for another job of this hour, which then is left."""
         deadline = self._order.deadline_monotonic
@@ -228,16 +263,9 @@ class _Tally:
             self._order.progress(Progress(self._done, self._total, job_id, hour))
 
 
-def _listed(ledger: Ledger, worker: Worker, hours: Sequence[str], order: Order) -> Iterator[tuple[str, str]]:
-    now_ms = worker.clock()
-    if order.compact:
-        # A backfill names thousands of hours, of which few have work.
-        due = ledger.due_hours(now_ms, order.kinds, order.lane)
-        hours = [hour for hour in hours if hour in due]
+def _committed(ledger: Ledger, hours: Sequence[str], order: Order) -> Iterator[Listed]:
     for hour in hours:
-        if order.compact:
-            ids = ledger.due_jobs(hour, now_ms, kinds=order.kinds, lane=order.lane)
-        elif order.rules:
+        if order.rules:
             ids = ledger.jobs_lacking_rules(hour, order.rules, order.lane)
         else:
             ids = ledger.committed_jobs(hour, order.lane)

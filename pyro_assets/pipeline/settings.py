@@ -12,6 +12,7 @@ from pyro_assets.storage.keys import hour_start_ms
 
 Mode = Literal["own", "observe"]
 Dedup = Literal["exact", "original"]
+Backlog = Literal["oldest", "newest"]
 
 #: Kinds of series that a job must have to be derived.
 KINDS: Final = frozenset({"dimension", "function"})
@@ -35,6 +36,7 @@ class Settings:
         lease_ms: a worker that does not say anything for so long has lost its job.
         max_attempts: a job that failed so often is quarantined.
         retry_base_ms, retry_cap_ms: the first delay after a failure, doubled each time up to the cap.
+        order: the hour of a backlog that runs begin with. What has just landed goes before it either way.
         lanes: live runs at the same time, each with its share of the shards; may be changed at any restart.
         workers: processes that compute jobs at the same time, once a run has work for several seconds; 1: none beside
             the run's own.
@@ -58,6 +60,7 @@ class Settings:
     retry_base_ms: int = 5_000
     retry_cap_ms: int = 300_000
     settle_ms: int = 120_000
+    order: Backlog = "oldest"
     lanes: int = 1
     workers: int = 1
     job_seconds: float = 0.0
@@ -68,6 +71,8 @@ class Settings:
             raise SettingsError(f"mode {self.mode!r} is unknown; choose own or observe")
         if self.dedup not in get_args(Dedup):
             raise SettingsError(f"dedup {self.dedup!r} is unknown; choose exact or original")
+        if self.order not in get_args(Backlog):
+            raise SettingsError(f"order {self.order!r} is unknown; choose oldest or newest")
         try:
             hour_start_ms(self.start_hour)
         except ValueError:

@@ -65,7 +65,7 @@ def test_says_that_there_is_nothing_to_do(world: World) -> None:
 
 
 def test_a_run_takes_only_its_hours_oldest_first(world: World) -> None:
-    for second in (-30, -3_000, -7_000):
+    for second in (-150, -3_000, -7_000):
         world.segment(second)
     world.pipeline.tick()
     hours = ["2026-11-25-13:00", "2026-11-25-12:00"]
