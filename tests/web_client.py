@@ -17,7 +17,8 @@ from urllib.parse import quote, urlencode
 from starlette.applications import Starlette
 
 from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.web.security import CSRF_COOKIE, Access
+from pyro_assets.web.access import Access
+from pyro_assets.web.security import CSRF_COOKIE
 from pyro_assets.web.site import Site
 
 

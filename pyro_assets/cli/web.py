@@ -75,8 +75,8 @@ def web(
     """Serve pages about profiles, rules and series, the same as a JSON API, and the project's metrics at /metrics."""
     import uvicorn
 
+    from pyro_assets.web.access import Access, hosts_of, is_loopback
     from pyro_assets.web.app import make_app
-    from pyro_assets.web.security import Access, hosts_of, is_loopback
     from pyro_assets.web.site import Site
 
     token = _token(token_place)

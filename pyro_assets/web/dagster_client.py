@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from pyro_assets.errors import DagsterError, DagsterUnavailable
-from pyro_assets.web.security import is_loopback
+from pyro_assets.web.access import is_loopback
 
 _TIMEOUT_SECONDS: Final = (3.05, 20.0)
 _RUNS: Final = 20

@@ -20,7 +20,7 @@ from pyro_assets.series.equivalents import rule_value
 from pyro_assets.series.language import Rule
 from pyro_assets.web.endpoints import Endpoint, Parameter, json_answer
 from pyro_assets.web.requests import json_of
-from pyro_assets.web.rule_edit import restore_rule, save_rule
+from pyro_assets.web.rule_changes import restore_rule, save_rule
 from pyro_assets.web.rule_import import read_import, save_import
 from pyro_assets.web.rule_list import list_rules, rules_now
 from pyro_assets.web.rule_preview import MAX_HOURS, MAX_SECONDS, Wanted, hours_of, preview

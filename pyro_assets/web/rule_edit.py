@@ -5,7 +5,7 @@ Add a step of editing here; fields of the form are `rule_form`'s, checks `pipeli
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -16,23 +16,24 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from pyro_assets.errors import ConfigError, StaleRule
-from pyro_assets.ledger.rules import RuleEdit, RuleVersion
+from pyro_assets.ledger.rules import RuleVersion
 from pyro_assets.pipeline.preview import largest_functions
-from pyro_assets.pipeline.rule_edits import Checked, Problem, check_text, check_value, is_in_file
-from pyro_assets.pipeline.rules import RulesInForce, read_body, rule_body, version_text
+from pyro_assets.pipeline.rule_edits import Checked, Problem, is_in_file
+from pyro_assets.pipeline.rules import read_body, version_text
 from pyro_assets.series.equivalents import rules_text
 from pyro_assets.series.language import Rule
 from pyro_assets.series.normalize import FAMILIES
 from pyro_assets.web.diffs import Pair, side_by_side
-from pyro_assets.web.rule_form import Form, form_of, placed, prefilled, read_form, suggested_name, value_of
+from pyro_assets.web.rule_changes import save_rule, stored_version
+from pyro_assets.web.rule_draft import Draft, as_text, checked_draft, draft_of, read_draft
+from pyro_assets.web.rule_form import form_of, placed, prefilled, suggested_name
 from pyro_assets.web.rule_list import other_forms, rules_now
-from pyro_assets.web.rule_preview import Wanted, charts, hours_of, preview, read_wanted, type_unit, unit_of
+from pyro_assets.web.rule_preview import charts, hours_of, preview, type_unit, unit_of
 from pyro_assets.web.site import Site
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.preview import Preview
 
-_NEW_TEXT: Final = "rules:\n- name: \n  functions: []\n"
 #: What a family of names folds, for people.
 FAMILY_WORDS: Final[Mapping[str, str]] = {
     "generics": "type arguments, as in Map[int] and List<String>",
@@ -40,28 +41,6 @@ FAMILY_WORDS: Final[Mapping[str, str]] = {
     "proxies": "generated proxy classes",
     "addresses": "addresses and hashes",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A rule as somebody is writing it.
-
-    Attributes:
-        mode: "form", or "text" for everything that the language has.
-        form, text: what is written, of the mode; form is None where it cannot hold the rule.
-        original: name of the rule that is changed, "" for a new one.
-        seen_version: the version it was made from, 0 for none.
-        why: for the history.
-        wanted: what a preview looks at.
-    """
-
-    mode: str
-    form: Form | None
-    text: str = ""
-    original: str = ""
-    seen_version: int = 0
-    why: str = ""
-    wanted: Wanted = field(default_factory=Wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +60,14 @@ def routes(site: Site) -> list[Route]:
         copied = query.get("copy", [""])[0]
         if copied:
             rule = _any_rule(site, copied)
-            draft = _draft_of(rule.model_copy(update={"name": f"{rule.name[:90]}-copy"}))
+            draft = draft_of(rule.model_copy(update={"name": f"{rule.name[:90]}-copy"}))
         else:
             form = prefilled(query)
             named = any(form[name] for name in ("functions", "profile_types"))
             form["name"] = form["name"] or (suggested_name(form) if named else "")
             draft = Draft("form", form)
         if query.get("mode") == ["text"]:
-            draft = _as_text(site, draft)
+            draft = as_text(site, draft)
         return editor(site, request, draft)
 
     def edit(request: Request) -> Response:
@@ -98,12 +77,12 @@ def routes(site: Site) -> list[Route]:
             raise HTTPException(409, f"rule {name!r} stands in the file, which is read-only here; change it there")
         version = stored_version(site, name)
         try:
-            draft = _draft_of(read_body(name, version.body))
+            draft = draft_of(read_body(name, version.body))
         except ConfigError:
             draft = Draft("text", None, version_text(version))
         draft = replace(draft, original=name, seen_version=version.version)
         if request.query_params.get("mode") == "text" and draft.mode == "form":
-            draft = _as_text(site, draft)
+            draft = as_text(site, draft)
         return editor(site, request, draft)
 
     def check(request: Request) -> Response:
@@ -116,7 +95,7 @@ def routes(site: Site) -> list[Route]:
         if "application/json" in request.headers.get("accept", ""):
             return _live(draft, checked)
         if do == "text":
-            return editor(site, request, _as_text(site, draft))
+            return editor(site, request, as_text(site, draft))
         if do == "form":
             return _to_form(site, request, draft, checked)
         wants_preview = do == "preview" and checked.rule is not None
@@ -139,123 +118,7 @@ def routes(site: Site) -> list[Route]:
         Route("/rules/edit/{name}", edit, methods=["GET"]),
         Route("/rules/check", check, methods=["POST"]),
         Route("/rules/save", save, methods=["POST"]),
-        *_small_changes(site),
     ]
-
-
-def _small_changes(site: Site) -> list[Route]:
-    """Switching on and off, deleting, restoring: one button each, from the page of the rule."""
-
-    def switch(request: Request) -> Response:
-        name, fields = request.path_params["name"], site.form(request)
-        enabled = (fields.get("enabled") or [""])[0] == "on"
-        rule = read_body(name, stored_version(site, name).body).model_copy(update={"enabled": enabled})
-        why = _first(fields, "why") or ("switched on" if enabled else "switched off")
-        made = save_rule(site, rule, _seen(fields), author=request.state.user, why=why)
-        return RedirectResponse(f"/rules/show/{name}?saved={made.version}", 303)
-
-    def delete(request: Request) -> Response:
-        name, fields = request.path_params["name"], site.form(request)
-        why = _first(fields, "why").strip()
-        if not why:
-            raise HTTPException(422, f"say why {name} is deleted: people will look for the reason in its history")
-        edit = RuleEdit(name, None, _seen(fields))
-        site.pipeline.ledger.edit_rules([edit], author=request.state.user, why=why, now_ms=site.clock())
-        return RedirectResponse(f"/rules/show/{name}?saved=deleted", 303)
-
-    def restore(request: Request) -> Response:
-        name, fields = request.path_params["name"], site.form(request)
-        number = _first(fields, "version")
-        if not number.isdecimal():
-            raise HTTPException(422, "say which version to restore")
-        made = restore_rule(
-            site, name, int(number), _seen(fields), author=request.state.user, why=_first(fields, "why")
-        )
-        return RedirectResponse(f"/rules/show/{name}?saved={made.version}", 303)
-
-    return [
-        Route("/rules/switch/{name}", switch, methods=["POST"]),
-        Route("/rules/delete/{name}", delete, methods=["POST"]),
-        Route("/rules/restore/{name}", restore, methods=["POST"]),
-    ]
-
-
-def save_rule(site: Site, rule: Rule, seen_version: int, *, author: str, why: str) -> RuleVersion:
-    """Saves a rule that was checked.
-
-    Raises:
-        StaleRule: somebody saved another version meanwhile.
-    """
-    edit = RuleEdit(rule.name, rule_body(rule), seen_version)
-    [made] = site.pipeline.ledger.edit_rules([edit], author=author, why=why.strip(), now_ms=site.clock())
-    return made
-
-
-def restore_rule(site: Site, name: str, version: int, seen_version: int, *, author: str, why: str) -> RuleVersion:
-    """Makes an older version the newest one.
-
-    Raises:
-        HTTPException: there is no such version, or it would not work beside today's rules.
-        StaleRule: somebody saved another version meanwhile.
-    """
-    wanted = next((one for one in site.pipeline.ledger.rule_history(name) if one.version == version), None)
-    if wanted is None:
-        raise HTTPException(404, f"rule {name!r} has no version {version}")
-    checked = check_text(version_text(wanted), rules_now(site)[0])
-    if checked.rule is None or checked.problems:
-        reasons = "\n".join(f"{one.field}: {one.why}" for one in checked.problems)
-        raise HTTPException(422, f"version {version} of {name} does not work with today's rules:\n{reasons}")
-    why = why.strip() or f"version {version} restored"
-    return save_rule(site, checked.rule, seen_version, author=author, why=why)
-
-
-def stored_version(site: Site, name: str) -> RuleVersion:
-    """The ledger's newest version of a rule that exists.
-
-    Raises:
-        HTTPException: there is none.
-    """
-    found = next((one for one in site.pipeline.ledger.rules() if one.name == name), None)
-    if found is None:
-        raise HTTPException(404, f"the ledger has no rule {name!r}; it may have been deleted: see /rules/show/{name}")
-    return found
-
-
-def read_draft(fields: Mapping[str, Sequence[str]]) -> tuple[Draft, list[str]]:
-    """What the editor's form carries, and what is wrong with the options of its preview."""
-    wanted, problems = read_wanted(fields)
-    mode = "text" if _first(fields, "mode") == "text" else "form"
-    draft = Draft(
-        mode,
-        read_form(fields) if mode == "form" else None,
-        _first(fields, "text").replace("\r\n", "\n"),
-        _first(fields, "original"),
-        _seen(fields),
-        _first(fields, "why"),
-        wanted,
-    )
-    return draft, problems
-
-
-def checked_draft(draft: Draft, in_force: RulesInForce) -> Checked:
-    """The draft's rule with everything that is wrong with it."""
-    if draft.form is not None and draft.mode == "form":
-        checked = check_value(value_of(draft.form), in_force)
-    else:
-        checked = check_text(draft.text, in_force)
-    rule = checked.rule
-    if rule is not None and draft.original and rule.name != draft.original:
-        why = f"a saved rule keeps its name, {draft.original}; make a copy to have another one"
-        return replace(checked, problems=(*checked.problems, Problem("name", why)))
-    taken = (
-        rule is not None
-        and not draft.original
-        and any(known.name == rule.name and known.origin == "ledger" for known in in_force.known)
-    )
-    if rule is not None and taken and not draft.seen_version:
-        why = f"there is a rule {rule.name} already; edit that one, or choose another name"
-        return replace(checked, problems=(*checked.problems, Problem("name", why)))
-    return checked
 
 
 def editor(
@@ -363,31 +226,6 @@ def _resolved(site: Site, draft: Draft, remarks: list[str]) -> Draft:
     return replace(draft, form=form)
 
 
-def _as_text(site: Site, draft: Draft) -> Draft:
-    """The draft as text; what the form says wrongly stays as it was said."""
-    if draft.form is None or draft.mode == "text":
-        return draft
-    checked = checked_draft(draft, rules_now(site)[0])
-    if checked.rule is not None:
-        text = rules_text([checked.rule])
-    else:
-        text = _plain_text(value_of(draft.form)) if draft.form["name"] else _NEW_TEXT
-    return replace(draft, mode="text", text=text, form=None)
-
-
-def _plain_text(value: Mapping[str, Any]) -> str:
-    """Values that are no rule yet, in the way of a file."""
-    import json
-
-    lines = [f"{name}: {json.dumps(inner, ensure_ascii=False)}" for name, inner in value.items()]
-    return "rules:\n- " + "\n  ".join(lines) + "\n"
-
-
-def _draft_of(rule: Rule) -> Draft:
-    form = form_of(rule)
-    return Draft("text", None, rules_text([rule])) if form is None else Draft("form", form)
-
-
 def _any_rule(site: Site, name: str) -> Rule:
     in_force, _ = rules_now(site)
     for known in in_force.known:
@@ -397,12 +235,3 @@ def _any_rule(site: Site, name: str) -> Rule:
         if name in (rule.name, rule_id):
             return rule
     raise HTTPException(404, f"there is no rule {name!r} to copy")
-
-
-def _seen(fields: Mapping[str, Sequence[str]]) -> int:
-    text = _first(fields, "seen_version")
-    return int(text) if text.isdecimal() and len(text) < 10 else 0
-
-
-def _first(fields: Mapping[str, Sequence[str]], name: str) -> str:
-    return (fields.get(name) or [""])[0]

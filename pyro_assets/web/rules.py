@@ -17,7 +17,7 @@ from pyro_assets.pipeline.rules import KnownRule, version_text
 from pyro_assets.series.equivalents import rules_text
 from pyro_assets.series.language import Rule
 from pyro_assets.series.rules import DIMENSIONS_ID
-from pyro_assets.web import rule_api, rule_edit, rule_import, rule_language
+from pyro_assets.web import rule_api, rule_changes, rule_edit, rule_import, rule_language
 from pyro_assets.web.diffs import side_by_side
 from pyro_assets.web.endpoints import Endpoint, whole_number
 from pyro_assets.web.rule_list import ListedRule, list_rules, other_forms, rules_now
@@ -89,6 +89,7 @@ def routes(site: Site) -> list[Route]:
     return [
         Route("/rules", index, methods=["GET"]),
         *rule_edit.routes(site),
+        *rule_changes.routes(site),
         *rule_import.routes(site),
         *rule_language.routes(site),
         # Other forms are called as their functions, which may have slashes.

@@ -1,17 +1,14 @@
-"""Who may do what: Host and Origin, signing in, tokens of forms, read-only mode, and headers of every answer.
+"""What is refused before any route: foreign hosts and origins, people unknown, forged forms, changes where none may be.
 
 One layer before all routes, so that a new page is guarded without knowing it. Add a check here with its test; what
 pages show to whom is not decided here.
 """
 
-import hashlib
 import hmac
 import ipaddress
 import re
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -20,7 +17,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pyro_assets.errors import SettingsError
+from pyro_assets.web.access import LOOPBACK, Access, name_of, session_is_valid
 from pyro_assets.web.requests import MAX_BODY_BYTES, parse_form
 
 #: No script and no style that stands in a page, nothing from elsewhere, no frames.
@@ -39,75 +36,7 @@ HARMLESS: Final = frozenset(
 )
 #: Asked for by programs that have no token of ours; they change nothing.
 _OPEN: Final = frozenset({"/healthz", "/metrics"})
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_SESSION_SECONDS: Final = 12 * 3600
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{20,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may do what.
-
-    Attributes:
-        default_user: who edits where nobody says who they are.
-        token: what people and programs must know; "" for none.
-        trusted_header: the header in which a proxy names the user who signed in there; "" for none.
-        proxies: addresses, or networks, from which that header counts.
-        read_only: nothing can be changed.
-        hosts: names (without ports) under which this process may be asked for; empty means any.
-    """
-
-    default_user: str = "unknown"
-    token: str = ""
-    trusted_header: str = ""
-    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
-    read_only: bool = False
-    hosts: tuple[str, ...] = tuple(sorted(_LOOPBACK))
-
-    def __post_init__(self) -> None:
-        for proxy in self.proxies:
-            try:
-                ipaddress.ip_network(proxy)
-            except ValueError as error:
-                raise SettingsError(f"{proxy!r} is no address or network of a proxy, such as 10.0.0.0/8") from error
-
-    @property
-    def is_open(self) -> bool:
-        """Whether everybody who reaches the process may use it."""
-        return not self.token and not self.trusted_header
-
-
-def hosts_of(host: str, *, web_url: str = "", others: Sequence[str] = ()) -> tuple[str, ...]:
-    """The names that requests may ask for: only these, which is what keeps foreign pages from rebinding theirs.
-
-    Args:
-        host: what the process is bound to. Bound to more than this machine it takes any name, unless some are given.
-        web_url: the address that people use, "" where it is not configured.
-        others: further names.
-
-    >>> hosts_of("127.0.0.1", web_url="https://profiles.example/")
-    ('127.0.0.1', '[::1]', 'localhost', 'profiles.example')
-    >>> hosts_of("0.0.0.0")
-    ()
-    """
-    given = {name.lower() for name in others}
-    if web_url:
-        given.add(_name_of(urlsplit(web_url).netloc))
-    if not is_loopback(host):
-        return tuple(sorted(given | _LOOPBACK)) if given else ()
-    return tuple(sorted(given | _LOOPBACK))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
-    (True, True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 class Guard:
@@ -146,7 +75,7 @@ class Guard:
         """The answer to a request that goes no further, None for one that does."""
         access, state, path = self._access, scope["state"], scope["path"]
         is_api = path.startswith("/api/")
-        name = _name_of(headers.get("host", ""))
+        name = name_of(headers.get("host", ""))
         if access.hosts and name not in access.hosts:
             why = f"this process does not answer for {name!r}; ask for it as {', '.join(access.hosts)}, or name it "
             return _refuse(400, why + "with --allowed-host", is_api)
@@ -225,39 +154,7 @@ class Guard:
 
     def _is_own(self, netloc: str, host: str) -> bool:
         """Whether an origin is this site: what was asked for, or (behind a proxy that renames) a name of ours."""
-        return netloc.lower() == host.lower() or _name_of(netloc) in set(self._access.hosts) - _LOOPBACK
-
-
-def session_of(token: str, now_seconds: float) -> str:
-    """The cookie of somebody who knew the token, good for some hours."""
-    end = str(int(now_seconds) + _SESSION_SECONDS)
-    return f"{end}.{_signed(end, token)}"
-
-
-def session_is_valid(cookie: str, token: str, now_seconds: float) -> bool:
-    """Whether a cookie is one of `session_of` and not too old.
-
-    >>> cookie = session_of("t", 0)
-    >>> session_is_valid(cookie, "t", 60), session_is_valid(cookie, "u", 60), session_is_valid(cookie, "t", 1e6)
-    (True, False, False)
-    """
-    end, _, signature = cookie.partition(".")
-    if (
-        not end.isdecimal()
-        or len(end) > 20
-        or not hmac.compare_digest(signature.encode(), _signed(end, token).encode())
-    ):
-        return False
-    return now_seconds < int(end)
-
-
-def _signed(text: str, token: str) -> str:
-    return hmac.new(token.encode(), b"session:" + text.encode(), hashlib.sha256).hexdigest()
-
-
-def _name_of(netloc: str) -> str:
-    """The name of an address without its port; an IPv6 address keeps its brackets."""
-    return re.sub(r":\d*$", "", netloc).lower()
+        return netloc.lower() == host.lower() or name_of(netloc) in set(self._access.hosts) - LOOPBACK
 
 
 def _refuse(status: int, why: str, is_api: bool) -> Response:

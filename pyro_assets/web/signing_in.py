@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from pyro_assets.web.security import SESSION_COOKIE, session_of
+from pyro_assets.web.access import session_of
+from pyro_assets.web.security import SESSION_COOKIE
 from pyro_assets.web.site import Site
 
 

@@ -18,9 +18,9 @@ from starlette.responses import HTMLResponse
 from pyro_assets.pipeline.health import HealthMetrics
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.web import words
+from pyro_assets.web.access import Access
 from pyro_assets.web.requests import values_of
 from pyro_assets.web.rule_watch import RuleWatch
-from pyro_assets.web.security import Access
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.doctor import Finding

@@ -18,8 +18,8 @@ from pyro_assets.pipeline.rules import merge_rules, rule_body
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.language import Rule
 from pyro_assets.series.patterns import Pattern
+from pyro_assets.web.access import Access
 from pyro_assets.web.app import make_app
-from pyro_assets.web.security import Access
 
 RULE = Rule(name="later", functions=[Pattern(glob="runtime.*")], by=["service_name"])
 SPAN = {"from": "2026-11-25 08:00", "to": "2026-11-25 10:00"}

@@ -7,8 +7,8 @@ from web_client import Answer, Client, site_of
 from worlds import World
 
 from pyro_assets.errors import SeriesError, StorageUnavailable
+from pyro_assets.web.access import Access
 from pyro_assets.web.app import make_app
-from pyro_assets.web.security import Access
 
 HOSTILE = '"><script>alert(1)</script>\u202e'
 

@@ -12,9 +12,10 @@ from web_client import Client, site_of
 
 from pyro_assets.errors import LedgerUnavailable, SettingsError
 from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.web.access import Access, hosts_of, session_of
 from pyro_assets.web.app import describe, make_app
 from pyro_assets.web.requests import MAX_BODY_BYTES
-from pyro_assets.web.security import CSRF_COOKIE, POLICY, SESSION_COOKIE, Access, hosts_of, session_of
+from pyro_assets.web.security import CSRF_COOKIE, POLICY, SESSION_COOKIE
 
 TOKEN = "correct horse battery"
 PAGES = (

@@ -20,8 +20,8 @@ from pyro_assets.pipeline.doctor import Finding
 from pyro_assets.pipeline.hour_calendar import cell
 from pyro_assets.pipeline.overview import Overview, ReceiverNow
 from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.web.access import Access
 from pyro_assets.web.app import make_app
-from pyro_assets.web.security import Access
 
 ALERTS = Path(__file__).parent.parent.parent / "resources" / "observability" / "alerts.yaml"
 FINE = Overview(1_000_000, {}, Backlog({}, 0, 0, 0, None), 0, {}, (), "")
