@@ -127,7 +127,7 @@ class Choices:
         services: of the tenant in the hours.
         profile_types: of the tenant, sorted, with the services that have it.
         labels: public label names of the tenant with their values, sorted; of each at most a hundred.
-        jobs_looked_at: types and labels are those of the newest jobs of every shard, so many.
+        jobs_looked_at: types and labels are those of the newest jobs of every shard in the newest hour, so many.
     """
 
     tenants: tuple[str, ...]
@@ -171,7 +171,11 @@ class Explorer:
         pairs = self._ledger.archived_services(hours)
         tenants = sorted({one for one, _ in pairs})
         tenant = tenant or next(iter(tenants), "")
-        jobs = _newest(self._ledger.archived_jobs(hours), tenant)
+        jobs: list[ArchivedJob] = []
+        for hour in sorted(hours, reverse=True):
+            jobs = _newest(self._ledger.archived_jobs([hour]), tenant)
+            if jobs:
+                break
         key = (tenant, _digest([*(job.id for job in jobs), *(part for pair in pairs for part in pair)]))
         known = self._remembered(self._choices, key)
         if known is not None:

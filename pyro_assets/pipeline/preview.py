@@ -82,7 +82,8 @@ class Preview:
         shares: what it counts of each profile type, by falling total.
         points: (timestamp_ms, metric, sum over the job's series), for a plot.
         most_series: of one job and tenant, after limits; dropped_series: left out by limits.
-        cost_ms: CPU time of the rule per job, without reading; seconds: what the preview took.
+        cost_ms: CPU time that the rule adds to a job that has something for it, without reading.
+        seconds: what the preview took.
         bytes_read: of the archive; bytes_stored: of the blocks of the jobs read.
         folding: family -> examples (name, folded name) of names that it would fold.
         warnings: in words.

@@ -71,6 +71,7 @@ class Tally:
         self._points: list[pl.DataFrame] = []
         self._sums: dict[str, dict[tuple[str, str, str], int]] = {name: {} for name in self._shares}
         self._single_seconds: list[float] = []
+        self._shared_seconds: list[float] = []
         self._exceeded: dict[str, int] = {}
         self._samples = 0
 
@@ -81,7 +82,6 @@ class Tally:
             return
         columns = self._read(jobs).columns
         if columns is None:
-            self._single_seconds += [0.0] * (len(jobs) == 1)
             return
         apart = replace(
             columns, datasets=[replace(one, tenant=b"%d/%s" % (one.source, one.tenant)) for one in columns.datasets]
@@ -96,8 +96,10 @@ class Tally:
                 self._exceeded[str(error)] = self._exceeded.get(str(error), 0) + 1
                 found.names_seen += len(columns.symbols.function_name)
             return
-        if len(jobs) == 1:
-            self._single_seconds.append(time.process_time() - begun)
+        # Of jobs that have something for the rule.
+        (self._single_seconds if len(jobs) == 1 else self._shared_seconds).append(
+            (time.process_time() - begun) / len(jobs)
+        )
         found.names_seen += len(columns.symbols.function_name)
         found.dropped_series += derived.facts.dropped_series
         self._add_series(derived.frames, jobs, found)
@@ -155,9 +157,9 @@ class Tally:
     def finish(self, found: Preview) -> None:
         """Everything that needs all jobs."""
         read = max(found.jobs_read, 1)
-        # The first job also loads what all later ones use.
-        singles = sorted(self._single_seconds[1:] or self._single_seconds)
-        found.cost_ms = 1e3 * singles[len(singles) // 2] if singles else 0.0
+        # A job alone also pays for what it does once, whatever the number of rules; the first even for what is loaded.
+        seconds = sorted(self._shared_seconds or self._single_seconds[1:] or self._single_seconds)
+        found.cost_ms = 1e3 * seconds[len(seconds) // 2] if seconds else 0.0
         found.samples = self._samples if found.is_exact else round(self._samples * found.jobs / read)
         self._finish_series(found)
         self._finish_shares(found)
