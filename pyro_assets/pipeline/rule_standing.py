@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pyro_assets.ledger.ledger import Ledger
     from pyro_assets.storage.interface import Bucket
 
+#: A job to measure on is looked for in so many of the newest hours.
+_LOOK_BACK_HOURS: Final = 48
 _NOTHING: Final = Dimensions(selectors=[])
 
 
@@ -107,7 +109,7 @@ def measure_costs(
     from pyro_assets.series.derive import JobInfo, derive
 
     begun = time.monotonic()
-    hour = next((hour for hour in reversed(ledger.hours()) if ledger.committed_jobs(hour)), None)
+    hour = next((hour for hour in reversed(ledger.hours()[-_LOOK_BACK_HOURS:]) if ledger.committed_jobs(hour)), None)
     if hour is None:
         return {}
     job, _ = ledger.look_up(ledger.committed_jobs(hour)[-1])
