@@ -58,6 +58,24 @@ RECONCILE = Variable(
 KEEP_RUNS_MINUTES = Variable(
     "PYRO_ASSETS_KEEP_RUNS_MINUTES", "60", "finished live runs are deleted after this time; 0: never"
 )
+KEEP_BACKFILL_RUNS_DAYS = Variable(
+    "PYRO_ASSETS_KEEP_BACKFILL_RUNS_DAYS", "0", "other finished runs are deleted after so many days; 0: never"
+)
+KEEP_BLOCKS_DAYS = Variable(
+    "PYRO_ASSETS_KEEP_BLOCKS_DAYS", "0", "level-1 blocks of the archive are removed after so many days; 0: never"
+)
+KEEP_SERIES_DAYS = Variable(
+    "PYRO_ASSETS_KEEP_SERIES_DAYS", "0", "files of series are removed after so many days; 0: never"
+)
+KEEP_LEDGER_DAYS = Variable(
+    "PYRO_ASSETS_KEEP_LEDGER_DAYS", "0", "rows of hours are removed from the ledger after so many days; 0: never"
+)
+KEEP_TEMPORARY_DAYS = Variable(
+    "PYRO_ASSETS_KEEP_TEMPORARY_DAYS", "0", "what crashed writers left in the archive is removed after so many days"
+)
+SWEEP_KEYS = Variable(
+    "PYRO_ASSETS_SWEEP_KEYS", "20000", "keys that the slow sweep lists every ten minutes, for late uploads; 0: none"
+)
 WEB_URL = Variable("PYRO_ASSETS_WEB_URL", "", "address of the pages of `pyro-assets web`; Dagster's pages link to it")
 DAGSTER_URL = Variable("PYRO_ASSETS_DAGSTER_URL", "", "address of Dagster's webserver; our pages start backfills there")
 WEB_TOKEN = Variable("PYRO_ASSETS_WEB_TOKEN", "", "token that `pyro-assets web` asks for; empty: none")
@@ -83,6 +101,12 @@ VARIABLES: tuple[Variable, ...] = (
     LIVE_BUDGET_SECONDS,
     BACKFILL_BUDGET_SECONDS,
     KEEP_RUNS_MINUTES,
+    KEEP_BACKFILL_RUNS_DAYS,
+    KEEP_BLOCKS_DAYS,
+    KEEP_SERIES_DAYS,
+    KEEP_LEDGER_DAYS,
+    KEEP_TEMPORARY_DAYS,
+    SWEEP_KEYS,
     RECONCILE,
     WEB_URL,
     DAGSTER_URL,

@@ -14,6 +14,7 @@ from pydantic import Field
 from pyro_assets.errors import SettingsError
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
 from pyro_assets.pipeline.pool import cores
+from pyro_assets.pipeline.retention import Keep
 from pyro_assets.pipeline.settings import Settings
 from resources import environment as env
 from resources.receivers import environment_secrets
@@ -111,11 +112,35 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
 
 
 class RetentionResource(dg.ConfigurableResource[None]):
-    """How long Dagster's records of live runs are kept."""
+    """How long things are kept, and how fast the slow sweep goes."""
 
     keep_runs_minutes: float = Field(
         default=float(env.KEEP_RUNS_MINUTES.default), description=env.KEEP_RUNS_MINUTES.meaning
     )
+    keep_backfill_runs_days: float = Field(
+        default=float(env.KEEP_BACKFILL_RUNS_DAYS.default), description=env.KEEP_BACKFILL_RUNS_DAYS.meaning
+    )
+    keep_blocks_days: float = Field(
+        default=float(env.KEEP_BLOCKS_DAYS.default), description=env.KEEP_BLOCKS_DAYS.meaning
+    )
+    keep_series_days: float = Field(
+        default=float(env.KEEP_SERIES_DAYS.default), description=env.KEEP_SERIES_DAYS.meaning
+    )
+    keep_ledger_days: float = Field(
+        default=float(env.KEEP_LEDGER_DAYS.default), description=env.KEEP_LEDGER_DAYS.meaning
+    )
+    keep_temporary_days: float = Field(
+        default=float(env.KEEP_TEMPORARY_DAYS.default), description=env.KEEP_TEMPORARY_DAYS.meaning
+    )
+    sweep_keys: int = Field(default=int(env.SWEEP_KEYS.default), description=env.SWEEP_KEYS.meaning)
+
+    def keep(self) -> Keep:
+        """The same as a plain object.
+
+        Raises:
+            SettingsError: something would be kept for less than a day.
+        """
+        return Keep(self.keep_blocks_days, self.keep_series_days, self.keep_ledger_days, self.keep_temporary_days)
 
 
 def production_resources() -> dict[str, Any]:
@@ -126,7 +151,15 @@ def production_resources() -> dict[str, Any]:
     def number(variable: env.Variable) -> float:
         return env.usable_number(variable, refusals)
 
-    keep_runs_minutes = number(env.KEEP_RUNS_MINUTES)
+    retention = RetentionResource(
+        keep_runs_minutes=number(env.KEEP_RUNS_MINUTES),
+        keep_backfill_runs_days=number(env.KEEP_BACKFILL_RUNS_DAYS),
+        keep_blocks_days=number(env.KEEP_BLOCKS_DAYS),
+        keep_series_days=number(env.KEEP_SERIES_DAYS),
+        keep_ledger_days=number(env.KEEP_LEDGER_DAYS),
+        keep_temporary_days=number(env.KEEP_TEMPORARY_DAYS),
+        sweep_keys=int(number(env.SWEEP_KEYS)),
+    )
     number(env.RECONCILE)
     return {
         "pipeline": PipelineResource(
@@ -151,7 +184,7 @@ def production_resources() -> dict[str, Any]:
             backfill_budget_seconds=number(env.BACKFILL_BUDGET_SECONDS),
             refused="; ".join(refusals),
         ),
-        "retention": RetentionResource(keep_runs_minutes=keep_runs_minutes),
+        "retention": retention,
     }
 
 

@@ -11,8 +11,11 @@ from typing import Any
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.ledger.lag import figures_of
 from pyro_assets.pipeline.exporting import ExportCounts
+from pyro_assets.pipeline.merging import MergeReport
 from pyro_assets.pipeline.pipeline import STEPS, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Lag, Progress, RunCounts, TickReport, VerifyReport
+from pyro_assets.pipeline.rescanning import RescanReport
+from pyro_assets.pipeline.retention import Keep, RetentionReport
 from resources.pipeline import PipelineResource, RetentionResource
 
 _numbers = itertools.count()
@@ -31,6 +34,10 @@ class FakePipeline:
     sent: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, ExportCounts] = field(default_factory=dict)
     silences: dict[str, float] = field(default_factory=dict)
+    upkeep: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    merged: MergeReport = field(default_factory=MergeReport)
+    retained: RetentionReport = field(default_factory=RetentionReport)
+    swept: RescanReport = field(default_factory=RescanReport)
     opened: int = 0
     closed: int = 0
 
@@ -68,6 +75,18 @@ class FakePipeline:
                 progress(Progress(1, len(hours), "job", hour))
             reports[hour] = replace(self.hour_report(hour), run=done)
         return reports
+
+    def merge_series(self, **how: Any) -> MergeReport:
+        self.upkeep.append(("merge", how))
+        return self.merged
+
+    def retain(self, keep: Keep, *, apply: bool, **how: Any) -> RetentionReport:
+        self.upkeep.append(("retain", {"keep": keep, "apply": apply}))
+        return self.retained
+
+    def sweep(self, max_keys: int) -> RescanReport:
+        self.upkeep.append(("sweep", {"max_keys": max_keys}))
+        return self.swept
 
     def exporter(self, hours: Sequence[str], **how: Any) -> "FakeExporter":
         return FakeExporter(self, list(hours), how)
@@ -134,13 +153,13 @@ def resources_with(fake: FakePipeline, **settings: Any) -> dict[str, Any]:
     """What `build_defs` takes, around a fake."""
     url = f"fake://{next(_numbers)}"
     _FAKES[url] = fake
-    keep = settings.pop("keep_runs_minutes", 60.0)
+    keep = {name: settings.pop(name) for name in tuple(settings) if name in RetentionResource.model_fields}
     # No staying for work that becomes due later: nothing does in a fake.
     settings.setdefault("live_budget_seconds", 0.0)
     pipeline = FakePipelineResource(
         source_url=url, archive_url="fake://archive", ledger_url="fake://ledger", **settings
     )
-    return {"pipeline": pipeline, "retention": RetentionResource(keep_runs_minutes=keep)}
+    return {"pipeline": pipeline, "retention": RetentionResource(**{"keep_runs_minutes": 60.0} | keep)}
 
 
 def hour_of_work(hour: str, jobs: int = 2, *, done: bool = False) -> HourReport:

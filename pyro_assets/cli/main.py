@@ -32,6 +32,7 @@ COMMANDS = {
     "series": ("pyro_assets.cli.series", "series"),
     "doctor": ("pyro_assets.cli.doctor", "doctor"),
     "rescan": ("pyro_assets.cli.rescan", "rescan"),
+    "retention": ("pyro_assets.cli.retention", "retention"),
     "publish": ("pyro_assets.cli.publish", "publish"),
     "rebuild-ledger": ("pyro_assets.cli.rebuild_ledger", "rebuild_ledger"),
     "quarantine": ("pyro_assets.cli.quarantine", "quarantine"),

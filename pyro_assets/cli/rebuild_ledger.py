@@ -9,33 +9,46 @@ import click
 
 from pyro_assets.cli.options import archive_option, json_option, ledger_option
 from pyro_assets.cli.output import progress_bar, show_json
+from pyro_assets.cli.times import check_span, span_options
 
 
 @click.command("rebuild-ledger")
 @archive_option
 @ledger_option
+@span_options()
 @click.option("--skip-damaged", is_flag=True, help="End although records are damaged: their sources are done anew.")
 @json_option
-def rebuild_ledger(archive_url: str, ledger_url: str, skip_damaged: bool, as_json: bool) -> None:
+def rebuild_ledger(
+    archive_url: str,
+    ledger_url: str,
+    begin_ms: int | None,
+    end_ms: int | None,
+    skip_damaged: bool,
+    as_json: bool,
+) -> None:
     """Write what the archive's commit records prove into an empty ledger.
 
     Stop Dagster first, so that nothing works with the old ledger meanwhile. Interrupted, it goes on when it is called
-    again; until it has ended, nothing is planned.
+    again; until it has ended, nothing is planned. With a span, only rows that retention removed from a ledger in use
+    are put back; nothing need be stopped.
     """
+    check_span(begin_ms, end_ms)
     from pyro_assets.ledger.ledger import Ledger
-    from pyro_assets.pipeline.rebuilding import rebuild
+    from pyro_assets.pipeline.rebuilding import put_back, rebuild
     from pyro_assets.storage.bucket import open_bucket
 
+    now_ms = time.time_ns() // 1_000_000
     ledger = Ledger.open(ledger_url)
     try:
         with progress_bar("records") as bar:
-            report = rebuild(
-                ledger,
-                open_bucket(archive_url, True),
-                time.time_ns() // 1_000_000,
-                skip_damaged=skip_damaged,
-                progress=lambda done: bar.update(done, done),
-            )
+            archive = open_bucket(archive_url, True)
+            if begin_ms is not None or end_ms is not None:
+                begin, end = begin_ms or 0, 2**48 if end_ms is None else end_ms
+                report = put_back(ledger, archive, begin, end, now_ms, lambda done: bar.update(done, done))
+            else:
+                report = rebuild(
+                    ledger, archive, now_ms, skip_damaged=skip_damaged, progress=lambda done: bar.update(done, done)
+                )
     finally:
         ledger.close()
     if as_json:

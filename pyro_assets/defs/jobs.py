@@ -20,6 +20,8 @@ LIVE: Final = "live"
 BACKFILL: Final = "backfill"
 CLOSE: Final = "close"
 RULES: Final = "rules"
+UPKEEP: Final = "upkeep"
+SWEEP: Final = "sweep"
 # Dagster's own tags: how long a run may last, how often it is retried, and which partitions it is about.
 MAX_RUNTIME: Final = "dagster/max_runtime"
 MAX_RETRIES: Final = "dagster/max_retries"

@@ -14,18 +14,21 @@ from typing import Any, Final
 import dagster as dg
 
 from pyro_assets.defs.assets import ASSETS
-from pyro_assets.defs.jobs import CLOSE, LANE, LIVE, PARTITION, RANGE_END, RANGE_START
+from pyro_assets.defs.jobs import CLOSE, LANE, LIVE, PARTITION, RANGE_END, RANGE_START, SWEEP, UPKEEP
 from pyro_assets.defs.metadata import hour_metadata
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 #: A tick must end within a minute, so it takes so many at most; one a second is far more than there are.
 _RUNS_A_TICK: Final = 100
-_OURS: Final[tuple[dict[str, Any], ...]] = ({"job_name": LIVE}, {"tags": {LANE: CLOSE}})
+_OURS: Final[tuple[dict[str, Any], ...]] = ({"job_name": LIVE}, {"tags": {LANE: CLOSE}}, {"job_name": SWEEP})
 _OVER: Final = [dg.DagsterRunStatus.SUCCESS]
 #: Runs that did not succeed are for people to look at, so they are kept longer.
 _TROUBLED: Final = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _KEEP_TROUBLED: Final = timedelta(days=7)
+#: What other upkeep did is read days later; there are some tens of such runs a day.
+_KEEP_UPKEEP: Final = timedelta(days=7)
+_OLD_RUNS: Final = 1_000
 
 
 def seal(instance: dg.DagsterInstance, opened: Pipeline, hour: str) -> bool:
@@ -58,14 +61,31 @@ def prune(instance: dg.DagsterInstance, opened: Pipeline, now: datetime, keep: t
     Returns:
         How many were deleted, at most 100.
     """
+    kept: list[tuple[dict[str, Any], list[dg.DagsterRunStatus], timedelta]] = [
+        *((which, _OVER, keep) for which in _OURS),
+        *((which, _TROUBLED, max(keep, _KEEP_TROUBLED)) for which in _OURS),
+        ({"tags": {LANE: UPKEEP}}, [*_OVER, *_TROUBLED], max(keep, _KEEP_UPKEEP)),
+    ]
     runs = [
         record.dagster_run
-        for statuses, age in ((_OVER, keep), (_TROUBLED, max(keep, _KEEP_TROUBLED)))
-        for which in _OURS
+        for which, statuses, age in kept
         for record in instance.get_run_records(
             dg.RunsFilter(**which, statuses=statuses, updated_before=now - age), limit=_RUNS_A_TICK, ascending=True
         )
     ][:_RUNS_A_TICK]
+    return delete_runs(instance, opened, runs)
+
+
+def old_runs(instance: dg.DagsterInstance, now: datetime, keep_days: float) -> list[dg.DagsterRun]:
+    """Runs of any kind that ended more than so many days ago, the oldest first, at most 1,000; none for 0 days."""
+    if not keep_days:
+        return []
+    ended = dg.RunsFilter(statuses=[*_OVER, *_TROUBLED], updated_before=now - timedelta(days=keep_days))
+    return [record.dagster_run for record in instance.get_run_records(ended, limit=_OLD_RUNS, ascending=True)]
+
+
+def delete_runs(instance: dg.DagsterInstance, opened: Pipeline, runs: Sequence[dg.DagsterRun]) -> int:
+    """Delete runs with events, logs and files, and keep what they said last of each hour; returns how many."""
     doomed = {run.run_id for run in runs}
     for hour in sorted({hour for run in runs for hour in hours_of(run)}):
         if doomed & set(materialised(instance, hour).values()):

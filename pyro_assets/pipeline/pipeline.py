@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from pyro_assets.ledger.rule_use import RuleMark
     from pyro_assets.pipeline.exporting import ExportCounts, Exporter
     from pyro_assets.pipeline.health import HealthMetrics
+    from pyro_assets.pipeline.merging import MergeReport
     from pyro_assets.pipeline.reconciling import HourEstimate
+    from pyro_assets.pipeline.rescanning import RescanReport
+    from pyro_assets.pipeline.retention import Expired, Keep, RetentionReport
     from pyro_assets.pipeline.work import Trust, Worker
     from pyro_assets.series.config import SeriesConfig
 
@@ -433,6 +436,52 @@ class Pipeline:
         jobs = read_files(self._archive, self._ledger, files_between(self._ledger, begin_ms, end_ms))
         wanted = receiver if receiver is not None else any_receiver()
         return write_files(jobs, wanted, folder, file_format=file_format, from_ms=begin_ms, to_ms=end_ms)
+
+    def merge_series(self, *, deadline_monotonic: float | None = None) -> "MergeReport":
+        """Merges the files of series of hours that are over; see `merging.merge_hours`."""
+        from pyro_assets.pipeline.merging import merge_hours
+
+        return merge_hours(
+            self._archive,
+            self._ledger,
+            self._clock(),
+            self._settings.settle_ms,
+            deadline_monotonic=deadline_monotonic,
+        )
+
+    def retain(
+        self,
+        keep: "Keep",
+        *,
+        apply: bool,
+        deadline_monotonic: float | None = None,
+        progress: "Callable[[Expired], None]" = lambda _: None,
+    ) -> "RetentionReport":
+        """Removes what is older than `keep` says, or only lists it; see `retention.retain`.
+
+        Raises:
+            ConfigError: the file of receivers is refused, so that nobody knows what is still to be sent.
+        """
+        from pyro_assets.pipeline.retention import retain
+
+        scopes = {receiver.name: self._start_ms(receiver) for receiver in self.receivers()}
+        return retain(
+            self._archive,
+            self._ledger,
+            keep,
+            scopes,
+            self._clock(),
+            apply=apply,
+            deadline_monotonic=deadline_monotonic,
+            progress=progress,
+        )
+
+    def sweep(self, max_keys: int) -> "RescanReport":
+        """Goes on with the slow sweep of the whole source bucket; see `rescanning.sweep`."""
+        from pyro_assets.pipeline.rescanning import sweep
+
+        self._guard()
+        return sweep(self._source, self._ledger, self._settings, self._clock(), max_keys)
 
     def receiver(self, name: str) -> "Receiver":
         """The receiver of a name.

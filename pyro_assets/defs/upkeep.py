@@ -1,0 +1,202 @@
+"""Upkeep: jobs that schedules start, in a lane of their own: merge series, sweep for late uploads, remove what is old.
+
+Each step does a bounded amount of work and says what it found; the next run goes on. The work itself is the
+pipeline's. Add a job here when something must be done every so often and may take longer than a sensor's tick.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import dagster as dg
+
+from pyro_assets.defs.assets import SEGMENTS
+from pyro_assets.defs.due import describe
+from pyro_assets.defs.jobs import LANE, MAX_RETRIES, MAX_RUNTIME, SWEEP, UPKEEP, AssetJob
+from pyro_assets.defs.retention import delete_runs, old_runs
+from pyro_assets.pipeline.retention import RetentionReport
+from resources.pipeline import PipelineResource, RetentionResource
+
+_MAX_RUNTIME_SECONDS: Final = 3_600
+#: A run begins nothing new after this time; the next one goes on.
+_BUDGET_SECONDS: Final = 1_800.0
+_TAGS: Final = {LANE: UPKEEP, MAX_RUNTIME: str(_MAX_RUNTIME_SECONDS), MAX_RETRIES: "0"}
+_SHOWN: Final = 50
+
+
+class RetentionConfig(dg.Config):
+    """Whether retention removes or only lists."""
+
+    apply: bool = False
+
+
+def upkeep_jobs() -> tuple[AssetJob, AssetJob, AssetJob]:
+    """The jobs: merge_series, sweep, retention."""
+    return _merge_job(), _sweep_job(), _retention_job()
+
+
+def upkeep_schedules(merge: AssetJob, sweep: AssetJob, retention: AssetJob) -> Sequence[dg.ScheduleDefinition]:
+    """When they run. Times are UTC."""
+    running = dg.DefaultScheduleStatus.RUNNING
+
+    @dg.schedule(
+        name="sweep_every_ten_minutes",
+        job=sweep,
+        cron_schedule="*/10 * * * *",
+        default_status=running,
+        description="Goes on with the slow sweep; PYRO_ASSETS_SWEEP_KEYS sets its pace, 0 stops it.",
+    )
+    def sweep_schedule(retention: RetentionResource) -> dg.RunRequest | dg.SkipReason:
+        return dg.RunRequest() if retention.sweep_keys else dg.SkipReason("the sweep's pace is 0 keys")
+
+    @dg.schedule(
+        name="retention_every_night",
+        job=retention,
+        cron_schedule="23 3 * * *",
+        default_status=running,
+        description="Removes what is older than the variables PYRO_ASSETS_KEEP_* say; nothing while all are 0.",
+    )
+    def retention_schedule(retention: RetentionResource) -> dg.RunRequest | dg.SkipReason:
+        if not retention.keep().anything_goes and not retention.keep_backfill_runs_days:
+            return dg.SkipReason("everything is kept for ever")
+        return dg.RunRequest(run_config=dg.RunConfig({"remove_what_is_old": RetentionConfig(apply=True)}))
+
+    hourly = dg.ScheduleDefinition(
+        name="merge_every_hour",
+        job=merge,
+        cron_schedule="7 * * * *",
+        default_status=running,
+        description="Merges the files of series of the hour that is over.",
+    )
+    return hourly, sweep_schedule, retention_schedule
+
+
+def _merge_job() -> AssetJob:
+    @dg.op(description="One file of series per kind for each hour that is over and at rest, in place of one per job.")
+    def merge_files_of_series(context: dg.OpExecutionContext, pipeline: PipelineResource) -> dg.Output[None]:
+        with pipeline.open() as opened:
+            report = opened.merge_series(deadline_monotonic=time.monotonic() + _BUDGET_SECONDS)
+        context.log.info(
+            f"{len(report.hours)} hours merged: {report.files_before} files became {report.files_after}; "
+            f"{len(report.busy)} hours are not at rest, {report.left} are left for the next run"
+        )
+        metadata: dict[str, Any] = {
+            "hours": len(report.hours),
+            "files before": report.files_before,
+            "files after": report.files_after,
+            "bytes before": report.size_before_bytes,
+            "bytes after": report.size_after_bytes,
+            "not at rest": describe(report.busy) if report.busy else "none",
+            "left": report.left,
+            "seconds": round(report.seconds, 3),
+        }
+        return dg.Output(None, metadata=metadata)
+
+    @dg.job(name="merge_series", tags=_TAGS, description="Merges the files of series of hours that are over.")
+    def merge_series() -> None:
+        merge_files_of_series()
+
+    return merge_series
+
+
+def _sweep_job() -> AssetJob:
+    @dg.op(
+        description="Lists a part of the source bucket behind the ticks' cursors. What is found was uploaded too late "
+        "for ticks: it is planned, and the sensor requests a run."
+    )
+    def look_for_late_uploads(
+        context: dg.OpExecutionContext, pipeline: PipelineResource, retention: RetentionResource
+    ) -> dg.Output[None]:
+        with pipeline.open() as opened:
+            report = opened.sweep(max(retention.sweep_keys, 1))
+        new = sum(report.new.values())
+        round_is = "is through" if report.finished else "goes on with the next run"
+        context.log.info(
+            f"{report.listed} keys listed, {new} late uploads found, {report.planned_jobs} jobs planned; "
+            f"the round {round_is}"
+        )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        for hour, count in report.new.items():
+            late: dict[str, Any] = {"late uploads": count, "found by": f"the slow sweep at {now}"}
+            # Of no run, so that it stays when the records of this run go.
+            context.instance.report_runless_asset_event(
+                dg.AssetMaterialization(SEGMENTS, partition=hour, metadata=late)
+            )
+        metadata: dict[str, Any] = {
+            "keys listed": report.listed,
+            "late uploads": new,
+            "jobs planned": report.planned_jobs,
+            "out of range": report.out_of_range,
+            "round": f"the round {round_is}",
+            "failed listings": len(report.failures),
+            "seconds": round(report.seconds, 3),
+        }
+        if report.failures:
+            # What was found is recorded; the run is red so that somebody sees it, and the next one lists it again.
+            raise dg.Failure(f"{len(report.failures)} listings failed: {report.failures[0]}", metadata=metadata)
+        return dg.Output(None, metadata=metadata)
+
+    @dg.job(name=SWEEP, tags=_TAGS, description="Looks, slowly, for uploads that came too late for every tick.")
+    def sweep() -> None:
+        look_for_late_uploads()
+
+    return sweep
+
+
+def _retention_job() -> AssetJob:
+    @dg.op(
+        description="Blocks, series, rows and temporary files that are older than PYRO_ASSETS_KEEP_* say, "
+        "and Dagster's records of old runs. Without `apply` it only lists them."
+    )
+    def remove_what_is_old(
+        context: dg.OpExecutionContext,
+        config: RetentionConfig,
+        pipeline: PipelineResource,
+        retention: RetentionResource,
+    ) -> dg.Output[None]:
+        with pipeline.open() as opened:
+            report = opened.retain(
+                retention.keep(), apply=config.apply, deadline_monotonic=time.monotonic() + _BUDGET_SECONDS
+            )
+            runs = old_runs(context.instance, datetime.now(UTC), retention.keep_backfill_runs_days)
+            runs = [run for run in runs if run.run_id != context.run_id]
+            if config.apply:
+                delete_runs(context.instance, opened, runs)
+        done = "removed" if config.apply else "would be removed; run it with apply: true"
+        context.log.info(f"{_table(report)}\n{len(runs)} of Dagster's runs; all of this {done}")
+        objects = sum(one.objects for one in report.expired)
+        metadata: dict[str, Any] = {
+            "applied": config.apply,
+            "objects": objects,
+            "rows": sum(one.rows for one in report.expired),
+            "bytes": sum(one.size_bytes for one in report.expired),
+            "runs": len(runs),
+            "what": dg.MetadataValue.md(_table(report)),
+            "kept though old": dg.MetadataValue.json(report.kept),
+            "left": report.left,
+        }
+        return dg.Output(None, metadata=metadata)
+
+    @dg.job(
+        name="retention",
+        tags=_TAGS,
+        description="Removes what is older than it is to be kept. Started by hand it lists; with `apply: true` it "
+        "removes, as the schedule does.",
+    )
+    def retention() -> None:
+        remove_what_is_old()
+
+    return retention
+
+
+def _table(report: RetentionReport) -> str:
+    if not report.expired:
+        return "nothing is older than it is to be kept"
+    lines = [
+        f"| {one.what} | {one.hour} | {one.objects} | {one.rows} | {one.size_bytes} |"
+        for one in report.expired[:_SHOWN]
+    ]
+    more = len(report.expired) - len(lines)
+    rest = [f"| … | {more} more lines | | | |"] if more else []
+    return "\n".join(["| what | hour | objects | rows | bytes |", "|---|---|---|---|---|", *lines, *rest])
