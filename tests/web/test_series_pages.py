@@ -186,3 +186,37 @@ def test_a_damaged_file_hides_no_other(tmp_path: Path, rows: list[dict[str, Any]
     lost = {first.stem, second.stem}
     assert sum(one.samples for one in found.rows) >= sum(row["job"] not in lost for row in rows)
     assert first.name in page.text
+
+
+@pytest.mark.parametrize("value", [HOSTILE, "a\nb\0c", "x" * 1000, "ünï \u2028 ☂", "'\"\\{}&amp;"])
+def test_hostile_labels_are_shown_as_text_and_can_be_followed(tmp_path: Path, value: str):
+    with opened(tmp_path, series=config()) as pipeline:
+        derive(pipeline)
+        path = min((tmp_path / "archive").rglob("*.parquet"))
+        rewrite(path, value)
+        with pipeline.ledger._write() as connection:
+            key, size = path.relative_to(tmp_path / "archive").as_posix(), path.stat().st_size
+            connection.exec_driver_sql(f"UPDATE series_files SET size_bytes = {size} WHERE key = '{key}'")
+        client = Client(make_app(site_of(pipeline)))
+        pages = [client.get("/series", SPAN | {"text": "hostile"})]
+        pages.append(client.get("/series/metric", SPAN | {"metric": "hostile"}))
+        link = re.search(r'href="(/series/one[^"]*)"', pages[-1].text)
+        assert link, pages[-1].words
+        pages.append(client.get(link[1].replace("&amp;", "&")))
+        assert [page.status for page in pages] == [200] * 3
+        assert all("<script>" not in page.text for page in pages)
+        assert not re.search("[\u202e\0]", pages[-1].text)
+        found = client.call("GET", "/series?hours=3&metric=hostile").json["rows"]
+    assert found[0]["labels"] == {"name": value}
+
+
+def rewrite(path: Path, value: str) -> None:
+    """Puts a metric with one hostile label in the place of a file's first row."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pyro_assets.series.frame import SCHEMA
+
+    row = pq.read_table(path, partitioning=None).to_pylist()[0]
+    row |= {"metric": "hostile", "labels": [{"name": "name", "value": value}], "rule": value}
+    pq.write_table(pa.Table.from_pylist([row], schema=SCHEMA), path, store_schema=False)

@@ -1,0 +1,113 @@
+"""Status, series and quarantine in a real browser: narrow, dark, by keyboard alone; pictures are kept to look at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import golden_bucket
+import pytest
+from browser import chrome, complaints, is_too_wide, screenshot, served, wait
+from exports import HOUR, NOW_MS, config, opened, scripted
+from golden_bucket import GoldenBucket
+from scripted_server import scripted_server
+from web_client import site_of
+
+from pyro_assets.pipeline.pipeline import Pipeline
+
+pytestmark = pytest.mark.service
+
+GOLDEN = golden_bucket.committed()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pipeline, str]]:
+    """The golden jobs, one source of which is broken, sent to one of two receivers; and the address of the pages."""
+    folder = tmp_path_factory.mktemp("pages")
+    for key in GOLDEN.jobs[0]:
+        target = folder / "bucket" / key
+        target.parent.mkdir(parents=True)
+        target.write_bytes(GOLDEN.read(key)[: -5 if key == GOLDEN.jobs[0][0] else None])
+    (folder / "bucket" / "jobs.json").write_text("[]")
+    golden = GoldenBucket(folder / "bucket")
+    with scripted_server() as server:
+        receivers = (scripted(server), scripted(server, "other"))
+        with opened(folder, *receivers, golden=golden, series=config(functions=["main.fibonacci"])) as pipeline:
+            pipeline.run_exact([GOLDEN.jobs[0]], run_id="run")
+            pipeline.export([HOUR], names=["r"])
+            with served(site_of(pipeline, dagster_url="http://127.0.0.1:9")) as url:
+                yield pipeline, url
+
+
+def addresses(pipeline: Pipeline) -> dict[str, str]:
+    """A page of every kind."""
+    from pyro_assets.pipeline.shown_series import Asked, SeriesReader
+
+    reader = SeriesReader(pipeline.archive, pipeline.ledger)
+    metric = next(row for row in reader.metrics(Asked(0, NOW_MS)).rows if "_functions_" in row.metric)
+    name = {"metric": metric.metric, "tenant": metric.tenant, "hours": "3"}
+    (series, *_) = reader.label_sets(Asked(0, NOW_MS, tenant=metric.tenant, metric=metric.metric)).rows
+    (source,) = pipeline.ledger.unheld_sources()
+    return {
+        "status": "/status?days=3",
+        "hour": f"/status/hours/{HOUR}",
+        "series": "/series?hours=3",
+        "series-metric": f"/series/metric?{urlencode(name)}",
+        "series-one": f"/series/one?{urlencode(name | {'id': series.id})}",
+        "quarantine": "/quarantine",
+        "quarantine-item": f"/quarantine/item?{urlencode({'name': source.key})}",
+        "backfills": "/backfills",
+    }
+
+
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (1200, True)])
+def test_every_page_fits_and_breaks_no_policy(world: tuple[Pipeline, str], tmp_path: Path, width: int, dark: bool):
+    pipeline, url = world
+    with chrome(tmp_path, width=width, dark=dark, scripts=False) as driver:
+        for name, address in addresses(pipeline).items():
+            driver.get(url + address)
+            screenshot(driver, f"{name}-{width}{'-dark' if dark else ''}")
+            assert not is_too_wide(driver), name
+            # One heading, and every field has a label.
+            assert len(driver.find_elements("tag name", "h1")) == 1, name
+            for field in driver.find_elements("css selector", "main input:not([type=hidden]), main select"):
+                assert field.accessible_name, (name, field.get_attribute("outerHTML"))
+        assert complaints(driver) == []
+
+
+def test_decide_by_keyboard_alone(world: tuple[Pipeline, str], tmp_path: Path):
+    from selenium.webdriver.common.keys import Keys
+
+    pipeline, url = world
+    (source,) = pipeline.ledger.unheld_sources()
+    with chrome(tmp_path) as driver:
+
+        def press(*keys: str) -> None:
+            for key in keys:
+                driver.switch_to.active_element.send_keys(key)
+
+        def go_to(label: str) -> Any:
+            for _ in range(60):
+                press(Keys.TAB)
+                if label in driver.switch_to.active_element.accessible_name:
+                    return driver.switch_to.active_element
+            raise AssertionError(f"no way to {label!r} by keyboard")
+
+        driver.get(f"{url}/status")
+        link = go_to("Look at the list")
+        assert link.value_of_css_property("outline-style") != "none"
+        press(Keys.ENTER)
+        go_to("choose segments/")
+        press(Keys.SPACE)
+        go_to("Forget the chosen")
+        press(Keys.ENTER)
+        wait(driver, lambda d: "Forget 1 item?" in d.page_source, "the question")
+        go_to("Why")
+        press("cannot be restored")
+        screenshot(driver, "quarantine-confirm")
+        go_to("Forget")
+        press(Keys.ENTER)
+        wait(driver, lambda d: "no longer listed" in d.page_source, "the answer")
+    assert pipeline.ledger.unheld_sources() == []
+    (decision,) = pipeline.ledger.past_decisions(subject=source.key)
+    assert (decision.action, decision.why) == ("forget", "cannot be restored")
