@@ -87,11 +87,11 @@ def as_text(site: Site, draft: Draft) -> Draft:
     if checked.rule is not None:
         text = rules_text([checked.rule])
     else:
-        text = _plain_text(value_of(draft.form)) if draft.form["name"] else _NEW_TEXT
+        text = plain_text(value_of(draft.form)) if draft.form["name"] else _NEW_TEXT
     return replace(draft, mode="text", text=text, form=None)
 
 
-def _plain_text(value: Mapping[str, Any]) -> str:
+def plain_text(value: Mapping[str, Any]) -> str:
     """Values that are no rule yet, in the way of a file."""
     lines = [f"{name}: {json.dumps(inner, ensure_ascii=False)}" for name, inner in value.items()]
     return "rules:\n- " + "\n  ".join(lines) + "\n"

@@ -25,7 +25,7 @@ from pyro_assets.series.language import Rule
 from pyro_assets.series.normalize import FAMILIES
 from pyro_assets.web.diffs import Pair, side_by_side
 from pyro_assets.web.rule_changes import save_rule, stored_version
-from pyro_assets.web.rule_draft import Draft, as_text, checked_draft, draft_of, read_draft
+from pyro_assets.web.rule_draft import Draft, as_text, checked_draft, draft_of, plain_text, read_draft
 from pyro_assets.web.rule_form import form_of, placed, prefilled, suggested_name
 from pyro_assets.web.rule_list import other_forms, rules_now
 from pyro_assets.web.rule_preview import charts, hours_of, preview, type_unit, unit_of
@@ -62,10 +62,7 @@ def routes(site: Site) -> list[Route]:
             rule = _any_rule(site, copied)
             draft = draft_of(rule.model_copy(update={"name": f"{rule.name[:90]}-copy"}))
         else:
-            form = prefilled(query)
-            named = any(form[name] for name in ("functions", "profile_types"))
-            form["name"] = form["name"] or (suggested_name(form) if named else "")
-            draft = Draft("form", form)
+            draft = _linked(query)
         if query.get("mode") == ["text"]:
             draft = as_text(site, draft)
         return editor(site, request, draft)
@@ -161,6 +158,21 @@ def editor(
         families=[(family, FAMILY_WORDS[family]) for family in FAMILIES],
         hours=site.pipeline.hours(),
     )
+
+
+def _linked(query: Mapping[str, Sequence[str]]) -> Draft:
+    """The draft that a link of another page begins."""
+    form = prefilled(query)
+    if form is None:
+        value: dict[str, Any] = {
+            field: texts[0] for field, texts in query.items() if field in ("name", "selector", "match")
+        }
+        value = {"name": "named", **value, "functions": query["function"]}
+        value |= {f"{field}s": query[field] for field in ("profile_type", "tenant") if field in query}
+        return Draft("text", None, plain_text(value))
+    named = any(form[name] for name in ("functions", "profile_types"))
+    form["name"] = form["name"] or (suggested_name(form) if named else "")
+    return Draft("form", form)
 
 
 def _conflict(site: Site, request: Request, draft: Draft, checked: Checked, error: StaleRule) -> Response:

@@ -8,11 +8,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from pyro_assets.pipeline.rule_edits import Problem
 from pyro_assets.series.language import Rule
 from pyro_assets.series.patterns import Pattern
 
 _KINDS: Final = ("exact", "glob", "regex")
+#: What browsers do not send back as it was.
+_CHANGED: Final = re.compile(r"[\r\0]")
 _LINE: Final = re.compile(r"(exact|glob|regex):[ ]?(.*)", re.DOTALL)
 #: Fields of the form that hold something of the language under another name.
 _PLACES: Final[Mapping[str, str]] = {"by": "keep", "without": "keep", "exact": "functions"}
@@ -39,7 +43,7 @@ Form = dict[str, str]
 
 
 def form_of(rule: Rule) -> Form | None:
-    """A rule as the form shows it; None where the form cannot hold it, because names have line breaks."""
+    """A rule as the form shows it; None where the form cannot hold it, as with line breaks in names."""
     form: Form = {
         "name": rule.name,
         "description": rule.description,
@@ -56,16 +60,20 @@ def form_of(rule: Rule) -> Form | None:
         "keep_labels": "\n".join(rule.by if rule.by is not None else rule.without),
         "labels": "\n".join(f"{name}={value}" for name, value in rule.labels.items()),
     }
-    lists: dict[str, list[str]] = {field: [_line(one) for one in getattr(rule, field)] for field in _PATTERNS}
-    lists |= {field: list(getattr(rule, field)) for field in _LISTS}
-    lists["by"], lists["labels"] = [*(rule.by or []), *rule.without], [*rule.labels, *rule.labels.values()]
-    if any(_breaks(text) for texts in lists.values() for text in texts) or _breaks(rule.selector + rule.description):
-        return None
-    if any(re.search(r"[\s,]", name) for name in lists["by"]):
-        return None
-    form |= {field: "\n".join(lists[field]) for field in (*_PATTERNS, *_LISTS)}
+    form |= {field: "\n".join(map(_line, getattr(rule, field))) for field in _PATTERNS}
+    form |= {field: "\n".join(getattr(rule, field)) for field in _LISTS}
     form |= {field: "on" if getattr(rule, field) else "" for field in _CHECKS}
-    return form
+    return form if _holds(form, rule) else None
+
+
+def _holds(form: Form, rule: Rule) -> bool:
+    """Whether the form, as a browser sends it back, says the same as the rule: saving it must not lose anything."""
+    if any(_CHANGED.search(text) for text in form.values()) or any("\n" in form[field] for field in _TEXTS):
+        return False
+    try:
+        return Rule.model_validate(value_of(form)) == rule
+    except ValidationError:
+        return False
 
 
 def read_form(fields: Mapping[str, Sequence[str]]) -> Form:
@@ -75,23 +83,20 @@ def read_form(fields: Mapping[str, Sequence[str]]) -> Form:
     return form
 
 
-def prefilled(query: Mapping[str, Sequence[str]]) -> Form:
-    """An empty form, with what a link says: names may be given several times, and are exact."""
-    empty = form_of(Rule.model_construct(**{"name": "", **_defaults()}))
-    form: Form = dict(empty or {})
+def prefilled(query: Mapping[str, Sequence[str]]) -> Form | None:
+    """The form with what a link says; `function`, `profile_type` and `tenant` may be given several times.
+
+    None where the form cannot hold the functions, as with line breaks in names.
+    """
+    form = form_of(Rule(name="")) or {}
     form |= {field: values[0] for field, values in query.items() if field in FIELDS and values}
-    for field in ("functions", "exclude"):
-        exact = query.get(field.removesuffix("s"), [])
-        if exact:
-            form[field] = "\n".join(_line(Pattern.model_construct(exact=name)) for name in exact)
     for field, singular in (("profile_types", "profile_type"), ("tenants", "tenant")):
         if query.get(singular):
             form[field] = "\n".join(query[singular])
-    return form
-
-
-def _defaults() -> dict[str, Any]:
-    return {name: field.get_default() for name, field in Rule.model_fields.items() if name != "name"}
+    names = query.get("function", [])
+    if names:
+        form["functions"] = "\n".join(_line(Pattern.model_construct(exact=name)) for name in names)
+    return None if any(re.search(r"[\r\n\0]", name) for name in names) else form
 
 
 def value_of(form: Form) -> dict[str, Any]:
@@ -151,11 +156,6 @@ def suggested_name(form: Form) -> str:
     text = re.sub(r"[^A-Za-z0-9_.-]+", "", re.split(r"[/\s]", first)[-1]).lstrip(".-")
     text = re.sub(r"^[A-Za-z0-9_]+\.(?=[A-Za-z0-9_]+\.)", "", text)[:80] or "rule"
     return f"{text}-self" if form["match"] == "self" else text
-
-
-def _breaks(text: str) -> bool:
-    """Whether a line of a form cannot hold a text: it has line breaks, or browsers would take off its spaces."""
-    return len(text.splitlines()) > 1 or "\n" in text or "\r" in text or text != text.strip()
 
 
 def _line(pattern: Pattern) -> str:

@@ -256,7 +256,8 @@ def test_the_form_holds_what_it_shows(client: Client, world: tuple[Path, Pipelin
     assert form is not None
     assert Rule.model_validate(value_of(form)) == model
     assert form_of(Rule.model_validate({"name": "n", "functions": ["two\nlines"]})) is None
-    assert form_of(Rule.model_validate({"name": "n", "without": ["two words"]})) is None
+    for odd in ({"without": ["two words"]}, {"functions": ["a\rb"]}, {"functions": ["a\0"]}, {"description": "a\nb"}):
+        assert form_of(Rule.model_validate({"name": "n", **odd})) is None
 
 
 def test_hostile_names_are_shown_and_never_run(client: Client, world: tuple[Path, Pipeline]):
@@ -270,6 +271,8 @@ def test_hostile_names_are_shown_and_never_run(client: Client, world: tuple[Path
         assert found.status == 200
         assert "<script>alert" not in found.text
         assert "&lt;script&gt;" in found.text
+    linked = client.get("/rules/new", {"function": "two\nlines <b>", "name": "two", "profile_type": "cpu"})
+    assert "functions: [&#34;two\\nlines &lt;b&gt;&#34;]" in linked.text
     lines = {"mode": "text", "text": 'rules:\n- name: nl\n  functions: ["a\\nb"]\n'}
     assert client.post("/rules/save", lines).status == 303
     assert '<textarea id="text"' in client.get("/rules/edit/nl").text
