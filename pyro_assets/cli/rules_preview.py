@@ -165,5 +165,11 @@ def _show(found: "Preview") -> None:
         labels = [", ".join(f"{name}={value}" for name, value in one.labels) for one in found.first]
         rows = [[one.tenant, one.metric, text, one.value] for one, text in zip(found.first, labels, strict=True)]
         show_table(["tenant", "metric", "labels", "largest value"], rows)
+    if len(found.largest) > 1:
+        click.echo("\nlargest values")
+        some = found.largest[:5]
+        labels = [", ".join(f"{name}={value}" for name, value in one.labels) for one in some]
+        rows = [[one.tenant, one.metric, text, one.value] for one, text in zip(some, labels, strict=True)]
+        show_table(["tenant", "metric", "labels", "value"], rows)
     for family, examples in found.folding.items():
         click.echo(f"\nnormalize: [{family}] would fold {examples[0][0]} to {examples[0][1]}")

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 
-#: Answers that are kept.
+#: Answers that are kept, and nodes of their trees together (about 100 bytes each).
 _REMEMBERED: Final = 8
+_MOST_NODES: Final = 2_000_000
 #: Jobs that are looked at for profile types and labels: the newest of every shard.
 _JOBS_PER_SHARD: Final = 2
 _MOST_JOBS: Final = 64
@@ -264,9 +265,13 @@ class Explorer:
     def _remember(self, memory: "OrderedDict[K, V]", key: K, value: V) -> V:
         with self._lock:
             memory[key] = value
-            while len(memory) > _REMEMBERED:
+            while len(memory) > 1 and (len(memory) > _REMEMBERED or sum(map(_nodes, memory.values())) > _MOST_NODES):
                 memory.popitem(last=False)
         return value
+
+
+def _nodes(answer: object) -> int:
+    return len(answer.tree.parent) if isinstance(answer, Explored) else 0
 
 
 def _newest(jobs: Sequence[ArchivedJob], tenant: str) -> list[ArchivedJob]:

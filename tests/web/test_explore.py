@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from exports import HOUR, derive, opened
+from series_jobs import job, profile, sample
 from web_client import Answer, Client, site_of
 
-from pyro_assets.pipeline.exploring import Explored, Explorer, Question
+from pyro_assets.pipeline.exploring import Choices, Explored, Explorer, Moment, Question
 from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.series.call_tree import TreeBuilder
 from pyro_assets.series.config import DEFAULT_GAUGES
+from pyro_assets.series.names import show_bytes
 from pyro_assets.web.app import make_app
 from pyro_assets.web.explore import Asked, with_label
 
@@ -200,6 +204,56 @@ def test_a_broken_file_of_rules_does_not_keep_anyone_from_looking(pipeline: Pipe
     (tmp_path / "series.yaml").write_text("rules: [{name: 1, colour: red}]")
     page = Client(make_app(site_of(pipeline, config=tmp_path / "series.yaml"))).get("/explore")
     assert (page.status, "Top functions" in page.words) == (200, True)
+
+
+HOSTILE = [
+    b'<script>alert("x")</script>',
+    b"\xe2\x80\xaeevil\n",
+    b"\xff\xfe\x00",
+    b"a" * 1000,
+    b"&amp;'\"",
+    b"{{ 7*7 }}",
+]
+
+
+class HostileExplorer:
+    """Whatever is asked, every name in the answer wants to be something else."""
+
+    names = tuple(show_bytes(name) for name in HOSTILE)
+
+    def choices(self, hours: Any, tenant: str = "") -> Choices:
+        labels = dict.fromkeys(self.names, self.names)
+        return Choices(self.names, self.names, dict.fromkeys(self.names, self.names), labels, 1)
+
+    def explore(self, question: Question, gauges: Any = ()) -> Explored:
+        columns, _ = job(profile([sample(100, one, two) for one in HOSTILE for two in HOSTILE]))
+        builder = TreeBuilder()
+        builder.add(columns, np.ones(len(columns.rows.series), dtype=np.bool_))
+        tree = builder.finish()
+        moments = (Moment(1_795_600_274_692, 1, 3600),)
+        return Explored(question, 2, 1, False, 1, 36, moments, tree, *tree.functions(), 1, 2, 0.1)
+
+
+def test_hostile_names_are_shown_and_do_nothing(pipeline: Pipeline):
+    site = site_of(pipeline)
+    site.__dict__["explorer"] = HostileExplorer()
+    client = Client(make_app(site))
+    for query in ({}, {"type": "<b>x:y", "search": "<", "selector": 'pod="</script>"', "tenant": "'><i>"}):
+        page = client.get("/explore", query)
+        assert page.status == 200
+        assert not re.search(r"<script|<b>|<i>", page.text)
+        assert not set(page.words) & set("\u202e\x00")
+        assert "49" not in re.sub(r"\d{3,}", "", "".join(rows(page)))
+        for address in [one for one in links(page, "/explore?") + links(page, "/rules/new?") if "at=" not in one]:
+            assert urlsplit(address).path in ("/explore", "/rules/new", "/api/v1/explore")
+    page = client.get("/explore")
+    assert "\\u202eevil\\n" in page.words
+    assert "stands on 1 of 2 jobs" in page.words
+    functions = {parse_qs(urlsplit(one).query)["function"][0] for one in links(page, "/rules/new?")}
+    assert functions == {show_bytes(name) for name in HOSTILE}
+    assert {client.get(one).status for one in links(page, "/rules/new?")} == {200}
+    frames = client.call("GET", "/explore/flamegraph").json["frames"]
+    assert {one["name"] for one in frames} - {""} == functions
 
 
 @pytest.mark.parametrize(
