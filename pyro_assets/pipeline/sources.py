@@ -27,8 +27,8 @@ class ReadSources:
 def read_sources(bucket: ReadOnlyBucket, sources: Sequence[JobSource]) -> ReadSources:
     """Reads all sources of a job.
 
-    A source that does not have the size that was listed is looked at and read once more: it may have been listed
-    while it was still being written.
+    A source that is not there, or does not have the size that was listed, is looked at and read once more: it may have
+    been listed while it was still being written, or before every copy of the store had it.
 
     Raises:
         ObjectChanged: a source changes while it is read; try again later.
@@ -38,7 +38,7 @@ def read_sources(bucket: ReadOnlyBucket, sources: Sequence[JobSource]) -> ReadSo
     result = ReadSources()
     for source, data in zip(sources, found, strict=True):
         try:
-            if isinstance(data, ObjectChanged):
+            if isinstance(data, ObjectChanged | ObjectMissing):
                 data = bucket.get(source.key, bucket.size(source.key))
             if isinstance(data, Exception):
                 raise data
