@@ -119,17 +119,15 @@ def test_runs_of_upkeep_do_not_pile_up(instance: dg.DagsterInstance):
 def test_schedules(instance: dg.DagsterInstance, settings: dict[str, Any], sweeps: bool, retains: bool):
     resources = resources_with(FakePipeline(), **settings)
     definitions = build_defs(resources, start_hour=START)
+    hourly = definitions.resolve_schedule_def("merge_every_hour")
+    assert (hourly.cron_schedule, hourly.default_status) == ("7 * * * *", dg.DefaultScheduleStatus.RUNNING)
     asked = {}
-    for name in ("merge_every_hour", "sweep_every_ten_minutes", "retention_every_night"):
+    for name in ("sweep_every_ten_minutes", "retention_every_night"):
         schedule = definitions.resolve_schedule_def(name)
         assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-        context = dg.build_schedule_context(
-            instance=instance, scheduled_execution_time=datetime(2026, 11, 25, 3, tzinfo=UTC), resources=resources
-        )
-        asked[name] = schedule.evaluate_tick(context).run_requests
-    assert len(asked["merge_every_hour"]) == 1
-    assert len(asked["sweep_every_ten_minutes"]) == sweeps
-    assert len(asked["retention_every_night"]) == retains
+        asked[name] = schedule(dg.build_schedule_context(instance=instance, resources=resources))
+    assert isinstance(asked["sweep_every_ten_minutes"], dg.RunRequest if sweeps else dg.SkipReason)
+    retention = asked["retention_every_night"]
+    assert isinstance(retention, dg.RunRequest if retains else dg.SkipReason)
     if retains:
-        config = asked["retention_every_night"][0].run_config
-        assert config["ops"]["remove_what_is_old"]["config"] == {"apply": True}
+        assert retention.run_config["ops"]["remove_what_is_old"]["config"] == {"apply": True}
