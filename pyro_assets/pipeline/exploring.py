@@ -1,8 +1,8 @@
 """Where time and memory go: profiles of many jobs, chosen by labels and hours, as totals, functions and a call tree.
 
 Add what people ask of past profiles here; how stacks are merged is in `series.call_tree`, what is read in `selecting`.
-Answers hold for the jobs that the time budget allowed, and say how many those are. They are remembered by the jobs
-they are made of, which never change.
+Answers hold for the jobs that the time budget allowed, and say how many those are. They are remembered with the jobs
+they are made of, which never change; who walks through an answer may ask for it as it was a moment ago.
 """
 
 import glob
@@ -138,6 +138,15 @@ class Choices:
     jobs_looked_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer, the jobs it is made of, and when these were all there were (by the explorer's clock)."""
+
+    digest: bytes
+    seconds: float
+    explored: Explored
+
+
 class Explorer:
     """Answers questions about one archive; safe to use from many threads."""
 
@@ -152,7 +161,7 @@ class Explorer:
         self._ledger = ledger
         self._clock = clock
         self._lock = threading.Lock()
-        self._answers: OrderedDict[tuple[Question, Sequence[str], bytes], Explored] = OrderedDict()
+        self._answers: OrderedDict[tuple[Question, Sequence[str]], _Answer] = OrderedDict()
         self._choices: OrderedDict[tuple[str, bytes], Choices] = OrderedDict()
 
     def hours(self) -> list[str]:
@@ -197,12 +206,13 @@ class Explorer:
         )
         return self._remember(self._choices, key, found)
 
-    def explore(self, question: Question, gauges: Sequence[str] = ()) -> Explored:
+    def explore(self, question: Question, gauges: Sequence[str] = (), *, max_age_seconds: float = 0.0) -> Explored:
         """Read the profiles that are meant and put their stacks together.
 
         Args:
             question: what is asked.
             gauges: globs of profile types whose values are levels, as in the configuration of series.
+            max_age_seconds: an answer that was right so long ago is good enough.
 
         Raises:
             SelectorError: the selector does not parse.
@@ -210,16 +220,20 @@ class Explorer:
             StorageError, BlockError: the archive is damaged or does not answer.
         """
         begun = self._clock()
+        key = (question, tuple(gauges))
+        known = self._remembered(self._answers, key)
+        if known is not None and begun - known.seconds <= max_age_seconds:
+            return known.explored
         wanted = Wanted(parse_selector(question.selector), [glob.escape(question.profile_type)], [question.tenant])
         jobs = [
             job
             for job in self._ledger.archived_jobs(question.hours)
             if any(output.tenant == question.tenant for output in job.outputs)
         ]
-        key = (question, tuple(gauges), _digest([job.id for job in jobs]))
-        known = self._remembered(self._answers, key)
-        if known is not None:
-            return known
+        digest = _digest([job.id for job in jobs])
+        if known is not None and known.digest == digest:
+            self._remember(self._answers, key, _Answer(digest, begun, known.explored))
+            return known.explored
         is_gauge = is_of_type(question.profile_type.encode(), gauges)
         reader, builder = NarrowReader(self._archive), TreeBuilder()
         moments: list[Moment] = []
@@ -254,7 +268,8 @@ class Explorer:
             reader.bytes_stored,
             self._clock() - begun,
         )
-        return self._remember(self._answers, key, found)
+        self._remember(self._answers, key, _Answer(digest, begun, found))
+        return found
 
     def _remembered(self, memory: "OrderedDict[K, V]", key: K) -> V | None:
         with self._lock:
@@ -271,7 +286,7 @@ class Explorer:
 
 
 def _nodes(answer: object) -> int:
-    return len(answer.tree.parent) if isinstance(answer, Explored) else 0
+    return len(answer.explored.tree.parent) if isinstance(answer, _Answer) else 0
 
 
 def _newest(jobs: Sequence[ArchivedJob], tenant: str) -> list[ArchivedJob]:

@@ -41,6 +41,8 @@ _MOST_SHOWN_VALUES: Final = 12
 #: Larger questions wait for each other: two cores are better spent on one answer after the other.
 _RUNNING: Final = threading.BoundedSemaphore(2)
 _WAIT_SECONDS: Final = 90.0
+#: How old an answer may be for those who zoom, search and sort in it.
+_WALK_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,9 @@ def answer(site: Site, explorer: "Explorer", asked: Asked, hours: Sequence[str])
     if not _RUNNING.acquire(timeout=_WAIT_SECONDS):
         raise HTTPException(503, "others explore at the moment; try again in a minute, or choose fewer hours")
     try:
-        return explorer.explore(question, gauges)
+        # Who walks through an answer wants the same one, though new jobs come every few seconds; "Show" is up to date.
+        is_walking = replace(asked, at="", search="", sort="total", rows=_ROWS) != asked
+        return explorer.explore(question, gauges, max_age_seconds=_WALK_SECONDS if is_walking else 0.0)
     finally:
         _RUNNING.release()
 

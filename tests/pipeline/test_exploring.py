@@ -176,6 +176,35 @@ def test_answers_are_remembered_and_forgotten(world: World, tmp_path: Path):
         empty.explore(world.question())
 
 
+class GrowingLedger:
+    """Another job each time somebody asks."""
+
+    def __init__(self, jobs: list[Any]) -> None:
+        self.jobs, self.asked = jobs, 0
+
+    def archived_jobs(self, hours: Any) -> list[Any]:
+        self.asked += 1
+        return self.jobs[: self.asked]
+
+
+def test_who_walks_through_an_answer_gets_the_same_one(world: World):
+    ledger: Any = GrowingLedger([job for job in world.jobs if any(one.tenant == "acme" for one in job.outputs)])
+    seconds = [0.0]
+    explorer = Explorer(open_bucket(str(world.folder / "archive")), ledger, lambda: seconds[0])
+    first = explorer.explore(world.question())
+    seconds[0] = 60.0
+    assert explorer.explore(world.question(), max_age_seconds=60) is first
+    assert ledger.asked == 1
+    later = explorer.explore(world.question())
+    assert (first.jobs, later.jobs) == (1, 2)
+    # With the same jobs an answer is as good as new.
+    seconds[0] = 300.0
+    assert explorer.explore(world.question()) is later
+    seconds[0] = 330.0
+    assert explorer.explore(world.question(), max_age_seconds=60) is later
+    assert ledger.asked == 3
+
+
 def test_many_threads_get_one_answer(world: World):
     explorer = Explorer(open_bucket(str(world.folder / "archive")), world.ledger)
     totals: list[int] = []

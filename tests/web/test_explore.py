@@ -225,7 +225,7 @@ class HostileExplorer:
         labels = dict.fromkeys(self.names, self.names)
         return Choices(self.names, self.names, dict.fromkeys(self.names, self.names), labels, 1)
 
-    def explore(self, question: Question, gauges: Any = ()) -> Explored:
+    def explore(self, question: Question, gauges: Any = (), **how: Any) -> Explored:
         columns, _ = job(profile([sample(100, one, two) for one in HOSTILE for two in HOSTILE]))
         builder = TreeBuilder()
         builder.add(columns, np.ones(len(columns.rows.series), dtype=np.bool_))
