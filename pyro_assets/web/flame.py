@@ -20,7 +20,7 @@ _CHARACTER: Final = 7.3
 #: Frames have one of so many colours, by the package of their name (classes flame-0 ...).
 COLOURS: Final = 6
 #: So many levels below the frame that is zoomed to.
-LEVELS: Final = 48
+LEVELS: Final = 32
 #: Narrower frames (of the frame that is zoomed to) are not drawn.
 LEAST_SHARE: Final = 0.002
 _MOST_FRAMES: Final = 4000

@@ -70,7 +70,7 @@ def test_small_and_deep_frames_are_left_out_and_told():
     assert (layout.too_small, layout.too_deep) == (2, 1)
     assert counts(layout) == [
         "2 frames narrower than 0.2 % not drawn",
-        "1 frame deeper than 48 levels: zoom in to see them",
+        "1 frame deeper than 32 levels: zoom in to see them",
     ]
     assert counts(lay_out(tree_of(profile([sample(1, b"a")])), 0)) == []
     wide = tree_of(profile([sample(1, b"f%d" % number) for number in range(600)]))
