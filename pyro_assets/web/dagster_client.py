@@ -173,7 +173,8 @@ class DagsterClient:
             params["runConfigData"] = dict(run_config)
         launched = self.ask(_LAUNCH, {"params": params})["launchPartitionBackfill"]
         if "backfillId" not in launched:
-            raise DagsterError(f"Dagster refuses the backfill: {_message(launched)}")
+            hint = f"are its partitions there, from {hours[0]} to {hours[-1]}?"
+            raise DagsterError(f"Dagster refuses the backfill ({hint}): {_message(launched)}")
         return str(launched["backfillId"])
 
     def backfill(self, backfill_id: str) -> Backfill | None:

@@ -17,12 +17,14 @@ from web_client import site_of
 from pyro_assets.demo import services
 from pyro_assets.demo.layout import Layout
 from pyro_assets.demo.processes import Processes
+from pyro_assets.errors import DagsterError
 from pyro_assets.ledger.rules import RuleEdit
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
 from pyro_assets.pipeline.rules import rule_body
 from pyro_assets.series.config import load_config
 from pyro_assets.series.language import Rule
 from pyro_assets.series.patterns import Pattern
+from pyro_assets.web.dagster_client import DagsterClient
 
 pytestmark = pytest.mark.service
 
@@ -131,3 +133,25 @@ def follow(driver: Any) -> str:
             return str(state)
         time.sleep(0.5)
     raise AssertionError("the backfill does not end")
+
+
+def test_dagster_refuses_in_words_and_cancels(installation: tuple[Layout, str]):
+    layout, dagster_url = installation
+    with opened(layout) as pipeline:
+        hours = pipeline.hours()
+    with DagsterClient(dagster_url) as client:
+        assert client.readiness().problem == ""
+        with pytest.raises(DagsterError, match="are its partitions there"):
+            client.start_backfill(["function_series"], ["1999-01-01-00:00"], "", {"lane": "backfill"})
+        with pytest.raises(DagsterError, match="refuses the backfill"):
+            client.start_backfill(["no_such_asset"], hours, "", {"lane": "backfill"})
+        started = client.start_backfill(["function_series"], hours, "all again", {"lane": "backfill", "x/y": "*" * 300})
+        client.cancel_backfill(started)
+        found = client.backfill(started)
+        assert found is not None
+        assert found.status in ("CANCELING", "CANCELED")
+        assert found.tags["x/y"] == "*" * 300
+        assert started in [one.id for one in client.backfills(5)]
+        assert client.backfill("none") is None
+        with pytest.raises(DagsterError, match="does not cancel backfill none"):
+            client.cancel_backfill("none")

@@ -220,3 +220,28 @@ def rewrite(path: Path, value: str) -> None:
     row = pq.read_table(path, partitioning=None).to_pylist()[0]
     row |= {"metric": "hostile", "labels": [{"name": "name", "value": value}], "rule": value}
     pq.write_table(pa.Table.from_pylist([row], schema=SCHEMA), path, store_schema=False)
+
+
+def test_merged_files_give_the_same(tmp_path: Path):
+    series = config(functions=["main.fibonacci"])
+    with opened(tmp_path, series=series) as pipeline:
+        derive(pipeline)
+    # Later, because what was just written is not merged.
+    with opened(tmp_path, series=series, now_ms=NOW_MS + 600_000) as pipeline:
+        reader, asked = SeriesReader(pipeline.archive, pipeline.ledger), Asked(0, NOW_MS)
+        before = reader.metrics(asked)
+        metric = before.rows[0]
+        of_metric = Asked(0, NOW_MS, tenant=metric.tenant, metric=metric.metric)
+        sets = reader.label_sets(of_metric).rows
+        samples = reader.samples(of_metric, sets[0].id).samples
+        assert pipeline.merge_series().hours
+        after = reader.metrics(asked)
+        assert (after.rows, after.extent.rows) == (before.rows, before.extent.rows)
+        assert (before.extent.files, after.extent.files) == (6, 2)
+        assert reader.label_sets(of_metric).rows == sets
+        assert reader.samples(of_metric, sets[0].id).samples == samples
+        # Jobs that are derived anew have files of their own; their rows in the merged file do not count.
+        pipeline.run([HOUR], frozenset({"function_series"}), run_id="again")
+        again = reader.metrics(asked)
+        assert (again.rows, again.extent.rows) == (before.rows, before.extent.rows)
+        assert again.extent.files == 4
