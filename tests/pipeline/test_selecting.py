@@ -1,5 +1,6 @@
 """Reading only what is wanted gives what reading everything gives, with fewer bytes, and with the same errors."""
 
+import random
 from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import pairwise
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import golden_bucket
+import mutations
 import numpy as np
 import pytest
 from cli_runner import places, run
@@ -149,6 +151,39 @@ def test_damage_is_found_in_what_is_read(archive: Archive, section: str):
         NarrowReader(damaged).read([job], Wanted())
     if section == "symbols":
         assert NarrowReader(damaged, whole_bytes=0).read([job], Wanted(names=False)).columns is not None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mutants_raise_what_is_known_or_read_as_a_whole_read_does(archive: Archive, seed: int):
+    output = archive.jobs[0].outputs[0]
+    good = archive.bucket.objects[output.key]
+    layouts = [
+        mutations.layout(good, number)
+        for number, one in enumerate(mutations.metadata_of(good)["datasets"])
+        if one["format"] == 0
+    ]
+    outcomes: Counter[str] = Counter()
+    for number in range(60):
+        kind, mutant = mutations.random_mutation(good, random.Random(f"{seed}/{number}"), layouts)
+        job = replace(archive.jobs[0], outputs=(replace(output, size_bytes=len(mutant)),))
+        bucket = MemoryBucket({output.key: mutant})
+        try:
+            whole = read_blocks([RawObject(output.key, mutant)], isolate=False).columns
+        except BlockError:
+            whole = None
+        for names in (True, False):
+            try:
+                found = NarrowReader(bucket, whole_bytes=0).read([job], Wanted(names=names)).columns
+            except BlockError:
+                assert whole is None, kind
+                outcomes["refused"] += 1
+                continue
+            outcomes["read"] += 1
+            # What a whole read refuses may have been in what was not looked at here.
+            if whole is not None and found is not None:
+                assert found.rows.value.tolist() == whole.rows.value.tolist()
+                assert found.rows.time_ns.tolist() == whole.rows.time_ns.tolist()
+    assert min(outcomes["refused"], outcomes["read"]) > 10
 
 
 @pytest.mark.parametrize("whole_bytes", [0, 1 << 30])
