@@ -6,6 +6,7 @@
 #   make test-services   the tests that need a server; here none may be skipped
 #   make bench           time and memory per job and stage
 #   make simulate        a million segments through planner, ledger and sensor (LEDGER=postgres for the other database)
+#   make estimate        how long a day of one shard takes to backfill, from one hour of it
 #   make soak            everything under load, killed at random, compared sample by sample (SOAK_MINUTES=10)
 #   make nightly         deep fuzz, long property tests, workers under Celery
 
@@ -20,10 +21,10 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo check test test-services simulate bench soak nightly clean
+.PHONY: help setup demo check test test-services simulate bench estimate soak nightly clean
 
 help:
-	@sed -n '3,10s/^#  *//p' Makefile
+	@sed -n '3,12s/^#  *//p' Makefile
 
 # The stamp is older than pyproject.toml when dependencies or tools may have changed.
 setup: $(VENV)/.installed
@@ -66,10 +67,14 @@ simulate: setup
 bench: setup
 	$(BIN)/python -m tests.bench
 
+estimate: setup
+	$(BIN)/python -m tests.bench.backfill
+
 soak: setup
 	$(BIN)/python -m tests.soak --minutes $(or $(SOAK_MINUTES),10)
 
 nightly: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,celery]'
 	HYPOTHESIS_PROFILE=deep $(PYTEST)
 
 clean:

@@ -28,6 +28,7 @@ class Killer:
         home: DAGSTER_HOME of all of them.
         dice: when and what.
         every_seconds: shortest and longest time between two kills; empty: nothing is killed.
+        kinds: what dies together; names of `starts`, and "run".
         kills: what was killed so far.
     """
 
@@ -36,6 +37,7 @@ class Killer:
     home: Path
     dice: random.Random
     every_seconds: tuple[float, float] | None
+    kinds: Sequence[tuple[str, ...]] = KINDS
     kills: Counter[str] = field(default_factory=Counter)
     times: list[float] = field(default_factory=list)
     _next: float = 0.0
@@ -50,7 +52,7 @@ class Killer:
         now = time.monotonic()
         if self.every_seconds is not None and now >= self._next:
             # Every kind comes once before one comes twice.
-            self._plan = self._plan or self.dice.sample(KINDS, len(KINDS))
+            self._plan = self._plan or self.dice.sample(self.kinds, len(self.kinds))
             if self._kill(self._plan[-1]):
                 self._plan.pop()
                 self._next = self._later()
@@ -65,18 +67,15 @@ class Killer:
             if self.processes.has_ended(name):
                 start()
 
-    def end_orphans(self) -> None:
-        """Ends runs whose code server was killed and that went on without it."""
-        for pid in ours(self.home):
-            kill([pid])
-
     def _kill(self, names: Sequence[str]) -> bool:
         runs = runs_of(self.home) if "run" in names else []
         if "run" in names and not runs:
             return False  # a moment later there will be one
-        pids = [self.processes.pid(name) for name in names if name != "run"]
         if any(self.processes.has_ended(name) for name in names if name != "run"):
             return False
+        pids = [self.processes.pid(name) for name in names if name != "run"]
+        # A Celery worker's processes die with it: it is the machine that dies.
+        pids += [child for pid in pids if pid in groups_of_workers(self.home) for child in in_group(pid)]
         kill([*pids, *runs])
         self.kills["+".join(names)] += 1
         self.times.append(time.time())
@@ -84,6 +83,11 @@ class Killer:
 
     def _later(self) -> float:
         return time.monotonic() + (self.dice.uniform(*self.every_seconds) if self.every_seconds else 0)
+
+
+def end_orphans(home: Path) -> None:
+    """Ends runs whose code server was killed and that went on without it."""
+    kill(ours(home))
 
 
 def kill(pids: Sequence[int]) -> None:
@@ -108,14 +112,30 @@ def ours(home: Path) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
+def groups_of_workers(home: Path) -> set[int]:
+    """Process groups of Celery workers."""
+    return {os.getpgid(pid) for pid in ours(home) if b"dagster_celery.app" in _command(pid)}
+
+
+def in_group(group: int) -> list[int]:
+    """Processes of a group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(folder.name)) == group:
+                found.append(int(folder.name))
+        except ProcessLookupError:
+            continue
+    return found
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def runs_of(home: Path) -> list[int]:
     """Processes in which a run is executed: children that the code server spawned."""
-    found = []
-    for pid in ours(home):
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"multiprocessing.spawn" in command and b"spawn_main" in command:
-            found.append(pid)
-    return found
+    return [pid for pid in ours(home) if b"spawn_main" in _command(pid)]

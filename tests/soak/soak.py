@@ -7,6 +7,7 @@ double or different: the archive against the generator's manifest, Prometheus ag
 import os
 import random
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from pyro_assets.errors import PyroAssetsError
 from pyro_assets.ledger.lag import LagFigures
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
-from tests.soak.killer import Killer
+from tests.soak.killer import KINDS, Killer, end_orphans
 
 #: Segments per second and shard, as Pyroscope's segment writer makes them.
 RATE = 2.0
@@ -56,7 +57,9 @@ def soak(
     kill_every_seconds: tuple[float, float] | None = (15.0, 45.0),
     rate: float = RATE,
     seed: int = 1,
-    settings: dict[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
+    kinds: Sequence[tuple[str, ...]] = KINDS,
+    prepare: Callable[[Layout, Processes], Mapping[str, Callable[[], None]]] = lambda _layout, _processes: {},
 ) -> Figures:
     """Runs everything for so long and compares.
 
@@ -67,6 +70,8 @@ def soak(
         rate: segments per second and shard.
         seed: of the kills.
         settings: environment variables beside the layout's.
+        kinds: what is killed together.
+        prepare: makes the folder ready for more processes, which it starts; name -> starts it again.
 
     Raises:
         PyroAssetsError: it could not be run to its end.
@@ -78,25 +83,21 @@ def soak(
     with layout.lock():
         code_port = free_port(4300)
         layout.prepare(code_port)
-        environment = layout.environment(os.environ) | (settings or {})
-        processes = Processes(layout.logs, environment)
+        processes = Processes(layout.logs, layout.environment(os.environ) | dict(settings or {}))
         port = free_port(3100)
-        killer = Killer(
-            processes,
-            {
+        try:
+            starts: dict[str, Callable[[], None]] = {
+                **prepare(layout, processes),
                 services.CODE_SERVER: partial(services.start_code_server, processes, layout, code_port),
                 services.WEBSERVER: partial(services.start_webserver, processes, layout, port),
                 services.DAEMON: partial(services.start_daemon, processes, layout),
-            },
-            layout.dagster_home,
-            random.Random(seed),
-            kill_every_seconds,
-        )
-        try:
+            }
+            dice = random.Random(seed)
+            killer = Killer(processes, starts, layout.dagster_home, dice, kill_every_seconds, kinds)
             return _run(layout, processes, killer, program, (code_port, port), Figures(seconds / 60), rate)
         finally:
             processes.stop_all()
-            killer.end_orphans()
+            end_orphans(layout.dagster_home)
 
 
 def _run(
