@@ -116,7 +116,7 @@ def test_runs_of_upkeep_do_not_pile_up(instance: dg.DagsterInstance):
         ({"keep_backfill_runs_days": 30}, True, True),
     ],
 )
-def test_schedules(instance: dg.DagsterInstance, settings: dict[str, Any], sweeps: bool, retains: bool):
+def test_schedules(settings: dict[str, Any], sweeps: bool, retains: bool):
     resources = resources_with(FakePipeline(), **settings)
     definitions = build_defs(resources, start_hour=START)
     hourly = definitions.resolve_schedule_def("merge_every_hour")
@@ -125,7 +125,7 @@ def test_schedules(instance: dg.DagsterInstance, settings: dict[str, Any], sweep
     for name in ("sweep_every_ten_minutes", "retention_every_night"):
         schedule = definitions.resolve_schedule_def(name)
         assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-        asked[name] = schedule(dg.build_schedule_context(instance=instance, resources=resources))
+        asked[name] = schedule(dg.build_schedule_context(resources=resources))
     assert isinstance(asked["sweep_every_ten_minutes"], dg.RunRequest if sweeps else dg.SkipReason)
     retention = asked["retention_every_night"]
     assert isinstance(retention, dg.RunRequest if retains else dg.SkipReason)
