@@ -109,6 +109,7 @@ def _label_rule(rule: Rule) -> LabelRule:
         metric=rule.metric,
         constants=tuple(constants[name] for name in names),
         profile_types=tuple(rule.profile_types),
+        tenants=tuple(rule.tenants),
     )
 
 

@@ -24,6 +24,7 @@ from pyro_assets.series.names import (
     is_metric_name,
     legal_label_name,
 )
+from pyro_assets.series.original_forms import Origins, as_one_list
 from pyro_assets.series.yaml_text import Document, Path, read_yaml, show_path
 
 #: Changes whenever equal text comes to mean other series.
@@ -81,6 +82,7 @@ class RecordingRule(_Model):
         id: becomes the label `profiles_rule_id`.
         matchers: selectors that must all hold.
         group_by: labels to keep, where a series has them.
+        tenants: ours, not the original's, which keeps rules per tenant: of these alone; empty means all.
     """
 
     id: Annotated[str, Field(min_length=1)]
@@ -89,6 +91,7 @@ class RecordingRule(_Model):
     group_by: list[str] = []
     external_labels: list[ExternalLabel] = []
     stacktrace_filter: StacktraceFilter | None = None
+    tenants: list[str] = []
 
     @property
     def function(self) -> str | None:
@@ -121,6 +124,9 @@ class SeriesConfig(_Model):
         dump = self.model_dump(mode="json")
         # A new part of the language must not give every older configuration another hash. Rules' order has no say.
         del dump["rules"]
+        for recorded in dump["recording_rules"]:
+            if not recorded["tenants"]:
+                del recorded["tenants"]
         if self.rules:
             dump["rules"] = sorted((rule.meaning() for rule in self.rules), key=lambda rule: str(rule["name"]))
         meaning = json.dumps([_MEANING, dump], sort_keys=True, ensure_ascii=True)
@@ -152,7 +158,7 @@ def load_config(path: str | FilePath) -> SeriesConfig:
 def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
     r"""Read a configuration.
 
-    A list instead of a mapping is taken for the list of recording rules alone, as the original's tools write it.
+    Recording rules are taken in every form that the original keeps or writes them in, see `original_forms`.
 
     >>> parse_config('functions: {"foo": "{vehicle=\\"bike\\"}"}').functions
     {'foo': '{vehicle="bike"}'}
@@ -165,11 +171,8 @@ def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
         ConfigError: it is refused; all problems are in its `problems`.
     """
     document = read_yaml(text, file)
-    value = document.value
-    prefix: Path = ()
-    if isinstance(value, list):
-        value, prefix = {"recording_rules": value}, ("recording_rules",)
-    elif isinstance(value, dict):
+    value, origins = as_one_list(document.value)
+    if isinstance(value, dict):
         # A heading with everything below it commented out means what no heading means.
         value = {
             key: inner for key, inner in value.items() if inner is not None or key not in SeriesConfig.model_fields
@@ -181,10 +184,10 @@ def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
     try:
         config = SeriesConfig.model_validate(value)
     except ValidationError as error:
-        problems += [_problem(document, prefix, details) for details in error.errors(include_url=False)]
+        problems += [_problem(document, origins, details) for details in error.errors(include_url=False)]
     else:
         problems += [
-            ConfigError(file, document.line(_below(path, prefix)), show_path(path), why)
+            ConfigError(file, _line(document, origins, path), show_path(origins.shown(path)), why)
             for path, why in check_config(config)
         ]
     if problems:
@@ -192,12 +195,11 @@ def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
     return config
 
 
-def _below(path: Path, prefix: Path) -> Path:
-    """The path in the text of a path in the models: a bare list of rules has no heading."""
-    return path[len(prefix) :] if path[: len(prefix)] == prefix else path
+def _line(document: Document, origins: Origins, path: Path, *, prefer_key: bool = False) -> int:
+    return document.line(origins.place(path), prefer_key=prefer_key)
 
 
-def _problem(document: Document, prefix: Path, details: ErrorDetails) -> ConfigError:
+def _problem(document: Document, origins: Origins, details: ErrorDetails) -> ConfigError:
     path: Path = tuple(part for part in details["loc"] if part != "[key]")
     kind, given = details["type"], details["input"]
     context = details.get("ctx", {})
@@ -219,8 +221,8 @@ def _problem(document: Document, prefix: Path, details: ErrorDetails) -> ConfigE
         why = "must not be empty"
     else:
         why = str(context.get("why", details["msg"]))
-    line = document.line(_below(path, prefix), prefer_key=is_about_key)
-    return ConfigError(document.file, line, show_path(path), why)
+    line = _line(document, origins, path, prefer_key=is_about_key)
+    return ConfigError(document.file, line, show_path(origins.shown(path)), why)
 
 
 def _kind_of(value: Any) -> str:

@@ -47,6 +47,7 @@ def _of_recording_rule(rule: RecordingRule, name: str) -> Rule:
         by=list(rule.group_by),
         labels={label.name: label.value for label in rule.external_labels if label.value},
         aggregate="sum",
+        tenants=list(rule.tenants),
     )
 
 

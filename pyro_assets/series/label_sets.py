@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts
+from pyro_assets.series.names import show_bytes
 from pyro_assets.series.rule_set import Group, Meaning, Memory, RuleSet
 
 
@@ -65,6 +66,10 @@ def find_label_sets(columns: BlockColumns, rules: RuleSet) -> LabelSets:
     packed = np.frombuffer(b"".join([meaning.selected for meaning in meanings]), dtype=np.uint8)
     width = -(-len(rules.rules) // 8)
     selected = np.unpackbits(packed.reshape(len(meanings), width), axis=1, count=len(rules.rules)).view(np.bool_)
+    for place, rule in enumerate(rules.rules):
+        if rule.tenants:
+            is_wanted = np.array([show_bytes(one) in rule.tenants for one in tenants], dtype=np.bool_)
+            selected[:, place] &= is_wanted.take(tenant)
     groups, local = _tenant_groups(meanings, tenant, len(rules.groupings))
     origins = np.frombuffer(b"".join([meaning.origins for meaning in meanings]), dtype=np.int32)
     return LabelSets(

@@ -102,12 +102,9 @@ def _choose(rules: CompiledRules, sets: LabelSets, kinds: frozenset[str], facts:
     """bool[s, r], which label sets a rule counts; int64[s, r], what their values are multiplied by."""
     wanted = np.array([kind in kinds for kind in KINDS], dtype=np.bool_).take(rules.labels.kind_of_rule)
     chosen = sets.selected & wanted
-    tenants = [show_bytes(sets.tenants[position]) for position in sets.group[:, 0].tolist()]
     nano = np.array([_NANO.get(meaning.unit, 0) for meaning in sets.meanings], dtype=np.int64)
     multiplier = np.ones(chosen.shape, dtype=np.int64)
     for number, rule in enumerate(rules.rules):
-        if rule.tenants:
-            chosen[:, number] &= np.array([tenant in rule.tenants for tenant in tenants], dtype=np.bool_)
         if rule.unit:
             facts.other_units += int(np.count_nonzero(chosen[:, number] & (nano == 0)))
             chosen[:, number] &= nano > 0

@@ -60,6 +60,7 @@ class Rule:
         metric: None where the grouping makes it from the profile type.
         constants: values of the grouping's constants, in its order.
         profile_types: globs of sample types or whole profile types, one of which must match; empty means all.
+        tenants: as text; empty means all.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Rule:
     metric: str | None
     constants: tuple[str, ...]
     profile_types: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
 
 
 def function_rule_id(function: str) -> str:
@@ -112,4 +114,5 @@ def rules_of(config: SeriesConfig) -> Iterable[Rule]:
             keeps_zero=True,
             metric=rule.metric_name,
             constants=tuple(added[name] for name in names),
+            tenants=tuple(rule.tenants),
         )

@@ -3,11 +3,13 @@
 import json
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import golden_bucket
 import pytest
 import slow_decoder
 import slow_series
+import yaml
 from series_values import values_of
 
 from pyro_assets.block.metadata import metadata_from_dict
@@ -17,6 +19,7 @@ from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
 from pyro_assets.series.derive import JobInfo, derive, instance_hash
 
 COMMITTED = golden_bucket.committed()
+COMMITTED_CONFIG = parse_config((COMMITTED.root / "rules.json").read_text())
 NUMBERS = pytest.mark.parametrize("number", range(len(COMMITTED.jobs)))
 
 
@@ -35,9 +38,42 @@ def job_info(bucket: golden_bucket.GoldenBucket, job: list[str], result: Compact
     return JobInfo("job-1", bucket.shard(job), bucket.timestamp_ms(job), instance)
 
 
-def compare_with_recorded(bucket: golden_bucket.GoldenBucket) -> int:
+def forms_of(bucket: golden_bucket.GoldenBucket) -> dict[str, str]:
+    """The rules of a bucket in every form in which the original keeps and shows them."""
+    rules = json.loads((bucket.root / "rules.json").read_text())
+    tenants = sorted({tenant for samples in bucket.recorded.values() for tenant, _, _ in samples})
+    camel = {"metric_name": "metricName", "group_by": "groupBy", "external_labels": "externalLabels"}
+    camel |= {"stacktrace_filter": "stacktraceFilter", "function_name": "functionName", "metric_type": "metricType"}
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, list):
+            return [shown(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        return {camel.get(name, name): "TOTAL" if name == "metric_type" else shown(one) for name, one in value.items()}
+
+    of_tool = [shown(rule) | {"generation": "3", "provisioned": True} for rule in rules]
+    limits = {"ingestion_rate_mb": 8, "recording_rules": rules}
+    overrides = {"overrides": dict.fromkeys(tenants, limits) | {"idle": None}}
+    return {
+        "json": json.dumps(rules),
+        "yaml": yaml.safe_dump(rules),
+        "recording_rules": yaml.safe_dump({"recording_rules": rules}),
+        "overrides": json.dumps(overrides),
+        "overrides as yaml": "".join(f"{line}\n" for line in _yaml_of(overrides)),
+        "list of the tool": json.dumps({"rules": of_tool}),
+        "list of the tool, plain names": json.dumps({"rules": rules}),
+    }
+
+
+def _yaml_of(overrides: Any) -> list[str]:
+    """YAML without aliases, which PyYAML writes for what is the same object."""
+    return yaml.safe_dump(json.loads(json.dumps(overrides))).splitlines()
+
+
+def compare_with_recorded(bucket: golden_bucket.GoldenBucket, text: str | None = None) -> int:
     """Every recorded sample of every job is derived, with its value, and no other; how many there are."""
-    config = parse_config((bucket.root / "rules.json").read_text(), "rules.json")
+    config = parse_config(text or (bucket.root / "rules.json").read_text(), "rules.json")
     count = 0
     for job in bucket.jobs:
         result = compacted(bucket, job)
@@ -55,6 +91,29 @@ def compare_with_recorded(bucket: golden_bucket.GoldenBucket) -> int:
 
 def test_recorded_samples_of_the_committed_jobs():
     assert compare_with_recorded(COMMITTED) == sum(map(len, COMMITTED.recorded.values())) == 83
+
+
+FORMS = pytest.mark.parametrize("form", forms_of(COMMITTED))
+
+
+@FORMS
+def test_every_form_of_the_rules_gives_the_recorded_samples(form: str):
+    assert compare_with_recorded(COMMITTED, forms_of(COMMITTED)[form]) == 83
+
+
+@FORMS
+def test_every_form_of_the_rules_gives_all_534_samples(bucket_2026: Path, form: str):
+    bucket = golden_bucket.GoldenBucket(bucket_2026)
+    assert compare_with_recorded(bucket, forms_of(bucket)[form]) == 534
+
+
+def test_one_rule_as_the_tool_shows_it():
+    rules = json.loads(forms_of(COMMITTED)["list of the tool"])["rules"]
+    for rule in rules:
+        for shown in (rule, {"rule": rule}):
+            [one] = parse_config(json.dumps(shown)).recording_rules
+            assert one == next(known for known in COMMITTED_CONFIG.recording_rules if known.id == one.id)
+    assert len(rules) == len(COMMITTED_CONFIG.recording_rules)
 
 
 def test_all_534_recorded_samples_of_bucket_2026(bucket_2026: Path):

@@ -158,7 +158,7 @@ BROKEN = [
     ("recording_rules:\n- id: a\n  metric_name: m\n  stacktrace_filter:\n    function_name: main", 5, "recording_rules[0].stacktrace_filter.function_name", "must be a mapping, not text"),
     ("recording_rules:\n- id: a\n  metric_name: m\n  stacktrace_filter:\n    function_name:\n      function_name: ''", 6, "recording_rules[0].stacktrace_filter.function_name.function_name", "must not be empty"),
     ("recording_rules:\n- id: a\n  metric_name: m\n  stacktrace_filter:\n    function_name:\n      function_name: f\n      metric_type: 1", 7, "recording_rules[0].stacktrace_filter.function_name.metric_type", "only 0 (total) is known"),
-    ("recording_rules:\n- id: a\n  metric_name: m\n  stacktrace_filter:\n    function_name:\n      function_name: f\n      metric_type: TOTAL", 7, "recording_rules[0].stacktrace_filter.function_name.metric_type", "must be a whole number, not text"),
+    ("recording_rules:\n- id: a\n  metric_name: m\n  stacktrace_filter:\n    function_name:\n      function_name: f\n      metric_type: MEAN", 7, "recording_rules[0].stacktrace_filter.function_name.metric_type", "must be a whole number, not text"),
     # A bare list of rules.
     ('[\n {"id": "a",\n  "metric_name": "m",\n  "matchers": ["{"]}\n]', 4, "recording_rules[0].matchers[0]", "not closed by }"),
     ('[\n {"id": "a"},\n 17\n]', 2, "recording_rules[0].metric_name", "this field is missing"),

@@ -57,7 +57,7 @@ def result_of(config: SeriesConfig) -> str:
 def test_every_example():
     text = REFERENCE.read_text()
     examples = EXAMPLE.findall(text)
-    assert len(examples) == text.count("```yaml") == 11
+    assert len(examples) == text.count("```yaml") == 12
     for example, expected in examples:
         assert result_of(parse_config(example, "RULES.md")) == expected, example
 
