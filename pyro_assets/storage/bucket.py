@@ -18,6 +18,10 @@ __all__ = ["Bucket", "Folder", "ObjectInfo", "ReadOnlyBucket", "open_bucket", "p
 
 _LOCAL_SCHEMES: Final = ("file", "local")
 _S3_SCHEMES: Final = ("s3", "s3a")
+# s3fs tries five times what botocore has tried five times, half a minute for one listing that is throttled; ticks and
+# jobs come again anyway, and say meanwhile what is wrong.
+_S3_TRIES: Final = 2
+_S3_OPTIONS: Final = {"config_kwargs": {"retries": {"mode": "standard", "max_attempts": 3}}}
 
 
 @overload
@@ -43,11 +47,13 @@ def open_bucket(url: str, writable: bool = False) -> ReadOnlyBucket:
 
     if not place:
         raise SettingsError(f"{url!r} names no bucket; write for example s3://bucket/prefix")
+    is_s3 = scheme in _S3_SCHEMES
     try:
-        filesystem = fsspec.filesystem(scheme, use_listings_cache=False)
+        filesystem = fsspec.filesystem(scheme, use_listings_cache=False, **(_S3_OPTIONS if is_s3 else {}))
     except (ValueError, ImportError) as error:
         raise SettingsError(f"buckets of {url!r} cannot be opened: {error}") from error
-    if scheme in _S3_SCHEMES:
+    if is_s3:
+        filesystem.retries = _S3_TRIES
         return S3Bucket(url, filesystem, place) if writable else S3ReadOnlyBucket(url, filesystem, place)
     return RemoteBucket(url, filesystem, place) if writable else RemoteReadOnlyBucket(url, filesystem, place)
 

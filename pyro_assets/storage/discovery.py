@@ -5,6 +5,7 @@ taken in slices, oldest first, and what has just landed beside them. Knowing whi
 what lies in the window is returned every time.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -35,12 +36,14 @@ class Window:
         page_keys: keys in one request.
         max_keys: keys beyond the cursors to take, over all folders; what is more comes with the next call, apart from
             the live edge: what was created within `lookback_ms` before now is always looked for.
+        max_seconds: no folder is begun after this time; a bucket that throttles must not cost the tick what it has.
     """
 
     now_ms: int
     lookback_ms: int
     page_keys: int = 1000
     max_keys: int = 20_000
+    max_seconds: float = 30.0
 
 
 @dataclass(slots=True)
@@ -85,7 +88,15 @@ def discover(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str]
     folders = sorted(folders_of(bucket, kind, cursors, result), key=lambda folder: cursors.get(folder, ""))
     share = max(window.max_keys // max(len(folders), 1), window.page_keys)
     left = window.max_keys
-    for folder in folders:
+    begun = time.monotonic()
+    for number, folder in enumerate(folders):
+        if number and time.monotonic() - begun >= window.max_seconds:
+            result.truncated = True
+            result.failures.append(
+                f"{bucket.url} answers slowly: {len(folders) - number} of {len(folders)} folders were not listed "
+                f"within {window.max_seconds:g} s and come first with the next tick"
+            )
+            break
         try:
             left -= _list(bucket, folder, cursors.get(folder, ""), window, min(share, left), result)
         except StorageUnavailable as error:

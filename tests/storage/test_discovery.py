@@ -177,6 +177,19 @@ def test_a_listing_that_fails_half_way_keeps_its_first_pages() -> None:
     assert result.cursors == {FOLDER: ulid(-11)}
 
 
+def test_a_slow_bucket_costs_no_tick_what_it_has_and_every_shard_gets_its_turn() -> None:
+    bucket = fakes.MemoryBucket({segment_key(shard, ulid(-5)): b"1" for shard in range(5)})
+    cursors: dict[str, str] = {}
+    for turn in range(5):
+        result = look(bucket, cursors, max_seconds=0)
+        cursors |= result.cursors
+        assert (len(result.found), result.truncated) == (1, True)
+        assert result.failures == [
+            "memory://fake answers slowly: 4 of 5 folders were not listed within 0 s and come first with the next tick"
+        ]
+        assert len(cursors) == turn + 1
+
+
 def test_known_shards_are_listed_where_the_list_of_shards_fails() -> None:
     bucket = bucket_of([-5])
 
