@@ -104,11 +104,11 @@ def screenshot(driver: Any, name: str) -> Path:
     return path
 
 
-def wait(driver: Any, until: Any, what: str, *, seconds: float = _SECONDS) -> Any:
-    """What `until(driver)` gives, once that is something."""
+def wait(driver: Any, until: Any, what: str, *, seconds: float = _SECONDS, every: float = 0.05) -> Any:
+    """What `until(driver)` gives, once that is something; asked every so many seconds."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(until, what)
+    return WebDriverWait(driver, seconds, poll_frequency=every).until(until, what)
 
 
 def is_too_wide(driver: Any) -> bool:
