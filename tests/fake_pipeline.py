@@ -41,6 +41,9 @@ class FakePipeline:
     opened: int = 0
     closed: int = 0
 
+    def warnings(self) -> list[str]:
+        return []
+
     def tick(self, now_ms: int | None = None) -> TickReport:
         tick = self.ticks.pop(0) if len(self.ticks) > 1 else self.ticks[0]
         if isinstance(tick, PyroAssetsError):

@@ -116,6 +116,8 @@ def run(
         # A mistake in the file of receivers is told before the work, not after it.
         has_receivers = bool(pipeline.receivers())
         pipeline.check_archive()
+        for sentence in pipeline.warnings():
+            click.echo(f"Warning: {sentence}", err=True)
         run_id = f"cli-{time.time_ns():x}-{os.getpid()}"
         ticks: list[TickReport] = []
         with progress_bar("jobs") as bar:

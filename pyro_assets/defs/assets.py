@@ -159,6 +159,8 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
         progress = None if live else _log_progress(context.log)
         run_id = context.run.run_id
         with opening(pipeline, series=bool(steps)) as opened, beating(opened, run_id):
+            for sentence in opened.warnings():
+                context.log.warning(sentence)
             hours = _hours(context, opened)
             run = partial(
                 opened.run,

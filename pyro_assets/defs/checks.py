@@ -34,8 +34,9 @@ def check_specs() -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             UNDONE,
             asset=ASSET,
-            description="Every source of the hour is in a derived job, or set aside with a reason. While an hour is "
-            "running, sources wait for their job: that is counted and no failure.",
+            description="Every source of the hour is in a derived job, or set aside with a reason, and none was "
+            "deleted before it was read. While an hour is running, sources wait for their job: that is counted and no "
+            "failure.",
         ),
     ]
 
@@ -80,21 +81,27 @@ def totals_result(reports: Sequence[VerifyReport]) -> dg.AssetCheckResult:
 
 
 def undone_result(reports: Sequence[HourReport], now_ms: int, settle_ms: int) -> dg.AssetCheckResult:
-    """Whether every hour that is over, late uploads included, has nothing pending."""
+    """Whether every hour that is over, late uploads included, has nothing pending, and no hour has lost anything."""
     left = [report for report in reports if report.pending and is_closed(report.hour, now_ms, settle_ms)]
     waiting = sum(report.pending for report in reports if report not in left)
     failed = sum(report.pending for report in left)
+    losing = [report for report in reports if report.sources_by_state.get("lost")]
+    lost = sum(report.sources_by_state["lost"] for report in losing)
     return dg.AssetCheckResult(
         check_name=UNDONE,
         asset_key=ASSET,
-        passed=not left,
-        description=f"{failed} sources of {describe([report.hour for report in left])} are left: run these hours again"
+        passed=not left and not losing,
+        description=f"{lost} sources of {describe([report.hour for report in losing])} were deleted before they were "
+        "read: their profiles are lost; see `pyro-assets quarantine list` and `pyro-assets doctor`"
+        if losing
+        else f"{failed} sources of {describe([report.hour for report in left])} are left: run these hours again"
         if left
         else "every source is in a derived job or set aside"
         if not waiting
         else f"{waiting} sources wait for their job in an hour that is still running",
         metadata={
             "left": failed,
+            "lost": lost,
             "waiting": waiting,
             "set_aside": sum(report.set_aside_total for report in reports),
             "segments": sum(report.segments for report in reports),

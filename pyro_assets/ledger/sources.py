@@ -89,6 +89,26 @@ class Sources(Database):
         inside = [item for item, row in zip(new, rows, strict=True) if row["state"] == "pending"]
         return Recorded(tuple(inside), len(new) - len(inside))
 
+    def record_lost(self, found: Sequence[FoundBlock], reason: str, now_ms: int, policy: Policy) -> int:
+        """Records what was gone before any listing showed it; what is known already stays as it is.
+
+        Args:
+            found: what stands for it, such as blocks that were made of it.
+            reason: for people.
+            now_ms: Unix milliseconds.
+            policy: tells what is out of range, which is no loss.
+
+        Returns:
+            How many were new.
+        """
+        with self._write(planning=True) as connection:
+            known = _known(connection, [item.block.key for item in found])
+            rows = [source_row(item, now_ms, policy) for item in found if item.block.key not in known]
+            rows = [row | {"state": "lost", "reason": reason} for row in rows if row["state"] == "pending"]
+            for chunk in chunks(rows):
+                connection.execute(sources.insert(), chunk)
+        return len(rows)
+
     def cursors(self, purpose: str = LIVE) -> dict[str, str]:
         """Folder -> ULID of the last block that ticks (or what else `purpose` names) have seen there."""
         with self._read() as connection:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from pyro_assets.errors import PyroAssetsError, StorageError
 from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.pipeline.lifetimes import measure
 from pyro_assets.pipeline.rebuilding import guard
 from pyro_assets.pipeline.settings import KINDS, Settings
 from pyro_assets.storage.bucket import open_bucket, place_of
@@ -28,8 +29,6 @@ _FREE_SHARE: Final = 0.05
 _LATE_MS: Final = 60_000
 #: Where nothing is younger than this, Pyroscope seems to be down.
 _RECENT_MS: Final = 600_000
-#: Segments that live shorter than this cannot outlast an outage of ours.
-_SHORT_LIFE_MS: Final = 6 * 3_600_000
 _PACKAGES: Final = ("dagster", "pyarrow", "polars", "sqlalchemy", "fsspec")
 #: The first SQLite that has all the statements that are used.
 _SQLITE: Final = (3, 35)
@@ -194,24 +193,19 @@ def _newest_ms(source: ReadOnlyBucket, it: Installation) -> int | None:
 
 
 def _mode(it: Installation) -> Iterator[Finding]:
-    source = open_bucket(it.source_url)
-    blocks = source.list_after(f"{BLOCKS}/", "", 1)
-    oldest: list[int] = []
-    for shard in source.list_folder(f"{SEGMENTS}/").folders:
-        oldest += [
-            ulid_time_ms(item.key.split("/")[3])
-            for item in source.list_after(f"{SEGMENTS}/{shard}/{ANONYMOUS}/", "", 1)
-            if is_ulid(item.key.split("/")[3])
-        ]
-    if not blocks or not oldest:
+    life = measure(open_bucket(it.source_url), it.now_ms)
+    if not life.compacts:
         return
-    life_ms = it.now_ms - min(oldest)
-    text = f"a Pyroscope compacts this bucket; its oldest segment is {life_ms / 60_000:,.0f} minutes old"
-    if it.settings().mode == "own" and life_ms < _SHORT_LIFE_MS:
-        remedy = "choose observe as the mode of compaction, or raise Pyroscope's deletion delay beyond your outages"
-        yield Finding("mode", "problem", f"{text}: segments are deleted before an outage of ours ends", remedy)
+    observe = "choose observe as the mode of compaction, or raise Pyroscope's deletion delay beyond your outages"
+    if it.settings().mode == "observe":
+        yield Finding("mode", "ok", life.sentence)
+    elif life.is_short:
+        text = f"{life.sentence}: an outage of ours that is longer loses profiles"
+        yield Finding("mode", "problem", text, observe)
+    elif not life.deletes:
+        yield Finding("mode", "warning", life.sentence, f"find out when it will: {observe}")
     else:
-        yield Finding("mode", "ok", text)
+        yield Finding("mode", "ok", life.sentence)
 
 
 def _disk(it: Installation) -> Iterator[Finding]:

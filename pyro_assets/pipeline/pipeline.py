@@ -573,6 +573,26 @@ class Pipeline:
         verifier = Verifier(self._source, self._archive, self._ledger, self._engine)
         return verifier.verify(hour, self._clock(), deadline_monotonic, again=again)
 
+    def warnings(self) -> list[str]:
+        """What a person should know whenever work begins: sentences, empty where all is well.
+
+        Costs a few requests; a bucket that does not answer is no warning of this.
+        """
+        from pyro_assets.pipeline.lifetimes import measure
+
+        if self._settings.mode != "own":
+            return []
+        try:
+            life = measure(self._source, self._clock(), max_shards=4)
+        except StorageUnavailable:
+            return []
+        if not life.is_short:
+            return []
+        return [
+            f"{life.sentence}: an outage of ours that is longer loses profiles; choose observe as the mode of "
+            "compaction, or raise Pyroscope's deletion delay"
+        ]
+
     def check_archive(self) -> None:
         """Sees whether the archive can be written to, before work is begun whose result it cannot take.
 

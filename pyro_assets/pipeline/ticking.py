@@ -4,14 +4,24 @@ Add what must happen every few seconds here; its cost must not grow with what is
 """
 
 import time
+from collections.abc import Mapping
 from itertools import groupby
+from typing import Final
 
+from pyro_assets.errors import StorageUnavailable
 from pyro_assets.ledger.ledger import Lane, Ledger, Policy
 from pyro_assets.ledger.policy import kind_of_mode
+from pyro_assets.pipeline.lifetimes import deleted_unseen
 from pyro_assets.pipeline.reports import HourArrivals, TickReport
 from pyro_assets.pipeline.settings import KINDS, Settings
-from pyro_assets.storage.discovery import FoundBlock, Window, discover
+from pyro_assets.storage.discovery import Discovery, FoundBlock, Window, discover
 from pyro_assets.storage.interface import ReadOnlyBucket
+from pyro_assets.storage.keys import ANONYMOUS, SEGMENTS
+from pyro_assets.storage.ulid import is_ulid, ulid_time_ms
+
+#: Where nothing of so long a time before the first segment is left, something may have been deleted.
+_GAP_MS: Final = 60_000
+_UNSEEN: Final = "segments of this block were deleted before they were listed"
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -37,7 +47,10 @@ def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int
     begun = time.perf_counter()
     policy = ledger.enter_mode(policy_of(settings), now_ms)
     window = Window(now_ms, settings.window_ms, settings.list_page_keys, settings.tick_keys)
-    found = discover(source, kind_of_mode(settings.mode), ledger.cursors(), window)
+    cursors = ledger.cursors()
+    found = discover(source, kind_of_mode(settings.mode), cursors, window)
+    if settings.mode == "own":
+        _look_into_gaps(source, ledger, policy, cursors, found, now_ms)
     recorded = ledger.record_sources(found.found, found.cursors, now_ms, policy)
     planned = ledger.plan(now_ms, policy)
     backlog = ledger.backlog(now_ms, KINDS)
@@ -58,6 +71,35 @@ def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int
         failures=tuple(found.failures),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _look_into_gaps(
+    source: ReadOnlyBucket, ledger: Ledger, policy: Policy, cursors: Mapping[str, str], found: Discovery, now_ms: int
+) -> None:
+    """Finds segments that came and were deleted while nobody ticked: a Pyroscope's blocks were made of them.
+
+    Costs nothing while the segment is there that a cursor names.
+    """
+    firsts: dict[int, str] = {}
+    for item in found.found:
+        firsts.setdefault(item.block.shard, item.block.ulid)
+    for shard, first in firsts.items():
+        folder = f"{SEGMENTS}/{shard}/{ANONYMOUS}/"
+        cursor = cursors.get(folder, "")
+        if not is_ulid(cursor) or ulid_time_ms(first) - ulid_time_ms(cursor) < _GAP_MS:
+            continue
+        try:
+            blocks = deleted_unseen(source, shard, cursor, first)
+        except StorageUnavailable as error:
+            found.failures.append(str(error))
+            # The next tick finds the gap again.
+            found.cursors.pop(folder, None)
+            continue
+        if ledger.record_lost(blocks, _UNSEEN, now_ms, policy):
+            found.failures.append(
+                f"segments of shard {shard} were deleted before they were listed: {len(blocks)} blocks were made of "
+                "them; choose observe as the mode of compaction, then `pyro-assets quarantine retry` recovers these"
+            )
 
 
 def _arrivals(new: tuple[FoundBlock, ...]) -> dict[str, HourArrivals]:

@@ -91,7 +91,10 @@ def test_files_of_configuration_with_mistakes(home: Path):
 
 def test_a_compacting_pyroscope_in_own_mode(home: Path):
     put(home / "source", 1, block_key, 4, b"acme")
-    only(findings(home), "mode", "problem", "observe")
+    only(findings(home), "mode", "warning", "deleted no segment so far", "observe")
+    # A block whose segments are gone tells that they are deleted, the oldest one that is left tells when.
+    put(home / "source", 3600, block_key, 4, b"acme")
+    only(findings(home), "mode", "problem", "deletes segments about 0 minutes after they were created", "observe")
     assert not [one for one in findings(home, env={"PYRO_ASSETS_COMPACTION": "observe"}) if one["check"] == "mode"]
 
 

@@ -97,3 +97,12 @@ def test_hours_of_a_range_are_added_up():
     assert result.passed
     assert result.description == "5 jobs compared, 1 before; all totals equal"
     assert result.metadata["totals_compared"].value == 17
+
+
+def test_what_was_deleted_before_it_was_read_fails_the_check():
+    report = HourReport(HOUR, segments=3, sources_by_state={"done": 1, "lost": 2})
+    result = undone_result([report], hour_start_ms(HOUR), settle_ms=0)
+    assert not result.passed
+    assert result.description is not None
+    assert result.description.startswith(f"2 sources of {HOUR} were deleted before they were read")
+    assert result.metadata["lost"].value == 2
