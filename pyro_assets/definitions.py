@@ -17,6 +17,7 @@ from pyro_assets.defs.jobs import backfill_job, live_job, rules_job
 from pyro_assets.defs.landing import landing_sensor
 from pyro_assets.defs.pages import linked
 from pyro_assets.defs.partitions import hours
+from pyro_assets.defs.resolving import resolve_job, resolve_schedule
 from pyro_assets.defs.upkeep import upkeep_jobs, upkeep_schedules
 from resources import environment
 from resources.pipeline import production_resources
@@ -39,12 +40,12 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
         segments_spec(partitions),
         made_assets(partitions, reconcile=reconcile),
     ]
-    upkeep = upkeep_jobs()
+    upkeep, resolve = upkeep_jobs(), resolve_job()
     return dg.Definitions(
         assets=dg.map_asset_specs(linked(environment.value(environment.WEB_URL)), assets),
-        jobs=[live, backfill, rules, *upkeep],
+        jobs=[live, backfill, rules, *upkeep, resolve],
         sensors=[landing_sensor(live), housekeeping_sensor(backfill)],
-        schedules=upkeep_schedules(*upkeep),
+        schedules=[*upkeep_schedules(*upkeep), resolve_schedule(resolve)],
         resources=dict(resources) if resources is not None else production_resources(),
         # One step does the work; a process per step would cost three seconds each.
         executor=dg.in_process_executor,

@@ -89,34 +89,34 @@ def preview(
 def resolve(
     name: str, archive_url: str, ledger_url: str, hours: tuple[str, ...], budget_seconds: float, author: str
 ) -> None:
-    """Find the functions of a saved rule with top_k anew; made to be run on a schedule."""
+    """Find the functions of a saved rule with top_k anew, and save them where they changed."""
     from pyro_assets.ledger.ledger import Ledger
-    from pyro_assets.ledger.rules import RuleEdit
     from pyro_assets.pipeline.pipeline import now_ms
-    from pyro_assets.pipeline.preview import closed_hours, largest_functions, preview_rule
-    from pyro_assets.pipeline.rules import read_body, rule_body
+    from pyro_assets.pipeline.resolving import resolve_rule
+    from pyro_assets.pipeline.rules import read_body
     from pyro_assets.series.config import SeriesConfig
     from pyro_assets.storage.bucket import open_bucket
 
     ledger = Ledger.open(ledger_url)
     try:
         stored = next((one for one in ledger.rules() if one.name == name), None)
-        rule = None if stored is None else read_body(name, stored.body)
-        if stored is None or rule is None or rule.top_k is None:
+        if stored is None or read_body(name, stored.body).top_k is None:
             raise click.ClickException(f"the ledger has no rule {name!r} with top_k; see `pyro-assets rules list`")
-        chosen = list(hours) or closed_hours(ledger, now_ms())
-        whole = rule.model_copy(update={"top_k": None, "resolved": []})
-        found = preview_rule(
-            open_bucket(archive_url), ledger, whole, SeriesConfig(), chosen, budget_seconds=budget_seconds
+        found = resolve_rule(
+            ledger,
+            open_bucket(archive_url),
+            stored,
+            SeriesConfig(),
+            now_ms(),
+            author=author,
+            hours=hours,
+            budget_seconds=budget_seconds,
         )
-        names = largest_functions(found, rule.top_k)
-        if names and set(names) != set(rule.resolved):
-            body = rule_body(rule.model_copy(update={"resolved": names}))
-            why = f"resolved over {found.jobs_read} of {found.jobs} jobs of {', '.join(chosen)}"
-            ledger.edit_rules([RuleEdit(name, body, stored.version)], author=author, why=why, now_ms=now_ms())
     finally:
         ledger.close()
-    for one in names:
+    if found.problem:
+        raise click.ClickException(found.problem)
+    for one in found.functions:
         click.echo(one)
 
 

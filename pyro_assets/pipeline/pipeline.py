@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pyro_assets.pipeline.merging import MergeReport
     from pyro_assets.pipeline.reconciling import HourEstimate
     from pyro_assets.pipeline.rescanning import RescanReport
+    from pyro_assets.pipeline.resolving import Resolved
     from pyro_assets.pipeline.retention import Expired, Keep, RetentionReport
     from pyro_assets.pipeline.work import Trust, Worker
     from pyro_assets.series.config import SeriesConfig
@@ -492,6 +493,31 @@ class Pipeline:
         found = next((one for one in self.receivers() if one.name == name), None)
         if found is None:
             raise SettingsError(f"there is no receiver {name!r}; `pyro-assets receivers list` shows them")
+        return found
+
+    def has_rules_to_resolve(self) -> bool:
+        """Whether a rule of the ledger that is in force has `top_k`."""
+        from pyro_assets.pipeline.resolving import rules_to_resolve
+
+        return self._config is not None and bool(rules_to_resolve(self._ledger, self._config))
+
+    def resolve_rules(self, *, deadline_monotonic: float | None = None) -> "list[Resolved]":
+        """Finds the functions of the ledger's rules with `top_k` anew, and saves what changed.
+
+        Args:
+            deadline_monotonic: no further rule is begun after this `time.monotonic()`.
+
+        Raises:
+            StorageError, BlockError: the archive is damaged or does not answer.
+        """
+        from pyro_assets.pipeline.resolving import SCHEDULE, resolve_rule, rules_to_resolve
+
+        found = []
+        for stored in rules_to_resolve(self._ledger, self._config) if self._config is not None else ():
+            if self._config is None or (deadline_monotonic is not None and time.monotonic() >= deadline_monotonic):
+                break
+            now_ms = self._clock()
+            found.append(resolve_rule(self._ledger, self._archive, stored, self._config, now_ms, author=SCHEDULE))
         return found
 
     def health(self) -> "HealthMetrics":

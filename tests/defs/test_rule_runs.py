@@ -67,7 +67,7 @@ def test_the_lane_of_rules_is_its_own():
         "live": "live",
         "backfill": "backfill",
         "rules": "rules",
-        **dict.fromkeys(("merge_series", "sweep", "retention"), "upkeep"),
+        **dict.fromkeys(("merge_series", "sweep", "retention", "resolve_rules"), "upkeep"),
     }
 
 
@@ -108,3 +108,30 @@ def test_a_rule_is_backfilled_and_seen(instance: dg.DagsterInstance, tmp_path: P
     # Blocks that are selected too are left as they are.
     whole = execute(instance, resources, "backfill", run_config=ONLY_MAIN)
     assert whole["l1_blocks"]["run"] == "nothing to do"
+
+
+def test_lists_are_renewed_by_a_schedule_where_there_are_any(instance: dg.DagsterInstance, tmp_path: Path):
+    pipeline = PipelineResource(
+        source_url=str(committed().root),
+        archive_url=str(tmp_path / "archive"),
+        ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}",
+        start_date=START,
+    )
+    resources = {"pipeline": pipeline, "retention": RetentionResource()}
+    definitions = build_defs(resources, start_hour=START)
+    schedule = definitions.resolve_schedule_def("resolve_rules_every_night")
+    context = dg.build_schedule_context(instance=instance, resources=resources)
+    assert schedule.evaluate_tick(context).skip_message == "no rule with top_k is in force"
+    with pipeline.open() as opened:
+        opened.tick()
+    execute(instance, resources, "backfill")
+    rule = Rule(name="top", functions=[Pattern(glob="*")], match="self", profile_types=["cpu"], by=[], top_k=2)
+    ledger = Ledger.open(str(tmp_path / "ledger.db"))
+    ledger.edit_rules([RuleEdit("top", rule_body(rule), 0)], author="ann", why="", now_ms=1)
+    [request] = schedule.evaluate_tick(context).run_requests or []
+    assert not request.run_config
+    result = definitions.resolve_job_def("resolve_rules").execute_in_process(instance=instance)
+    [output] = [event.step_output_data for event in result.all_events if event.is_successful_output]
+    assert output.metadata["changed"].value == 1
+    assert [one.author for one in ledger.rule_history("top")] == ["schedule", "ann"]
+    ledger.close()

@@ -1,90 +1,28 @@
 """The backfill of one rule: the series that it would have had all along, and nothing else moves."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import fakes
 import pytest
-from exports import HOUR, NOW_MS, derive, got, opened, scripted
-from golden_bucket import committed
+from exports import HOUR, derive, got, opened, scripted
+from rule_places import FILE, GOLDEN, Place
 from scripted_server import scripted_server
-from worlds import FaultyLedger
 
 from pyro_assets.errors import SettingsError
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.rules import RuleEdit
 from pyro_assets.pipeline.pipeline import SERIES_STEPS, Pipeline
-from pyro_assets.pipeline.rebuilding import rebuild
-from pyro_assets.pipeline.reports import HourReport, Progress
-from pyro_assets.pipeline.rules import merge_rules, rule_body
-from pyro_assets.pipeline.settings import Settings
-from pyro_assets.series.config import SeriesConfig, parse_config
+from pyro_assets.pipeline.reports import Progress
+from pyro_assets.pipeline.rules import merge_rules
+from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.language import Rule
 from pyro_assets.series.patterns import Pattern
 
-GOLDEN = committed()
-FILE = parse_config(json.dumps({"recording_rules": GOLDEN.rules, "functions": {"runtime.mallocgc": "{}"}}))
 RULE = Rule(name="main", functions=[Pattern(glob="main.*")], by=["service_name"])
 OTHER = Rule(name="other", functions=[Pattern(glob="runtime.*")], match="self", by=[])
 WHOLE = Rule(name="whole", by=["service_name"], metric="own", profile_types=["cpu"])
-
-
-class Place:
-    """Source, archive and ledger with the golden jobs, and how the ledger's rules become pipelines."""
-
-    def __init__(self, folder: Path, mode: Any = "own") -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        kind = "segments" if mode == "own" else "blocks"
-        paths = [path for path in sorted((GOLDEN.root / kind).rglob("*")) if path.is_file()]
-        self.source = fakes.MemoryBucket({str(path.relative_to(GOLDEN.root)): path.read_bytes() for path in paths})
-        self.source.url = "memory://source"
-        self.archive = fakes.MemoryBucket(url="memory://archive")
-        self.folder, self.settings = folder, Settings(mode=mode)
-        self.ledger = FaultyLedger.open(str(folder / "ledger.db"))
-        self.clock = fakes.Clock(NOW_MS)
-
-    def pipeline(self, file: SeriesConfig = FILE) -> Pipeline:
-        rules = merge_rules(file, self.ledger.rules())
-        return Pipeline(
-            self.source, self.archive, self.ledger, self.settings, rules.config, rules=rules.report(), clock=self.clock
-        )
-
-    def save(self, *rules: Rule, author: str = "ann", why: str = "") -> None:
-        known = {one.name: one.version for one in self.ledger.rules()}
-        edits = [RuleEdit(rule.name, rule_body(rule), known.get(rule.name, 0)) for rule in rules]
-        self.ledger.edit_rules(edits, author=author, why=why, now_ms=self.clock.forward(1))
-
-    def live(self) -> HourReport:
-        pipeline = self.pipeline()
-        pipeline.tick()
-        report = pipeline.run([HOUR], run_id="live")[HOUR]
-        assert report.run.derived == sum(report.jobs_by_state.values())
-        return report
-
-    def backfill(self, *rules: str, **how: Any) -> HourReport:
-        return self.pipeline().run([HOUR], SERIES_STEPS, run_id="backfill", rules=rules, **how)[HOUR]
-
-    def lose_ledger(self) -> None:
-        self.ledger.close()
-        self.ledger = FaultyLedger.open(str(self.folder / "new.db"))
-        assert not rebuild(self.ledger, self.archive, self.clock()).damaged
-
-    def files(self) -> dict[str, bytes]:
-        return {key: data for key, data in self.archive.objects.items() if key.startswith("series/")}
-
-    def rows(self, rule: str | None = None) -> list[Any]:
-        """Rows of all files in their order; of one rule, or of all."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        found = []
-        for key, data in sorted(self.files().items()):
-            rows = pq.read_table(pa.BufferReader(data)).to_pylist()
-            found.append((key, [row for row in rows if rule in (None, row["rule"])]))
-        return found
 
 
 @pytest.mark.parametrize("mode", ["own", "observe"])
