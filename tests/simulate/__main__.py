@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,15 +19,18 @@ TESTS = Path(__file__).parent.parent
 
 
 @contextmanager
-def ledger_url(wanted: str) -> Iterator[str]:
-    """The URL of an empty ledger that is gone afterwards; one that was named stays."""
+def ledger_url(wanted: str) -> Iterator[tuple[str, Callable[[], float | None]]]:
+    """The URL of an empty ledger that is gone afterwards, and what its server used of the CPU, None if nobody knows.
+
+    A ledger that was named stays.
+    """
     if wanted not in ("sqlite", "postgres"):
-        yield wanted
+        yield wanted, lambda: None if "://" in wanted else 0.0
         return
     folder = Path(tempfile.mkdtemp(prefix="simulate-"))
     try:
         if wanted == "sqlite":
-            yield str(folder / "ledger.db")
+            yield str(folder / "ledger.db"), lambda: 0.0
             return
         sys.path.insert(0, str(TESTS))
         from postgres_server import newest_programs, running
@@ -36,7 +39,7 @@ def ledger_url(wanted: str) -> Iterator[str]:
         if programs is None:
             sys.exit("no Postgres is installed; Debian's package is called postgresql")
         with running(programs, folder) as server:
-            yield server.new_database()
+            yield server.new_database(), server.cpu_seconds
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -57,12 +60,12 @@ def main() -> None:
     from tests.simulate.simulation import Simulation
     from tests.simulate.stream import Stream
 
-    with ledger_url(options.ledger) as url:
+    with ledger_url(options.ledger) as (url, server_cpu_seconds):
         simulation = Simulation(Stream(options.segments, options.shards, options.hours), url)
         started, cpu_started = time.perf_counter(), time.process_time()
         simulation.run()
         spent = time.perf_counter() - started, time.process_time() - cpu_started
-        figures = figures_of(simulation, *spent)
+        figures = figures_of(simulation, *spent, server_cpu_seconds())
     figures["missed"] = missed(figures)
     text = json.dumps(figures, indent=2)
     print(text)

@@ -23,9 +23,12 @@ MEMORY_GROWTH, MEMORY_BYTES = 1.15, 24 << 20
 TICK_GROWTH, TICK_SLACK_SECONDS = 1.5, 0.02
 
 
-def figures_of(simulation: Simulation, wall_seconds: float, cpu_seconds: float) -> dict[str, Any]:
-    """Everything that was measured."""
+def figures_of(
+    simulation: Simulation, wall_seconds: float, cpu_seconds: float, server_cpu_seconds: float | None
+) -> dict[str, Any]:
+    """Everything that was measured; what the ledger's server used of the CPU counts, where that is known."""
     done = simulation.engine.sources
+    all_cpu_seconds = None if server_cpu_seconds is None else cpu_seconds + server_cpu_seconds
     live = [tick for tick in simulation.ticks if tick.live]
     tenth = max(len(live) // 10, 1)
     early, late = live[tenth : 2 * tenth] or live, live[-tenth:]
@@ -40,7 +43,8 @@ def figures_of(simulation: Simulation, wall_seconds: float, cpu_seconds: float) 
         "wall_seconds": round(wall_seconds, 1),
         "cpu_seconds": round(cpu_seconds, 1),
         "sources_per_second": round(done / (tick_seconds + simulation.run_seconds)),
-        "sources_per_cpu_second": round(done / cpu_seconds),
+        "server_cpu_seconds": None if server_cpu_seconds is None else round(server_cpu_seconds, 1),
+        "sources_per_cpu_second": None if all_cpu_seconds is None else round(done / all_cpu_seconds),
         "plan_seconds": round(tick_seconds, 1),
         "commit_seconds": round(simulation.run_seconds, 1),
         "sweep_seconds": round(simulation.sweep_seconds, 1),
@@ -62,11 +66,13 @@ def figures_of(simulation: Simulation, wall_seconds: float, cpu_seconds: float) 
 def tick_figures(ticks: Sequence[Tick]) -> dict[str, float]:
     """Percentiles of time, and the greatest numbers of requests, keys and statements."""
     seconds = sorted(tick.seconds for tick in ticks)
+    cpu = sorted(tick.cpu_seconds for tick in ticks)
     return {
         "p50_ms": round(1e3 * statistics.median(seconds), 1),
         "p95_ms": round(1e3 * seconds[int(0.95 * (len(seconds) - 1))], 1),
         "max_ms": round(1e3 * seconds[-1], 1),
-        "cpu_p50_ms": round(1e3 * statistics.median(tick.cpu_seconds for tick in ticks), 1),
+        "cpu_p50_ms": round(1e3 * statistics.median(cpu), 1),
+        "cpu_p95_ms": round(1e3 * cpu[int(0.95 * (len(cpu) - 1))], 1),
         "max_requests": max(tick.requests for tick in ticks),
         "max_keys": max(tick.keys for tick in ticks),
         "max_statements": max(tick.statements for tick in ticks),
@@ -136,14 +142,13 @@ def missed(figures: dict[str, Any]) -> list[str]:
     """The targets that were missed, in words."""
     found = list(figures["lost_or_doubled"])
     # A machine that does other things beside must not look like a slow program.
-    rate = max(figures["sources_per_second"], figures["sources_per_cpu_second"])
-    if figures["ledger"] != "sqlite":
-        rate = figures["sources_per_second"]
+    rate = max(figures["sources_per_second"], figures["sources_per_cpu_second"] or 0)
     if rate < SOURCES_PER_SECOND:
         found.append(f"{rate} sources a second were planned and committed, at least {SOURCES_PER_SECOND} are required")
     live, early, late = figures["live_tick"], figures["live_tick_early"], figures["live_tick_late"]
-    if live["p95_ms"] > 1e3 * TICK_SECONDS:
-        found.append(f"a tick at the live edge took {live['p95_ms']} ms (p95), {1e3 * TICK_SECONDS:.0f} are allowed")
+    taken = min(live["p95_ms"], live["cpu_p95_ms"]) if figures["ledger"] == "sqlite" else live["p95_ms"]
+    if taken > 1e3 * TICK_SECONDS:
+        found.append(f"a tick at the live edge took {taken} ms (p95), {1e3 * TICK_SECONDS:.0f} are allowed")
     allowed = TICK_GROWTH * early["cpu_p50_ms"] + 1e3 * TICK_SLACK_SECONDS
     if late["cpu_p50_ms"] > allowed:
         found.append(f"ticks became slower: {early['cpu_p50_ms']} ms of CPU at first, {late['cpu_p50_ms']} at the end")
