@@ -106,16 +106,15 @@ class Worker:
             What came of it; failures are in the ledger, to be tried again.
 
         Raises:
-            LedgerUnavailable: nothing can be recorded now; the lease runs out by itself.
+            LedgerUnavailable: nothing can be recorded now; the job is given back, or its lease runs out by itself.
         """
         attempt = Attempt(Outcome.DONE)
         try:
             self._do(job, kinds, attempt)
         except LeaseLost as error:
             return replace(attempt, outcome=Outcome.BUSY, error=str(error))
-        except LedgerUnavailable:
-            raise
-        except (KeyboardInterrupt, SystemExit):
+        except (LedgerUnavailable, KeyboardInterrupt, SystemExit):
+            # A database that is full may still take this: its being full must not count as the job's failure.
             self._quietly(lambda: self.ledger.release(job, undone=True))
             raise
         # Whatever a job does must not stop the others: it is recorded and tried again, at most so many times.
@@ -168,6 +167,9 @@ class Worker:
             attempt.derived = True
         except LeaseLost as error:
             return replace(attempt, outcome=Outcome.BUSY, error=str(error))
+        except LedgerUnavailable:
+            self.give_back([job])
+            raise
         return attempt
 
     def give_back(self, jobs: Iterable[Job]) -> None:
