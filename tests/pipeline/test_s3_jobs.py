@@ -1,6 +1,6 @@
-"""What a store of S3's protocol can do to us, over HTTP: each fault by name, what is said of it, and that work goes on.
+"""What a store of S3's protocol can do to jobs, over HTTP: what is said of each fault, and that work goes on.
 
-A real server (moto's), and before it a proxy that errs where a test says so.
+A real server (moto's), and before it a proxy that errs where a test says so; listings alone are tested in storage.
 """
 
 import io
@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import golden_bucket
@@ -19,7 +18,7 @@ import pytest
 from faulty_proxy import FaultyProxy, error_reply, faulty_proxy
 from s3_server import s3, s3_endpoint
 
-from pyro_assets.errors import AccessRefused, SettingsError, StorageUnavailable
+from pyro_assets.errors import AccessRefused, SettingsError
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
 from pyro_assets.pipeline.reports import HourReport
 from pyro_assets.pipeline.settings import Settings
@@ -116,18 +115,6 @@ def test_a_listing_of_several_pages_that_fails_half_way_keeps_what_it_has(store:
     assert len(bucket.list_after("segments/", limit=2_000)) == 1_050
     assert len(store.proxy.requests) == 2
     assert len(bucket.list_folder("segments/4/anonymous/").folders) == 1_050
-
-
-def test_a_listing_that_is_throttled_goes_on_with_the_next_tick(store: Store) -> None:
-    store.put({key: GOLDEN.read(key) for key in JOB})
-    store.proxy.first(100, "list-type=2", error_reply(503, "SlowDown"))
-    with store.open() as pipeline:
-        tick = pipeline.tick()
-        assert tick.arrivals == {}
-        assert "throttles (SlowDown" in tick.failures[0]
-        assert "it is asked again later" in tick.failures[0]
-        store.proxy.first(0, "", error_reply(503, "SlowDown"))
-        assert pipeline.tick().planned_jobs == 1
 
 
 def test_reads_that_are_throttled_fail_no_job_for_good(store: Store) -> None:
@@ -242,16 +229,6 @@ def test_a_listed_object_that_is_gone_is_lost(store: Store) -> None:
         (hour,) = pipeline.hours()
         report = pipeline.run([hour], run_id="run")[hour]
     assert report.sources_by_state == {"done": 19, "lost": 1}
-
-
-def test_a_connection_that_breaks_is_an_outage(store: Store) -> None:
-    store.put({JOB[0]: GOLDEN.read(JOB[0])})
-    port = urlsplit(store.proxy.url).port
-    assert port is not None
-    store.proxy.fault = lambda _method, _path: error_reply(502, "BadGateway")
-    with pytest.raises(StorageUnavailable) as error:
-        open_bucket(store.url).read(JOB[0])
-    assert not isinstance(error.value, AccessRefused)
 
 
 def test_an_archive_that_refuses_is_told_before_any_work(
