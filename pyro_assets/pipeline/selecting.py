@@ -34,8 +34,8 @@ WHOLE_BYTES: Final = 256 << 10
 #: Ranges with no more than this between them are one request.
 _GAP_BYTES: Final = 64 << 10
 #: Jobs are read together up to so many stored bytes, which bounds memory and the time between two looks at a clock.
-_BATCH_BYTES: Final = 8 << 20
-_BATCH_JOBS: Final = 32
+_BATCH_BYTES: Final = 16 << 20
+_BATCH_JOBS: Final = 128
 #: The first jobs are read one by one, which tells what a single job costs.
 SINGLE_JOBS: Final = 4
 _GOLDEN: Final = 0.6180339887498949

@@ -206,9 +206,9 @@ def test_jobs_are_spread_and_read_in_growing_batches(archive: Archive):
     sizes = [len(part) for part in batches(small)]
     assert sum(sizes) == 300
     assert sizes[:4] == [1, 1, 1, 1]
-    assert max(sizes) <= 32
+    assert 64 <= max(sizes) <= 128
     large = [replace(job, outputs=tuple(replace(one, size_bytes=7 << 20) for one in job.outputs[:1])) for job in small]
-    assert max(len(part) for part in batches(large)) == 2
+    assert max(len(part) for part in batches(large)) == 3
 
 
 def test_the_ledger_knows_tenants_and_services(archive: Archive):
