@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyro_assets.errors import PyroAssetsError
+from pyro_assets.ledger.beats import Beat
 from pyro_assets.ledger.lag import figures_of
 from pyro_assets.pipeline.exporting import ExportCounts
 from pyro_assets.pipeline.merging import MergeReport
@@ -33,7 +34,7 @@ class FakePipeline:
     asked: list[dict[str, Any]] = field(default_factory=list)
     sent: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, ExportCounts] = field(default_factory=dict)
-    silences: dict[str, float] = field(default_factory=dict)
+    heard: dict[str, Beat] = field(default_factory=dict)
     upkeep: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     merged: MergeReport = field(default_factory=MergeReport)
     retained: RetentionReport = field(default_factory=RetentionReport)
@@ -101,15 +102,15 @@ class FakePipeline:
         return 0
 
     def beat(self, run_id: str) -> None:
-        self.silences[run_id] = 0.0
+        self.heard[run_id] = Beat(0, "elsewhere/1/1")
 
     def end_beats(self, run_id: str) -> None:
-        self.silences.pop(run_id, None)
+        self.heard.pop(run_id, None)
 
-    def silence_seconds(self) -> dict[str, float]:
-        return dict(self.silences)
+    def beats(self) -> dict[str, Beat]:
+        return dict(self.heard)
 
-    def due_hours(self, lane: object = None) -> dict[str, int]:
+    def due_hours(self, lane: object = None, since_hour: str = "") -> dict[str, int]:
         return {hour: report.undone_jobs for hour, report in self.hours_known.items() if report.undone_jobs}
 
     def hours(self) -> list[str]:

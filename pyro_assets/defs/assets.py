@@ -186,7 +186,7 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                 yield from check_results(opened, hours, checks, settle_ms, seconds)
                 yield from export_check_results(opened, hours, checks, time.time_ns() // 10**6, settle_ms)
                 if live:
-                    reports = stay(partial(_due, opened, lane), run, reports, Stay(deadline, say))
+                    reports = stay(partial(_due, opened, lane, min(hours)), run, reports, Stay(deadline, say))
                     exports.finish()
             if exported:
                 # What was sent after the last look.
@@ -202,10 +202,13 @@ def _as_run(now: HourReport, report: HourReport) -> HourReport:
     return replace(now, run=report.run, rules=report.rules)
 
 
-def _due(opened: Pipeline, lane: Lane | None) -> dict[str, int]:
-    """What a live run could take now; it does not wait for a tick to make jobs of what has become old enough."""
+def _due(opened: Pipeline, lane: Lane | None, since_hour: str) -> dict[str, int]:
+    """What a live run could take now; it does not wait for a tick to make jobs of what has become old enough.
+
+    History that waits for a backfill may be long, and this is asked several times a second: it is left out.
+    """
     opened.plan_aged()
-    return opened.due_hours(lane)
+    return opened.due_hours(lane, since_hour)
 
 
 def _hours(context: dg.AssetExecutionContext, opened: Pipeline) -> Sequence[str]:

@@ -62,10 +62,12 @@ class Status(Database):
         times = [time for time in (oldest_job, oldest_source) if time is not None]
         return Backlog(due, int(leased), unfinished, waiting, min(times, default=None))
 
-    def due_hours(self, now_ms: int, kinds: Collection[str], lane: Lane | None = None) -> dict[str, int]:
-        """Hour -> jobs that a worker could claim now, oldest hour first."""
+    def due_hours(
+        self, now_ms: int, kinds: Collection[str], lane: Lane | None = None, since_hour: str = ""
+    ) -> dict[str, int]:
+        """Hour -> jobs that a worker could claim now, oldest hour first, beginning with `since_hour`."""
         with self._read() as connection:
-            return _due_hours(connection, now_ms, kinds, lane)
+            return _due_hours(connection, now_ms, kinds, lane, since_hour)
 
     def due_jobs(
         self, hour: str, now_ms: int, *, kinds: Collection[str], lane: Lane | None = None, since_ms: int = 0
@@ -161,10 +163,13 @@ def _has_work(kinds: Collection[str]) -> ColumnElement[bool]:
     return or_(jobs.c.state == "planned", and_(jobs.c.state == "compacted", _lacks(kinds)))
 
 
-def _due_hours(connection: Connection, now_ms: int, kinds: Collection[str], lane: Lane | None) -> dict[str, int]:
+def _due_hours(
+    connection: Connection, now_ms: int, kinds: Collection[str], lane: Lane | None, since_hour: str = ""
+) -> dict[str, int]:
     rows = connection.execute(
         select(jobs.c.hour, func.count())
         .where(jobs.c.state.in_(OPEN_STATES), _has_work(kinds), _free(now_ms), may_begin(), in_lane(lane))
+        .where(jobs.c.hour >= since_hour)
         .group_by(jobs.c.hour)
         .order_by(jobs.c.hour)
     )

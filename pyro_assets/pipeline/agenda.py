@@ -58,7 +58,7 @@ class Agenda:
         edge = self._edge()
         now_ms = self._clock()
         # A backfill names thousands of hours, of which few have work.
-        due = self._ledger.due_hours(now_ms, self._kinds, self._lane)
+        due = self._ledger.due_hours(now_ms, self._kinds, self._lane, min(self._hours, default=""))
         backlog = [
             (hour, job_id)
             for hour in sorted(self._hours & set(due), reverse=self._newest_first)

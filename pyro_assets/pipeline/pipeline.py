@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pyro_assets.export.openmetrics import FileFormat, FilesReport
     from pyro_assets.export.receivers import Receiver
     from pyro_assets.export.reconcile import Reconciliation
+    from pyro_assets.ledger.beats import Beat
     from pyro_assets.ledger.receivers import ReceiverState
     from pyro_assets.ledger.rule_use import RuleMark
     from pyro_assets.pipeline.exporting import ExportCounts, Exporter
@@ -559,12 +560,12 @@ class Pipeline:
         """
         return self._ledger.plan_aged(self._clock(), policy_of(self._settings))
 
-    def due_hours(self, lane: Lane | None = None) -> dict[str, int]:
-        """Hour -> jobs that a run (of a lane) could take now, oldest first."""
-        return self._ledger.due_hours(self._clock(), KINDS, lane)
+    def due_hours(self, lane: Lane | None = None, since_hour: str = "") -> dict[str, int]:
+        """Hour -> jobs that a run could take now, oldest first, beginning with `since_hour`."""
+        return self._ledger.due_hours(self._clock(), KINDS, lane, since_hour)
 
     def beat(self, run_id: str) -> None:
-        """Says that a run is alive; one that says nothing for half a lease is dead.
+        """Says that a run is alive, in this process.
 
         Raises:
             LedgerUnavailable: nobody heard it.
@@ -575,10 +576,9 @@ class Pipeline:
         """Says that a run will not say anything any more."""
         self._ledger.end_beats(run_id)
 
-    def silence_seconds(self) -> dict[str, float]:
-        """Run that did not end in order -> for how long nothing was heard of it."""
-        now_ms = self._clock()
-        return {run_id: (now_ms - beat_ms) / 1000 for run_id, beat_ms in self._ledger.beats().items()}
+    def beats(self) -> "dict[str, Beat]":
+        """Run that did not end in order -> its last sign of life."""
+        return self._ledger.beats()
 
     def hours(self) -> list[str]:
         """All hours that have sources, oldest first, without those out of range."""

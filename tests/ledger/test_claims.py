@@ -225,6 +225,8 @@ def test_lanes_share_the_shards(ledger: Ledger) -> None:
     assert sorted(seen[0] + seen[1]) == sorted(ids.values())
     assert {ledger.look_up(identity)[0].shard for identity in seen[1]} == {1, 3}
     assert ledger.due_hours(NOW_MS, KINDS, Lane(0, 2)) == {HOUR: 3}
+    assert ledger.due_hours(NOW_MS, KINDS, None, HOUR) == {HOUR: 5}
+    assert ledger.due_hours(NOW_MS, KINDS, None, "2026-11-25-14:00") == {}
     assert ledger.backlog(NOW_MS, KINDS, Lane(1, 2)).unfinished == 2
 
 
