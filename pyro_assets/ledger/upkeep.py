@@ -63,6 +63,15 @@ class Merged:
     before: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What the jobs of some hours added: sources, and bytes of level-1 blocks and of files of series."""
+
+    sources: int
+    block_bytes: int
+    series_bytes: int
+
+
 class Upkeep(Database):
     """The part of the ledger that knows what upkeep did to hours."""
 
@@ -159,6 +168,26 @@ class Upkeep(Database):
                     .where(hour_upkeep.c.hour == order.hour, hour_upkeep.c.series_number == order.number)
                     .values(merged_ms=now_ms)
                 )
+
+    def growth(self, first: str, end: str) -> Growth:
+        """What the committed jobs of the hours (partition keys) of [first, end) added."""
+        span = and_(jobs.c.hour >= first, jobs.c.hour < end)
+        with self._read() as connection:
+            count, block_bytes = connection.execute(
+                select(func.coalesce(func.sum(jobs.c.sources), 0), func.coalesce(func.sum(jobs.c.bytes_out), 0)).where(
+                    span, jobs.c.compacted_ms.is_not(None)
+                )
+            ).one()
+            # Jobs may share a file.
+            files = (
+                select(series_files.c.key, func.max(series_files.c.size_bytes).label("size_bytes"))
+                .join(jobs, jobs.c.id == series_files.c.job_id)
+                .where(span, series_files.c.key.is_not(None))
+                .group_by(series_files.c.key)
+                .subquery()
+            )
+            series_bytes = connection.execute(select(func.coalesce(func.sum(files.c.size_bytes), 0))).scalar_one()
+        return Growth(int(count), int(block_bytes), int(series_bytes))
 
     def placed_file(self, job_id: str, kind: str) -> PlacedFile | None:
         """Where the series of a job are now; None where it has none."""

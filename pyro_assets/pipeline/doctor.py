@@ -4,68 +4,33 @@ Add a check when something can be wrong that a person would otherwise find out l
 nothing, except that one small object is written to the archive to see whether that is allowed.
 """
 
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 from pyro_assets.errors import PyroAssetsError, StorageError
 from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.migrate import VERSION
+from pyro_assets.pipeline.doctor_dagster import check_dagster
+from pyro_assets.pipeline.doctor_room import check_disk, check_growth, check_upkeep
+from pyro_assets.pipeline.findings import Finding, Installation
 from pyro_assets.pipeline.lifetimes import measure
 from pyro_assets.pipeline.rebuilding import guard
-from pyro_assets.pipeline.settings import KINDS, Settings
+from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.storage.bucket import open_bucket, place_of
 from pyro_assets.storage.interface import ReadOnlyBucket
-from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, PROBE, SEGMENTS, parse_block_key
+from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, HOUR_MS, PROBE, SEGMENTS, parse_block_key
 from pyro_assets.storage.ulid import first_ulid, is_ulid, ulid_time_ms
 
-Level = Literal["ok", "warning", "problem"]
+__all__ = ["Finding", "Installation", "examine"]
 
-_FREE_BYTES: Final = 1 << 30
-_FREE_SHARE: Final = 0.05
 _LATE_MS: Final = 60_000
 #: Where nothing is younger than this, Pyroscope seems to be down.
 _RECENT_MS: Final = 600_000
 _PACKAGES: Final = ("dagster", "pyarrow", "polars", "sqlalchemy", "fsspec")
 #: The first SQLite that has all the statements that are used.
 _SQLITE: Final = (3, 35)
-#: What live and backfill runs rely on; the reasons stand in the project's own dagster.yaml.
-_DAGSTER: Final = ("run_coordinator", "run_monitoring", "run_retries", "retention")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found; `remedy` is "" where nothing is to be done."""
-
-    check: str
-    level: Level
-    text: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """What is examined.
-
-    Attributes:
-        source_url, archive_url, ledger_url: where things are.
-        settings: makes the settings; whatever it raises is a finding.
-        load_config, load_receivers: read their files and return how many rules and receivers there are.
-        dagster_home: the folder of Dagster's configuration, None when it is not set.
-        now_ms: Unix milliseconds.
-    """
-
-    source_url: str
-    archive_url: str
-    ledger_url: str
-    settings: Callable[[], Settings]
-    load_config: Callable[[], str]
-    load_receivers: Callable[[], str]
-    dagster_home: Path | None
-    now_ms: int
 
 
 def examine(it: Installation) -> list[Finding]:
@@ -78,9 +43,11 @@ def examine(it: Installation) -> list[Finding]:
         ("ledger", _ledger),
         ("clock", _clock),
         ("mode", _mode),
-        ("disk", _disk),
-        ("Dagster", _dagster),
+        ("disk", check_disk),
+        ("Dagster", check_dagster),
         ("work", _work),
+        ("growth", check_growth),
+        ("upkeep", check_upkeep),
     ]
     findings: list[Finding] = []
     for name, check in checks:
@@ -157,7 +124,7 @@ def _ledger(it: Installation) -> Iterator[Finding]:
         ledger.drop_cursors("doctor")
     finally:
         ledger.close()
-    yield Finding("ledger", "ok", "it can be read and written, and has this version's schema")
+    yield Finding("ledger", "ok", f"it can be read and written, and has schema version {VERSION}")
 
 
 def _clock(it: Installation) -> Iterator[Finding]:
@@ -208,65 +175,13 @@ def _mode(it: Installation) -> Iterator[Finding]:
         yield Finding("mode", "ok", life.sentence)
 
 
-def _disk(it: Installation) -> Iterator[Finding]:
-    folders = {}
-    for name, place in (("archive", place_of(it.archive_url)), ("ledger", _ledger_folder(it.ledger_url))):
-        if place.startswith("file:"):
-            folders[name] = Path(place.removeprefix("file:"))
-    if it.dagster_home is not None:
-        folders["Dagster"] = it.dagster_home
-    for name, folder in folders.items():
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        usage = shutil.disk_usage(there)
-        text = f"{name}: {usage.free / 2**30:,.1f} GiB of {usage.total / 2**30:,.1f} GiB free at {there}"
-        if usage.free < max(_FREE_BYTES, _FREE_SHARE * usage.total):
-            yield Finding(
-                "disk", "warning", text, "make room, or move it: a full disk stops the work (nothing is lost)"
-            )
-        else:
-            yield Finding("disk", "ok", text)
-
-
-def _ledger_folder(url: str) -> str:
-    path = url.removeprefix("sqlite:///") if url.startswith("sqlite:") else url
-    return "" if "://" in path else f"file:{Path(path).absolute().parent}"
-
-
-def _dagster(it: Installation) -> Iterator[Finding]:
-    copy = "copy resources/dagster.yaml there"
-    if it.dagster_home is None:
-        yield Finding("Dagster", "warning", "DAGSTER_HOME is not set", f"set it to a folder that stays, and {copy}")
-        return
-    path = it.dagster_home / "dagster.yaml"
-    if not path.is_file():
-        yield Finding("Dagster", "problem", f"{path} does not exist: runs are neither queued nor watched", copy)
-        return
-    import yaml
-
-    try:
-        found: Any = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        yield Finding("Dagster", "problem", f"{path} is no YAML: {error}", copy)
-        return
-    missing = [name for name in _DAGSTER if name not in found]
-    if missing:
-        yield Finding("Dagster", "warning", f"{path} has no {', '.join(missing)}", f"{copy}, or add these sections")
-    limits = ((found.get("run_coordinator") or {}).get("config") or {}).get("tag_concurrency_limits") or []
-    if not any(isinstance(limit, dict) and limit.get("key") == "lane" for limit in limits):
-        text = f"{path} limits no lane: two live runs at a time only get into each other's way"
-        yield Finding(
-            "Dagster", "warning", text, "add tag_concurrency_limits for the key lane, as resources/dagster.yaml"
-        )
-    elif not missing:
-        yield Finding("Dagster", "ok", f"{path} queues, watches and retries runs")
-
-
 def _work(it: Installation) -> Iterator[Finding]:
     ledger = Ledger.open(it.ledger_url)
     try:
         backlog = ledger.backlog(it.now_ms, KINDS)
         given_up = [kept for kept in ledger.kept_failures() if kept.subject == "job" and kept.given_up]
         unheld = ledger.count_unheld()
+        lags = ledger.lag(it.now_ms - HOUR_MS, it.now_ms + 1)
     finally:
         ledger.close()
     lists = "`pyro-assets quarantine list` names them; then retry, release or forget"
@@ -287,3 +202,6 @@ def _work(it: Installation) -> Iterator[Finding]:
         yield Finding("work", "warning", text, remedy)
     else:
         yield Finding("work", "ok", waiting)
+    if (derived := lags["derived"]).count:
+        p50, p95 = derived.p50_ms / 1000, derived.p95_ms / 1000
+        yield Finding("work", "ok", f"lag of the last hour to stored series: p50 {p50:,.1f} s, p95 {p95:,.1f} s")

@@ -1,6 +1,8 @@
 """`doctor` names what is wrong with its remedy, one fault at a time, and changes nothing."""
 
+import contextlib
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -10,7 +12,9 @@ import golden_bucket
 import pytest
 from cli_runner import places, run
 
-from pyro_assets.storage.keys import block_key, segment_key
+from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.schema import jobs
+from pyro_assets.storage.keys import HOUR_MS, block_key, hour_of, segment_key
 from pyro_assets.storage.ulid import make_ulid
 
 GOLDEN = golden_bucket.committed()
@@ -125,3 +129,58 @@ def test_a_bucket_in_which_nothing_happens(home: Path):
     put(home / "source", 7200)
     assert run("run", "--source-url", home / "source", *places(home)).exit_code == 0
     only(findings(home), "clock", "warning", "120 minutes old")
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "words"),
+    [
+        (("max_runtime_seconds: 21600", ""), "problem", ("machine died", "max_runtime_seconds: 21600")),
+        (("run_monitoring:\n  enabled: true", "run_monitoring:\n  enabled: false"), "problem", ("machine died",)),
+        (
+            ("class: QueuedRunCoordinator", "class: DefaultRunCoordinator"),
+            "problem",
+            ("at once", "QueuedRunCoordinator"),
+        ),
+        (("  sensor: {purge_after_days:", "  other: {purge_after_days:"), "warning", ("every tick of a sensor",)),
+    ],
+)
+def test_a_setting_of_dagster_that_runs_rely_on(
+    home: Path, change: tuple[str, str], level: str, words: tuple[str, ...]
+):
+    path = home / "home" / "dagster.yaml"
+    text = path.read_text()
+    assert change[0] in text
+    path.write_text(text.replace(*change))
+    only(findings(home), "Dagster", level, *words)
+
+
+def test_growth_against_room_and_what_crashed_writers_left(home: Path):
+    options = ["--url", home / "bucket", "--hours", 1, "--past-rate", 0.003, "--shards", 2, "--until"]
+    now = time.strftime("%Y-%m-%dT%H:00", time.gmtime())
+    assert run("generate", *options, now).exit_code == 0
+    assert run("run", "--source-url", home / "bucket", *places(home)).exit_code == 0
+    found = run("doctor", "--source-url", home / "bucket", *places(home), "--json").stdout
+    [growth] = [one for one in json.loads(found) if one["check"] == "growth"]
+    assert growth["level"] == "ok"
+    assert "MiB of blocks" in growth["text"]
+    assert "has room for" in growth["text"]
+    left = home / "archive" / ".tmp" / "half"
+    left.write_bytes(b"half")
+    os.utime(left, (1000, 1000))
+    orphan = make_ulid(round((time.time() - 7200) * 1000), b"orphan0000")
+    block = home / "archive" / block_key(0, b"acme", orphan)
+    block.parent.mkdir(parents=True)
+    block.write_bytes(b"left by a crash")
+    only(findings(home), "upkeep", "warning", "2 objects", "--keep-temporary-days")
+
+
+def test_hours_that_nobody_merged(home: Path):
+    with contextlib.closing(Ledger.open(str(home / "ledger.db"))) as ledger, ledger._write() as connection:
+        for number in range(30):
+            job = dict.fromkeys(
+                ("shard", "sources", "bytes_in", "planned_ms", "first_created_ms", "last_created_ms"), 0
+            )
+            job |= {"id": str(number), "kind": "segments", "tenant": "", "timestamp_ms": number, "mode": "own"}
+            job |= {"dedup": "exact", "hour": hour_of(number * HOUR_MS), "state": "derived"}
+            connection.execute(jobs.insert().values(job))
+    only(findings(home), "upkeep", "warning", "30 hours are not merged", "merge_every_hour")

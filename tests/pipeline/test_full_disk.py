@@ -1,4 +1,4 @@
-"""No room: a clean stop with a clear message, nothing half-written, no attempt counted; with room it goes on by itself."""
+"""No room: a clean stop that says so, nothing half-written, no attempt counted; with room it goes on by itself."""
 
 import json
 import shutil
