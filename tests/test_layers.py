@@ -33,7 +33,7 @@ LAYERS: dict[str, set[str]] = {
     "definitions": {"defs", "resources"},
     "web": {"errors", "storage", "series", "export", "ledger", "pipeline"},
     "cli": _BELOW_SERIES | {"series", "export", "ledger", "pipeline", "generator", "web", "resources"},
-    "demo": {"errors", "storage", "series", "pipeline", "generator", "cli", "resources"},
+    "demo": {"errors", "storage", "series", "pipeline", "generator", "web", "cli", "resources"},
     # Dagster configuration -> plain objects.
     "resources": _BELOW_SERIES | {"series", "export", "ledger", "pipeline"},
 }
@@ -46,7 +46,7 @@ LIBRARIES: dict[str, set[str]] = {
     "click": {"cli"},
     "sqlalchemy": {"ledger"},
     "polars": {"series", "export", "pipeline", "cli", "demo"},
-    "requests": {"export", "demo", "web/dagster_client.py"},
+    "requests": {"export", "web/dagster_client.py"},
     "starlette": {"web"},
     "jinja2": {"web/site.py"},
     "uvicorn": {"cli/web.py"},

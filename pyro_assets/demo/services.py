@@ -10,7 +10,8 @@ from typing import Final
 
 from pyro_assets.demo.layout import Layout
 from pyro_assets.demo.processes import Processes, listens
-from pyro_assets.demo.webserver import Webserver
+from pyro_assets.errors import DagsterUnavailable, PyroAssetsError
+from pyro_assets.web.dagster_client import DagsterClient
 
 CODE_SERVER, WEBSERVER, DAEMON, GENERATOR = "code-server", "webserver", "daemon", "generator"
 PROMETHEUS_PROCESS, WEB = "prometheus", "web"
@@ -76,15 +77,29 @@ def start_code_server(processes: Processes, layout: Layout, port: int) -> None:
     processes.start(CODE_SERVER, [_BIN / "dagster", *arguments, "-m", "pyro_assets.definitions"], layout.root)
 
 
-def start_dagster(processes: Processes, layout: Layout, code_server_port: int, port: int) -> Webserver:
+def start_dagster(processes: Processes, layout: Layout, code_server_port: int, port: int) -> DagsterClient:
     """Webserver and daemon, once the code server answers; returns when both are ready."""
     processes.wait_until(lambda: listens(code_server_port), "the code server", _START_SECONDS)
     start_webserver(processes, layout, port)
     start_daemon(processes, layout)
-    webserver = Webserver(port)
-    processes.wait_until(webserver.location_loaded, "Dagster's webserver", _START_SECONDS)
-    processes.wait_until(webserver.daemon_healthy, "Dagster's daemon", _START_SECONDS)
-    return webserver
+    client = DagsterClient(f"http://127.0.0.1:{port}")
+    processes.wait_until(lambda: is_ready(client), "Dagster's webserver and daemon", _START_SECONDS)
+    return client
+
+
+def is_ready(client: DagsterClient) -> bool:
+    """Whether the webserver has loaded our code, and every daemon has given a sign of life.
+
+    Raises:
+        PyroAssetsError: our code cannot be loaded.
+    """
+    try:
+        found = client.readiness()
+    except DagsterUnavailable:
+        return False
+    if found.is_broken:
+        raise PyroAssetsError(found.problem)
+    return not found.problem and not found.warning
 
 
 def start_webserver(processes: Processes, layout: Layout, port: int) -> None:

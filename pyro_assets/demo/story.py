@@ -13,10 +13,10 @@ from pyro_assets.demo.layout import FUNCTIONS, Layout
 from pyro_assets.demo.processes import Processes, free_port
 from pyro_assets.demo.proof import prove, read_series
 from pyro_assets.demo.screen import Screen
-from pyro_assets.demo.webserver import Webserver
 from pyro_assets.pipeline.pipeline import STEPS, Pipeline, now_ms, open_pipeline
 from pyro_assets.pipeline.reports import HourReport
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
+from pyro_assets.web.dagster_client import DagsterClient
 
 _WEBSERVER_PORT: Final = 3000
 _PROMETHEUS_PORT: Final = 9090
@@ -60,29 +60,27 @@ class Story:
         screen.step(f"making {services.HISTORY_HOURS} past hours of segments, starting Dagster meanwhile")
         services.start_code_server(processes, layout, code_server_port)
         services.make_history(processes, layout)
-        webserver = services.start_dagster(processes, layout, code_server_port, port)
+        dagster = services.start_dagster(processes, layout, code_server_port, port)
         web_url = services.start_web(processes, layout, web_port)
         with open_pipeline(
             str(layout.bucket), str(layout.archive), layout.ledger_url, receivers_file=str(layout.receivers)
         ) as pipeline:
-            history = self._backfill(pipeline, webserver)
+            history = self._backfill(pipeline, dagster)
             screen.step(f"live segments: {services.SHARDS} shards; waiting for the first series of this hour")
             services.start_generator(processes, layout)
             self._wait(lambda: derived(self._live(pipeline, history)) > 0, "the first live series", _LIVE_SECONDS)
             self._show(pipeline, history)
-            screen.places(webserver.url, layout.logs, web_url, prometheus_url)
+            screen.places(dagster.url, layout.logs, web_url, prometheus_url)
             self._figures(pipeline, history, end)
             return self._finish(pipeline)
 
-    def _backfill(self, pipeline: Pipeline, webserver: Webserver) -> list[str]:
+    def _backfill(self, pipeline: Pipeline, dagster: DagsterClient) -> list[str]:
         """Start a backfill of the past hours as soon as the sensor has seen them all."""
         landed = sum(1 for _ in self._layout.bucket.rglob("block.bin"))
         self._screen.step(f"{landed} segments landed; the sensor `segments_landed` looks for them")
         self._wait(lambda: _seen(pipeline) >= landed, "the sensor", _LIVE_SECONDS)
         history = pipeline.hours()
-        backfill = webserver.start_backfill(
-            [*sorted(STEPS), _EXPORTED], history, "two past hours", {"lane": "backfill"}
-        )
+        backfill = dagster.start_backfill([*sorted(STEPS), _EXPORTED], history, "two past hours", {"lane": "backfill"})
         self._screen.step(f"backfill {backfill} of {', '.join(history)}: one run, in a lane of its own")
         return history
 

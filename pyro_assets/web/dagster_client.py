@@ -100,15 +100,22 @@ class Backfill:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether a backfill would be started and worked on: `problem` says why not, `warning` what is odd."""
+    """Whether a backfill would be started and worked on.
+
+    Attributes:
+        version: Dagster's.
+        problem: why it would not be started, "" where it would; `is_broken`: waiting does not help.
+        warning: why nobody would work on it.
+    """
 
     version: str
     problem: str = ""
     warning: str = ""
+    is_broken: bool = False
 
 
 class DagsterClient:
-    """Dagster's webserver at an address; as cheap as a connection.
+    """Dagster's webserver at an address (`url`, without a slash at the end); as cheap as a connection.
 
     Raises (every method):
         DagsterUnavailable: it does not answer, or is something else than Dagster.
@@ -116,7 +123,7 @@ class DagsterClient:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._session = requests.Session()
         # A proxy from the environment cannot reach this machine's own address.
         self._session.trust_env = not is_loopback(urlsplit(url).hostname or "")
@@ -142,7 +149,7 @@ class DagsterClient:
             loaded = entry["locationOrLoadError"] or {}
             if loaded.get("__typename") == "PythonError":
                 why = f"Dagster cannot load {entry['name']}: {_first_line(loaded['message'])}"
-                return Readiness(version, f"{why}; correct it, then reload the location there (Deployment)")
+                return Readiness(version, f"{why}; correct it, then reload it there (Deployment)", is_broken=True)
             if entry["loadStatus"] != "LOADED":
                 return Readiness(version, f"Dagster is still loading {entry['name']}; ask again in some seconds")
         daemons = answer["instance"]["daemonHealth"]["allDaemonStatuses"]
@@ -151,6 +158,7 @@ class DagsterClient:
             for one in daemons
             if not one["healthy"] and (one["required"] or one["daemonType"] == "BACKFILL")
         )
+        ill = ill if daemons else ["all"]
         warning = f"daemons without a sign of life: {', '.join(ill)}; start dagster-daemon run" if ill else ""
         return Readiness(version, warning=warning)
 
@@ -201,14 +209,14 @@ class DagsterClient:
 
     def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The data of an answer."""
-        url = f"{self._url}/graphql"
+        url = f"{self.url}/graphql"
         try:
             response = self._session.post(
                 url, json={"query": query, "variables": dict(variables or {})}, timeout=_TIMEOUT_SECONDS
             )
         except requests.RequestException as error:
             raise DagsterUnavailable(
-                f"Dagster does not answer at {self._url} ({type(error).__name__}): start dagster-webserver, or name "
+                f"Dagster does not answer at {self.url} ({type(error).__name__}): start dagster-webserver, or name "
                 "its address with --dagster-url"
             ) from error
         try:
@@ -218,7 +226,7 @@ class DagsterClient:
             data: dict[str, Any] = dict(answer["data"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DagsterUnavailable(
-                f"what answers at {self._url} is no Dagster (status {response.status_code}); --dagster-url must be the "
+                f"what answers at {self.url} is no Dagster (status {response.status_code}); --dagster-url must be the "
                 "address of dagster-webserver"
             ) from error
         return data

@@ -10,7 +10,8 @@ from dagster_answers import backfill, daemon, followed, launched, listed, locati
 from scripted_server import Reply, ScriptedServer, scripted_server
 from servers import free_port
 
-from pyro_assets.errors import DagsterError, DagsterUnavailable
+from pyro_assets.demo.services import is_ready
+from pyro_assets.errors import DagsterError, DagsterUnavailable, PyroAssetsError
 from pyro_assets.web.dagster_client import QUERIES, DagsterClient
 
 
@@ -47,6 +48,7 @@ def test_dagsters_own_schema_has_everything_that_is_asked():
         ),
         (ready(location(), daemons=(daemon("BACKFILL", healthy=False, required=False),)), "", "backfill; start dags"),
         (ready(location(), daemons=(daemon("ASSET", healthy=None, required=False),)), "", ""),
+        (ready(location()), "", "all; start dagster-daemon run"),
     ],
 )
 def test_readiness(answer: Reply, problem: str, warning: str):
@@ -56,6 +58,29 @@ def test_readiness(answer: Reply, problem: str, warning: str):
     assert bool(problem) == bool(found.problem)
     assert warning in found.warning
     assert bool(warning) == bool(found.warning)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (ready(location(), daemons=(daemon("SENSOR", healthy=True),)), True),
+        (ready(location(), daemons=(daemon("SENSOR", healthy=False),)), False),
+        (ready(location()), False),
+        (ready(location("LOADING"), daemons=(daemon("SENSOR", healthy=True),)), False),
+        (Reply(503, b""), False),
+    ],
+)
+def test_what_the_demo_waits_for(answer: Reply, expected: bool):
+    with answering(answer) as (client, _):
+        assert is_ready(client) is expected
+
+
+def test_code_that_cannot_be_loaded_is_not_waited_for():
+    with (
+        answering(ready(location(error="no module"))) as (client, _),
+        pytest.raises(PyroAssetsError, match="no module"),
+    ):
+        is_ready(client)
 
 
 def test_a_workspace_that_cannot_be_read():
