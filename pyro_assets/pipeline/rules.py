@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pyro_assets.errors import ConfigError
 from pyro_assets.ledger.rules import RuleVersion
 from pyro_assets.pipeline.reports import RulesReport
-from pyro_assets.series.config import SeriesConfig, parse_config
+from pyro_assets.series.config import SeriesConfig, name_of_recording_rule, parse_config
 from pyro_assets.series.equivalents import rule_value, rules_text
 from pyro_assets.series.language import Beside, Rule
 
@@ -114,6 +114,8 @@ def merge_rules(config: SeriesConfig, stored: Sequence[RuleVersion]) -> RulesInF
         problem = ""
         if any(other.name == rule.name for other in config.rules):
             problem = "a rule of the file has this name, and the file wins"
+        elif any(recorded.id == rule.name for recorded in config.recording_rules):
+            problem = name_of_recording_rule(rule.name)
         else:
             # What is wrong with it alone was said when it was read.
             problem = "; ".join(why for _, why in beside.problems(rule))

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from pyro_assets.series.config import Dimensions, SeriesConfig
-from pyro_assets.series.rules import DIMENSIONS_ID, Kind, function_rule_id
+from pyro_assets.series.names import DIMENSIONS_ID
+from pyro_assets.series.rules import Kind, function_rule_id
 
 _NO_DIMENSIONS: Final = Dimensions(selectors=[])
 

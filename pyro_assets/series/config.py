@@ -4,17 +4,17 @@ Add a field to the models here, with the check that refuses what cannot work; th
 `rules`. A broken file is refused as a whole, with all its problems, each with line, field, reason and remedy.
 """
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from pyro_assets.errors import ConfigError
+from pyro_assets.series.explaining import explain
 from pyro_assets.series.language import Pattern, Rule, check_rules
 from pyro_assets.series.models import MODEL_CONFIG, SelectorText, TypeText
 from pyro_assets.series.names import (
@@ -180,6 +180,10 @@ def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
     elif value is None:
         value = {}
     problems = list(document.problems)
+    if isinstance(document.value, list) and any(isinstance(one, dict) and "name" in one for one in document.value):
+        # Recording rules have no names.
+        why = "is a list of rules without a heading; write rules: above it"
+        raise ConfigError.of_all([*problems, ConfigError(file, 1, "the file", why)])
     config = SeriesConfig()
     try:
         config = SeriesConfig.model_validate(value)
@@ -200,34 +204,9 @@ def _line(document: Document, origins: Origins, path: Path, *, prefer_key: bool 
 
 
 def _problem(document: Document, origins: Origins, details: ErrorDetails) -> ConfigError:
-    path: Path = tuple(part for part in details["loc"] if part != "[key]")
-    kind, given = details["type"], details["input"]
-    context = details.get("ctx", {})
-    is_about_key = kind == "extra_forbidden" or "[key]" in details["loc"]
-    if kind == "extra_forbidden":
-        known = sorted(_fields_at(path[:-1]))
-        close = difflib.get_close_matches(str(path[-1]), known, n=1)
-        why = "unknown field; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
-    elif kind == "missing":
-        why = "this field is missing"
-    elif kind == "string_type":
-        why = f"must be text, not {_kind_of(given)}" + ("" if isinstance(given, dict | list) else "; put it in quotes")
-    elif kind in ("list_type", "dict_type", "model_type", "int_type", "bool_type"):
-        wanted = {"list_type": "a list", "int_type": "a whole number", "bool_type": "true or false"}.get(
-            kind, "a mapping"
-        )
-        why = f"must be {wanted}, not {_kind_of(given)}"
-    elif kind == "string_too_short":
-        why = "must not be empty"
-    else:
-        why = str(context.get("why", details["msg"]))
+    path, why, is_about_key = explain(details, _fields_at)
     line = _line(document, origins, path, prefer_key=is_about_key)
     return ConfigError(document.file, line, show_path(origins.shown(path)), why)
-
-
-def _kind_of(value: Any) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
-    return "nothing" if value is None else names.get(type(value), type(value).__name__)
 
 
 def _fields_at(path: Path) -> set[str]:
@@ -253,6 +232,10 @@ def check_config(config: SeriesConfig) -> Iterator[Problem]:
     if dimensions.keep_labels is not None and dimensions.drop_labels:
         yield ("dimensions", "drop_labels"), "keep_labels says already what stays; write one of the two"
     ids: dict[str, int] = {}
+    recorded = {rule.id for rule in config.recording_rules}
+    for number, named in enumerate(config.rules):
+        if named.name in recorded:
+            yield ("rules", number, "name"), name_of_recording_rule(named.name)
     for position, rule in enumerate(config.recording_rules):
         place: Path = ("recording_rules", position)
         first = ids.setdefault(rule.id, position)
@@ -262,6 +245,11 @@ def check_config(config: SeriesConfig) -> Iterator[Problem]:
             yield (*place, *inner), why
     for inner, why in check_rules(config.rules):
         yield ("rules", *inner), why
+
+
+def name_of_recording_rule(name: str) -> str:
+    """What is wrong with a rule that is called as a recording rule is."""
+    return f"{name!r} is the id of a recording rule; choose another name"
 
 
 def _check_rule(rule: RecordingRule) -> Iterator[Problem]:

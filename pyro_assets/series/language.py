@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from pyro_assets.series.models import MODEL_CONFIG, SelectorText, TypeText
 from pyro_assets.series.names import (
+    DIMENSIONS_ID,
     FUNCTION_LABEL,
     INSTANCE_LABEL,
     RULE_ID_LABEL,
@@ -167,6 +168,8 @@ def check_rule(rule: Rule) -> Iterator[tuple[RulePath, str]]:
     """The problems of one rule alone."""
     if not _NAME.fullmatch(rule.name):
         yield ("name",), f"{rule.name!r} is no name of a rule; use up to 100 letters, digits, _ . and -"
+    if rule.name == DIMENSIONS_ID:
+        yield ("name",), f"{rule.name!r} is what the series of the heading `dimensions` are called; choose another name"
     if rule.metric is not None and not is_metric_name(rule.metric):
         yield (
             ("metric",),
@@ -193,7 +196,9 @@ def _check_labels(rule: Rule) -> Iterator[tuple[RulePath, str]]:
         yield ("without",), "by says already what stays; write one of the two"
     for field, names in (("by", rule.by or []), ("without", rule.without)):
         for number, name in enumerate(names):
-            if not name or name.startswith("__") or (name in RESERVED and field == "by"):
+            if not name:
+                yield (field, number), "is empty; remove it or write the name of a label"
+            elif name.startswith("__") or (name in RESERVED and field == "by"):
                 yield (field, number), f"{name!r} is reserved; leave it out, it is set where it belongs"
     for name in rule.labels:
         if name in RESERVED:
@@ -206,7 +211,7 @@ def _check_labels(rule: Rule) -> Iterator[tuple[RulePath, str]]:
         elif name in (rule.by or []):
             yield ("labels", name), f"{name!r} stands in by too; remove one of them"
         elif not rule.labels[name]:
-            yield ("labels", name), "must not be empty: Prometheus takes an empty label for a missing one"
+            yield ("labels", name), "must not be empty: Prometheus takes an empty label for a missing one; remove it"
 
 
 def _check_functions(rule: Rule) -> Iterator[tuple[RulePath, str]]:

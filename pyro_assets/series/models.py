@@ -35,10 +35,13 @@ def _check_selector(text: str) -> str:
 
 def _check_types(text: str) -> str:
     if not _GAUGE.fullmatch(text):
-        what = "a gauge is a sample type (inuse_space) or a whole profile type"
+        what = "is no type; write a sample type (inuse_space) or a whole profile type"
         raise problem("gauge", f"{what}; * and ? stand for any characters")
     if ":" in text and text.count(":") != _PROFILE_TYPE_PARTS - 1:
-        raise problem("gauge", "a profile type has five parts, name:type:unit:period_type:period_unit")
+        raise problem(
+            "gauge",
+            "is no whole type; write five parts, name:type:unit:period_type:period_unit, or a sample type alone",
+        )
     return text
 
 

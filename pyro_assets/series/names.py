@@ -17,6 +17,8 @@ FUNCTION_METRIC_PREFIX: Final = "pyroscope_exported_metrics_functions_"
 
 FUNCTION_LABEL: Final = "function"
 TENANT_LABEL: Final = "tenant"
+#: The id of the one rule that makes dimension series.
+DIMENSIONS_ID: Final = "dimensions"
 SHARD_LABEL: Final = "pyroscope_shard"
 RULE_ID_LABEL: Final = "profiles_rule_id"
 INSTANCE_LABEL: Final = "pyroscope_instance"

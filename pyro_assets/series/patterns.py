@@ -48,7 +48,8 @@ class Pattern(BaseModel):
             try:
                 check_expression(self.expression, is_regex=self.regex is not None, source=given[0])
             except RegexProblem as error:
-                raise problem("pattern", f"{given[0]!r}, {error}") from error
+                remedy = "; write it with what RE2 has" if "RE2 has no" in str(error) else ""
+                raise problem("pattern", f"{given[0]!r}, {error}{remedy}") from error
         return self
 
     @property

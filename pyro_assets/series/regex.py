@@ -173,7 +173,9 @@ class _Translator:
 
     def _repeat(self, start: int, operator: str) -> None:
         if not self.has_atom:
-            raise RegexProblem(start, f"nothing stands before {operator} that it could repeat")
+            raise RegexProblem(
+                start, f"nothing stands before {operator} that it could repeat; write \\{operator} for the character"
+            )
         self.out.append(operator)
         behind = self.pattern[self.at : self.at + 1]
         if behind == "?":  # lazy: the same for a match of the whole value
@@ -188,7 +190,7 @@ class _Translator:
         low = int(match[1])
         high = int(match[3]) if match[3] else low
         if low > _MAX_REPEAT or high > _MAX_REPEAT or high < low:
-            raise RegexProblem(start, f"counts must ascend and be at most {_MAX_REPEAT}")
+            raise RegexProblem(start, f"counts must ascend and be at most {_MAX_REPEAT}; write smaller ones")
         return f"{{{low}{match[2] or ''}{match[3] or ''}}}"
 
     def _escape(self) -> None:
@@ -270,7 +272,7 @@ class _Translator:
             self.at += 1
             high = self._class_character()
             if high < low:
-                raise RegexProblem(start, f"the range {chr(low)}-{chr(high)} descends")
+                raise RegexProblem(start, f"the range {chr(low)}-{chr(high)} descends; write it the other way round")
         return ((low, high),)
 
     def _class_character(self) -> int:

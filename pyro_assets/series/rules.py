@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.names import (
+    DIMENSIONS_ID,
     FUNCTION_LABEL,
     FUNCTION_METRIC_PREFIX,
     INSTANCE_LABEL,
@@ -25,9 +26,6 @@ KINDS: Final[tuple[Kind, ...]] = ("dimension", "function")
 #: Values of constant labels that only the job knows.
 SHARD_VALUE: Final = "\0shard"
 INSTANCE_VALUE: Final = "\0instance"
-
-#: The id of the one rule that makes dimension series.
-DIMENSIONS_ID: Final = "dimensions"
 
 
 @dataclass(frozen=True, slots=True)

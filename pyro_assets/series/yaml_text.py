@@ -112,7 +112,12 @@ def read_yaml(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         why = " ".join(filter(None, (error.context, error.problem)))
-        raise ConfigError(file, mark.line + 1 if mark else 0, "the file", f"is no valid YAML: {why}") from error
+        raise ConfigError(
+            file,
+            mark.line + 1 if mark else 0,
+            "the file",
+            f"is no valid YAML: {why}; check quotes, brackets and indentation there",
+        ) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 0
         why = f"the character {error.character!r} is not allowed; write it as an escape in double quotes"
@@ -143,7 +148,7 @@ class _Reader:
             raise self._error(line, path, "is an alias (*name); aliases are not supported, write the value again")
         self.seen.add(id(node))
         if depth > _MAX_DEPTH:
-            raise self._error(line, path, f"is nested more than {_MAX_DEPTH} levels deep")
+            raise self._error(line, path, f"is nested more than {_MAX_DEPTH} levels deep; write it flatter")
         self.document.value_line[path] = line
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self._mapping(node, path, depth)
@@ -156,7 +161,7 @@ class _Reader:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise self._error(line, path, "has a key that is a list or a mapping; keys are names")
+                raise self._error(line, path, "has a key that is a list or a mapping; keys are names, write one")
             key = self._text(key_node, path, line)
             here = (*path, key)
             if key in result:

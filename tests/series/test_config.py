@@ -129,8 +129,8 @@ BROKEN = [
     ("functions:\n  a: vehicle", 2, "functions.a", "a selector starts with {"),
     ("functions:\n  a.b(c): '{x=~\"(?=y)\"}'", 2, 'functions["a.b(c)"]', "RE2 has no lookahead"),
     ("dimensions:\n  selectors:\n  - '{}'\n  - '{'", 4, "dimensions.selectors[1]", "not closed by }"),
-    ("gauges:\n- inuse_*\n- '[a]'", 3, "gauges[1]", "a gauge is a sample type"),
-    ("gauges: ['']", 1, "gauges[0]", "a gauge is a sample type"),
+    ("gauges:\n- inuse_*\n- '[a]'", 3, "gauges[1]", "write a sample type"),
+    ("gauges: ['']", 1, "gauges[0]", "write a sample type"),
     ("gauges: ['memory:inuse']", 1, "gauges[0]", "five parts"),
     ("dimensions:\n  keep_labels: [a]\n  drop_labels: [b]", 3, "dimensions.drop_labels", "write one of the two"),
     # Recording rules.
