@@ -12,8 +12,9 @@ from typing import Final, Protocol
 
 import dagster as dg
 
-from pyro_assets.defs.jobs import LANE, lane_of
+from pyro_assets.defs.jobs import lane_of
 from pyro_assets.errors import LedgerError
+from pyro_assets.ledger.beats import Beat
 
 BEAT_SECONDS: Final = 5.0
 
@@ -27,8 +28,8 @@ class Beating(Protocol):
     def end_beats(self, run_id: str) -> None:
         """Says that a run will not say anything any more."""
 
-    def silence_seconds(self) -> dict[str, float]:
-        """Run that did not end in order -> for how long nothing was heard of it."""
+    def beats(self) -> dict[str, Beat]:
+        """Run that did not end in order -> its last sign of life."""
 
 
 @contextmanager
@@ -52,10 +53,12 @@ def beating(work: Beating, run_id: str, seconds: float = BEAT_SECONDS) -> Iterat
 
 
 def end_silent_runs(instance: dg.DagsterInstance, work: Beating, now_ms: int, lease_ms: int) -> list[str]:
-    """Marks runs as failed that have not said anything for half a lease, so that their lane is free.
+    """Marks runs as failed whose process is gone, so that their lane is free.
 
-    A run of which nothing was ever heard is left to Dagster, unless it is a live one: these speak at once. Whether it
-    is really dead does not matter to the data: jobs have leases and fences.
+    On another machine a process is gone when it is silent for as long as a lease; on this one, that can be seen. A run
+    of which nothing was ever heard is left to Dagster, unless it is a live one: these speak when they start, which may
+    take a while on a machine that is busy. Whether a run is really dead does not matter to the data: jobs have leases
+    and fences.
 
     Args:
         instance: Dagster's records.
@@ -66,23 +69,27 @@ def end_silent_runs(instance: dg.DagsterInstance, work: Beating, now_ms: int, le
     Returns:
         Their ids.
     """
-    silence = work.silence_seconds()
+    beats = work.beats()
     found = []
     records = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     for record in records:
         run = record.dagster_run
-        if LANE not in run.tags or record.start_time is None:
-            continue
-        silent = silence.get(run.run_id, now_ms / 1000 - record.start_time if lane_of(run) is not None else 0.0)
-        if silent * 1000 > lease_ms / 2:
+        beat, start_ms = beats.get(run.run_id), round((record.start_time or now_ms / 1000) * 1000)
+        if beat is not None:
+            is_dead, silent_ms = beat.is_gone or now_ms - beat.at_ms > lease_ms, now_ms - beat.at_ms
+        else:
+            silent_ms = now_ms - start_ms
+            is_dead = lane_of(run) is not None and silent_ms > 2 * lease_ms
+        if is_dead:
             instance.report_run_failed(
                 run,
-                f"nothing was heard of this run for {silent:.0f} s: its process is gone. What it had begun is done by "
-                "the next run, once.",
+                f"nothing was heard of this run for {silent_ms / 1000:.0f} s: its process is gone. What it had begun "
+                "is done by the next run, once.",
             )
             found.append(run.run_id)
     started = {record.dagster_run.run_id for record in records}
-    for run_id in [*found, *(run_id for run_id, seconds in silence.items() if run_id not in started and seconds > 60)]:
+    old = [run_id for run_id, beat in beats.items() if run_id not in started and now_ms - beat.at_ms > lease_ms]
+    for run_id in [*found, *old]:
         work.end_beats(run_id)
     return found
 

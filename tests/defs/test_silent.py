@@ -1,5 +1,9 @@
 """Runs that say that they are alive, and those that do not any more."""
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,7 +15,7 @@ from worlds import World
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.silent import beating, end_silent_runs
 from pyro_assets.errors import LedgerUnavailable
-from pyro_assets.ledger.beats import Beats
+from pyro_assets.ledger.beats import Beat, Beats
 
 LEASE_MS = 60_000
 RUN = "11111111-0000-4000-8000-000000000000"
@@ -28,40 +32,73 @@ def started(instance: dg.DagsterInstance, tags: dict[str, str], job: str = "live
     return float(record.start_time or 0)
 
 
+#: A process that certainly ended: the number is this one's, the time of its begin is not.
+ENDED = f"{socket.gethostname()}/{os.getpid()}/1"
+ELSEWHERE = "elsewhere/1/1"
+
+
 @pytest.mark.parametrize(
-    ("tags", "job", "silences", "after_seconds", "dead"),
+    ("tags", "job", "owner", "silent_seconds", "dead"),
     [
-        ({"lane": "live"}, "live", {RUN: 31.0}, 40, True),
-        ({"lane": "live"}, "live", {RUN: 29.0}, 40, False),
-        ({"lane": "live-3", "lanes": "4"}, "live", {RUN: 31.0}, 40, True),
-        # Killed before it could say anything: live runs speak at once.
-        ({"lane": "live"}, "live", {}, 31, True),
-        ({"lane": "live"}, "live", {}, 29, False),
-        ({"lane": "backfill"}, "backfill", {RUN: 31.0}, 7200, True),
-        ({"lane": "close"}, "backfill", {RUN: 3.0}, 7200, False),
+        ({"lane": "live"}, "live", ENDED, 1, True),
+        ({"lane": "live-3", "lanes": "4"}, "live", ENDED, 1, True),
+        ({"lane": "backfill"}, "backfill", ENDED, 7200, True),
+        # A backfill that was started in the asset graph carries no lane.
+        ({"dagster/backfill": "abcdefgh"}, "__ASSET_JOB", ENDED, 1, True),
+        # Of another machine only its silence is known.
+        ({"lane": "live"}, "live", ELSEWHERE, 61, True),
+        ({"lane": "live"}, "live", ELSEWHERE, 59, False),
+        ({"lane": "close"}, "backfill", ELSEWHERE, 3, False),
+        # Killed before it could say anything: live runs speak when they start.
+        ({"lane": "live"}, "live", None, 121, True),
+        ({"lane": "live"}, "live", None, 119, False),
         # Other jobs than ours, and ours that never spoke, are Dagster's to judge.
-        ({"lane": "backfill"}, "backfill", {}, 7200, False),
-        ({}, "somebody_elses", {}, 7200, False),
+        ({"lane": "backfill"}, "backfill", None, 7200, False),
+        ({}, "somebody_elses", None, 7200, False),
     ],
 )
-def test_who_is_dead(tags: dict[str, str], job: str, silences: dict[str, float], after_seconds: float, dead: bool):
-    fake = FakePipeline(silences=dict(silences))
+def test_who_is_dead(tags: dict[str, str], job: str, owner: str | None, silent_seconds: int, dead: bool):
     with dg.DagsterInstance.ephemeral() as instance:
-        now_ms = round((started(instance, tags, job) + after_seconds) * 1000)
+        now_ms = round((started(instance, tags, job) + silent_seconds) * 1000)
+        fake = FakePipeline(heard={RUN: Beat(now_ms - silent_seconds * 1000, owner)} if owner else {})
         assert end_silent_runs(instance, fake, now_ms, LEASE_MS) == ([RUN] if dead else [])
         run = instance.get_run_by_id(RUN)
         assert run is not None
         assert run.status == (dg.DagsterRunStatus.FAILURE if dead else STARTED)
         # The second look finds nothing left to do.
         assert end_silent_runs(instance, fake, now_ms, LEASE_MS) == []
-    assert (RUN in fake.silences) == (RUN in silences and not dead)
+    assert (RUN in fake.heard) == (owner is not None and not dead)
 
 
 def test_what_an_old_run_left_is_forgotten():
-    fake = FakePipeline(silences={"gone": 61.0, "about to start": 1.0})
+    fake = FakePipeline(heard={"gone": Beat(0, ELSEWHERE), "about to start": Beat(60_000, ELSEWHERE)})
     with dg.DagsterInstance.ephemeral() as instance:
-        end_silent_runs(instance, fake, 10**12, LEASE_MS)
-    assert list(fake.silences) == ["about to start"]
+        end_silent_runs(instance, fake, 61_000, LEASE_MS)
+    assert list(fake.heard) == ["about to start"]
+
+
+def test_a_process_of_this_machine_is_seen_to_be_gone(tmp_path: Path):
+    program = (
+        "import sys; from pyro_assets.ledger.beats import Beats; Beats.open(sys.argv[1]).beat('child', 7); "
+        "print(flush=True); sys.stdin.read()"
+    )
+    url = str(tmp_path / "ledger.db")
+    with subprocess.Popen([sys.executable, "-c", program, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        ledger = Beats.open(url)
+        ledger.beat("me", 8)
+        assert {run: (beat.at_ms, beat.is_gone) for run, beat in ledger.beats().items()} == {
+            "child": (7, False),
+            "me": (8, False),
+        }
+        child.kill()
+        # A zombie, which nobody has waited for yet, or none: it is gone in either case.
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert ledger.beats()["child"].is_gone
+    assert ledger.beats()["child"].is_gone
+    assert not ledger.beats()["me"].is_gone
+    ledger.close()
 
 
 def test_beats_come_until_the_end_and_survive_a_ledger_that_is_away(tmp_path: Path):
@@ -81,15 +118,15 @@ def test_beats_come_until_the_end_and_survive_a_ledger_that_is_away(tmp_path: Pa
     with beating(fake, RUN, seconds=0.001):
         for _ in range(5):
             assert heard.acquire(timeout=10)
-        assert list(fake.silences) == [RUN]
-    assert fake.silences == {}
+        assert list(fake.heard) == [RUN]
+    assert fake.heard == {}
     world = World(tmp_path)
-    assert world.pipeline.silence_seconds() == {}
+    assert world.pipeline.beats() == {}
     with beating(world.pipeline, RUN, seconds=60):
         world.pipeline.beat(RUN)
         world.clock.forward(7)
-        assert world.pipeline.silence_seconds() == {RUN: 7.0}
-    assert world.pipeline.silence_seconds() == {}
+        assert world.clock.now_ms - world.pipeline.beats()[RUN].at_ms == 7_000
+    assert world.pipeline.beats() == {}
     world.ledger.close()
 
 
@@ -113,5 +150,5 @@ def test_a_run_says_that_it_is_alive_and_takes_it_back(tmp_path: Path):
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance, partition_key="2026-11-25-13:00")
     assert fake.alive == [result.run_id]
-    assert ledger.beats() == fake.silences == {}
+    assert ledger.beats() == fake.heard == {}
     ledger.close()

@@ -45,8 +45,10 @@ class Figures:
     lag: dict[str, dict[str, Any]] = field(default_factory=dict)
     kills: dict[str, int] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
+    lanes: dict[str, int] = field(default_factory=dict)
     jobs_claimed_again: int = 0
-    drain_seconds: float = 0.0
+    start_seconds: float = 0.0  # of code server, webserver and daemon: how quick this machine is today
+    drain_seconds: float = 0.0  # from the end of kills and new segments until nothing was left to do
     differences: list[str] = field(default_factory=list)
 
 
@@ -112,8 +114,10 @@ def _run(
     prometheus_port = free_port(9190)
     layout.prepare_prometheus(prometheus_port, free_port(9290))
     services.start_prometheus(processes, layout, program, prometheus_port)
+    begun = time.monotonic()
     services.start_code_server(processes, layout, ports[0])
     services.start_dagster(processes, layout, ports[0], ports[1])
+    figures.start_seconds = round(time.monotonic() - begun, 1)
     services.start_generator(processes, layout, rate)
     begun_ms = time.time_ns() // 1_000_000
     end = time.monotonic() + figures.minutes * 60
@@ -175,6 +179,8 @@ def _measure(pipeline: Pipeline, layout: Layout, begun_ms: int, figures: Figures
         for record in instance.get_run_records():
             name = record.dagster_run.status.value.lower()
             figures.runs[name] = figures.runs.get(name, 0) + 1
+            lane = record.dagster_run.tags["lane"]
+            figures.lanes[lane] = figures.lanes.get(lane, 0) + 1
 
 
 def _in_seconds(lag: LagFigures) -> dict[str, Any]:
