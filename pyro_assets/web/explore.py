@@ -1,10 +1,9 @@
 """The page Explore: where time and memory go: totals over time, top functions, a flame graph, a rule for each.
 
 Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `pipeline.exploring`,
-the drawing of frames from `flame`. The address holds everything that was chosen, so that it can be passed on.
+the drawing of frames from `flame`. The address holds all that was chosen (`explore_asked`), and can be passed on.
 """
 
-import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,24 +17,18 @@ from starlette.routing import Route
 
 from pyro_assets.errors import ConfigError, SelectorError
 from pyro_assets.series.config import DEFAULT_GAUGES
-from pyro_assets.series.selectors import parse_selector
-from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 from pyro_assets.web import words
 from pyro_assets.web.charts import Line, bar_share, bin_times, time_chart
-from pyro_assets.web.endpoints import Endpoint, Parameter, whole_number
+from pyro_assets.web.endpoints import Endpoint, Parameter
+from pyro_assets.web.explore_asked import ROWS, Asked, full_selector, hours_of, read_asked, with_label
 from pyro_assets.web.site import Site
-from pyro_assets.web.spans import MOST_HOURS, asked_hour
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.exploring import Choices, Explored, Explorer
     from pyro_assets.web.flame import Layout
 
 _SPANS: Final = (1, 3, 6, 12, 24, 48, 168)
-_DEFAULT_HOURS: Final = 3
 _BUDGETS: Final = (2, 5, 20, 60)
-_DEFAULT_BUDGET: Final = 5
-_ROWS: Final = 30
-_MOST_ROWS: Final = 1000
 _BINS: Final = 80
 _MOST_SHOWN_VALUES: Final = 12
 #: Larger questions wait for each other: two cores are better spent on one answer after the other.
@@ -43,39 +36,6 @@ _RUNNING: Final = threading.BoundedSemaphore(2)
 _WAIT_SECONDS: Final = 90.0
 #: How old an answer may be for those who zoom, search and sort in it.
 _WALK_SECONDS: Final = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the address says.
-
-    Attributes:
-        kind: the whole profile type; "" for the first one.
-        until: the hour after the last one; "" for the newest there are.
-        at: `path_id` of the frame that is zoomed to, hexadecimal; "" for the root.
-        sort: "total" or "self".
-    """
-
-    tenant: str = ""
-    kind: str = ""
-    service: str = ""
-    selector: str = ""
-    hours: int = _DEFAULT_HOURS
-    until: str = ""
-    search: str = ""
-    sort: str = "total"
-    at: str = ""
-    rows: int = _ROWS
-    budget: int = _DEFAULT_BUDGET
-
-    def address(self, path: str = "/explore", fragment: str = "", **changes: Any) -> str:
-        """The address of the same with changes."""
-        changed = replace(self, **changes)
-        plain = Asked()
-        names = [one for one in Asked.__slots__ if getattr(changed, one) != getattr(plain, one)]
-        pairs = [("type" if one == "kind" else one, str(getattr(changed, one))) for one in names]
-        query = urlencode(pairs, errors="surrogatepass")
-        return path + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,70 +79,6 @@ def routes(site: Site) -> list[Route]:
     return [Route("/", show, methods=["GET"]), Route("/explore", show, methods=["GET"])]
 
 
-def read_asked(request: Request) -> Asked:
-    """What the address says.
-
-    Raises:
-        HTTPException: a number or an hour cannot be read.
-    """
-    query = request.query_params
-    until = query.get("until", "")
-    at = query.get("at", "")
-    if at and (len(at) > 16 or not set(at) <= set("0123456789abcdef")):
-        raise HTTPException(400, f"at={at[:50]!r} names no frame; follow the links of the flame graph")
-    return Asked(
-        tenant=query.get("tenant", ""),
-        kind=query.get("type", ""),
-        service=query.get("service", ""),
-        selector=query.get("selector", "").strip(),
-        hours=whole_number(request, "hours", _DEFAULT_HOURS, least=1, most=MOST_HOURS),
-        until=asked_hour(until, "until") if until else "",
-        search=query.get("search", "").strip(),
-        sort="self" if query.get("sort") == "self" else "total",
-        at=at,
-        rows=whole_number(request, "rows", _ROWS, least=1, most=_MOST_ROWS),
-        budget=whole_number(request, "budget", _DEFAULT_BUDGET, least=1, most=600),
-    )
-
-
-def hours_of(site: Site, asked: Asked) -> tuple[list[str], int, int]:
-    """The hours with sources in the span, and its ends in Unix ms (half open)."""
-    known = site.pipeline.hours()
-    if asked.until:
-        end_ms = hour_start_ms(asked.until)
-    elif known:
-        end_ms = hour_start_ms(known[-1]) + HOUR_MS
-    else:
-        end_ms = hour_start_ms(hour_of(site.clock())) + HOUR_MS
-    begin_ms = end_ms - asked.hours * HOUR_MS
-    return [hour for hour in known if begin_ms <= hour_start_ms(hour) < end_ms], begin_ms, end_ms
-
-
-def full_selector(asked: Asked) -> str:
-    """Service and label filter as one selector.
-
-    >>> full_selector(Asked(service="shop")), full_selector(Asked(service="shop", selector='pod="a"'))
-    ('{service_name="shop"}', '{service_name="shop", pod="a"}')
-
-    Raises:
-        SelectorError: the filter does not parse.
-    """
-    text = asked.selector
-    text = text if text.startswith("{") else f"{{{text}}}"
-    parse_selector(text)
-    inner = text[1:].rstrip().removesuffix("}").strip().strip(",").strip()
-    service = f"service_name={json.dumps(asked.service, ensure_ascii=False)}" if asked.service else ""
-    return "{" + ", ".join(part for part in (service, inner) if part) + "}"
-
-
-def with_label(asked: Asked, name: str, value: str) -> str:
-    """The address of the same with one more condition."""
-    quoted = name if name.isidentifier() and name.isascii() else json.dumps(name, ensure_ascii=False)
-    condition = f"{quoted}={json.dumps(value, ensure_ascii=False)}"
-    inner = asked.selector.strip().removeprefix("{").removesuffix("}").strip().strip(",").strip()
-    return asked.address(selector="{" + ", ".join(part for part in (inner, condition) if part) + "}", at="")
-
-
 def answer(site: Site, explorer: "Explorer", asked: Asked, hours: Sequence[str]) -> "Explored":
     """What the pipeline says.
 
@@ -203,7 +99,7 @@ def answer(site: Site, explorer: "Explorer", asked: Asked, hours: Sequence[str])
         raise HTTPException(503, "others explore at the moment; try again in a minute, or choose fewer hours")
     try:
         # Who walks through an answer wants the same one, though new jobs come every few seconds; "Show" is up to date.
-        is_walking = replace(asked, at="", search="", sort="total", rows=_ROWS) != asked
+        is_walking = replace(asked, at="", search="", sort="total", rows=ROWS) != asked
         return explorer.explore(question, gauges, max_age_seconds=_WALK_SECONDS if is_walking else 0.0)
     finally:
         _RUNNING.release()

@@ -19,7 +19,7 @@ from pyro_assets.series.call_tree import TreeBuilder
 from pyro_assets.series.config import DEFAULT_GAUGES
 from pyro_assets.series.names import show_bytes
 from pyro_assets.web.app import make_app
-from pyro_assets.web.explore import Asked, with_label
+from pyro_assets.web.explore_asked import Asked, with_label
 
 CPU = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"
 INUSE = "memory:inuse_space:bytes:space:bytes"
