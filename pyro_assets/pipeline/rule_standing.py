@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from pyro_assets.errors import TooManySeries
 from pyro_assets.pipeline.deriving import read_outputs
 from pyro_assets.pipeline.engine import Engine
-from pyro_assets.pipeline.shown_series import Asked, Extent, RuleSeries, SeriesReader
+from pyro_assets.pipeline.series_scan import Asked, Extent
+from pyro_assets.pipeline.shown_series import RuleSeries, SeriesReader
 from pyro_assets.series.config import Dimensions, SeriesConfig
 from pyro_assets.series.rules import DIMENSIONS_ID, function_rule_id
 from pyro_assets.storage.keys import HOUR_MS

@@ -16,7 +16,8 @@ from starlette.routing import Route
 from pyro_assets.errors import ConfigError
 from pyro_assets.ledger.receipt import Receipt
 from pyro_assets.ledger.shown import ShownJob
-from pyro_assets.pipeline.shown_series import Asked, Samples, SeriesReader
+from pyro_assets.pipeline.series_scan import Asked
+from pyro_assets.pipeline.shown_series import Samples, SeriesReader
 from pyro_assets.series.names import FUNCTION_METRIC_PREFIX, METRIC_PREFIX
 from pyro_assets.web.charts import Line, time_chart
 from pyro_assets.web.dagster_client import partition_url, run_url

@@ -41,7 +41,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pipeline, 
 
 def addresses(pipeline: Pipeline) -> dict[str, str]:
     """A page of every kind."""
-    from pyro_assets.pipeline.shown_series import Asked, SeriesReader
+    from pyro_assets.pipeline.series_scan import Asked
+    from pyro_assets.pipeline.shown_series import SeriesReader
 
     reader = SeriesReader(pipeline.archive, pipeline.ledger)
     metric = next(row for row in reader.metrics(Asked(0, NOW_MS)).rows if "_functions_" in row.metric)

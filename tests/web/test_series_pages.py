@@ -12,7 +12,8 @@ from scripted_server import scripted_server
 from web_client import Client, site_of
 
 from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.pipeline.shown_series import Asked, Bounds, SeriesReader
+from pyro_assets.pipeline.series_scan import Asked, Bounds
+from pyro_assets.pipeline.shown_series import SeriesReader
 from pyro_assets.web.app import make_app
 
 HOSTILE = '"><script>alert(1)</script>\u202e'
