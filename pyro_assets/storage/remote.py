@@ -6,7 +6,7 @@ The file system is handed in, so nothing here imports fsspec. What only one stor
 import posixpath
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pyro_assets.errors import (
     AccessRefused,
@@ -29,7 +29,13 @@ NO_RANGE: Final = frozenset({"InvalidRange", "416"})
 
 
 class RemoteReadOnlyBucket(ReadOnlyBucket):
-    """A bucket behind any fsspec file system. Lists the whole prefix, for want of anything better in general."""
+    """A bucket behind any fsspec file system. Lists the whole prefix, for want of anything better in general.
+
+    Attributes:
+        most_keys: a prefix with more keys is refused: each tick would take minutes and the memory of all of them.
+    """
+
+    most_keys: ClassVar[int] = 200_000
 
     def __init__(self, url: str, filesystem: Any, place: str) -> None:
         super().__init__(url)
@@ -101,6 +107,13 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
         with self._translated(prefix):
             self._fs.invalidate_cache()
             found = self._fs.find(self._path(prefix), detail=True)
+        if len(found) > self.most_keys:
+            raise StorageUnavailable(
+                f"{self.url} has {len(found)} objects below {prefix or 'its top'}; a store of this kind can only be "
+                f"listed as a whole, which takes too long for more than {self.most_keys}: use its S3 interface (s3://) "
+                "instead, or let a lifecycle rule delete what is old",
+                key=prefix,
+            )
         keys = sorted((self._key(path), int(info["size"])) for path, info in found.items())
         return [ObjectInfo(key, size) for key, size in keys if key > start_after][:limit]
 

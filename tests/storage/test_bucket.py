@@ -21,6 +21,7 @@ from pyro_assets.errors import (
 from pyro_assets.storage.bucket import Bucket, ObjectInfo, ReadOnlyBucket, open_bucket, place_of
 from pyro_assets.storage.interface import ByteRange
 from pyro_assets.storage.local import LocalBucket
+from pyro_assets.storage.remote import RemoteReadOnlyBucket
 from pyro_assets.storage.s3 import S3ReadOnlyBucket
 
 __all__ = ["s3", "s3_endpoint"]
@@ -242,6 +243,23 @@ def test_s3_removes_thousands(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
         bucket.create(key, b"x")
     bucket.remove(keys[1:])
     assert [item.key for item in bucket.list_after("p/")] == keys[:1]
+
+
+def test_a_store_that_is_only_listed_as_a_whole_says_when_that_is_too_much() -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    writer = open_bucket(url, writable=True)
+    for number in range(4):
+        writer.create(f"segments/4/{number}", b"1")
+
+    class Small(RemoteReadOnlyBucket):
+        most_keys = 3
+
+    fsspec_bucket = open_bucket(url)
+    assert isinstance(fsspec_bucket, RemoteReadOnlyBucket)
+    small = Small(url, fsspec_bucket._fs, fsspec_bucket._place)
+    with pytest.raises(StorageUnavailable, match=r"4 objects below segments/4/; .* more than 3: use its S3 interface"):
+        small.list_after("segments/4/", "", 2)
+    assert len(fsspec_bucket.list_after("segments/4/", "", 2)) == 2
 
 
 @pytest.mark.service
