@@ -1,6 +1,7 @@
 """Files of an hour become one: no reader sees a series twice or misses one, whatever happens in between."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ import fakes
 import pytest
 from ledgers import HOUR_START_MS
 from parquet_world import ParquetWorld
-from worlds import HOUR, SETTINGS
+from worlds import HOUR, SETTINGS, FaultyLedger
 
 from pyro_assets.errors import ObjectMissing
 from pyro_assets.ledger.receipt import Receipt
 from pyro_assets.pipeline.merging import MergeReport, hours_to_merge, merge_hours
+from pyro_assets.pipeline.rebuilding import rebuild
 from pyro_assets.pipeline.series_files import SeriesFiles
 from pyro_assets.storage.keys import HOUR_MS
 
@@ -303,3 +305,58 @@ def test_one_file_is_not_merged(world: ParquetWorld):
     assert merge(world).hours == {HOUR: 4}
     assert world.names() == ["merged-000001.parquet"]
     assert len(world.ledger_values()) == len(values) + 1
+
+
+@pytest.mark.parametrize("what", ["archive", "ledger"])
+def test_killed_and_the_database_lost(tmp_path: Path, what: str):
+    """Wherever a merge dies, the archive alone gives the same series, before and after it is merged again."""
+    for step in range(STEPS):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        world = ParquetWorld(folder)
+        values = an_hour(world)
+        merge(world)
+        world.clock.forward(300)
+        again(world, "other")  # a merged file and files beside it
+        values = [(*row[:3], row[3] + 1000) for row in values]
+        world.clock.forward(300)
+        died = kill_at(world, what, step)
+        with contextlib.suppress(fakes.Killed):
+            merge(world)
+        finished = not died()
+        world.ledger.close()
+        world.ledger = FaultyLedger.open(str(folder / "new.db"))
+        world.pipeline = world.open()
+        assert rebuild(world.ledger, world.archive, world.clock()).jobs == 4
+        assert world.values() == world.ledger_values() == values, step
+        world.clock.forward(300)
+        merge(world)
+        assert len(world.names()) == 1
+        assert world.values() == world.ledger_values() == values, step
+        world.ledger.close()
+        if finished:
+            return
+    pytest.fail("the merge has more steps than were tried")
+
+
+def kill_at(world: ParquetWorld, what: str, step: int) -> Callable[[], bool]:
+    """Lets the process die at the n-th call; returns whether it did."""
+    calls = iter(range(10_000))
+    died = []
+
+    def die(method: str, key: str) -> None:
+        if next(calls) == step:
+            died.append(key)
+            raise fakes.Killed(f"{method} {key}")
+
+    begun = world.ledger.writes
+    if what == "archive":
+        world.archive.before = die
+    else:
+        world.ledger.kill_at = begun + step
+
+    def has_died() -> bool:
+        world.archive.before = world.ledger.kill_at = None
+        return bool(died) or (what == "ledger" and world.ledger.writes > begun + step)
+
+    return has_died
