@@ -4,7 +4,7 @@ Add what the page shows here, and what programs may ask for to `api_routes`; dec
 `pipeline.decisions`, the same as on the command line, and are recorded with who and why.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -15,10 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pyro_assets.errors import LedgerError, LedgerUnavailable, PyroAssetsError
-from pyro_assets.ledger.pardons import UnheldSource
-from pyro_assets.ledger.quarantine import Kept
-from pyro_assets.ledger.records import Failure, Job
+from pyro_assets.ledger.records import Job
 from pyro_assets.pipeline.decisions import ACTIONS, Action, decide
+from pyro_assets.pipeline.given_up import Item, find, listed
 from pyro_assets.web.endpoints import Endpoint, Parameter
 from pyro_assets.web.requests import json_of
 from pyro_assets.web.site import Site
@@ -26,43 +25,6 @@ from pyro_assets.web.spans import asked_hour
 
 _MOST: Final = 500
 _MOST_AT_ONCE: Final = 200
-_MOST_KEPT: Final = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """Something that is in no output.
-
-    Attributes:
-        name: the job's id, or the source's key.
-        subject: "job" or "source"; state: given up, retried, set_aside or lost.
-        hour: partition key.
-        failure: the last error, None where there was none (a source that was gone); reason: in words.
-        failures: how many there were, None of sources; first_ms, last_ms: when.
-        job_id: the job, "" for none.
-        acknowledged: a person took it off the list.
-    """
-
-    name: str
-    subject: str
-    state: str
-    hour: str
-    failure: Failure | None
-    reason: str
-    failures: int | None
-    first_ms: int | None
-    last_ms: int | None
-    job_id: str
-    acknowledged: bool = False
-
-    @property
-    def actions(self) -> tuple[Action, ...]:
-        """What can be decided of it."""
-        if self.state == "retried":
-            return ()
-        if self.subject == "job":
-            return ACTIONS
-        return ("retry",) if self.acknowledged else ("retry", "forget")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +52,7 @@ def routes(site: Site) -> list[Route]:
 
     def index(request: Request) -> Response:
         hour, everything = _hour(request), bool(request.query_params.get("all"))
-        items = listed(site, hour, everything=everything)
+        items = listed(site.pipeline.ledger, hour, everything=everything)
         return site.page(
             request,
             "quarantine.html",
@@ -110,7 +72,7 @@ def routes(site: Site) -> list[Route]:
 
     def confirm(request: Request) -> Response:
         wanted = _wanted(site, request)
-        items = {item.name: item for item in _items(site, wanted.names)}
+        items = {item.name: item for item in find(site.pipeline.ledger, wanted.names)}
         return site.page(request, "quarantine_confirm.html", wanted=wanted, items=items)
 
     def carry_out(request: Request) -> Response:
@@ -132,7 +94,7 @@ def api_routes(site: Site) -> list[Endpoint]:
 
     def index(request: Request) -> Mapping[str, Any]:
         everything = request.query_params.get("all") in ("1", "true")
-        items = listed(site, _hour(request), everything=everything)
+        items = listed(site.pipeline.ledger, _hour(request), everything=everything)
         return {"total": len(items), "items": [asdict(item) | {"actions": item.actions} for item in items[:_MOST]]}
 
     def show(request: Request) -> Mapping[str, Any]:
@@ -186,21 +148,6 @@ def api_routes(site: Site) -> list[Endpoint]:
     ]
 
 
-def listed(site: Site, hour: str | None, *, everything: bool = False) -> list[Item]:
-    """What is in no output, the first failures first.
-
-    Args:
-        site: whose ledger is asked.
-        hour: partition key; None for all.
-        everything: also what is still being retried, and what was forgotten.
-    """
-    ledger = site.pipeline.ledger
-    kept = [one for one in ledger.kept_failures(hour, _MOST_KEPT) if one.subject == "job"]
-    items = [_of_job(one) for one in kept if everything or one.given_up]
-    items += [_of_source(one) for one in ledger.unheld_sources(hour, acknowledged=everything, limit=_MOST_KEPT)]
-    return sorted(items, key=lambda item: (item.first_ms or 0, item.name))
-
-
 def _hour(request: Request) -> str | None:
     text = request.query_params.get("hour", "")
     return asked_hour(text, "hour") if text else None
@@ -212,23 +159,11 @@ def _found(site: Site, name: str) -> tuple[Item, Job | None]:
     Raises:
         HTTPException: it is not in quarantine.
     """
-    items = _items(site, [name])
+    items = find(site.pipeline.ledger, [name])
     if not items:
         raise HTTPException(404, "this is not in quarantine (any more); /quarantine lists what is")
     job_id = items[0].job_id
     return items[0], site.pipeline.ledger.look_up(job_id)[0] if job_id else None
-
-
-def _items(site: Site, names: Sequence[str]) -> list[Item]:
-    ledger, found = site.pipeline.ledger, []
-    wanted = {name for name in names if "/" not in name}
-    if wanted:
-        found += [_of_job(kept) for kept in ledger.kept_failures(None, _MOST_KEPT) if kept.subject_id in wanted]
-    for name in names:
-        source = ledger.unheld_source(name) if "/" in name else None
-        if source is not None:
-            found.append(_of_source(source))
-    return found
 
 
 def _wanted(site: Site, request: Request) -> Decided:
@@ -285,34 +220,3 @@ def _decide(site: Site, request: Request, wanted: Decided) -> list[Outcome]:
         else:
             outcomes.append(Outcome(name, True, text))
     return outcomes
-
-
-def _of_job(kept: Kept) -> Item:
-    return Item(
-        name=kept.subject_id,
-        subject="job",
-        state="given up" if kept.given_up else "retried",
-        hour=kept.hour,
-        failure=kept.failure,
-        reason=kept.failure.message,
-        failures=kept.failures,
-        first_ms=kept.first_failed_ms,
-        last_ms=kept.last_failed_ms,
-        job_id=kept.job_id,
-    )
-
-
-def _of_source(source: UnheldSource) -> Item:
-    return Item(
-        name=source.key,
-        subject="source",
-        state=source.state,
-        hour=source.hour,
-        failure=source.failure,
-        reason=source.failure.message if source.failure else source.reason,
-        failures=None,
-        first_ms=source.first_failed_ms,
-        last_ms=source.last_failed_ms,
-        job_id=source.job_id,
-        acknowledged=source.acknowledged,
-    )
