@@ -30,6 +30,8 @@ from tests.soak.killer import KINDS, Killer, end_orphans
 #: Segments per second and shard, as Pyroscope's segment writer makes them.
 RATE = 2.0
 _DRAIN_SECONDS = 300.0
+#: Of this process alone: while a server is down nobody else may take its port, and be taken for it.
+_FIRST_PORT = 20_000 + os.getpid() % 1_000 * 10
 _POLL_SECONDS = 0.25
 
 
@@ -83,10 +85,10 @@ def soak(
         raise PyroAssetsError("no prometheus on the path: the soak compares with what it holds")
     layout = Layout(folder.resolve())
     with layout.lock():
-        code_port = free_port(4300)
+        code_port = free_port(_FIRST_PORT)
         layout.prepare(code_port)
         processes = Processes(layout.logs, layout.environment(os.environ) | dict(settings or {}))
-        port = free_port(3100)
+        port = free_port(_FIRST_PORT + 2)
         try:
             starts: dict[str, Callable[[], None]] = {
                 **prepare(layout, processes),
@@ -111,8 +113,8 @@ def _run(
     figures: Figures,
     rate: float,
 ) -> Figures:
-    prometheus_port = free_port(9190)
-    layout.prepare_prometheus(prometheus_port, free_port(9290))
+    prometheus_port = free_port(_FIRST_PORT + 4)
+    layout.prepare_prometheus(prometheus_port, free_port(_FIRST_PORT + 6))
     services.start_prometheus(processes, layout, program, prometheus_port)
     begun = time.monotonic()
     services.start_code_server(processes, layout, ports[0])
