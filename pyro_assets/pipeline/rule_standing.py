@@ -16,7 +16,8 @@ from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.series_scan import Asked, Extent
 from pyro_assets.pipeline.shown_series import RuleSeries, SeriesReader
 from pyro_assets.series.config import Dimensions, SeriesConfig
-from pyro_assets.series.rules import DIMENSIONS_ID, function_rule_id
+from pyro_assets.series.names import DIMENSIONS_ID
+from pyro_assets.series.rules import function_rule_id
 from pyro_assets.storage.keys import HOUR_MS
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from pyro_assets.pipeline.rules import KnownRule, RulesInForce, merge_rules, rul
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.equivalents import equivalent_rules, rule_value
 from pyro_assets.series.language import Rule
-from pyro_assets.series.rules import DIMENSIONS_ID, function_rule_id
+from pyro_assets.series.names import DIMENSIONS_ID
+from pyro_assets.series.rules import function_rule_id
 from pyro_assets.web import words
 from pyro_assets.web.site import Site
 

@@ -73,11 +73,12 @@ def read_wanted(fields: Mapping[str, Sequence[str]]) -> tuple[Wanted, list[str]]
 
 
 def hours_of(site: Site, wanted: Wanted) -> list[str]:
-    """The hours to look at; where none is over yet, the running one."""
-    known = site.pipeline.hours()
+    """The hours to look at: the last ones that are over, and the running one where those hold nothing yet."""
+    known, ledger = site.pipeline.hours(), site.pipeline.ledger
     if wanted.last:
         return [hour for hour in known if hour <= wanted.last][-wanted.hours :]
-    return closed_hours(site.pipeline.ledger, site.clock(), wanted.hours) or known[-wanted.hours :]
+    closed = closed_hours(ledger, site.clock(), wanted.hours)
+    return closed if any(map(ledger.committed_jobs, closed)) else known[-wanted.hours :]
 
 
 def preview(site: Site, rule: Rule, config: SeriesConfig, hours: Sequence[str], wanted: Wanted) -> "Preview":

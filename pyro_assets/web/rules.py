@@ -16,7 +16,7 @@ from pyro_assets.ledger.rules import RuleVersion
 from pyro_assets.pipeline.rules import KnownRule, version_text
 from pyro_assets.series.equivalents import rules_text
 from pyro_assets.series.language import Rule
-from pyro_assets.series.rules import DIMENSIONS_ID
+from pyro_assets.series.names import DIMENSIONS_ID
 from pyro_assets.web import rule_api, rule_changes, rule_edit, rule_import, rule_language
 from pyro_assets.web.diffs import side_by_side
 from pyro_assets.web.endpoints import Endpoint, whole_number

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exports import HOUR, derive, opened, scripted
+from exports import GOLDEN, HOUR, NOW_MS, derive, opened, scripted
 from scripted_server import scripted_server
 from web_client import Answer, Client, site_of
 
 from pyro_assets.ledger.rules import RuleEdit
 from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.pipeline.settings import Settings
+from pyro_assets.pipeline.ticking import policy_of
 from pyro_assets.series.config import load_config
 from pyro_assets.series.language import Rule
 from pyro_assets.web.app import make_app
@@ -379,3 +381,17 @@ def test_series_that_were_left_out_are_counted_and_shown(tmp_path: Path):
         assert facts[name] > 0
         assert f"hour 2026-11-25 09:00: {facts[name]:,} series were left out because" in page.words
         assert why in page.words
+
+
+def test_a_preview_looks_at_the_running_hour_where_those_that_are_over_hold_nothing(tmp_path: Path):
+    fields = {"name": "p", "functions": "glob: runtime.*", "enabled": "on", "do": "preview"}
+    (tmp_path / "planned").mkdir()
+    with opened(tmp_path / "planned", now_ms=NOW_MS - 1_500_000) as pipeline:
+        client = Client(make_app(site_of(pipeline)))
+        assert "nothing is in the archive" in client.post("/rules/check", fields).words
+        pipeline.ledger.plan_exact([[pipeline._found(key) for key in GOLDEN.jobs[0]]], 1, policy_of(Settings()))
+        assert "No job of 1 hour from 2026-11-25 09:00" in client.post("/rules/check", fields).words
+    with opened(tmp_path, now_ms=NOW_MS - 1_500_000) as pipeline:
+        derive(pipeline)
+        assert pipeline.hours() == [HOUR]
+        assert "Functions caught" in Client(make_app(site_of(pipeline))).post("/rules/check", fields).words
