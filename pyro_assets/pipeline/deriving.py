@@ -107,19 +107,19 @@ class Deriver:
         reader = SeriesFiles(self.archive)
         before = {file.kind: reader.own_file(work.job.id, file.kind, _key_of(file, work.job)) for file in files}
         derived = self._series(work, only(work.config, ids), frozenset(before))
-        merged, changed, refused = self.engine.replace_rules(before, derived.frames, ids)
+        merged, changed = self.engine.replace_rules(before, derived, ids)
         written = [
-            self._bytes(replace(file, is_changed=file.kind in changed), merged[file.kind])
+            # A job whose series were merged with others' has a file of its own again.
+            self._bytes(replace(file, key=work.key(file.kind), is_changed=file.kind in changed), merged[file.kind])
             for file, known in zip(files, work.job.files, strict=True)
             if file.kind in changed or file.later != known.later
         ]
         still_ours()
         for file, data in written:
             self.archive.replace(work.key(file.kind), data)
-        facts = {name: getattr(derived.facts, name) for name in _OF_RULES}
-        facts["conflicting_series"] += refused
-        facts = {name: count for name, count in facts.items() if count}
-        return Derivation(tuple(file for file, _ in written), work.config_hash, ids, facts)
+        facts = {name: count for name in _OF_RULES if (count := getattr(derived.facts, name))}
+        examples = tuple(derived.facts.collision_examples) if derived.facts.conflicting_series else ()
+        return Derivation(tuple(file for file, _ in written), work.config_hash, ids, facts, examples)
 
     def _series(self, work: "_Work", config: "SeriesConfig", kinds: frozenset[str]) -> "Derived":
         from pyro_assets.series.derive import JobInfo

@@ -55,14 +55,16 @@ def _series_to_parquet(frame: Any, notes: Mapping[str, str]) -> bytes:
 
 
 def _replace_rules(
-    before: Mapping[str, bytes], found: Mapping[str, Any], ids: Collection[str]
-) -> tuple[dict[str, Any], set[str], int]:
+    before: Mapping[str, bytes], derived: "Derived", ids: Collection[str]
+) -> tuple[dict[str, Any], set[str]]:
+    from pyro_assets.series.derive import note_refused
     from pyro_assets.series.replacing import replace_rules
     from pyro_assets.series.store import parquet_to_series
 
     frames = {kind: parquet_to_series(data, f"the file of {kind} series") for kind, data in before.items()}
-    merged, refused = replace_rules(frames, found, ids)
-    return merged, {kind for kind, frame in frames.items() if not frame.equals(merged[kind])}, refused
+    merged, refused = replace_rules(frames, derived.frames, ids)
+    note_refused(refused, derived.facts)
+    return merged, {kind for kind, frame in frames.items() if not frame.equals(merged[kind])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ class Engine:
         summarise: columns -> Summary.
         derive: (columns, job, config, kinds) -> Derived.
         series_to_parquet: (frame, notes) -> bytes.
-        replace_rules: (files by kind, frames of some rules, their ids) -> all frames, the kinds that changed, and how
-            many series other rules have given already.
+        replace_rules: (files by kind, what was derived of some rules, their ids) -> all frames, and the kinds that
+            changed; its facts get what other rules have given already.
     """
 
     compact: "Callable[[Sequence[RawObject], str], Compacted]" = _compact
@@ -86,6 +88,6 @@ class Engine:
     summarise: "Callable[[BlockColumns], Summary]" = _summarise
     derive: "Callable[[BlockColumns, JobInfo, SeriesConfig, frozenset[str]], Derived]" = _derive
     series_to_parquet: Callable[[Any, Mapping[str, str]], bytes] = _series_to_parquet
-    replace_rules: Callable[
-        [Mapping[str, bytes], Mapping[str, Any], Collection[str]], tuple[dict[str, Any], set[str], int]
-    ] = _replace_rules
+    replace_rules: "Callable[[Mapping[str, bytes], Derived, Collection[str]], tuple[dict[str, Any], set[str]]]" = (
+        _replace_rules
+    )

@@ -15,7 +15,7 @@ import xxhash
 from pyro_assets.block.columns import I64, BlockColumns
 from pyro_assets.errors import ValueOverflow
 from pyro_assets.series.config import SeriesConfig
-from pyro_assets.series.facts import SeriesFacts, count_services
+from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts, count_services
 from pyro_assets.series.frame import identities, series_table, to_polars
 from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions
 from pyro_assets.series.names import METRIC_PREFIX, show_bytes
@@ -137,7 +137,7 @@ def _add_rules(
     if _may_conflict(config, found.makers):
         every = pl.concat([*frames.values(), *added.values()])
         is_first = identities(every).is_first_distinct()
-        facts.conflicting_series = int((~is_first).sum())
+        note_refused(every.filter(~is_first), facts)
         begin = sum(map(len, frames.values()))
         for kind in KINDS:
             end = begin + len(added[kind])
@@ -146,6 +146,15 @@ def _add_rules(
         if len(added[name]):
             both = pl.concat([before, added[name]])
             frames[name] = both.sort("tenant", "rule", maintain_order=True) if len(before) else both
+
+
+def note_refused(refused: "pl.DataFrame", facts: SeriesFacts) -> None:
+    """Count series that were left out because another rule gives them, and show the first."""
+    facts.conflicting_series += len(refused)
+    for row in refused.head(MAX_EXAMPLES).iter_rows(named=True):
+        labels = ", ".join(f"{label['name']}={label['value']}" for label in row["labels"])
+        example = f"rule {row['rule']} gives {row['metric']}{{{labels}}}, which another rule gives already: left out"
+        facts.collision_examples = [*facts.collision_examples, example][:MAX_EXAMPLES]
 
 
 def _may_conflict(config: SeriesConfig, makers: set[tuple[str, str]]) -> bool:

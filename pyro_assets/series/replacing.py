@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def replace_rules(
     before: "Mapping[str, pl.DataFrame]", found: "Mapping[str, pl.DataFrame]", ids: Collection[str]
-) -> "tuple[dict[str, pl.DataFrame], int]":
+) -> "tuple[dict[str, pl.DataFrame], pl.DataFrame]":
     """Put what was found of some rules among the series of a job.
 
     Args:
@@ -23,17 +23,17 @@ def replace_rules(
         ids: of the rules.
 
     Returns:
-        The kinds of `before`, in the order in which one derivation of all rules gives them; and how many series were
+        The kinds of `before`, in the order in which one derivation of all rules gives them; and the series that were
         left out because another rule has given them already, which keeps them.
     """
     import polars as pl
 
     kept = {kind: frame.filter(~pl.col("rule").is_in(list(ids))) for kind, frame in before.items()}
     taken = pl.concat([identities(frame) for frame in kept.values()])
-    refused = 0
+    refused = []
     result = {}
     for kind, frame in kept.items():
-        fresh = found[kind].filter(~identities(found[kind]).is_in(taken.implode()))
-        refused += len(found[kind]) - len(fresh)
-        result[kind] = pl.concat([frame, fresh]).sort("tenant", "rule", maintain_order=True)
-    return result, refused
+        is_taken = identities(found[kind]).is_in(taken.implode())
+        refused.append(found[kind].filter(is_taken))
+        result[kind] = pl.concat([frame, found[kind].filter(~is_taken)]).sort("tenant", "rule", maintain_order=True)
+    return result, pl.concat(refused)

@@ -16,9 +16,12 @@ from pyro_assets.ledger.rules import RuleEdit
 from pyro_assets.pipeline.pipeline import SERIES_STEPS, Pipeline
 from pyro_assets.pipeline.reports import Progress
 from pyro_assets.pipeline.rules import merge_rules
+from pyro_assets.pipeline.series_files import SeriesFiles
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.language import Rule
 from pyro_assets.series.patterns import Pattern
+from pyro_assets.series.store import parquet_to_series
+from pyro_assets.storage.keys import series_key
 
 RULE = Rule(name="main", functions=[Pattern(glob="main.*")], by=["service_name"])
 OTHER = Rule(name="other", functions=[Pattern(glob="runtime.*")], match="self", by=[])
@@ -178,7 +181,48 @@ def test_a_series_of_another_rule_stays_that_rules(tmp_path: Path) -> None:
     assert place.rows("other") == before
     assert not any(rows for _, rows in place.rows("a"))
     assert report.facts["conflicting_series (a)"] == sum(len(rows) for _, rows in before)
+    assert any(example.startswith("rule a gives ") for example in report.examples)
     assert place.backfill("a").run.nothing_to_do
+
+
+def test_of_rules_of_file_and_ledger_that_give_one_series_the_second_is_refused(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    # Not the same rule, so that no look at the rules alone finds it.
+    twin = OTHER.model_copy(update={"name": "twin", "functions": [Pattern(regex="runtime[.].*")]})
+    place.save(twin)
+    pipeline = place.pipeline(FILE.model_copy(update={"rules": [OTHER]}))
+    pipeline.tick()
+    report = pipeline.run([HOUR], run_id="live")[HOUR]
+    ours = sum(len(rows) for _, rows in place.rows("other"))
+    assert (report.facts["conflicting_series"], sum(len(rows) for _, rows in place.rows("twin"))) == (ours, 0)
+    assert ours > 0
+    assert any(example.startswith("rule twin gives ") for example in report.examples)
+    assert report.rules is not None
+    assert (report.rules.from_ledger, report.rules.left_out) == (1, ())
+
+
+def test_a_rule_is_put_among_series_that_were_merged(tmp_path: Path) -> None:
+    live, late = Place(tmp_path / "live"), Place(tmp_path / "late")
+    live.save(RULE, WHOLE)
+    live.live()
+    late.live()
+    late.clock.forward(3 * 3600)
+    assert late.pipeline().merge_series().hours
+    late.save(RULE, WHOLE)
+    assert late.backfill("main", "whole").run.derived == 3
+    reader = SeriesFiles(late.archive)
+    for job_id in late.ledger.committed_jobs(HOUR):
+        for file in late.ledger.look_up(job_id)[0].files:
+            assert file.key is not None
+            key = series_key(file.kind, HOUR, job_id)
+            assert parquet_to_series(reader.own_file(job_id, file.kind, file.key)).equals(
+                parquet_to_series(live.archive.objects[key])
+            )
+    assert late.backfill("main", "whole").run.nothing_to_do
+    # Merged again, they are in one file again.
+    late.clock.forward(3 * 3600)
+    assert late.pipeline().merge_series().hours
+    assert late.backfill("main", "whole").run.nothing_to_do
 
 
 def test_what_cannot_be_backfilled_is_refused(tmp_path: Path) -> None:

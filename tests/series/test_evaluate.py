@@ -233,6 +233,9 @@ def test_of_two_rules_that_give_one_series_the_first_has_it():
         derived = derive(columns, JOB, config_of(*rules))
         assert (len(values_of(derived, "one")), len(values_of(derived, "two"))) == (1, 1)
         assert derived.facts.conflicting_series == 1
+        [example] = derived.facts.collision_examples
+        assert example.startswith("rule two gives pyroscope_exported_metrics_functions_process_cpu")
+        assert example.endswith("which another rule gives already: left out")
     derived = derive(columns, JOB, config_of(one, functions={"f": "{}"}))
     assert derived.frames["function"]["rule"].to_list() == ["function:f"]
 
