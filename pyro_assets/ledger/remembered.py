@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, or_, select
 
 from pyro_assets.ledger.schema import collapsed_sources, hour_upkeep, jobs, sources
 from pyro_assets.storage.discovery import FoundBlock
@@ -40,6 +40,23 @@ def collapsed_among(connection: Connection, items: Sequence[FoundBlock]) -> set[
         if _hash(block.ulid) in seen[place]:
             found.add(block.key)
     return found
+
+
+def incomparable_among(connection: Connection, items: Sequence[FoundBlock]) -> set[str]:
+    """Keys of Pyroscope's blocks of hours of which rows or blocks were removed.
+
+    A higher level may hold what was done then, and there is nothing left to compare it with: it would count twice.
+    """
+    blocks = [item.block for item in items if item.block.level_kind == "blocks"]
+    hours = sorted({block.hour for block in blocks})
+    gone: set[str] = set()
+    for begin in range(0, len(hours), _CHUNK):
+        query = select(hour_upkeep.c.hour).where(
+            hour_upkeep.c.hour.in_(hours[begin : begin + _CHUNK]),
+            or_(hour_upkeep.c.collapsed_ms.is_not(None), hour_upkeep.c.blocks_removed_ms.is_not(None)),
+        )
+        gone |= set(connection.execute(query).scalars())
+    return {block.key for block in blocks if block.hour in gone}
 
 
 def collapsed_timestamps(connection: Connection, shard: int, hours: Sequence[str]) -> set[int]:

@@ -13,7 +13,7 @@ from pyro_assets.errors import LedgerError
 from pyro_assets.ledger.database import Database, among, values_of
 from pyro_assets.ledger.modes import is_in_force
 from pyro_assets.ledger.policy import Policy
-from pyro_assets.ledger.remembered import collapsed_among
+from pyro_assets.ledger.remembered import collapsed_among, incomparable_among
 from pyro_assets.ledger.schema import SourceState, cursors, sources
 from pyro_assets.storage.discovery import FoundBlock
 
@@ -69,7 +69,7 @@ class Sources(Database):
             known |= _known(connection, [key for key in by_key if key not in known])
             new = [item for key, item in by_key.items() if key not in known]
             # Retention removed the rows of their hour: they are done.
-            collapsed = collapsed_among(connection, new)
+            collapsed = collapsed_among(connection, new) | incomparable_among(connection, new)
             new = [item for item in new if item.block.key not in collapsed]
             rows = [source_row(item, now_ms, policy) for item in new]
             for chunk in chunks(rows):

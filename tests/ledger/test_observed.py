@@ -8,6 +8,7 @@ from ledgers import HOUR, KINDS, NOW_MS, POLICY, claim, claimed, compaction, der
 from pyro_assets.errors import LeaseLost, SettingsError
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.policy import MARGIN_MS, job_id
+from pyro_assets.ledger.schema import hour_upkeep
 
 OBSERVE = replace(POLICY, mode="observe")
 
@@ -88,3 +89,12 @@ def test_losses_that_no_listing_showed_are_recorded_once(ledger: Ledger) -> None
     assert ledger.record_lost(gone, "deleted", NOW_MS, POLICY) == 0
     assert ledger.count_unheld() == {"lost": 2}
     assert [source.reason for source in ledger.unheld_sources()] == ["deleted", "deleted"]
+
+
+def test_blocks_of_hours_that_retention_emptied_are_left_alone(ledger: Ledger) -> None:
+    # A higher level of such an hour could not be compared with what was done then.
+    with ledger._write() as connection:
+        connection.execute(hour_upkeep.insert().values(hour=HOUR, series_number=0, blocks_removed_ms=NOW_MS))
+    assert ledger.record_sources([found(-60, tenant="acme")], {}, NOW_MS, OBSERVE).new == ()
+    later = found(3_600, tenant="acme")
+    assert ledger.record_sources([later], {}, NOW_MS, OBSERVE).new == (later,)
