@@ -301,7 +301,18 @@ RECORDING = """
 """
 
 
-@pytest.mark.parametrize(("text", "name"), [('functions: {"foo": "{}"}', "foo"), (RECORDING, "shop-cpu")])
+OVERRIDES = """
+overrides:
+  acme:
+    ingestion_rate_mb: 4
+    recording_rules:
+    - {id: of-a-tenant, metric_name: m, matchers: ['{__profile_type__=~"process_cpu:cpu:.*"}']}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [(OVERRIDES, "of-a-tenant"), ('functions: {"foo": "{}"}', "foo"), (RECORDING, "shop-cpu")]
+)
 def test_other_forms_are_imported_as_rules(client: Client, world: tuple[Path, Pipeline], text: str, name: str):
     shown = client.post("/rules/import/check", {"text": text})
     assert shown.status == 200
