@@ -12,7 +12,7 @@ from slow_values import EMPTY_STACK, Frame, Labels, Line, Mapping, Profile, Samp
 from strategies import CPU, INUSE, ModelDataset, ModelObject, columns_of, labels_of, profile_of, ulid
 
 from pyro_assets.block.columns import BlockColumns
-from pyro_assets.series.derive import JobInfo
+from pyro_assets.series.job_info import JobInfo
 
 GOROUTINES = b"goroutines:goroutine:count:goroutine:count"
 ALLOC = b"memory:alloc_space:bytes:space:bytes"

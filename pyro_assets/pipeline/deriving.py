@@ -122,7 +122,7 @@ class Deriver:
         return Derivation(tuple(file for file, _ in written), work.config_hash, ids, facts, examples)
 
     def _series(self, work: "_Work", config: "SeriesConfig", kinds: frozenset[str]) -> "Derived":
-        from pyro_assets.series.derive import JobInfo
+        from pyro_assets.series.job_info import JobInfo
 
         job, columns = work.job, work.columns
         if columns is None:

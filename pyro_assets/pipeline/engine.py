@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pyro_assets.compaction.rest import Rest
     from pyro_assets.pipeline.summary import Summary
     from pyro_assets.series.config import SeriesConfig
-    from pyro_assets.series.derive import Derived, JobInfo
+    from pyro_assets.series.derive import Derived
+    from pyro_assets.series.job_info import JobInfo
 
 
 def _compact(objects: "Sequence[RawObject]", dedup: Any) -> "Compacted":

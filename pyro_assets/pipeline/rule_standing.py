@@ -108,7 +108,8 @@ def measure_costs(
     Raises:
         StorageError, BlockError: the job's blocks cannot be read.
     """
-    from pyro_assets.series.derive import JobInfo, derive
+    from pyro_assets.series.derive import derive
+    from pyro_assets.series.job_info import JobInfo
 
     begun = time.monotonic()
     hour = next((hour for hour in reversed(ledger.hours()[-_LOOK_BACK_HOURS:]) if ledger.committed_jobs(hour)), None)

@@ -14,7 +14,8 @@ from pyro_assets.errors import TooManySeries
 from pyro_assets.ledger.archived import ArchivedJob
 from pyro_assets.pipeline.preview import FunctionShare, Preview, ShownSeries, TypeShare
 from pyro_assets.series.config import SeriesConfig
-from pyro_assets.series.derive import JobInfo, derive
+from pyro_assets.series.derive import derive
+from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.language import Rule, warnings_of
 from pyro_assets.series.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX, METRIC_PREFIX, SHARD_LABEL
 

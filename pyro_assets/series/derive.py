@@ -17,6 +17,7 @@ from pyro_assets.errors import ValueOverflow
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts, count_services
 from pyro_assets.series.frame import identities, series_table, to_polars
+from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions
 from pyro_assets.series.names import METRIC_PREFIX, show_bytes
 from pyro_assets.series.rule_series import rule_series
@@ -29,23 +30,6 @@ if TYPE_CHECKING:
 
 ALL_KINDS: Final = frozenset(KINDS)
 _EXACT_DOUBLE: Final = 2**53
-
-
-@dataclass(frozen=True, slots=True)
-class JobInfo:
-    """What series need to know of their job.
-
-    Attributes:
-        job_id: a column of the stored series.
-        shard: the label `pyroscope_shard` of native series.
-        timestamp_ms: of all samples, Unix milliseconds.
-        instance: the label `pyroscope_instance` of imported recording rules, see `instance_hash`.
-    """
-
-    job_id: str
-    shard: int
-    timestamp_ms: int
-    instance: str
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ depends on nothing but the job's profiles and its own rule, but where two rules 
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +18,12 @@ from pyro_assets.series.evaluate import Asked, Entries, evaluate, targets_per_ru
 from pyro_assets.series.exact import Wide, add_up, number_keys
 from pyro_assets.series.facts import SeriesFacts
 from pyro_assets.series.frame import series_table
+from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.label_sets import LabelSets, find_label_sets
 from pyro_assets.series.language import OTHER
 from pyro_assets.series.name_sets import NameSets, find_names
 from pyro_assets.series.names import show_bytes
 from pyro_assets.series.rules import KINDS, SHARD_VALUE
-
-if TYPE_CHECKING:
-    from pyro_assets.series.derive import JobInfo
 
 _NANO: Final = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
 _PER_SECOND: Final = 10**9
@@ -48,7 +46,7 @@ class RuleSeries:
 
 
 def rule_series(
-    columns: BlockColumns, job: "JobInfo", config: SeriesConfig, kinds: frozenset[str], facts: SeriesFacts
+    columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: frozenset[str], facts: SeriesFacts
 ) -> "RuleSeries":
     """The series of a configuration's `rules`.
 
@@ -256,7 +254,7 @@ def _function(names: NameSets, code: int) -> str:
 
 
 def _table(
-    rules: CompiledRules, sets: LabelSets, names: NameSets, tenants: list[str], job: "JobInfo",
+    rules: CompiledRules, sets: LabelSets, names: NameSets, tenants: list[str], job: JobInfo,
     target: I64, group: I64, value: I64, divisor: I64,
 ) -> Any:  # fmt: skip
     size = targets_per_rule(names)

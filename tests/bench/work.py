@@ -20,7 +20,8 @@ from pyro_assets.block.tsdb.memo import Memo
 from pyro_assets.compaction.compact import compact
 from pyro_assets.series.compiled import compile_language
 from pyro_assets.series.config import SeriesConfig, parse_config
-from pyro_assets.series.derive import JobInfo, derive, instance_hash
+from pyro_assets.series.derive import derive, instance_hash
+from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.rule_set import compile_rules
 from pyro_assets.series.store import series_to_parquet
 

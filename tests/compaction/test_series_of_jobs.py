@@ -14,7 +14,8 @@ from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.compaction.compact import compact
 from pyro_assets.errors import ValueOverflow
 from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig
-from pyro_assets.series.derive import JobInfo, derive
+from pyro_assets.series.derive import derive
+from pyro_assets.series.job_info import JobInfo
 
 FUNCTIONS = ["main.work", "main.run", "runtime.main", "größe.höhe", "not.there"]
 SELECTORS = ["{}", '{vehicle="bike"}', '{vehicle=~"bike|car", pod!="a"}', '{env=""}']

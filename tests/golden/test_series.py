@@ -16,7 +16,8 @@ from pyro_assets.block.metadata import metadata_from_dict
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.compaction.compact import Compacted, compact
 from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
-from pyro_assets.series.derive import JobInfo, derive, instance_hash
+from pyro_assets.series.derive import derive, instance_hash
+from pyro_assets.series.job_info import JobInfo
 
 COMMITTED = golden_bucket.committed()
 COMMITTED_CONFIG = parse_config((COMMITTED.root / "rules.json").read_text())

@@ -26,7 +26,8 @@ from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.pipeline.preview import Preview, preview_rule
 from pyro_assets.pipeline.selecting import NarrowReader, Wanted, batches, spread
 from pyro_assets.series.config import SeriesConfig
-from pyro_assets.series.derive import JobInfo, derive
+from pyro_assets.series.derive import derive
+from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.selectors import parse_selector
 
 GOLDEN = golden_bucket.committed()

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pyro_assets.block.reader import RawObject
 from pyro_assets.compaction.compact import compact
 from pyro_assets.series.config import SeriesConfig, parse_config
-from pyro_assets.series.derive import Derived, JobInfo, derive
+from pyro_assets.series.derive import Derived, derive
 from pyro_assets.series.equivalents import equivalent_rules, rule_value, rules_text
+from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.language import Rule
 from pyro_assets.series.patterns import Pattern
 

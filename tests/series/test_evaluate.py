@@ -268,3 +268,54 @@ def test_a_job_without_profiles():
         {"name": "b", "aggregate": "mean", "unit": "seconds"},
     ]
     assert values_of(derive(columns, JOB, config_of(*rules))) == {}
+
+
+def test_two_tenants_whose_series_have_equal_fingerprints():
+    """Equal labels give equal fingerprints in the two tenants' indices; nothing of theirs is added up."""
+    given = profile([sample(1, b"f"), sample(2, b"g")], pod="a")
+    other = profile([sample(10, b"f"), sample(20, b"g")], pod="a")
+    columns, _ = job(given, of_tenant(b"globex", other))
+    rules = [
+        {"name": "each", "functions": ["f", "g"], "by": []},
+        {"name": "best", "functions": [{"glob": "?"}], "by": [], "max_series": 1, "overflow": "keep_largest"}
+        | {"labels": {"n": "1"}},
+        {"name": "mean", "by": [], "aggregate": "mean"},
+        {"name": "only", "by": ["pod"], "tenants": ["globex"]},
+    ]
+    derived = derive(columns, JOB, config_of(*rules))
+    found = {
+        name: sorted((tenant, int(value)) for (tenant, _, _), value in values_of(derived, name).items())
+        for name in ("each", "best", "mean", "only")
+    }
+    assert found == {
+        "each": [("acme", 1), ("acme", 2), ("globex", 10), ("globex", 20)],
+        "best": [("acme", 2), ("globex", 20)],
+        "mean": [("acme", 3), ("globex", 30)],
+        "only": [("globex", 30)],
+    }
+
+
+def test_a_rule_on_a_label_that_some_series_lack():
+    columns, _ = job(
+        profile([sample(1, b"f")], pod="a", zone="x"),
+        profile([sample(2, b"f")], pod="b"),
+        profile([sample(4, b"f")], zone="y"),
+        profile([sample(8, b"f")]),
+    )
+
+    def sums(**rule: Any) -> dict[tuple[tuple[str, str], ...], int]:
+        found = values_of(derive(columns, JOB, config_of({"name": "r"} | rule)), "r")
+        kept = ("pod", "zone")
+        return {tuple(one for one in labels if one[0] in kept): int(value) for (_, _, labels), value in found.items()}
+
+    zone_x, zone_y, pod_b = ("zone", "x"), ("zone", "y"), ("pod", "b")
+    for functions in ({}, {"functions": ["f"]}):
+        # Grouped by it, series that lack the label are one series without it.
+        assert sums(by=["zone"], **functions) == {(zone_x,): 1, (zone_y,): 4, (): 10}
+        assert sums(without=["pod"], selector='{service_name="shop"}', **functions) == sums(by=["zone"], **functions)
+        # To a matcher, a missing label is the empty text.
+        assert sums(by=[], selector='{zone=""}', **functions) == {(): 10}
+        assert sums(by=[], selector='{zone!=""}', **functions) == {(): 5}
+        assert sums(by=["pod"], selector='{zone!="x", pod=~".+"}', **functions) == {(pod_b,): 2}
+        assert sums(by=[], selector='{zone=~"x|"}', **functions) == {(): 11}
+        assert sums(by=[], selector='{zone="none"}', **functions) == {}

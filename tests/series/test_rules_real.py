@@ -1,13 +1,18 @@
 """Rules on every real job: totals stay below the profiles' own, and self with the rest is all of it."""
 
 import golden_bucket
+import numpy as np
 import pytest
 from series_jobs import JOB, frame, job, profile, sample
 
 from pyro_assets.block.reader import RawObject
 from pyro_assets.compaction.compact import compact
+from pyro_assets.series.compiled import compile_language
 from pyro_assets.series.config import SeriesConfig, parse_config
-from pyro_assets.series.derive import JobInfo, derive
+from pyro_assets.series.derive import derive
+from pyro_assets.series.evaluate import Asked, evaluate, targets_per_rule
+from pyro_assets.series.job_info import JobInfo
+from pyro_assets.series.name_sets import find_names
 
 GOLDEN = golden_bucket.committed()
 RULES = """
@@ -37,6 +42,35 @@ def test_sums_of_all_functions(number: int):
     assert own == {key: value for key, value in whole.items() if value}
     assert totals
     assert all(value <= whole[key] for key, value in totals)
+
+
+@pytest.mark.parametrize("number", range(len(GOLDEN.jobs)))
+def test_no_function_is_worth_more_than_its_profile(number: int):
+    """For every profile by itself, and of all functions that it has: self <= total <= the profile's total."""
+    objects = [RawObject(key, (GOLDEN.root / key).read_bytes()) for key in GOLDEN.jobs[number]]
+    columns = compact(objects).columns
+    rules = compile_language(parse_config(RULES))
+    names = find_names(columns.symbols, rules.names)
+    rows = len(columns.rows.series)
+    asked = Asked(np.ones((rows, len(rules.rules)), dtype=np.bool_), np.arange(rows, dtype=np.int64))
+    found = evaluate(columns, rules, names, asked, np.ones(len(rules.rules), dtype=np.bool_))
+    values, is_over = found.sums.narrow()
+    assert not is_over.any()
+    size = targets_per_rule(names)
+    name_of = [rule.name for rule in rules.rules]
+    sums: dict[str, dict[tuple[int, int], int]] = {name: {} for name in name_of}
+    for owner, target, value in zip(found.owner.tolist(), found.target.tolist(), values.tolist(), strict=True):
+        sums[name_of[target // size]][owner, target % size] = value
+    whole = {owner: value for (owner, _), value in sums["whole"].items()}
+    assert whole == dict(enumerate(columns.rows.total_value.tolist()))
+    own = {key: value for key, value in sums["self"].items() if key[1] != size - 1}
+    assert len(sums["total"]) > len(own) > rows
+    assert all(value <= whole[owner] for (owner, _), value in sums["total"].items())
+    assert all(value <= sums["total"][key] for key, value in own.items())
+    of_profile = dict.fromkeys(whole, 0)
+    for (owner, _), value in own.items():
+        of_profile[owner] += value
+    assert all(value <= whole[owner] for owner, value in of_profile.items())
 
 
 def test_odd_names():
