@@ -88,6 +88,7 @@ class RunCounts:
         failed: attempts that failed; `errors` has the first messages.
         busy: jobs that another worker has or took meanwhile.
         left: jobs it did not get to before its deadline.
+        removed: jobs whose series stay as they are, because retention removed their level-1 blocks or rows.
         seconds: time spent on the jobs of this hour.
     """
 
@@ -96,6 +97,7 @@ class RunCounts:
     failed: int = 0
     busy: int = 0
     left: int = 0
+    removed: int = 0
     seconds: float = 0.0
     errors: list[str] = field(default_factory=list)
 
@@ -111,13 +113,15 @@ class RunCounts:
         >>> RunCounts().summary, RunCounts(compacted=2, derived=2, left=1).summary
         ('nothing to do', 'compacted 2 jobs, derived 2 jobs, left 1 for the next run')
         """
+        kept = f"{self.removed} jobs stay as they are: retention removed their blocks or rows"
         if self.nothing_to_do:
-            return "nothing to do"
+            return f"nothing to do; {kept}" if self.removed else "nothing to do"
         parts = [f"compacted {self.compacted} jobs"] if self.compacted else []
         parts += [f"derived {self.derived} jobs"] if self.derived else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.busy} are another worker's"] if self.busy else []
         parts += [f"left {self.left} for the next run"] if self.left else []
+        parts += [kept] if self.removed else []
         return ", ".join(parts)
 
 
@@ -351,6 +355,7 @@ def total_run(reports: Mapping[str, HourReport]) -> RunCounts:
         total.failed += run.failed
         total.busy += run.busy
         total.left += run.left
+        total.removed += run.removed
         total.seconds += run.seconds
         total.errors += run.errors
     return total

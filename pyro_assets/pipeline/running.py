@@ -66,7 +66,10 @@ def run_hours(ledger: Ledger, worker: Worker, hours: Sequence[str], order: Order
     """
     if not order.compact:
         listed = list(_committed(ledger, sorted(set(hours)), order))
-        return run_jobs(worker, listed, order) if listed else {}
+        counts = run_jobs(worker, listed, order) if listed else {}
+        for hour, removed in ledger.jobs_removed_in(hours).items():
+            counts.setdefault(hour, RunCounts()).removed = removed
+        return counts
     agenda = Agenda(ledger, hours, order.kinds, order.lane, worker.clock, newest_first=order.newest_first)
     listed = agenda.listed()
     return run_jobs(worker, listed, order, agenda.landed) if listed else {}

@@ -142,7 +142,8 @@ def test_without_blocks_series_stay_as_they_are_and_nobody_fails(world: ParquetW
     values = world.ledger_values()
     apply(world, Keep(blocks=1))
     report = world.open("other").run([HOUR], SERIES, run_id="backfill")[HOUR]
-    assert (report.run.failed, report.run.derived) == (0, 0)
+    assert (report.run.failed, report.run.derived, report.run.removed) == (0, 0, 4)
+    assert "4 jobs stay as they are: retention removed their blocks" in report.run.summary
     assert world.ledger_values() == world.values() == values
     verified = world.pipeline.verify_hour(HOUR, again=True)
     assert (verified.checked, verified.differences) == (0, ())
@@ -189,6 +190,7 @@ def test_rows_that_are_gone_are_not_done_again(world: ParquetWorld):
     assert rescan(world.source, world.ledger, SETTINGS, 0, FAR_MS, world.clock()).new == {}
     assert world.tick_and_run().run.summary == "nothing to do"
     assert len(world.records()) == 4
+    assert world.open("other").run([HOUR], SERIES, run_id="backfill")[HOUR].run.removed == 4
     with pytest.raises(JobConflict, match="retention removed its row"):
         world.pipeline.run_exact([sorted(world.source.objects)[:3]], run_id="run")
     # What people see stays.
