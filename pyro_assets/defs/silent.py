@@ -14,7 +14,7 @@ import dagster as dg
 
 from pyro_assets.defs.jobs import lane_of
 from pyro_assets.errors import LedgerError
-from pyro_assets.ledger.beats import Beat
+from pyro_assets.pipeline.pipeline import Beat
 
 BEAT_SECONDS: Final = 5.0
 

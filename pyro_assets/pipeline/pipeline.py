@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from pyro_assets.errors import AccessRefused, ConfigError, SettingsError, StorageError, StorageUnavailable
+from pyro_assets.ledger.beats import Beat
 from pyro_assets.ledger.ledger import Lane, Ledger, Retry
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.hours import report_hour
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from pyro_assets.export.openmetrics import FileFormat, FilesReport
     from pyro_assets.export.receivers import Receiver
     from pyro_assets.export.reconcile import Reconciliation
-    from pyro_assets.ledger.beats import Beat
     from pyro_assets.ledger.receivers import ReceiverState
     from pyro_assets.ledger.rule_use import RuleMark
     from pyro_assets.pipeline.exporting import ExportCounts, Exporter
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pyro_assets.pipeline.work import Trust, Worker
     from pyro_assets.series.config import SeriesConfig
 
-__all__ = ["STEPS", "Lane", "Pipeline", "Step", "now_ms", "open_pipeline"]
+__all__ = ["STEPS", "Beat", "Lane", "Pipeline", "Step", "now_ms", "open_pipeline"]
 
 Step = Literal["l1_blocks", "dimension_series", "function_series"]
 STEPS: Final[frozenset[Step]] = frozenset({"l1_blocks", "dimension_series", "function_series"})
@@ -576,7 +576,7 @@ class Pipeline:
         """Says that a run will not say anything any more."""
         self._ledger.end_beats(run_id)
 
-    def beats(self) -> "dict[str, Beat]":
+    def beats(self) -> dict[str, Beat]:
         """Run that did not end in order -> its last sign of life."""
         return self._ledger.beats()
 
