@@ -53,10 +53,15 @@ class Modes(Database):
         return replace(policy, bounds=found.bounds)
 
 
-def is_in_force(connection: Connection, mode: str) -> bool:
-    """Whether jobs may be planned in a mode; asked inside of every transaction that plans."""
+def in_force(connection: Connection, policy: Policy) -> Policy | None:
+    """The policy as the mode in force has it, None where that is another mode.
+
+    Asked inside of every transaction that plans: another process may have changed it.
+    """
     found = _fact(connection)
-    return found is None or found.mode == mode
+    if found is None:
+        return policy
+    return replace(policy, bounds=found.bounds) if found.mode == policy.mode else None
 
 
 def _fact(connection: Connection) -> ModeInForce | None:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
 
 from pyro_assets.errors import JobConflict
 from pyro_assets.ledger.database import Database, among, values_of
-from pyro_assets.ledger.modes import is_in_force
+from pyro_assets.ledger.modes import in_force
 from pyro_assets.ledger.policy import Policy, Waiting, cut, job_id, kind_of_mode
 from pyro_assets.ledger.remembered import collapsed_among, collapsed_timestamps
 from pyro_assets.ledger.schema import job_sources, jobs, sources
@@ -91,8 +91,10 @@ class Planner(Database):
                 return 0, False
         planned = 0
         with self._write(planning=True) as connection:
-            if not is_in_force(connection, policy.mode):
+            now_in_force = in_force(connection, policy)
+            if now_in_force is None:
                 return 0, False
+            policy = now_in_force
             connection.execute(
                 sources.update().where(_has_come_into_range(now_ms, policy)).values(state="pending", reason=None)
             )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from pyro_assets.errors import LedgerError
 from pyro_assets.ledger.database import Database, among, values_of
-from pyro_assets.ledger.modes import is_in_force
+from pyro_assets.ledger.modes import in_force
 from pyro_assets.ledger.policy import Policy
 from pyro_assets.ledger.remembered import collapsed_among, incomparable_among
 from pyro_assets.ledger.schema import SourceState, cursors, sources
@@ -63,7 +63,7 @@ class Sources(Database):
         if len(known) == len(by_key) and not stale and not moved:
             return Recorded((), 0)
         with self._write(planning=True) as connection:
-            if not is_in_force(connection, policy.mode):
+            if in_force(connection, policy) is None:
                 return Recorded((), 0)
             # Looked up again: another tick may have been faster.
             known |= _known(connection, [key for key in by_key if key not in known])
