@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pyro_assets.block.columns import I64, Bool, SymbolTables
-from pyro_assets.series.stacks import Hits, Words, find_hits, number_rows
+from pyro_assets.series.hits import Hits, Words, find_hits, number_rows
 
 
 def find_paths(symbols: SymbolTables, code_of_line: I64, paths: Sequence[Sequence[Bool | None]]) -> tuple[I64, Bool]:
