@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from sqlalchemy import and_, func, select
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.schema import OPEN_STATES, JobState, SourceState, jobs, quarantine, series_files, sources
+from pyro_assets.ledger.figures import from_json
+from pyro_assets.ledger.schema import (
+    OPEN_STATES,
+    JobState,
+    SourceState,
+    hour_upkeep,
+    jobs,
+    quarantine,
+    series_files,
+    sources,
+)
 
 #: Sources that a calendar counts: those that are done are many, and say nothing.
 _SOURCES: tuple[SourceState, ...] = ("pending", "set_aside", "lost")
@@ -40,13 +50,15 @@ class HoursCost:
     """What the jobs of some hours cost, or would cost to do again.
 
     Attributes:
-        jobs: with committed level-1 blocks; derived: that have series.
+        jobs: with committed level-1 blocks; without_blocks: of which these were removed since, not counted otherwise.
+        derived: that have series.
         bytes_in: of their sources; bytes_out: of their level-1 blocks.
         derive_seconds: measured, over `measured` of the jobs; compact_seconds: the same for compaction.
         undone: jobs planned or compacted; waiting: sources in no job yet.
     """
 
     jobs: int
+    without_blocks: int
     derived: int
     measured: int
     bytes_in: int
@@ -87,26 +99,34 @@ class Calendar(Database):
                     query = query.where(~select(quarantine.c.subject).where(taken_off).exists())
                 for hour, count in connection.execute(query):
                     found.setdefault(hour, HourCounts()).sources[source_state] = count
+            # Of hours whose rows were removed, what was counted before.
+            collapsed = select(hour_upkeep.c.hour, hour_upkeep.c.figures).where(
+                hour_upkeep.c.hour >= first, hour_upkeep.c.hour < end, hour_upkeep.c.figures.is_not(None)
+            )
+            for hour, figures in connection.execute(collapsed):
+                counts = found.setdefault(hour, HourCounts()).jobs
+                for state, count in from_json(figures).jobs_by_state.items():
+                    counts[state] = counts.get(state, 0) + count
         return dict(sorted(found.items()))
 
     def hours_cost(self, hours: Sequence[str]) -> HoursCost:
         """Sums over the jobs of consecutive hours (partition keys, the first and the last count)."""
         first, last = min(hours), max(hours)
         span = and_(jobs.c.hour >= first, jobs.c.hour <= last)
+        there = and_(span, jobs.c.compacted_ms.is_not(None), jobs.c.blocks_removed_ms.is_(None))
         total = [
             func.coalesce(func.sum(jobs.c[name]), 0)
             for name in ("bytes_in", "bytes_out", "derive_seconds", "compact_seconds")
         ]
         with self._read() as connection:
             count, derived, *sums = connection.execute(
-                select(func.count(), func.count(jobs.c.derived_ms), *total).where(
-                    span, jobs.c.compacted_ms.is_not(None)
-                )
+                select(func.count(), func.count(jobs.c.derived_ms), *total).where(there)
             ).one()
-            # A ledger that was rebuilt does not know how long its jobs took.
-            measured = connection.execute(
-                select(func.count()).where(span, jobs.c.compacted_ms.is_not(None), jobs.c.derive_seconds > 0)
+            without_blocks = connection.execute(
+                select(func.count()).where(span, jobs.c.blocks_removed_ms.is_not(None))
             ).scalar_one()
+            # A ledger that was rebuilt does not know how long its jobs took.
+            measured = connection.execute(select(func.count()).where(there, jobs.c.derive_seconds > 0)).scalar_one()
             undone = connection.execute(select(func.count()).where(span, jobs.c.state.in_(OPEN_STATES))).scalar_one()
             waiting = connection.execute(
                 select(func.count()).where(
@@ -116,6 +136,7 @@ class Calendar(Database):
         bytes_in, bytes_out, derive_seconds, compact_seconds = sums
         return HoursCost(
             jobs=count,
+            without_blocks=without_blocks,
             derived=derived,
             measured=measured,
             bytes_in=int(bytes_in),
@@ -129,7 +150,8 @@ class Calendar(Database):
     def written_since(self, hours: Sequence[str], kinds: Sequence[str], since_ms: int) -> tuple[int, int]:
         """(jobs whose series of all these kinds were written since a moment, jobs with level-1 blocks) of hours."""
         span = and_(jobs.c.hour >= min(hours), jobs.c.hour <= max(hours))
-        of_hours = and_(span, jobs.c.state.in_(_JOBS), jobs.c.compacted_ms.is_not(None))
+        there = and_(jobs.c.compacted_ms.is_not(None), jobs.c.blocks_removed_ms.is_(None))
+        of_hours = and_(span, jobs.c.state.in_(_JOBS), there)
         written = (
             select(func.count())
             .where(

@@ -76,7 +76,7 @@ class Plan:
         jobs: to do; done: that have it already, of what the order is about; waiting: sources in no job yet.
         seconds: from and to, of computing; basis: where that is from, in words.
         bytes: read: level-1 blocks, or sources where there are none yet.
-        empty_hours: hours with nothing to do.
+        removed: jobs that stay as they are, because retention removed their blocks or rows.
     """
 
     order: Order
@@ -91,14 +91,16 @@ class Plan:
     seconds: tuple[float, float]
     basis: str
     bytes: int
+    removed: int
 
 
 @dataclass(frozen=True, slots=True)
 class BackfillProgress:
-    """How far a backfill is by the ledger: jobs done of all that it is about."""
+    """How far a backfill is by the ledger: jobs done of all that can be; of others, retention `removed` the blocks."""
 
     done: int
     total: int
+    removed: int = 0
 
     @property
     def share(self) -> float:
@@ -152,11 +154,13 @@ def plan(pipeline: Pipeline, config: "SeriesConfig", order: Order, by: str) -> P
     """
     kinds = kinds_of(config, order.what)
     cost = pipeline.ledger.hours_cost(order.hours)
+    removed = _removed(pipeline, order.what, order.hours)
     if order.what == "pending":
         jobs, done, read = cost.undone, cost.derived, _share(cost.bytes_in, cost.undone, cost.jobs)
     elif order.rule:
         done, total = _rule_progress(pipeline, config, order.rule, order.hours)
-        jobs, read = total - done, _share(cost.bytes_out, total - done, cost.jobs)
+        jobs = max(0, total - done - cost.without_blocks)
+        read = _share(cost.bytes_out, jobs, cost.jobs)
     else:
         jobs, done, read = cost.jobs, 0, cost.bytes_out
     seconds, basis = _seconds(pipeline, cost, order.hours, jobs)
@@ -186,6 +190,7 @@ def plan(pipeline: Pipeline, config: "SeriesConfig", order: Order, by: str) -> P
         seconds=seconds,
         basis=basis,
         bytes=read,
+        removed=removed,
     )
 
 
@@ -206,12 +211,16 @@ def progress(
         kinds = kinds_of(config, what)
     except (KeyError, ValueError, SettingsError):
         return None
+    removed = _removed(pipeline, what, hours)
     if RULE_TAG in tags:
-        return BackfillProgress(*_rule_progress(pipeline, config, tags[RULE_TAG], hours))
+        done, total = _rule_progress(pipeline, config, tags[RULE_TAG], hours)
+        # What was done before its blocks were removed counts as done.
+        total = max(done, total - pipeline.ledger.hours_cost(hours).without_blocks)
+        return BackfillProgress(done, total, removed)
     if what == "pending":
         cost = pipeline.ledger.hours_cost(hours)
         return BackfillProgress(cost.derived, cost.derived + cost.undone)
-    return BackfillProgress(*pipeline.ledger.written_since(hours, kinds, since_ms))
+    return BackfillProgress(*pipeline.ledger.written_since(hours, kinds, since_ms), removed)
 
 
 def kinds_of(config: "SeriesConfig", what: str) -> tuple[str, ...]:
@@ -266,6 +275,11 @@ def _seconds(pipeline: Pipeline, cost: HoursCost, hours: Sequence[str], jobs: in
     derive, compact = cost.derive_seconds / cost.measured, cost.compact_seconds / cost.measured
     # Blocks have to be read again, which live deriving does not do; compaction reads too, and writes beside.
     return (jobs * derive, jobs * (derive + compact)), f"measured of {basis}, on one core"
+
+
+def _removed(pipeline: Pipeline, what: str, hours: Sequence[str]) -> int:
+    """Jobs of hours that can only stay as they are; of work that is pending nothing was ever removed."""
+    return 0 if what == "pending" else sum(pipeline.ledger.jobs_removed_in(hours).values())
 
 
 def _share(amount: int, part: int, whole: int) -> int:

@@ -109,7 +109,7 @@ def routes(site: Site) -> list[Route]:
     def job(request: Request) -> Response:
         found = site.pipeline.ledger.shown_job(str(request.path_params["job_id"]))
         if found is None:
-            raise HTTPException(404, "there is no job of this id; a ledger that was rebuilt has all that are committed")
+            raise HTTPException(404, "there is no job of this id (any more: retention may have removed its rows)")
         return site.page(request, "job.html", **_job_facts(site, found, ""))
 
     return [

@@ -4,7 +4,10 @@ from ledgers import HOUR, KINDS, NOW_MS, claimed, compaction, derivation, planne
 from ledgers import found as block
 
 from pyro_assets.ledger.decisions import Decision
+from pyro_assets.ledger.figures import to_json
 from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.schema import hour_upkeep
+from pyro_assets.ledger.upkeep import ensure_row
 
 LATER = "2026-11-25-14:00"
 DAY = ("2026-11-25-00:00", "2026-11-26-00:00")
@@ -89,3 +92,24 @@ def test_decisions(ledger: Ledger):
     assert ledger.past_decisions() == made[::-1]
     assert ledger.past_decisions(subject="a") == [made[2], made[0]]
     assert ledger.past_decisions(limit=1) == [made[2]]
+
+
+def test_what_retention_removed(ledger: Ledger):
+    derived(ledger)
+    derived(ledger, shard=5)
+    with ledger._write() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET blocks_removed_ms = 1 WHERE shard = 5")
+    cost = ledger.hours_cost([HOUR])
+    assert (cost.jobs, cost.without_blocks, cost.measured) == (1, 1, 1)
+    assert ledger.written_since([HOUR], sorted(KINDS), 0) == (1, 1)
+    assert ledger.hour_counts(*DAY)[HOUR].jobs == {"derived": 2}
+
+
+def test_hours_whose_rows_were_removed_are_counted_as_they_were(ledger: Ledger):
+    derived(ledger)
+    figures = to_json(ledger.hour_status(HOUR))
+    with ledger._write() as connection:
+        ensure_row(connection, HOUR)
+        connection.execute(hour_upkeep.update().values(figures=figures, collapsed_ms=1))
+    # One job before, and one of a source that came since.
+    assert ledger.hour_counts(*DAY)[HOUR].jobs == {"derived": 2}
