@@ -252,7 +252,7 @@ def test_killed_at_every_call_while_recovering(worlds: Callable[[], World]) -> N
         assert observed.world.archive.objects == clean.world.archive.objects
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_whatever_is_seen_when_every_profile_counts_once(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
