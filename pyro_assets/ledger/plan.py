@@ -81,7 +81,7 @@ class Planner(Database):
                 if connection.execute(select(jobs.c.id).where(jobs.c.id == identity)).first() is None:
                     group = _group_of(blocks, keys)
                     waiting = _take_exactly(connection, blocks, now_ms, policy)
-                    _insert(connection, group, [waiting], now_ms, policy)
+                    _insert(connection, [(group, [waiting])], now_ms, policy)
         return ids
 
     def _plan_slice(self, now_ms: int, policy: Policy) -> tuple[int, bool]:
@@ -89,7 +89,6 @@ class Planner(Database):
         with self._read() as connection:
             if not _anything_waits(connection, now_ms, policy):
                 return 0, False
-        planned = 0
         with self._write(planning=True) as connection:
             now_in_force = in_force(connection, policy)
             if now_in_force is None:
@@ -106,12 +105,12 @@ class Planner(Database):
             ).all()
             more = len(rows) > SLICE
             groups = [(key, list(items)) for key, items in groupby(rows[:SLICE], lambda r: (r.hour, r.shard, r.tenant))]
+            cuts = []
             for number, ((_, shard, tenant), items) in enumerate(groups):
                 waiting = [Waiting(r.id, r.key, r.created_ms, r.first_seen_ms, r.size_bytes) for r in items]
                 last = number == len(groups) - 1
-                wanted = cut(waiting, policy, now_ms, more=more and last)
-                _insert(connection, _Group(kind, shard, tenant), wanted, now_ms, policy)
-                planned += len(wanted)
+                cuts.append((_Group(kind, shard, tenant), cut(waiting, policy, now_ms, more=more and last)))
+            planned = len(_insert(connection, cuts, now_ms, policy))
         return planned, more
 
 
@@ -170,29 +169,23 @@ def _take_exactly(connection: Connection, blocks: Sequence[FoundBlock], now_ms: 
 
 def _insert(
     connection: Connection,
-    group: _Group,
-    wanted: Sequence[Sequence[Waiting]],
+    cuts: Sequence[tuple[_Group, Sequence[Sequence[Waiting]]]],
     now_ms: int,
     policy: Policy,
     parent: Row[Any] | None = None,
 ) -> list[str]:
-    """Writes jobs of one group, each with a timestamp that no other of its series has; returns their ids."""
-    if not wanted:
-        return []
-    first = min(job[0].created_ms for job in wanted)
-    last = max(job[0].created_ms for job in wanted)
-    taken = _taken_timestamps(connection, group, first, last)
-    ids = _free_ids(connection, wanted, policy)
+    """Writes jobs of some groups, each with a timestamp that no other of its series has; returns their ids.
+
+    A tick has a group for each shard and few jobs in each: they are written together.
+    """
+    wanted = [(group, job) for group, of_group in cuts for job in of_group]
+    ids = _free_ids(connection, [job for _, job in wanted], policy)
+    placed: dict[_Group, set[int]] = {}
+    stamps: list[int] = []
+    for group, of_group in cuts:
+        stamps += _stamps(connection, group, of_group, placed.setdefault(group, set()))
     rows, links = [], []
-    for job, identity in zip(wanted, ids, strict=True):
-        timestamp_ms = job[0].created_ms
-        while timestamp_ms in taken:
-            timestamp_ms += 1
-            if timestamp_ms > last:
-                # Pushed past what was looked up.
-                last = timestamp_ms + len(wanted)
-                taken |= _taken_timestamps(connection, group, timestamp_ms, last)
-        taken.add(timestamp_ms)
+    for (group, job), identity, timestamp_ms in zip(wanted, ids, stamps, strict=True):
         created = [source.created_ms for source in job]
         rows.append(
             {
@@ -225,6 +218,29 @@ def _insert(
     return ids
 
 
+def _stamps(
+    connection: Connection, group: _Group, of_group: Sequence[Sequence[Waiting]], placed: set[int]
+) -> list[int]:
+    """Timestamps of new jobs; `placed` has those of earlier ones of the same shard, which are not written yet."""
+    if not of_group:
+        return []
+    first = min(job[0].created_ms for job in of_group)
+    last = max(job[0].created_ms for job in of_group)
+    taken = _taken_timestamps(connection, group, first, last)
+    stamps = []
+    for job in of_group:
+        timestamp_ms = job[0].created_ms
+        while timestamp_ms in taken or timestamp_ms in placed:
+            timestamp_ms += 1
+            if timestamp_ms > last:
+                # Pushed past what was looked up.
+                last = timestamp_ms + len(of_group)
+                taken |= _taken_timestamps(connection, group, timestamp_ms, last)
+        placed.add(timestamp_ms)
+        stamps.append(timestamp_ms)
+    return stamps
+
+
 def _compares(group: _Group, job: Sequence[Waiting], policy: Policy, parent: Row[Any] | None) -> bool:
     """Whether the other mode may have some of a job's profiles."""
     if parent is not None:
@@ -255,7 +271,7 @@ def insert_parts(
     """Writes the smaller jobs of one that is split, given rows of its sources, in the caller's transaction."""
     group = _Group(job.kind, job.shard, job.tenant)
     wanted = [[Waiting(r.id, r.key, r.created_ms, r.first_seen_ms, r.size_bytes) for r in part] for part in parts]
-    return _insert(connection, group, wanted, now_ms, policy, parent=job)
+    return _insert(connection, [(group, wanted)], now_ms, policy, parent=job)
 
 
 def _taken_timestamps(connection: Connection, group: _Group, first_ms: int, last_ms: int) -> set[int]:

@@ -198,3 +198,15 @@ def test_the_database_itself_refuses_a_source_in_two_jobs(ledger: Ledger) -> Non
     with pytest.raises(JobConflict), ledger._write() as connection:
         row = connection.execute(select(jobs).where(jobs.c.id == identity)).mappings().one()
         connection.execute(jobs.insert().values(dict(row) | {"id": "other"}))
+
+
+def test_a_timestamp_that_is_pushed_into_the_next_hour_is_not_given_twice(ledger: Ledger) -> None:
+    begin = (HOUR_START_MS - NOW_MS) / 1000
+    # Two jobs of the hour's last millisecond, and one of the first of the next hour, planned in one go.
+    record(ledger, [found(begin - 0.001, salt=salt) for salt in range(6)] + [found(begin)])
+    assert ledger.plan(NOW_MS, POLICY) == 3
+    assert [(hour, stamp - HOUR_START_MS) for _, hour, stamp, _ in jobs_of(ledger)] == [
+        ("2026-11-25-12:00", -1),
+        ("2026-11-25-12:00", 0),
+        (HOUR, 1),
+    ]
