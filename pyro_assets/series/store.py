@@ -1,7 +1,8 @@
 """Series as Parquet and back, and as lines of JSON for people and scripts.
 
-One file holds one kind of one job (of all jobs of an hour that is over: `merged`), under `series/kind=.../hour=.../`, so
-that any tool reads kind and hour from the path. Bytes go in and out here; listing, reading and writing objects belongs to the callers.
+One file holds one kind of one job (of all jobs, once an hour is over: `merged`), under `series/kind=.../hour=.../`, so
+that any tool reads kind and hour from the path. Bytes go in and out here; listing, reading and writing objects belongs
+to the callers.
 """
 
 import json
