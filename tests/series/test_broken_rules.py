@@ -12,6 +12,7 @@ from pyro_assets.errors import ConfigError
 from pyro_assets.series.config import parse_config
 
 #: text, line, field, the end of the message.
+# fmt: off
 BROKEN: list[tuple[str, int, str, str]] = [
     ('rules:\n- name: a\n  by: [pod', 4, 'the file', '; check quotes, brackets and indentation there'),
     ('rules:\n- name: a\n\tby: [pod]', 3, 'the file', '; check quotes, brackets and indentation there'),
@@ -134,6 +135,7 @@ BROKEN: list[tuple[str, int, str, str]] = [
     ('rules:\n- name: a\n  functions: [f, g]\n- name: b\n  functions: [g]', 4, 'rules[1].name', 'must give the same series as rules[0] (a); give one another metric or labels'),
     ("rules:\n- {name: a, functions: [{glob: 'f*'}]}\n- {name: b, functions: [{glob: 'f*'}]}", 3, 'rules[1].name', 'must give the same series as rules[0] (a); give one another metric or labels'),
 ]
+# fmt: on
 
 #: How a message tells what to do. What it does not match only says that something is wrong.
 _REMEDY = re.compile(
