@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,9 @@ def test_the_table_for_people():
         [sys.executable, "-m", "resources.environment"], capture_output=True, text=True, check=True
     ).stdout
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [variable.name for variable in env.VARIABLES]
+
+
+def test_the_readme_has_the_table_with_a_reason_for_each():
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    assert env.table() in readme
+    assert all(one.reason for one in env.VARIABLES)
