@@ -1,0 +1,142 @@
+"""What a pipeline does beside its jobs: merge, retain, sweep, renew lists of functions, and see that all is well.
+
+Add what a schedule or a supervisor asks for as a method that delegates.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pyro_assets.errors import AccessRefused, SettingsError, StorageUnavailable
+from pyro_assets.ledger.beats import Beat
+from pyro_assets.pipeline.parts import Parts
+from pyro_assets.storage.keys import PROBE
+
+if TYPE_CHECKING:
+    from pyro_assets.pipeline.merging import MergeReport
+    from pyro_assets.pipeline.rescanning import RescanReport
+    from pyro_assets.pipeline.resolving import Resolved
+    from pyro_assets.pipeline.retention import Expired, Keep, RetentionReport
+
+
+class UpkeepMethods(Parts):
+    """Everything that keeps a pipeline running for months."""
+
+    def merge_series(self, *, deadline_monotonic: float | None = None) -> "MergeReport":
+        """Merges the files of series of hours that are over; see `merging.merge_hours`."""
+        from pyro_assets.pipeline.merging import merge_hours
+
+        return merge_hours(
+            self._archive,
+            self._ledger,
+            self._clock(),
+            self._settings.settle_ms,
+            deadline_monotonic=deadline_monotonic,
+        )
+
+    def retain(
+        self,
+        keep: "Keep",
+        *,
+        apply: bool,
+        deadline_monotonic: float | None = None,
+        progress: "Callable[[Expired], None]" = lambda _: None,
+    ) -> "RetentionReport":
+        """Removes what is older than `keep` says, or only lists it; see `retention.retain`.
+
+        Raises:
+            ConfigError: the file of receivers is refused, so that nobody knows what is still to be sent.
+        """
+        from pyro_assets.pipeline.retention import retain
+
+        scopes = {receiver.name: self._start_ms(receiver) for receiver in self.receivers()}
+        return retain(
+            self._archive,
+            self._ledger,
+            keep,
+            scopes,
+            self._clock(),
+            apply=apply,
+            deadline_monotonic=deadline_monotonic,
+            progress=progress,
+        )
+
+    def sweep(self, max_keys: int) -> "RescanReport":
+        """Goes on with the slow sweep of the whole source bucket; see `rescanning.sweep`."""
+        from pyro_assets.pipeline.rescanning import sweep
+
+        self._guard()
+        return sweep(self._source, self._ledger, self._settings, self._clock(), max_keys)
+
+    def has_rules_to_resolve(self) -> bool:
+        """Whether a rule of the ledger that is in force has `top_k`."""
+        from pyro_assets.pipeline.resolving import rules_to_resolve
+
+        return self._config is not None and bool(rules_to_resolve(self._ledger, self._config))
+
+    def resolve_rules(self, *, deadline_monotonic: float | None = None) -> "list[Resolved]":
+        """Finds the functions of the ledger's rules with `top_k` anew, and saves what changed.
+
+        Args:
+            deadline_monotonic: no further rule is begun after this `time.monotonic()`.
+
+        Raises:
+            StorageError, BlockError: the archive is damaged or does not answer.
+        """
+        from pyro_assets.pipeline.resolving import SCHEDULE, resolve_rule, rules_to_resolve
+
+        found = []
+        for stored in rules_to_resolve(self._ledger, self._config) if self._config is not None else ():
+            if self._config is None or (deadline_monotonic is not None and time.monotonic() >= deadline_monotonic):
+                break
+            now_ms = self._clock()
+            found.append(resolve_rule(self._ledger, self._archive, stored, self._config, now_ms, author=SCHEDULE))
+        return found
+
+    def warnings(self) -> list[str]:
+        """What a person should know whenever work begins: sentences, empty where all is well.
+
+        Costs a few requests; a bucket that does not answer is no warning of this.
+        """
+        from pyro_assets.pipeline.lifetimes import measure
+
+        if self._settings.mode != "own":
+            return []
+        try:
+            life = measure(self._source, self._clock(), max_shards=4)
+        except StorageUnavailable:
+            return []
+        if not life.is_short:
+            return []
+        return [
+            f"{life.sentence}: an outage of ours that is longer loses profiles; choose observe as the mode of "
+            "compaction, or raise Pyroscope's deletion delay"
+        ]
+
+    def check_archive(self) -> None:
+        """Sees whether the archive can be written to, before work is begun whose result it cannot take.
+
+        Raises:
+            SettingsError: it cannot, until a person changes that.
+            StorageUnavailable: not now.
+        """
+        try:
+            self._archive.replace(PROBE, b"written to see whether it may\n")
+        except AccessRefused as error:
+            raise SettingsError(f"the archive cannot be written to: {error}") from error
+
+    def beat(self, run_id: str) -> None:
+        """Says that a run is alive, in this process.
+
+        Raises:
+            LedgerUnavailable: nobody heard it.
+        """
+        self._ledger.beat(run_id, self._clock())
+
+    def end_beats(self, run_id: str) -> None:
+        """Says that a run will not say anything any more."""
+        self._ledger.end_beats(run_id)
+
+    def beats(self) -> dict[str, Beat]:
+        """Run that did not end in order -> its last sign of life."""
+        return self._ledger.beats()
