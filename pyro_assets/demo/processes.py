@@ -184,5 +184,8 @@ def _group_lives(group: int) -> bool:
 
 
 def _end_with_parent() -> None:
+    # What ignores or blocks a signal hands that on to what it starts; these must end when they are asked to.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     # A demo that is killed outright (kill -9) cannot end its children; the kernel then asks them to.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
