@@ -108,7 +108,7 @@ def test_decide_by_keyboard_alone(world: tuple[Pipeline, str], tmp_path: Path):
         screenshot(driver, "quarantine-confirm")
         go_to("Forget")
         press(Keys.ENTER)
-        wait(driver, lambda d: "no longer listed" in d.page_source, "the answer")
+        wait(driver, lambda d: "Back to the quarantine" in d.page_source, "the answer")
     assert pipeline.ledger.unheld_sources() == []
     (decision,) = pipeline.ledger.past_decisions(subject=source.key)
     assert (decision.action, decision.why) == ("forget", "cannot be restored")
