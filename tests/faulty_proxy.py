@@ -5,15 +5,14 @@ it; tests write to the server itself.
 """
 
 import http.client
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
-from scripted_server import Reply
+from scripted_server import Reply, serving
 
 #: Told method and path with its query; a Reply is given instead of the server's answer, a function changes its body.
 Fault = Callable[[str, str], "Reply | Callable[[bytes], bytes] | None"]
@@ -93,14 +92,6 @@ def faulty_proxy(target: str) -> Iterator[FaultyProxy]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    proxy.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as url:
+        proxy.url = url
         yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
