@@ -33,7 +33,7 @@ from pyro_assets.errors import (
 from pyro_assets.pipeline.health import exposition
 from pyro_assets.web import api, backfills, explore, quarantine, rules, series, signing_in, status
 from pyro_assets.web.endpoints import Endpoint
-from pyro_assets.web.security import Guard
+from pyro_assets.web.security import Guard, add_headers
 from pyro_assets.web.site import FOLDER, Site
 
 _TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -97,9 +97,15 @@ def _shown(site: Site) -> Callable[[Request, Exception], Response]:
         code, text = describe(error)
         if code == 500:
             logging.getLogger(__name__).error("%s %s", request.method, request.url.path, exc_info=error)
+        answer: Response
         if request.url.path.startswith("/api/"):
-            return JSONResponse({"error": text}, code)
-        return site.page(request, "error.html", status_code=code, code=code, problems=text.splitlines())
+            answer = JSONResponse({"error": text}, code)
+        else:
+            answer = site.page(request, "error.html", status_code=code, code=code, problems=text.splitlines())
+        if code == 500:
+            # Starlette answers what nobody foresaw outside of our `Guard`.
+            add_headers(answer.headers, request.scope, "")
+        return answer
 
     return show
 

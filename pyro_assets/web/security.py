@@ -60,7 +60,7 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _add_headers(MutableHeaders(scope=message), scope, state["csrf"] if is_new else "")
+                add_headers(MutableHeaders(scope=message), scope, state["csrf"] if is_new else "")
             await send(message)
 
         refusal = await self._refusal(scope, headers, cookies, receive)
@@ -163,7 +163,8 @@ def _refuse(status: int, why: str, is_api: bool) -> Response:
     return PlainTextResponse(why + "\n", status)
 
 
-def _add_headers(headers: MutableHeaders, scope: Scope, csrf: str) -> None:
+def add_headers(headers: MutableHeaders, scope: Scope, csrf: str) -> None:
+    """Puts what every answer has into its headers, and a new token of forms ("" for none) as a cookie."""
     headers["Content-Security-Policy"] = POLICY
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "same-origin"

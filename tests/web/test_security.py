@@ -221,8 +221,18 @@ def test_what_nobody_foresaw_tells_nothing(pipeline: Pipeline):
     assert (away.status, "the ledger is away; start its database" in away.text) == (503, True)
     assert Client(make_app(site)).call("GET", "/rules").json == {"error": "the ledger is away; start its database"}
     site.watch = Broken(ValueError("password=hunter2"))  # type: ignore[assignment]
-    with pytest.raises(ValueError, match="hunter2"):  # for the server's log
-        Client(make_app(site)).get("/rules")
+    app = make_app(site)
+
+    async def serve(*request: Any) -> None:
+        with pytest.raises(ValueError, match="hunter2"):  # for the server's log
+            await app(*request)
+
+    for path, cache in (("/rules", "private, no-cache"), ("/api/v1/rules", "no-store")):
+        answer = Client(serve).get(path)  # type: ignore[arg-type]
+        assert (answer.status, "hunter2" in answer.text) == (500, False)
+        assert answer.headers["content-security-policy"] == POLICY
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == cache
     assert "hunter2" not in describe(ValueError("password=hunter2"))[1]
 
 
