@@ -57,14 +57,16 @@ def hosts_of(host: str, *, web_url: str = "", others: Sequence[str] = ()) -> tup
     Args:
         host: what the process is bound to. Bound to more than this machine it takes any name, unless some are given.
         web_url: the address that people use, "" where it is not configured.
-        others: further names.
+        others: further names; ports of theirs do not count.
 
     >>> hosts_of("127.0.0.1", web_url="https://profiles.example/")
     ('127.0.0.1', '[::1]', 'localhost', 'profiles.example')
     >>> hosts_of("0.0.0.0")
     ()
+    >>> hosts_of("0.0.0.0", others=["Profiles.example:9119"])
+    ('127.0.0.1', '[::1]', 'localhost', 'profiles.example')
     """
-    given = {name.lower() for name in others}
+    given = set(map(name_of, others))
     if web_url:
         given.add(name_of(urlsplit(web_url).netloc))
     if not is_loopback(host):
