@@ -58,7 +58,10 @@ def routes(site: Site) -> list[Route]:
         return site.page(request, "hour.html", hour=hour, report=report, links=links, beside=beside)
 
     def switch(request: Request) -> Response:
-        _switch(site, request, paused=request.path_params["action"] == "pause")
+        action = request.path_params["action"]
+        if action not in ("pause", "resume"):
+            raise HTTPException(404, "there is no such page")
+        _switch(site, request, paused=action == "pause")
         return RedirectResponse("/status#receivers", 303)
 
     def examine(request: Request) -> Response:
@@ -96,7 +99,7 @@ def api_routes(site: Site) -> list[Endpoint]:
         return {"changed": _switch(site, request, paused=False)}
 
     plain = {"type": "object"}
-    unknown = ((400, "there is no receiver of this name"),)
+    unknown = ((404, "there is no receiver of this name"),)
     span = (
         Parameter("days", f"how many, {_DAYS} by default", "integer"),
         Parameter("before", "the days before this one, such as 2026-11-25, instead of the last ones"),
@@ -141,8 +144,6 @@ def _hour(request: Request) -> str:
 
 def _switch(site: Site, request: Request, *, paused: bool) -> bool:
     name = str(request.path_params["name"])
-    if request.path_params.get("action", "pause") not in ("pause", "resume"):
-        raise HTTPException(404, "there is no such page")
     try:
         changed = site.pipeline.pause(name, paused=paused)
     except SettingsError as error:

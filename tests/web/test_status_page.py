@@ -141,6 +141,9 @@ def test_receivers_are_paused_and_resumed_on_record(sent: Pipeline):
         ("pause", "tester"),
     ]
     assert client.post("/status/receivers/none/pause").status == 404
+    assert client.call("POST", "/receivers/none/pause").status == 404
+    described = client.get("/api/openapi.json").json["paths"]["/api/v1/receivers/{name}/pause"]["post"]["responses"]
+    assert described["404"]["description"] == "there is no receiver of this name"
     assert client.post("/status/receivers/other/remove").status == 404
     # Without the form's token nothing happens.
     assert client.ask("POST", "/status/receivers/other/pause", b"", {}).status == 403
