@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -36,7 +36,7 @@ from pyro_assets.series.choice import rule_kinds
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 from pyro_assets.web.dagster_client import Backfill, DagsterClient, Readiness, backfill_url, run_url
 from pyro_assets.web.endpoints import Endpoint, Parameter
-from pyro_assets.web.requests import json_of
+from pyro_assets.web.requests import first, model_of, values_of
 from pyro_assets.web.site import Site
 from pyro_assets.web.spans import asked_hour
 
@@ -102,12 +102,10 @@ def routes(site: Site) -> list[Route]:
         return site.page(request, "backfill_plan.html", plan=found, ready=ready, overhead=OVERHEAD_SECONDS, whats=WHATS)
 
     def start(request: Request) -> Response:
-        form = site.form(request)
-
-        def field(name: str) -> str:
-            return (form.get(name) or [""])[0]
-
-        ordered = Ordered(what=field("what"), first=field("from"), last=field("to"), send=bool(field("send")))
+        form = values_of(request)
+        ordered = Ordered(
+            what=first(form, "what"), first=first(form, "from"), last=first(form, "to"), send=bool(first(form, "send"))
+        )
         backfill_id = _start(site, request, ordered)
         return RedirectResponse(f"/backfills/{backfill_id}", 303)
 
@@ -157,12 +155,7 @@ def api_routes(site: Site) -> list[Endpoint]:
         return asdict(_plan(site, request, ordered))
 
     def start(request: Request) -> Mapping[str, Any]:
-        try:
-            ordered = Ordered.model_validate(json_of(request))
-        except ValidationError as error:
-            what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-            raise HTTPException(422, what) from error
-        return {"id": _start(site, request, ordered)}
+        return {"id": _start(site, request, model_of(request, Ordered, misfit=422))}
 
     def follow(request: Request) -> Mapping[str, Any]:
         found = _backfill(site, request)
@@ -221,12 +214,12 @@ def _what(what: str, rule: str) -> str:
 def _chosen(request: Request, known: list[str]) -> dict[str, Any]:
     """What the form shows at first: what the address says, else the last day."""
     query = request.query_params
-    first, last = query.get("from", ""), query.get("to", "")
+    begin, end = query.get("from", ""), query.get("to", "")
     return {
         "what": query.get("what") or ("rule" if query.get("rule") else ""),
         "rule": query.get("rule", ""),
-        "first": asked_hour(first, "from") if first else known[-_DEFAULT_HOURS:][0] if known else "",
-        "last": asked_hour(last, "to") if last else known[-1] if known else "",
+        "first": asked_hour(begin, "from") if begin else known[-_DEFAULT_HOURS:][0] if known else "",
+        "last": asked_hour(end, "to") if end else known[-1] if known else "",
         "send": bool(query.get("send")) or "from" not in query,
     }
 

@@ -19,7 +19,7 @@ from pyro_assets.ledger.records import Job
 from pyro_assets.pipeline.decisions import ACTIONS, Action, decide
 from pyro_assets.pipeline.given_up import Item, find, listed
 from pyro_assets.web.endpoints import Endpoint, Parameter
-from pyro_assets.web.requests import json_of
+from pyro_assets.web.requests import first, model_of, values_of
 from pyro_assets.web.site import Site
 from pyro_assets.web.spans import asked_hour
 
@@ -71,12 +71,12 @@ def routes(site: Site) -> list[Route]:
         return site.page(request, "quarantine_item.html", item=item, job=job, decisions=decisions)
 
     def confirm(request: Request) -> Response:
-        wanted = _wanted(site, request)
+        wanted = _wanted(request)
         items = {item.name: item for item in find(site.pipeline.ledger, wanted.names)}
         return site.page(request, "quarantine_confirm.html", wanted=wanted, items=items)
 
     def carry_out(request: Request) -> Response:
-        wanted = _wanted(site, request)
+        wanted = _wanted(request)
         outcomes = _decide(site, request, wanted)
         status = 200 if any(one.done for one in outcomes) else 409
         return site.page(request, "quarantine_done.html", status_code=status, wanted=wanted, outcomes=outcomes)
@@ -103,13 +103,7 @@ def api_routes(site: Site) -> list[Endpoint]:
         return {"item": item, "job": job, "decisions": site.pipeline.ledger.past_decisions(subject=name)}
 
     def carry_out(request: Request) -> Mapping[str, Any]:
-        from pydantic import ValidationError
-
-        try:
-            wanted = Decided.model_validate(json_of(request))
-        except ValidationError as error:
-            what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-            raise HTTPException(422, what) from error
+        wanted = model_of(request, Decided, misfit=422)
         _check(wanted)
         outcomes = _decide(site, request, wanted)
         if not any(one.done for one in outcomes):
@@ -166,15 +160,14 @@ def _found(site: Site, name: str) -> tuple[Item, Job | None]:
     return items[0], site.pipeline.ledger.look_up(job_id)[0] if job_id else None
 
 
-def _wanted(site: Site, request: Request) -> Decided:
+def _wanted(request: Request) -> Decided:
     """What a form says.
 
     Raises:
         HTTPException: it says nothing that can be done.
     """
-    form = site.form(request)
-    action = (form.get("action") or [""])[0]
-    parts = (form.get("parts") or [""])[0].strip()
+    form = values_of(request)
+    action, parts = first(form, "action"), first(form, "parts").strip()
     if action not in ACTIONS:
         raise HTTPException(400, "choose what is to be done: retry, release or forget")
     if parts and not parts.isdecimal():
@@ -182,7 +175,7 @@ def _wanted(site: Site, request: Request) -> Decided:
     wanted = Decided(
         action=action,
         names=form.get("name", []),
-        why=(form.get("why") or [""])[0].strip(),
+        why=first(form, "why").strip(),
         parts=int(parts) if parts else None,
     )
     _check(wanted)

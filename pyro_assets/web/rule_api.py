@@ -5,9 +5,9 @@ Add a call here with its description. What a call does is done by the same funct
 
 import re
 from dataclasses import asdict
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,14 +19,12 @@ from pyro_assets.pipeline.rules import read_body
 from pyro_assets.series.equivalents import rule_value
 from pyro_assets.series.language import Rule
 from pyro_assets.web.endpoints import Endpoint, Parameter, json_answer
-from pyro_assets.web.requests import json_of
+from pyro_assets.web.requests import json_of, model_of
 from pyro_assets.web.rule_changes import restore_rule, save_rule
 from pyro_assets.web.rule_import import read_import, save_import
 from pyro_assets.web.rule_list import list_rules, rules_now
 from pyro_assets.web.rule_preview import MAX_HOURS, MAX_SECONDS, Wanted, hours_of, preview
 from pyro_assets.web.site import Site
-
-Model = TypeVar("Model", bound=BaseModel)
 
 _STRICT: Final = ConfigDict(extra="forbid")
 _STALE: Final = (
@@ -174,7 +172,7 @@ class _Calls:
         return [_shown(version) for version in found]
 
     def restore(self, request: Request) -> Response:
-        wanted, seen = _read(Restore, request), self._seen(request)
+        wanted, seen = model_of(request, Restore), self._seen(request)
         name, author = request.path_params["name"], request.state.user
         try:
             made = restore_rule(self._site, name, wanted.version, seen, author=author, why=wanted.why)
@@ -183,10 +181,10 @@ class _Calls:
         return self._version(made)
 
     def validate(self, request: Request) -> Any:
-        return _checked(self._check(_read(RuleOrText, request)))
+        return _checked(self._check(model_of(request, RuleOrText)))
 
     def preview(self, request: Request) -> Response:
-        wanted = _read(PreviewRequest, request)
+        wanted = model_of(request, PreviewRequest)
         in_force = rules_now(self._site)[0]
         if wanted.name is not None:
             rule = next((one.rule for one in in_force.known if one.name == wanted.name), None)
@@ -203,7 +201,7 @@ class _Calls:
         return json_answer(asdict(found) | {"is_exact": found.is_exact})
 
     def bring(self, request: Request) -> Response:
-        wanted = _read(ImportRequest, request)
+        wanted = model_of(request, ImportRequest)
         found = read_import(self._site, wanted.text)
         if found.problems:
             return JSONResponse({"error": "nothing was saved", "problems": found.problems}, 422)
@@ -241,14 +239,6 @@ class _Calls:
         answer = json_answer(_shown(version), status)
         answer.headers["ETag"] = f'"{version.version}"'
         return answer
-
-
-def _read(model: type[Model], request: Request) -> Model:
-    try:
-        return model.model_validate(json_of(request))
-    except ValidationError as error:
-        reasons = [f"{'.'.join(map(str, one['loc'])) or 'the body'}: {one['msg']}" for one in error.errors()]
-        raise HTTPException(400, "\n".join(reasons)) from error
 
 
 def _shown(version: RuleVersion) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pyro_assets.ledger.rules import RuleEdit, RuleVersion
 from pyro_assets.pipeline.rule_edits import check_text
 from pyro_assets.pipeline.rules import read_body, rule_body, version_text
 from pyro_assets.series.language import Rule
-from pyro_assets.web.rule_draft import first, seen_version
+from pyro_assets.web.requests import first, values_of
+from pyro_assets.web.rule_draft import seen_version
 from pyro_assets.web.rule_list import rules_now
 from pyro_assets.web.site import Site
 
@@ -21,15 +22,15 @@ def routes(site: Site) -> list[Route]:
     """One button each, on the page of the rule."""
 
     def switch(request: Request) -> Response:
-        name, fields = request.path_params["name"], site.form(request)
-        enabled = (fields.get("enabled") or [""])[0] == "on"
+        name, fields = request.path_params["name"], values_of(request)
+        enabled = first(fields, "enabled") == "on"
         rule = read_body(name, stored_version(site, name).body).model_copy(update={"enabled": enabled})
         why = first(fields, "why") or ("switched on" if enabled else "switched off")
         made = save_rule(site, rule, seen_version(fields), author=request.state.user, why=why)
         return RedirectResponse(f"/rules/show/{name}?saved={made.version}", 303)
 
     def delete(request: Request) -> Response:
-        name, fields = request.path_params["name"], site.form(request)
+        name, fields = request.path_params["name"], values_of(request)
         why = first(fields, "why").strip()
         if not why:
             raise HTTPException(422, f"say why {name} is deleted: people will look for the reason in its history")
@@ -38,7 +39,7 @@ def routes(site: Site) -> list[Route]:
         return RedirectResponse(f"/rules/show/{name}?saved=deleted", 303)
 
     def restore(request: Request) -> Response:
-        name, fields = request.path_params["name"], site.form(request)
+        name, fields = request.path_params["name"], values_of(request)
         number = first(fields, "version")
         if not number.isdecimal():
             raise HTTPException(422, "say which version to restore")

@@ -12,6 +12,7 @@ from pyro_assets.pipeline.rule_edits import Checked, Problem, check_text, check_
 from pyro_assets.pipeline.rules import RulesInForce
 from pyro_assets.series.equivalents import rules_text
 from pyro_assets.series.language import Rule
+from pyro_assets.web.requests import first
 from pyro_assets.web.rule_form import Form, form_of, read_form, value_of
 from pyro_assets.web.rule_list import rules_now
 from pyro_assets.web.rule_preview import Wanted, read_wanted
@@ -107,8 +108,3 @@ def seen_version(fields: Mapping[str, Sequence[str]]) -> int:
     """The version that an edit was made from, 0 for none."""
     text = first(fields, "seen_version")
     return int(text) if text.isdecimal() and len(text) < 10 else 0
-
-
-def first(fields: Mapping[str, Sequence[str]], name: str) -> str:
-    """The first value of a field, "" without any."""
-    return (fields.get(name) or [""])[0]

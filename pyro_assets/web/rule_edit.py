@@ -24,6 +24,7 @@ from pyro_assets.series.equivalents import rules_text
 from pyro_assets.series.language import Rule
 from pyro_assets.series.normalize import FAMILIES
 from pyro_assets.web.diffs import Pair, side_by_side
+from pyro_assets.web.requests import first, values_of
 from pyro_assets.web.rule_changes import save_rule, stored_version
 from pyro_assets.web.rule_draft import Draft, as_text, checked_draft, draft_of, plain_text, read_draft
 from pyro_assets.web.rule_form import form_of, placed, prefilled, suggested_name
@@ -57,7 +58,7 @@ def routes(site: Site) -> list[Route]:
 
     def new(request: Request) -> Response:
         query = parse_qs(request.url.query, keep_blank_values=True)
-        copied = query.get("copy", [""])[0]
+        copied = first(query, "copy")
         if copied:
             rule = _any_rule(site, copied)
             draft = draft_of(rule.model_copy(update={"name": f"{rule.name[:90]}-copy"}))
@@ -83,9 +84,9 @@ def routes(site: Site) -> list[Route]:
         return editor(site, request, draft)
 
     def check(request: Request) -> Response:
-        fields = site.form(request)
+        fields = values_of(request)
         draft, problems = read_draft(fields)
-        do = (fields.get("do") or [""])[0]
+        do = first(fields, "do")
         if do == "resolve":
             draft = _resolved(site, draft, problems)
         checked = checked_draft(draft, rules_now(site)[0])
@@ -99,7 +100,7 @@ def routes(site: Site) -> list[Route]:
         return editor(site, request, draft, checked, wants_preview=wants_preview, remarks=problems)
 
     def save(request: Request) -> Response:
-        draft, _ = read_draft(site.form(request))
+        draft, _ = read_draft(values_of(request))
         checked = checked_draft(draft, rules_now(site)[0])
         rule = checked.rule
         if rule is None or checked.problems:

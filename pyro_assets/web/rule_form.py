@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pyro_assets.pipeline.rule_edits import Problem
 from pyro_assets.series.language import Rule
 from pyro_assets.series.patterns import Pattern
+from pyro_assets.web.requests import first
 
 _KINDS: Final = ("exact", "glob", "regex")
 #: What browsers do not send back as it was.
@@ -78,7 +79,7 @@ def _holds(form: Form, rule: Rule) -> bool:
 
 def read_form(fields: Mapping[str, Sequence[str]]) -> Form:
     """The form as it was sent, or asked for in a query; missing fields are empty, a name without list is one line."""
-    form = {field: (fields.get(field) or [""])[0].replace("\r\n", "\n") for field in FIELDS}
+    form = {field: first(fields, field).replace("\r\n", "\n") for field in FIELDS}
     form["normalize"] = " ".join(fields.get("normalize", []))
     return form
 
@@ -152,8 +153,8 @@ def suggested_name(form: Form) -> str:
     >>> suggested_name({"functions": "net/http.(*Server).Serve", "match": "self", "profile_types": ""})
     'Server.Serve-self'
     """
-    first = (_lines(form["functions"]) or _lines(form["profile_types"]) or ["rule"])[0]
-    text = re.sub(r"[^A-Za-z0-9_.-]+", "", re.split(r"[/\s]", first)[-1]).lstrip(".-")
+    named = (_lines(form["functions"]) or _lines(form["profile_types"]) or ["rule"])[0]
+    text = re.sub(r"[^A-Za-z0-9_.-]+", "", re.split(r"[/\s]", named)[-1]).lstrip(".-")
     text = re.sub(r"^[A-Za-z0-9_]+\.(?=[A-Za-z0-9_]+\.)", "", text)[:80] or "rule"
     return f"{text}-self" if form["match"] == "self" else text
 

@@ -14,6 +14,7 @@ from pyro_assets.pipeline.rule_edits import Plan, plan_edits
 from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.equivalents import equivalent_rules, rules_text
 from pyro_assets.series.language import Rule
+from pyro_assets.web.requests import first, values_of
 from pyro_assets.web.site import Site
 
 
@@ -87,12 +88,12 @@ def routes(site: Site) -> list[Route]:
         return page(request)
 
     def check(request: Request) -> Response:
-        text, why = _text(site, request)
+        text, why = _text(request)
         found = read_import(site, text)
         return page(request, text, found, 422 if found.problems else 200, why)
 
     def save(request: Request) -> Response:
-        text, why = _text(site, request)
+        text, why = _text(request)
         found = read_import(site, text)
         if found.problems:
             return page(request, text, found, 422, why)
@@ -106,8 +107,9 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-def _text(site: Site, request: Request) -> tuple[str, str]:
+def _text(request: Request) -> tuple[str, str]:
     """The text that was pasted, or else the file that was uploaded, and why."""
-    fields = site.form(request)
-    pasted, uploaded = ((fields.get(name) or [""])[0] for name in ("text", "file"))
-    return (pasted if pasted.strip() else uploaded).replace("\r\n", "\n"), (fields.get("why") or [""])[0]
+    fields = values_of(request)
+    pasted = first(fields, "text")
+    text = pasted if pasted.strip() else first(fields, "file")
+    return text.replace("\r\n", "\n"), first(fields, "why")

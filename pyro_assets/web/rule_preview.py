@@ -17,6 +17,7 @@ from pyro_assets.series.language import Rule
 from pyro_assets.series.names import METRIC_PREFIX
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 from pyro_assets.web.charts import Line, time_chart
+from pyro_assets.web.requests import first
 from pyro_assets.web.site import Site
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def read_wanted(fields: Mapping[str, Sequence[str]]) -> tuple[Wanted, list[str]]
     problems = []
 
     def number(name: str, default: float, most: float) -> float:
-        text = (fields.get(name) or [""])[0].strip()
+        text = first(fields, name).strip()
         try:
             found = float(text) if text else default
         except ValueError:
@@ -63,11 +64,11 @@ def read_wanted(fields: Mapping[str, Sequence[str]]) -> tuple[Wanted, list[str]]
             return default
         return found
 
-    last = (fields.get("preview_last") or [""])[0].strip()
+    last = first(fields, "preview_last").strip()
     if last and not _is_hour(last):
         problems.append(f"{last[:40]!r} is no hour such as 2026-11-25-09:00; took the last one that is over")
         last = ""
-    tenants = tuple((fields.get("preview_tenants") or [""])[0].replace(",", " ").split())
+    tenants = tuple(first(fields, "preview_tenants").replace(",", " ").split())
     hours, seconds = number("preview_hours", 3, MAX_HOURS), number("preview_seconds", 10, MAX_SECONDS)
     return Wanted(int(hours), last, tenants, seconds), problems
 
@@ -109,9 +110,8 @@ def charts(found: "Preview", rule: Rule) -> list[Markup]:
     per_metric: dict[str, dict[int, float]] = {}
     if not found.points:
         return []
-    first, last = found.points[0][0], found.points[-1][0]
-    begin_ms = min(first, hour_start_ms(found.hours[0]))
-    end_ms = max(last + 1, hour_start_ms(found.hours[-1]) + HOUR_MS)
+    begin_ms = min(found.points[0][0], hour_start_ms(found.hours[0]))
+    end_ms = max(found.points[-1][0] + 1, hour_start_ms(found.hours[-1]) + HOUR_MS)
     bucket_ms = max(1000, -(-(end_ms - begin_ms) // _BUCKETS // 1000) * 1000)
     adds_up = rule.aggregate in (None, "sum", "count")
     for time_ms, metric, value in found.points:

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import secrets
 import time
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyro_assets.web.access import LOOPBACK, Access, name_of, session_is_valid
-from pyro_assets.web.requests import MAX_BODY_BYTES, parse_form
+from pyro_assets.web.requests import MAX_BODY_BYTES, first, parse_form
 
 #: No script and no style that stands in a page, nothing from elsewhere, no frames.
 POLICY: Final = (
@@ -132,7 +132,7 @@ class Guard:
         return address is not None and any(address in ipaddress.ip_network(one) for one in self._access.proxies)
 
     def _forged(
-        self, headers: Headers, state: dict[str, object], cookies: dict[str, str], *, is_api: bool, bearer: bool
+        self, headers: Headers, state: dict[str, Any], cookies: dict[str, str], *, is_api: bool, bearer: bool
     ) -> Response | None:
         """Whether another page's request is refused: no page can add an Authorization header without our consent."""
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
@@ -142,8 +142,7 @@ class Guard:
             return _refuse(403, f"the page at {origin[:200]!r} may not send anything here", is_api)
         if bearer:
             return None
-        form = state["form"]
-        given = headers.get(CSRF_HEADER) or (form.get(CSRF_FIELD) or [""])[0] if isinstance(form, dict) else ""
+        given = headers.get(CSRF_HEADER) or first(state["form"], CSRF_FIELD)
         known = cookies.get(CSRF_COOKIE, "")
         if not _TOKEN.fullmatch(known) or not hmac.compare_digest(given.encode(), known.encode()):
             what = f"send the cookie {CSRF_COOKIE} and the same value as {CSRF_HEADER}, or a bearer token"

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from pyro_assets.web.access import session_of
+from pyro_assets.web.requests import first, values_of
 from pyro_assets.web.security import SESSION_COOKIE
 from pyro_assets.web.site import Site
 
@@ -22,9 +23,9 @@ def routes(site: Site) -> list[Route]:
         return _page(site, request, _own_path(request.query_params.get("next", "")))
 
     def sign_in(request: Request) -> Response:
-        form = site.form(request)
-        target = _own_path(form.get("next", [""])[0])
-        token = form.get("token", [""])[0].strip()
+        form = values_of(request)
+        target = _own_path(first(form, "next"))
+        token = first(form, "token").strip()
         if not site.access.token or not hmac.compare_digest(token.encode(), site.access.token.encode()):
             return _page(site, request, target, "this is not the token", 401)
         response = RedirectResponse(target, 303)

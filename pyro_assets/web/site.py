@@ -19,7 +19,6 @@ from pyro_assets.pipeline.health import HealthMetrics
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.web import words
 from pyro_assets.web.access import Access
-from pyro_assets.web.requests import values_of
 from pyro_assets.web.rule_watch import RuleWatch
 
 if TYPE_CHECKING:
@@ -148,10 +147,6 @@ class Site:
         text = self._templates.get_template(template).render(**{**shared, **context})
         # Names may hold halves of surrogate pairs, which no encoding takes.
         return HTMLResponse(text.encode("utf-8", "replace"), status_code)
-
-    def form(self, request: Request) -> dict[str, list[str]]:
-        """The fields of a form that was sent, in whatever way browsers send them; uploads as their text."""
-        return values_of(request)
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
