@@ -55,7 +55,8 @@ def routes(site: Site) -> list[Route]:
 
     def show(request: Request) -> Response:
         asked = read_asked(request)
-        hours, begin_ms, end_ms = hours_of(site, asked)
+        known = site.pipeline.hours()
+        hours, begin_ms, end_ms = hours_of(asked, known, site.clock())
         explorer = site.explorer
         choices = explorer.choices(hours, asked.tenant)
         asked = _completed(asked, choices)
@@ -71,7 +72,7 @@ def routes(site: Site) -> list[Route]:
         status = 422 if problem else 200
         return site.page(
             request, "explore.html", status_code=status, asked=asked, choices=choices, found=found, problem=problem,
-            known=site.pipeline.hours(), hours=hours, spans=_SPANS, budgets=_BUDGETS, begin_ms=begin_ms,
+            known=known, hours=hours, spans=_SPANS, budgets=_BUDGETS, begin_ms=begin_ms,
             end_ms=end_ms, unit=words.unit_of(asked.kind), shown_values=_MOST_SHOWN_VALUES,
             bar_share=bar_share, with_label=lambda name, value: with_label(asked, name, value), **shown,
         )  # fmt: skip
@@ -225,7 +226,7 @@ def api_routes(site: Site) -> list[Endpoint]:
 
     def asked_of(request: Request) -> tuple[Asked, "Explored"]:
         asked = read_asked(request)
-        hours, _, _ = hours_of(site, asked)
+        hours, _, _ = hours_of(asked, site.pipeline.hours(), site.clock())
         asked = _completed(asked, site.explorer.choices(hours, asked.tenant))
         return asked, answer(site, site.explorer, asked, hours)
 
@@ -262,7 +263,8 @@ def api_routes(site: Site) -> list[Endpoint]:
 
     def choices(request: Request) -> Any:
         asked = read_asked(request)
-        return site.explorer.choices(hours_of(site, asked)[0], asked.tenant)
+        hours, _, _ = hours_of(asked, site.pipeline.hours(), site.clock())
+        return site.explorer.choices(hours, asked.tenant)
 
     table = (
         Parameter("search", "only functions that contain this"),

@@ -4,6 +4,7 @@ Add a choice of the page as a field here, with its name in addresses. What is sh
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -14,7 +15,6 @@ from starlette.requests import Request
 from pyro_assets.series.selectors import parse_selector
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 from pyro_assets.web.endpoints import whole_number
-from pyro_assets.web.site import Site
 from pyro_assets.web.spans import MOST_HOURS, asked_hour
 
 _DEFAULT_HOURS: Final = 3
@@ -82,15 +82,14 @@ def read_asked(request: Request) -> Asked:
     )
 
 
-def hours_of(site: Site, asked: Asked) -> tuple[list[str], int, int]:
-    """The hours with sources in the span, and its ends in Unix ms (half open)."""
-    known = site.pipeline.hours()
+def hours_of(asked: Asked, known: Sequence[str], now_ms: int) -> tuple[list[str], int, int]:
+    """The hours with sources in the span, and its ends in Unix ms (half open); `known` are all with sources."""
     if asked.until:
         end_ms = hour_start_ms(asked.until)
     elif known:
         end_ms = hour_start_ms(known[-1]) + HOUR_MS
     else:
-        end_ms = hour_start_ms(hour_of(site.clock())) + HOUR_MS
+        end_ms = hour_start_ms(hour_of(now_ms)) + HOUR_MS
     begin_ms = end_ms - asked.hours * HOUR_MS
     return [hour for hour in known if begin_ms <= hour_start_ms(hour) < end_ms], begin_ms, end_ms
 

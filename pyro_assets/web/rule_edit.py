@@ -133,7 +133,8 @@ def editor(
     """The page with the form, what is wrong with it, and what the rule would give."""
     found: Preview | None = None
     drawings: list[Markup] = []
-    hours = hours_of(site, draft.wanted) if wants_preview else []
+    known = site.pipeline.hours()
+    hours = hours_of(site, draft.wanted, known) if wants_preview else []
     if wants_preview and hours and checked is not None and checked.rule is not None:
         found = preview(site, checked.rule, rules_now(site)[0].config, hours, draft.wanted)
         drawings = charts(found, checked.rule)
@@ -157,7 +158,7 @@ def editor(
         remarks=list(remarks),
         conflict=conflict,
         families=[(family, FAMILY_WORDS[family]) for family in FAMILIES],
-        hours=site.pipeline.hours(),
+        hours=known,
     )
 
 

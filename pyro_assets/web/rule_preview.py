@@ -73,13 +73,21 @@ def read_wanted(fields: Mapping[str, Sequence[str]]) -> tuple[Wanted, list[str]]
     return Wanted(int(hours), last, tenants, seconds), problems
 
 
-def hours_of(site: Site, wanted: Wanted) -> list[str]:
-    """The hours to look at: the last ones that are over, and the running one where those hold nothing yet."""
-    known, ledger = site.pipeline.hours(), site.pipeline.ledger
-    if wanted.last:
-        return [hour for hour in known if hour <= wanted.last][-wanted.hours :]
-    closed = closed_hours(ledger, site.clock(), wanted.hours)
-    return closed if any(map(ledger.committed_jobs, closed)) else known[-wanted.hours :]
+def hours_of(site: Site, wanted: Wanted, known: Sequence[str] | None = None) -> list[str]:
+    """The hours to look at: the last ones that are over, and the running one where those hold nothing yet.
+
+    Args:
+        site: of the pages.
+        wanted: how many hours, and up to which one.
+        known: all hours with sources; None where the caller has not asked for them, which takes long with many.
+    """
+    if not wanted.last:
+        ledger = site.pipeline.ledger
+        closed = closed_hours(ledger, site.clock(), wanted.hours)
+        if any(map(ledger.committed_jobs, closed)):
+            return closed
+    known = site.pipeline.hours() if known is None else known
+    return [hour for hour in known if not wanted.last or hour <= wanted.last][-wanted.hours :]
 
 
 def preview(site: Site, rule: Rule, config: SeriesConfig, hours: Sequence[str], wanted: Wanted) -> "Preview":
