@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from pyro_assets.errors import ConfigError, StaleRule
 from pyro_assets.ledger.rules import RuleEdit, RuleVersion
 from pyro_assets.pipeline.rule_edits import Checked, check_text, check_value
-from pyro_assets.pipeline.rules import read_body
+from pyro_assets.pipeline.rules import RulesInForce, read_body
 from pyro_assets.series.equivalents import rule_value
 from pyro_assets.series.language import Rule
 from pyro_assets.web.endpoints import Endpoint, Parameter, json_answer
@@ -132,7 +132,7 @@ class _Calls:
         self._site = site
 
     def index(self, _: Request) -> Any:
-        return asdict(list_rules(self._site))
+        return asdict(list_rules(self._site, *rules_now(self._site)))
 
     def get(self, request: Request) -> Response:
         return self._version(self._stored(request.path_params["name"]))
@@ -181,7 +181,7 @@ class _Calls:
         return self._version(made)
 
     def validate(self, request: Request) -> Any:
-        return _checked(self._check(model_of(request, RuleOrText)))
+        return _checked(_check(model_of(request, RuleOrText), rules_now(self._site)[0]))
 
     def preview(self, request: Request) -> Response:
         wanted = model_of(request, PreviewRequest)
@@ -191,7 +191,7 @@ class _Calls:
             if rule is None:
                 raise HTTPException(404, f"there is no rule {wanted.name!r}")
         else:
-            checked = self._check(wanted)
+            checked = _check(wanted, in_force)
             if checked.rule is None:
                 return _refused(checked)
             rule = checked.rule
@@ -212,14 +212,6 @@ class _Calls:
         rules = [rule_value(rule) for rule in found.rules]
         return json_answer({"rules": rules, "changes": changes, "saved": saved, "left_out": found.left_out})
 
-    def _check(self, wanted: RuleOrText) -> Checked:
-        in_force = rules_now(self._site)[0]
-        if (wanted.rule is None) == (wanted.text is None):
-            raise HTTPException(400, "send either `rule` or `text`")
-        return (
-            check_value(wanted.rule, in_force) if wanted.rule is not None else check_text(wanted.text or "", in_force)
-        )
-
     def _stored(self, name: str) -> RuleVersion:
         found = next((one for one in self._site.pipeline.ledger.rules() if one.name == name), None)
         if found is None:
@@ -239,6 +231,12 @@ class _Calls:
         answer = json_answer(_shown(version), status)
         answer.headers["ETag"] = f'"{version.version}"'
         return answer
+
+
+def _check(wanted: RuleOrText, in_force: RulesInForce) -> Checked:
+    if (wanted.rule is None) == (wanted.text is None):
+        raise HTTPException(400, "send either `rule` or `text`")
+    return check_value(wanted.rule, in_force) if wanted.rule is not None else check_text(wanted.text or "", in_force)
 
 
 def _shown(version: RuleVersion) -> dict[str, Any]:

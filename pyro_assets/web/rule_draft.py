@@ -14,9 +14,7 @@ from pyro_assets.series.equivalents import rules_text
 from pyro_assets.series.language import Rule
 from pyro_assets.web.requests import first
 from pyro_assets.web.rule_form import Form, form_of, read_form, value_of
-from pyro_assets.web.rule_list import rules_now
 from pyro_assets.web.rule_preview import Wanted, read_wanted
-from pyro_assets.web.site import Site
 
 _NEW_TEXT: Final = "rules:\n- name: \n  functions: []\n"
 
@@ -80,11 +78,11 @@ def checked_draft(draft: Draft, in_force: RulesInForce) -> Checked:
     return checked
 
 
-def as_text(site: Site, draft: Draft) -> Draft:
+def as_text(draft: Draft, in_force: RulesInForce) -> Draft:
     """The draft as text; what the form says wrongly stays as it was said."""
     if draft.form is None or draft.mode == "text":
         return draft
-    checked = checked_draft(draft, rules_now(site)[0])
+    checked = checked_draft(draft, in_force)
     if checked.rule is not None:
         text = rules_text([checked.rule])
     else:

@@ -19,7 +19,8 @@ from pyro_assets.errors import ConfigError, StaleRule
 from pyro_assets.ledger.rules import RuleVersion
 from pyro_assets.pipeline.preview import largest_functions
 from pyro_assets.pipeline.rule_edits import Checked, Problem, is_in_file
-from pyro_assets.pipeline.rules import read_body, version_text
+from pyro_assets.pipeline.rules import RulesInForce, read_body, version_text
+from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.equivalents import rules_text
 from pyro_assets.series.language import Rule
 from pyro_assets.series.normalize import FAMILIES
@@ -65,7 +66,7 @@ def routes(site: Site) -> list[Route]:
         else:
             draft = _linked(query)
         if query.get("mode") == ["text"]:
-            draft = as_text(site, draft)
+            draft = as_text(draft, rules_now(site)[0])
         return editor(site, request, draft)
 
     def edit(request: Request) -> Response:
@@ -80,24 +81,25 @@ def routes(site: Site) -> list[Route]:
             draft = Draft("text", None, version_text(version))
         draft = replace(draft, original=name, seen_version=version.version)
         if request.query_params.get("mode") == "text" and draft.mode == "form":
-            draft = as_text(site, draft)
+            draft = as_text(draft, in_force)
         return editor(site, request, draft)
 
     def check(request: Request) -> Response:
         fields = values_of(request)
         draft, problems = read_draft(fields)
         do = first(fields, "do")
+        in_force, _ = rules_now(site)
         if do == "resolve":
-            draft = _resolved(site, draft, problems)
-        checked = checked_draft(draft, rules_now(site)[0])
+            draft = _resolved(site, draft, in_force, problems)
+        checked = checked_draft(draft, in_force)
         if "application/json" in request.headers.get("accept", ""):
             return _live(draft, checked)
         if do == "text":
-            return editor(site, request, as_text(site, draft))
+            return editor(site, request, as_text(draft, in_force))
         if do == "form":
             return _to_form(site, request, draft, checked)
-        wants_preview = do == "preview" and checked.rule is not None
-        return editor(site, request, draft, checked, wants_preview=wants_preview, remarks=problems)
+        beside = in_force.config if do == "preview" else None
+        return editor(site, request, draft, checked, beside=beside, remarks=problems)
 
     def save(request: Request) -> Response:
         draft, _ = read_draft(values_of(request))
@@ -125,20 +127,21 @@ def editor(
     draft: Draft,
     checked: Checked | None = None,
     *,
-    wants_preview: bool = False,
+    beside: SeriesConfig | None = None,
     remarks: Sequence[str] = (),
     conflict: Conflict | None = None,
     status_code: int = 200,
 ) -> Response:
-    """The page with the form, what is wrong with it, and what the rule would give."""
+    """The page with the form, what is wrong with it, and what the rule would give `beside` a configuration."""
     found: Preview | None = None
     drawings: list[Markup] = []
     known = site.pipeline.hours()
-    hours = hours_of(site, draft.wanted, known) if wants_preview else []
-    if wants_preview and hours and checked is not None and checked.rule is not None:
-        found = preview(site, checked.rule, rules_now(site)[0].config, hours, draft.wanted)
-        drawings = charts(found, checked.rule)
     rule = None if checked is None else checked.rule
+    if rule is not None and beside is not None:
+        hours = hours_of(site, draft.wanted, known)
+        if hours:
+            found = preview(site, rule, beside, hours, draft.wanted)
+            drawings = charts(found, rule)
     return site.page(
         request,
         "rule_edit.html",
@@ -151,7 +154,7 @@ def editor(
         lines=[one for one in checked.problems if one.line] if checked else [],
         text="" if rule is None else rules_text([rule]),
         preview=found,
-        wants_preview=wants_preview,
+        wants_preview=rule is not None and beside is not None,
         drawings=drawings,
         type_unit=type_unit,
         series_unit=lambda metric: "" if rule is None else unit_of(metric, rule),
@@ -217,19 +220,18 @@ spaces, which the form cannot show"
     return editor(site, request, replace(draft, mode="form", form=form, text=""), checked)
 
 
-def _resolved(site: Site, draft: Draft, remarks: list[str]) -> Draft:
+def _resolved(site: Site, draft: Draft, in_force: RulesInForce, remarks: list[str]) -> Draft:
     """The draft with the largest functions of the preview's hours, for a rule that counts only these."""
     if draft.form is None:
         remarks.append("functions are found in the form; edit the rule there")
         return draft
     empty = replace(draft, form=draft.form | {"resolved": ""})
-    config = rules_now(site)[0].config
-    rule = checked_draft(empty, rules_now(site)[0]).rule
+    rule = checked_draft(empty, in_force).rule
     if rule is None or rule.top_k is None:
         remarks.append("say how many functions in “Only the largest”, and mend what is marked; then they can be found")
         return empty
     hours = hours_of(site, draft.wanted)
-    found = preview(site, rule.model_copy(update={"top_k": None}), config, hours, draft.wanted)
+    found = preview(site, rule.model_copy(update={"top_k": None}), in_force.config, hours, draft.wanted)
     names = largest_functions(found, rule.top_k)
     form = form_of(rule.model_copy(update={"resolved": names}))
     if not names or form is None:

@@ -3,7 +3,7 @@
 Add a column here when a person decides by it. Where rules of both places meet is `pipeline.rules`' business.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -93,13 +93,13 @@ def rules_now(site: Site) -> tuple[RulesInForce, list[str]]:
         return merge_rules(SeriesConfig(), site.pipeline.ledger.rules()), [str(one) for one in error.problems]
 
 
-def list_rules(site: Site) -> RuleList:
-    """All rules with their standing.
+def list_rules(site: Site, in_force: RulesInForce, problems: Sequence[str]) -> RuleList:
+    """All rules with their standing; what is in force, and why not all of it, is what `rules_now` says.
 
     Raises:
         LedgerUnavailable: nothing is known right now.
     """
-    in_force, problems = rules_now(site)
+    problems = list(problems)
     now_ms = site.clock()
     standings = site.watch.standings(now_ms)
     costs: Mapping[str, float] = {}

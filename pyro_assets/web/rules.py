@@ -13,14 +13,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from pyro_assets.ledger.rules import RuleVersion
-from pyro_assets.pipeline.rules import KnownRule, version_text
+from pyro_assets.pipeline.rules import KnownRule, RulesInForce, version_text
 from pyro_assets.series.equivalents import rules_text
 from pyro_assets.series.language import Rule
 from pyro_assets.series.names import DIMENSIONS_ID
 from pyro_assets.web import rule_api, rule_changes, rule_edit, rule_import, rule_language
 from pyro_assets.web.diffs import side_by_side
 from pyro_assets.web.endpoints import Endpoint, whole_number
-from pyro_assets.web.rule_list import ListedRule, list_rules, other_forms, rules_now
+from pyro_assets.web.rule_list import list_rules, other_forms, rules_now
 from pyro_assets.web.site import Site
 
 #: Why a page cannot change a rule.
@@ -50,15 +50,17 @@ def routes(site: Site) -> list[Route]:
     """The pages' routes."""
 
     def index(request: Request) -> Response:
-        found = list_rules(site)
+        found = list_rules(site, *rules_now(site))
         wanted = request.query_params.get("q", "").strip()
         rows = [row for row in found.rules if wanted.lower() in f"{row.name} {row.words} {row.origin}".lower()]
         done = request.query_params.get("done", "")
         return site.page(request, "rules.html", found=found, rows=rows, q=wanted, done=done)
 
     def show(request: Request) -> Response:
-        one = find_rule(site, request.path_params["name"])
-        listed = next((row for row in list_rules(site).rules if (row.name, row.id) == (one.name, one.id)), None)
+        in_force, problems = rules_now(site)
+        one = find_rule(site, in_force, request.path_params["name"])
+        rows = list_rules(site, in_force, problems).rules
+        listed = next((row for row in rows if (row.name, row.id) == (one.name, one.id)), None)
         return site.page(
             request,
             "rule.html",
@@ -104,13 +106,12 @@ def api_routes(site: Site) -> list[Endpoint]:
     return rule_api.endpoints(site)
 
 
-def find_rule(site: Site, name: str) -> Shown:
+def find_rule(site: Site, in_force: RulesInForce, name: str) -> Shown:
     """A rule of the language, another form, or one that was deleted.
 
     Raises:
         HTTPException: there never was one of this name.
     """
-    in_force, _ = rules_now(site)
     history = site.pipeline.ledger.rule_history(name)
     for known in in_force.known:
         # What the file has under the name is what counts; the ledger's rule is told beside it.
@@ -129,6 +130,3 @@ def find_rule(site: Site, name: str) -> Shown:
 
 def _text(version: RuleVersion) -> str:
     return "(deleted)\n" if version.deleted else version_text(version)
-
-
-__all__ = ["ListedRule", "api_routes", "find_rule", "routes"]
