@@ -4,7 +4,6 @@ Add what the page shows here, and what programs may ask for to `api_routes`; fig
 the drawing of frames from `flame`. The address holds all that was chosen (`explore_asked`), and can be passed on.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -31,9 +30,6 @@ _SPANS: Final = (1, 3, 6, 12, 24, 48, 168)
 _BUDGETS: Final = (2, 5, 20, 60)
 _BINS: Final = 80
 _MOST_SHOWN_VALUES: Final = 12
-#: Larger questions wait for each other: two cores are better spent on one answer after the other.
-_RUNNING: Final = threading.BoundedSemaphore(2)
-_WAIT_SECONDS: Final = 90.0
 #: How old an answer may be for those who zoom, search and sort in it.
 _WALK_SECONDS: Final = 300.0
 
@@ -96,14 +92,10 @@ def answer(site: Site, explorer: "Explorer", asked: Asked, hours: Sequence[str])
     except ConfigError:
         # Looking at profiles must not depend on the file of rules being sound.
         gauges = list(DEFAULT_GAUGES)
-    if not _RUNNING.acquire(timeout=_WAIT_SECONDS):
-        raise HTTPException(503, "others explore at the moment; try again in a minute, or choose fewer hours")
-    try:
-        # Who walks through an answer wants the same one, though new jobs come every few seconds; "Show" is up to date.
-        is_walking = replace(asked, at="", search="", sort="total", rows=ROWS) != asked
+    # Who walks through an answer wants the same one, though new jobs come every few seconds; "Show" is up to date.
+    is_walking = replace(asked, at="", search="", sort="total", rows=ROWS) != asked
+    with site.exploring.take("others explore at the moment; try again in a minute, or choose fewer hours"):
         return explorer.explore(question, gauges, max_age_seconds=_WALK_SECONDS if is_walking else 0.0)
-    finally:
-        _RUNNING.release()
 
 
 def _completed(asked: Asked, choices: "Choices") -> Asked:

@@ -3,13 +3,11 @@
 Add an option that a person may choose here; what a preview finds is `pipeline.preview`'s.
 """
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
-from starlette.exceptions import HTTPException
 
 from pyro_assets.pipeline.preview import closed_hours, preview_rule
 from pyro_assets.series.config import SeriesConfig
@@ -28,9 +26,6 @@ MAX_SECONDS: Final = 60.0
 _MAX_CHARTS: Final = 4
 _BUCKETS: Final = 180
 _UNITS: Final = frozenset({"nanoseconds", "microseconds", "milliseconds", "seconds", "bytes"})
-#: Each reads whole blocks and computes; more at once would only make all of them slower.
-_RUNNING: Final = threading.BoundedSemaphore(2)
-_WAIT_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +92,7 @@ def preview(site: Site, rule: Rule, config: SeriesConfig, hours: Sequence[str], 
         HTTPException: others are looking at so much already.
         StorageError, BlockError: the archive is damaged or does not answer.
     """
-    if not _RUNNING.acquire(timeout=_WAIT_SECONDS):
-        raise HTTPException(503, "two previews are running; try again when they are done")
-    try:
+    with site.previewing.take("two previews are running; try again when they are done"):
         return preview_rule(
             site.pipeline.archive,
             site.pipeline.ledger,
@@ -109,8 +102,6 @@ def preview(site: Site, rule: Rule, config: SeriesConfig, hours: Sequence[str], 
             tenants=wanted.tenants,
             budget_seconds=wanted.seconds,
         )
-    finally:
-        _RUNNING.release()
 
 
 def charts(found: "Preview", rule: Rule) -> list[Markup]:

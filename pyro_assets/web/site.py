@@ -20,6 +20,7 @@ from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.web import words
 from pyro_assets.web.access import Access
 from pyro_assets.web.rule_watch import RuleWatch
+from pyro_assets.web.turns import Turns
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.doctor import Finding
@@ -64,6 +65,7 @@ class Site:
         access: who may do what.
         clock: Unix milliseconds.
         watch: how rules are doing.
+        exploring, previewing: turns of what reads many blocks.
         doctor: examines the whole installation; None where this process does not know it.
     """
 
@@ -80,6 +82,9 @@ class Site:
         self._parsed: _Parsed | None = None
         self._lock = threading.Lock()
         self.watch = RuleWatch(self.pipeline)
+        # Two cores are better spent on one large question after the other.
+        self.exploring = Turns(2, wait_seconds=90.0)
+        self.previewing = Turns(2, wait_seconds=20.0)
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
             autoescape=True,

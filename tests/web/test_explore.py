@@ -20,6 +20,7 @@ from pyro_assets.series.config import DEFAULT_GAUGES
 from pyro_assets.series.names import show_bytes
 from pyro_assets.web.app import make_app
 from pyro_assets.web.explore_asked import Asked, with_label
+from pyro_assets.web.turns import Turns
 
 CPU = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"
 INUSE = "memory:inuse_space:bytes:space:bytes"
@@ -204,6 +205,21 @@ def test_a_broken_file_of_rules_does_not_keep_anyone_from_looking(pipeline: Pipe
     (tmp_path / "series.yaml").write_text("rules: [{name: 1, colour: red}]")
     page = Client(make_app(site_of(pipeline, config=tmp_path / "series.yaml"))).get("/explore")
     assert (page.status, "Top functions" in page.words) == (200, True)
+
+
+def test_who_waits_too_long_is_told_to_come_again(pipeline: Pipeline):
+    site = site_of(pipeline)
+    site.exploring = Turns(1, wait_seconds=0.0)
+    client = Client(make_app(site))
+    assert client.get("/explore", {"selector": '{pod="'}).status == 422
+    with site.exploring.take("never said"):
+        page = client.get("/explore")
+        assert (page.status, "others explore at the moment" in page.words) == (503, True)
+        assert client.call("GET", "/explore").status == 503
+    # Turns end however a question ended.
+    with pytest.raises(ValueError, match="odd"), site.exploring.take("never said"):
+        raise ValueError("odd")
+    assert client.get("/explore").status == 200
 
 
 HOSTILE = [

@@ -18,6 +18,7 @@ from pyro_assets.pipeline.ticking import policy_of
 from pyro_assets.series.config import load_config
 from pyro_assets.series.language import Rule
 from pyro_assets.web.app import make_app
+from pyro_assets.web.turns import Turns
 
 FILE = """
 functions: {"main.fibonacci": "{}", "net/http.(*conn).serve": '{pod="none"}'}
@@ -121,6 +122,17 @@ def test_a_preview_is_shown_before_anything_is_saved(client: Client, world: tupl
     nothing = client.post("/rules/check", fields | {"preview_last": "2001-01-01-00:00", "preview_hours": "0"})
     assert "there are no hours to look at" in nothing.words.lower()
     assert "'0' is no number from 1 to 168" in nothing.words
+
+
+def test_a_preview_waits_for_its_turn(world: tuple[Path, Pipeline]):
+    site = site_of(world[1])
+    site.previewing = Turns(1, wait_seconds=0.0)
+    client = Client(make_app(site))
+    fields = {"name": "p", "functions": "glob: runtime.*", "enabled": "on", "do": "preview", "preview_last": HOUR}
+    with site.previewing.take("never said"):
+        page = client.post("/rules/check", fields)
+        assert (page.status, "two previews are running" in page.words) == (503, True)
+    assert "Functions caught" in client.post("/rules/check", fields).words
 
 
 def test_saving_tells_who_when_what_and_why_and_what_will_happen(client: Client):
