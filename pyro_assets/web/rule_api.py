@@ -13,14 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pyro_assets.errors import ConfigError, StaleRule
-from pyro_assets.ledger.rules import RuleEdit, RuleVersion
+from pyro_assets.ledger.rules import RuleVersion
 from pyro_assets.pipeline.rule_edits import Checked, check_text, check_value
 from pyro_assets.pipeline.rules import RulesInForce, read_body
 from pyro_assets.series.equivalents import rule_value
 from pyro_assets.series.language import Rule
 from pyro_assets.web.endpoints import Endpoint, Parameter, json_answer
 from pyro_assets.web.requests import json_of, model_of
-from pyro_assets.web.rule_changes import restore_rule, save_rule
+from pyro_assets.web.rule_changes import delete_rule, restore_rule, save_rule, stored_version
 from pyro_assets.web.rule_import import read_import, save_import
 from pyro_assets.web.rule_list import list_rules, rules_now
 from pyro_assets.web.rule_preview import MAX_HOURS, MAX_SECONDS, Wanted, hours_of, preview
@@ -135,7 +135,7 @@ class _Calls:
         return asdict(list_rules(self._site, *rules_now(self._site)))
 
     def get(self, request: Request) -> Response:
-        return self._version(self._stored(request.path_params["name"]))
+        return self._version(stored_version(self._site, request.path_params["name"]))
 
     def put(self, request: Request) -> Response:
         name, value, seen = request.path_params["name"], json_of(request), self._seen(request)
@@ -157,10 +157,9 @@ class _Calls:
         why = request.query_params.get("why", "").strip()
         if not why:
             raise HTTPException(422, "why is missing: ?why=... goes into the history")
-        edit = RuleEdit(request.path_params["name"], None, self._seen(request))
-        ledger = self._site.pipeline.ledger
+        name, seen = request.path_params["name"], self._seen(request)
         try:
-            [made] = ledger.edit_rules([edit], author=request.state.user, why=why, now_ms=self._site.clock())
+            made = delete_rule(self._site, name, seen, author=request.state.user, why=why)
         except StaleRule as error:
             return _stale(error, None)
         return self._version(made)
@@ -211,12 +210,6 @@ class _Calls:
         changes = dict(found.plan.changes) if found.plan else {}
         rules = [rule_value(rule) for rule in found.rules]
         return json_answer({"rules": rules, "changes": changes, "saved": saved, "left_out": found.left_out})
-
-    def _stored(self, name: str) -> RuleVersion:
-        found = next((one for one in self._site.pipeline.ledger.rules() if one.name == name), None)
-        if found is None:
-            raise HTTPException(404, f"the ledger has no rule {name!r}")
-        return found
 
     def _seen(self, request: Request) -> int:
         given = request.headers.get("if-match", "").strip()

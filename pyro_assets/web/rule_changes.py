@@ -34,8 +34,7 @@ def routes(site: Site) -> list[Route]:
         why = first(fields, "why").strip()
         if not why:
             raise HTTPException(422, f"say why {name} is deleted: people will look for the reason in its history")
-        edit = RuleEdit(name, None, seen_version(fields))
-        site.pipeline.ledger.edit_rules([edit], author=request.state.user, why=why, now_ms=site.clock())
+        delete_rule(site, name, seen_version(fields), author=request.state.user, why=why)
         return RedirectResponse(f"/rules/show/{name}?saved=deleted", 303)
 
     def restore(request: Request) -> Response:
@@ -61,9 +60,16 @@ def save_rule(site: Site, rule: Rule, seen_version: int, *, author: str, why: st
     Raises:
         StaleRule: somebody saved another version meanwhile.
     """
-    edit = RuleEdit(rule.name, rule_body(rule), seen_version)
-    [made] = site.pipeline.ledger.edit_rules([edit], author=author, why=why.strip(), now_ms=site.clock())
-    return made
+    return _edit(site, RuleEdit(rule.name, rule_body(rule), seen_version), author, why)
+
+
+def delete_rule(site: Site, name: str, seen_version: int, *, author: str, why: str) -> RuleVersion:
+    """Deletes a rule; its history stays, and ends with the version that is returned.
+
+    Raises:
+        StaleRule: somebody saved another version meanwhile.
+    """
+    return _edit(site, RuleEdit(name, None, seen_version), author, why)
 
 
 def restore_rule(site: Site, name: str, version: int, seen_version: int, *, author: str, why: str) -> RuleVersion:
@@ -94,3 +100,8 @@ def stored_version(site: Site, name: str) -> RuleVersion:
     if found is None:
         raise HTTPException(404, f"the ledger has no rule {name!r}; it may have been deleted: see /rules/show/{name}")
     return found
+
+
+def _edit(site: Site, edit: RuleEdit, author: str, why: str) -> RuleVersion:
+    [made] = site.pipeline.ledger.edit_rules([edit], author=author, why=why.strip(), now_ms=site.clock())
+    return made
