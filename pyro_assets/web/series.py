@@ -107,10 +107,7 @@ def routes(site: Site) -> list[Route]:
         )
 
     def job(request: Request) -> Response:
-        found = site.pipeline.ledger.shown_job(str(request.path_params["job_id"]))
-        if found is None:
-            raise HTTPException(404, "there is no job of this id (any more: retention may have removed its rows)")
-        return site.page(request, "job.html", **_job_facts(site, found, ""))
+        return site.page(request, "job.html", **_job_facts(site, _job(site, request), ""))
 
     return [
         Route("/series", index, methods=["GET"]),
@@ -140,9 +137,7 @@ def api_routes(site: Site) -> list[Endpoint]:
         return found
 
     def job(request: Request) -> Mapping[str, Any]:
-        found = site.pipeline.ledger.shown_job(str(request.path_params["job_id"]))
-        if found is None:
-            raise HTTPException(404, "there is no job of this id")
+        found = _job(site, request)
         return {"job": found, "receipts": site.pipeline.ledger.receipts_of(found.job.id)}
 
     filters = (
@@ -238,6 +233,18 @@ def _chart(found: Samples, span: Span, unit: str) -> Any:
     points = [(sample.timestamp_ms, sample.value) for sample in found.samples]
     line = Line("value of a job", points)
     return time_chart([line], title="One value per job", begin_ms=span.begin_ms, end_ms=span.end_ms, unit=unit)
+
+
+def _job(site: Site, request: Request) -> ShownJob:
+    """The job in the address.
+
+    Raises:
+        HTTPException: there is none.
+    """
+    found = site.pipeline.ledger.shown_job(str(request.path_params["job_id"]))
+    if found is None:
+        raise HTTPException(404, "there is no job of this id (any more: retention may have removed its rows)")
+    return found
 
 
 def _job_facts(site: Site, found: ShownJob | None, tenant: str) -> dict[str, Any]:
