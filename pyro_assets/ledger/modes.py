@@ -14,8 +14,9 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from pyro_assets.errors import SettingsError
 from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.facts import fact, put_fact
 from pyro_assets.ledger.policy import MARGIN_MS, Policy, kind_of_mode
-from pyro_assets.ledger.schema import facts, jobs, sources
+from pyro_assets.ledger.schema import jobs, sources
 
 _MODE: Final = "mode"
 
@@ -35,7 +36,7 @@ class Modes(Database):
     def mode_in_force(self) -> ModeInForce | None:
         """The mode that jobs are planned in, None before the first tick."""
         with self._read() as connection:
-            return _fact(connection)
+            return _mode(connection)
 
     def enter_mode(self, policy: Policy, now_ms: int) -> Policy:
         """Sees to it that the policy's mode is in force, and tells the planner where it begins.
@@ -46,7 +47,7 @@ class Modes(Database):
             SettingsError: jobs of the other mode are not done, or another process changed it just now.
         """
         with self._read() as connection:
-            found = _fact(connection)
+            found = _mode(connection)
         if found is None or found.mode != policy.mode:
             with self._write(planning=True) as connection:
                 found = _change(connection, policy.mode, now_ms)
@@ -58,14 +59,14 @@ def in_force(connection: Connection, policy: Policy) -> Policy | None:
 
     Asked inside of every transaction that plans: another process may have changed it.
     """
-    found = _fact(connection)
+    found = _mode(connection)
     if found is None:
         return policy
     return replace(policy, bounds=found.bounds) if found.mode == policy.mode else None
 
 
-def _fact(connection: Connection) -> ModeInForce | None:
-    value = connection.execute(select(facts.c.value).where(facts.c.name == _MODE)).scalar()
+def _mode(connection: Connection) -> ModeInForce | None:
+    value = fact(connection, _MODE)
     if value is None:
         return None
     read: dict[str, Any] = json.loads(value)
@@ -73,7 +74,7 @@ def _fact(connection: Connection) -> ModeInForce | None:
 
 
 def _change(connection: Connection, mode: str, now_ms: int) -> ModeInForce:
-    before = _fact(connection)
+    before = _mode(connection)
     if before is not None and before.mode == mode:
         return before  # another process was faster
     other = "observe" if mode == "own" else "own"
@@ -91,8 +92,7 @@ def _change(connection: Connection, mode: str, now_ms: int) -> ModeInForce:
     waits = and_(sources.c.kind == kind, sources.c.state.in_(("pending", "out_of_range")))
     connection.execute(sources.delete().where(waits))
     value = {"mode": mode, "since_ms": found.since_ms, "bounds": {str(s): ms for s, ms in found.bounds.items()}}
-    connection.execute(facts.delete().where(facts.c.name == _MODE))
-    connection.execute(facts.insert().values(name=_MODE, value=json.dumps(value), updated_ms=now_ms))
+    put_fact(connection, _MODE, json.dumps(value), now_ms)
     return found
 
 

@@ -6,9 +6,10 @@ Names only; URLs and secrets never come here. Add a fact when it must outlive a 
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.facts import fact, put_fact
 from pyro_assets.ledger.schema import facts
 
 _PREFIX: Final = "receiver:"
@@ -64,36 +65,25 @@ class ReceiverStates(Database):
         if state.first_seen_ms is not None:
             return state
         with self._write() as connection:
-            if (
-                connection.execute(select(facts.c.value).where(facts.c.name == _name(name, _FIRST_SEEN))).first()
-                is None
-            ):
-                _set(connection, name, _FIRST_SEEN, str(now_ms), now_ms)
+            if fact(connection, _name(name, _FIRST_SEEN)) is None:
+                put_fact(connection, _name(name, _FIRST_SEEN), str(now_ms), now_ms)
         return self.receiver_state(name)
 
     def pause_receiver(self, name: str, now_ms: int, *, paused: bool) -> bool:
         """Pauses or resumes a receiver; returns whether that changed anything."""
         with self._write() as connection:
-            is_paused = connection.execute(select(facts.c.value).where(facts.c.name == _name(name, _PAUSED))).first()
-            if (is_paused is not None) == paused:
+            if (fact(connection, _name(name, _PAUSED)) is not None) == paused:
                 return False
-            _set(connection, name, _PAUSED, str(now_ms) if paused else None, now_ms)
+            put_fact(connection, _name(name, _PAUSED), str(now_ms) if paused else None, now_ms)
             return True
 
     def note_receiver(self, name: str, now_ms: int, *, error: str = "") -> None:
         """Notes how sending went: an error, which must not hold a secret, or that it went well."""
         with self._write() as connection:
-            _set(connection, name, _ERROR, error or None, now_ms)
+            put_fact(connection, _name(name, _ERROR), error or None, now_ms)
             if not error:
-                _set(connection, name, _OK, str(now_ms), now_ms)
+                put_fact(connection, _name(name, _OK), str(now_ms), now_ms)
 
 
-def _name(receiver: str, fact: str) -> str:
-    return f"{_PREFIX}{receiver}:{fact}"
-
-
-def _set(connection: Connection, receiver: str, fact: str, value: str | None, now_ms: int) -> None:
-    name = _name(receiver, fact)
-    connection.execute(facts.delete().where(facts.c.name == name))
-    if value is not None:
-        connection.execute(facts.insert().values(name=name, value=value, updated_ms=now_ms))
+def _name(receiver: str, what: str) -> str:
+    return f"{_PREFIX}{receiver}:{what}"

@@ -11,13 +11,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 
 from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.facts import fact, put_fact
 from pyro_assets.ledger.loading import compacted_columns, output_row, series_file_row
 from pyro_assets.ledger.records import Compaction, Failure, SeriesFile
 from pyro_assets.ledger.schema import (
     JobState,
     SourceState,
     collapsed_sources,
-    facts,
     job_sources,
     jobs,
     outputs,
@@ -73,14 +73,12 @@ class Restoring(Database):
     def is_rebuilding(self) -> bool:
         """Whether a rebuild was begun and not ended: until then nothing may be planned."""
         with self._read() as connection:
-            return connection.execute(select(facts.c.value).where(facts.c.name == _REBUILDING)).first() is not None
+            return fact(connection, _REBUILDING) is not None
 
     def mark_rebuilding(self, now_ms: int, *, rebuilding: bool) -> None:
         """Notes that a rebuild begins or has ended."""
         with self._write(planning=True) as connection:
-            connection.execute(facts.delete().where(facts.c.name == _REBUILDING))
-            if rebuilding:
-                connection.execute(facts.insert().values(name=_REBUILDING, value=str(now_ms), updated_ms=now_ms))
+            put_fact(connection, _REBUILDING, str(now_ms) if rebuilding else None, now_ms)
 
     def restore(self, restored: Sequence[RestoredJob], now_ms: int) -> int:
         """Writes jobs with their sources, outputs and files; those that are there already stay as they are.

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, func, select
 
 from pyro_assets.errors import StaleRule
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.schema import facts, rule_versions
+from pyro_assets.ledger.facts import fact, put_fact
+from pyro_assets.ledger.schema import rule_versions
 
 _KEPT: Final = "rule_versions_kept"
 
@@ -109,8 +110,7 @@ class Rules(Database):
         """How many versions there are, and all of them unless the archive has so many already."""
         with self._read() as connection:
             count = connection.execute(select(func.count()).select_from(rule_versions)).scalar_one()
-            kept = connection.execute(select(facts.c.value).where(facts.c.name == _KEPT)).scalar()
-            if kept == str(count) or not count:
+            if fact(connection, _KEPT) == str(count) or not count:
                 return count, []
             rows = connection.execute(select(rule_versions).order_by(rule_versions.c.name, rule_versions.c.version))
             return count, [_version(row) for row in rows]
@@ -118,8 +118,7 @@ class Rules(Database):
     def mark_rule_versions_kept(self, count: int) -> None:
         """Notes that the archive has the first so many versions: they are only ever added to."""
         with self._write(planning=True) as connection:
-            connection.execute(facts.delete().where(facts.c.name == _KEPT))
-            connection.execute(facts.insert().values(name=_KEPT, value=str(count), updated_ms=0))
+            put_fact(connection, _KEPT, str(count), 0)
 
     def restore_rule_versions(self, versions: Iterable[RuleVersion]) -> None:
         """Puts versions back; those that are there stay as they are."""
