@@ -6,13 +6,12 @@ Add a field when it is stored and needed outside, with its place in `receipts`; 
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 #: sending: a run began and did not say how it ended; sent: everything was accepted; refused: some samples were refused
 #: for good; too_old: all of them, for their age; changed: the job's samples are others than those that were sent, and
 #: the receiver keeps what it has.
 ReceiptState = Literal["sending", "sent", "refused", "too_old", "changed"]
-RECEIPT_STATES: Final[tuple[ReceiptState, ...]] = get_args(ReceiptState)
 MAX_EXAMPLES: Final = 10
 
 

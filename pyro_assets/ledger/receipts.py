@@ -18,7 +18,7 @@ from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.receipt import MAX_EXAMPLES, DueExport, Receipt, ReceiptState, ReceiverHour, StoredFile
 from pyro_assets.ledger.records import Lane
 from pyro_assets.ledger.schema import OPEN_STATES, jobs, receipts, series_files
-from pyro_assets.ledger.status import in_lane
+from pyro_assets.ledger.status import in_lane, within
 
 #: A process that has had a receipt open for so long is no longer waited for.
 _OWNED_MS: Final = 120_000
@@ -159,7 +159,7 @@ class Receipts(Database):
             rows = connection.execute(
                 select(receipts)
                 .join(jobs, jobs.c.id == receipts.c.job_id)
-                .where(jobs.c.timestamp_ms >= begin_ms, jobs.c.timestamp_ms < end_ms)
+                .where(within(begin_ms, end_ms))
                 .where(receipts.c.receiver == receiver, receipts.c.state == "changed")
             ).all()
             for row in rows:
@@ -227,7 +227,7 @@ class Receipts(Database):
         query = (
             select(jobs.c.timestamp_ms, series_files)
             .join(jobs, jobs.c.id == series_files.c.job_id)
-            .where(jobs.c.timestamp_ms >= begin_ms, jobs.c.timestamp_ms < end_ms, series_files.c.key.is_not(None))
+            .where(within(begin_ms, end_ms), series_files.c.key.is_not(None))
             .where(series_files.c.rows > 0)
             .order_by(jobs.c.timestamp_ms, jobs.c.shard, series_files.c.kind)
         )

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.loading import load_job
+from pyro_assets.ledger.loading import job_of
 from pyro_assets.ledger.receipt import StoredFile
+from pyro_assets.ledger.receipts import stored_file
 from pyro_assets.ledger.records import Job
 from pyro_assets.ledger.schema import jobs, series_files
-from pyro_assets.storage.keys import HOUR_MS, hour_of
+from pyro_assets.ledger.status import within
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +48,14 @@ class Shown(Database):
         query = (
             select(jobs.c.timestamp_ms, series_files)
             .join(jobs, jobs.c.id == series_files.c.job_id)
-            # Timestamps have no index of their own; a job's is in its hour, or some milliseconds later.
-            .where(jobs.c.hour >= hour_of(max(begin_ms - HOUR_MS, 0)), jobs.c.hour <= hour_of(end_ms))
-            .where(jobs.c.timestamp_ms >= begin_ms, jobs.c.timestamp_ms < end_ms)
-            .where(series_files.c.key.is_not(None), series_files.c.rows > 0)
+            .where(within(begin_ms, end_ms), series_files.c.key.is_not(None), series_files.c.rows > 0)
             .order_by(jobs.c.timestamp_ms.desc(), jobs.c.shard, series_files.c.kind)
             .limit(limit)
         )
         if kind:
             query = query.where(series_files.c.kind == kind)
         with self._read() as connection:
-            return [
-                (row.timestamp_ms, row.job_id, StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms))
-                for row in connection.execute(query)
-            ]
+            return [(row.timestamp_ms, row.job_id, stored_file(row)) for row in connection.execute(query)]
 
     def shown_job(self, job_id: str) -> ShownJob | None:
         """A job, its level-1 blocks and files of series; None where there is none of this id."""
@@ -68,7 +63,7 @@ class Shown(Database):
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
             if row is None:
                 return None
-            job = load_job(connection, job_id)
+            job = job_of(connection, row)
             files = connection.execute(
                 select(series_files)
                 .where(series_files.c.job_id == job_id, series_files.c.key.is_not(None))
@@ -80,5 +75,5 @@ class Shown(Database):
             compacted_ms=row.compacted_ms,
             derived_ms=row.derived_ms,
             exported_ms=row.exported_ms,
-            files=tuple(StoredFile(file.kind, file.key, file.rows, file.size_bytes, file.written_ms) for file in files),
+            files=tuple(stored_file(file) for file in files),
         )

@@ -14,6 +14,7 @@ from pyro_assets.ledger.observed import may_begin
 from pyro_assets.ledger.records import Lane, lane_of_shard
 from pyro_assets.ledger.schema import OPEN_STATES, jobs, series_files, sources
 from pyro_assets.ledger.sources import chunks
+from pyro_assets.storage.keys import HOUR_MS, hour_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,17 @@ def in_lane(lane: Lane | None) -> ColumnElement[bool]:
         return jobs.c.shard >= 0
     mine: ColumnElement[bool] = lane_of_shard(jobs.c.shard, lane.count) == lane.index
     return mine
+
+
+def within(begin_ms: int, end_ms: int) -> ColumnElement[bool]:
+    """Whether a job's samples are of [begin_ms, end_ms), Unix ms."""
+    return and_(
+        # Timestamps have no index of their own; a job's is in its hour, or some milliseconds later.
+        jobs.c.hour >= hour_of(max(begin_ms - HOUR_MS, 0)),
+        jobs.c.hour <= hour_of(end_ms),
+        jobs.c.timestamp_ms >= begin_ms,
+        jobs.c.timestamp_ms < end_ms,
+    )
 
 
 def _free(now_ms: int) -> ColumnElement[bool]:
