@@ -6,15 +6,15 @@ put back; late sources of the hour are found and done as ever.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, and_, func, select
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.expiry import count_jobs, series_of, why_kept
+from pyro_assets.ledger.expiry import count_jobs, why_kept
 from pyro_assets.ledger.figures import to_json
 from pyro_assets.ledger.hours import hour_status_of
-from pyro_assets.ledger.remembered import remember
+from pyro_assets.ledger.remembered import collapsible, remember
 from pyro_assets.ledger.schema import (
     UNHELD_STATES,
     collapsed_sources,
@@ -27,7 +27,7 @@ from pyro_assets.ledger.schema import (
     series_files,
     sources,
 )
-from pyro_assets.ledger.upkeep import ensure_row
+from pyro_assets.ledger.upkeep import ensure_row, is_merged
 
 #: Why rows are kept, in words; see `expiry` for more.
 UNMERGED: Final = "its files of series are not merged"
@@ -50,7 +50,7 @@ class Collapsing(Database):
     def expired_rows(self, hour: str, now_ms: int, scopes: Mapping[str, int]) -> ExpiredRows:
         """Rows of an hour of which nothing is left to decide."""
         with self._read() as connection:
-            found = connection.execute(_sources_of(hour).with_only_columns(func.count())).scalar_one()
+            found = connection.execute(select(func.count()).select_from(sources).where(collapsible(hour))).scalar_one()
             return ExpiredRows(
                 hour,
                 found,
@@ -90,20 +90,13 @@ def _delete_rows(connection: Connection, hour: str) -> None:
         connection.execute(table.delete().where(table.c.job_id.in_(of_hour)))
     connection.execute(quarantine.delete().where(quarantine.c.hour == hour))
     connection.execute(jobs.delete().where(jobs.c.hour == hour))
-    connection.execute(sources.delete().where(sources.c.hour == hour, sources.c.state != "out_of_range"))
-
-
-def _sources_of(hour: str) -> Any:
-    return select(sources.c.kind, sources.c.shard, sources.c.tenant, sources.c.ulid).where(
-        sources.c.hour == hour, sources.c.state != "out_of_range"
-    )
+    connection.execute(sources.delete().where(collapsible(hour)))
 
 
 def _why_rows_are_kept(connection: Connection, hour: str, now_ms: int, scopes: Mapping[str, int]) -> str:
     if why := why_kept(connection, hour, now_ms, scopes):
         return why
-    keys = list(connection.execute(series_of(hour).with_only_columns(series_files.c.kind, series_files.c.key)))
-    if len(set(keys)) > len({kind for kind, _ in keys}):
+    if not is_merged(connection, hour):
         return UNMERGED
     unseen = (
         select(sources.c.id)

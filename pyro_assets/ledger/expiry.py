@@ -20,7 +20,7 @@ from pyro_assets.ledger.schema import (
     series_files,
 )
 from pyro_assets.ledger.sources import chunks
-from pyro_assets.ledger.upkeep import ensure_row, is_at_rest, next_series_number, series_number
+from pyro_assets.ledger.upkeep import ensure_row, files_of, is_at_rest, next_series_number, series_number
 from pyro_assets.storage.keys import hour_of
 
 #: Why something is kept, in words; see `collapsing` for more.
@@ -117,7 +117,7 @@ class Expiry(Database):
     def expired_series(self, hour: str, now_ms: int, scopes: Mapping[str, int]) -> ExpiredSeries:
         """Files of series of an hour in which all is done; see `expired_blocks`."""
         with self._read() as connection:
-            files = connection.execute(series_of(hour)).all()
+            files = connection.execute(files_of(hour)).all()
             sizes = {row.key: row.size_bytes for row in files}
             return ExpiredSeries(
                 hour,
@@ -151,7 +151,7 @@ class Expiry(Database):
         """Notes that nothing is left to remove of the series of an hour."""
         with self._write() as connection:
             ensure_row(connection, hour)
-            if connection.execute(series_of(hour).limit(1)).first() is None:
+            if connection.execute(files_of(hour).limit(1)).first() is None:
                 values = {"series_removed_ms": now_ms, "merged_ms": now_ms}
                 connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(values))
 
@@ -209,15 +209,6 @@ def _blocks_of(*conditions: ColumnElement[bool]) -> Any:
         .join(jobs, jobs.c.id == outputs.c.job_id)
         .where(*conditions)
         .order_by(outputs.c.key)
-    )
-
-
-def series_of(hour: str) -> Any:
-    """Job, key and size of the files of series of an hour."""
-    return (
-        select(series_files.c.job_id, series_files.c.key, series_files.c.size_bytes)
-        .join(jobs, jobs.c.id == series_files.c.job_id)
-        .where(jobs.c.hour == hour, series_files.c.key.is_not(None))
     )
 
 

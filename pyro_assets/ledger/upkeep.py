@@ -126,11 +126,8 @@ class Upkeep(Database):
             ).scalar()
             if newest is not None and newest > now_ms - quiet_ms:
                 return None
-            files = tuple(PlacedFile(**row._mapping) for row in connection.execute(_files_of(hour)))
-            keys: dict[str, set[str]] = {}
-            for file in files:
-                keys.setdefault(file.kind, set()).add(file.key)
-            is_needed = any(len(of_kind) > 1 for of_kind in keys.values())
+            files = tuple(PlacedFile(**row._mapping) for row in connection.execute(files_of(hour)))
+            is_needed = not is_merged(connection, hour)
             number = next_series_number(connection, hour) if is_needed else series_number(connection, hour)
         return MergeOrder(hour, number, files, is_needed)
 
@@ -160,9 +157,7 @@ class Upkeep(Database):
         """Notes that nothing is left to merge in an hour, unless a job was derived since."""
         with self._write() as connection:
             ensure_row(connection, order.hour)
-            keys = connection.execute(_files_of(order.hour).with_only_columns(series_files.c.kind, series_files.c.key))
-            distinct = {(row.kind, row.key) for row in keys}
-            if len(distinct) == len({kind for kind, _ in distinct}):
+            if is_merged(connection, order.hour):
                 connection.execute(
                     hour_upkeep.update()
                     .where(hour_upkeep.c.hour == order.hour, hour_upkeep.c.series_number == order.number)
@@ -209,6 +204,18 @@ def is_at_rest(connection: Connection, hour: str, now_ms: int) -> bool:
     return connection.execute(select(sources.c.id).where(waits).limit(1)).first() is None
 
 
+def is_merged(connection: Connection, hour: str) -> bool:
+    """Whether no kind of series of an hour has several files."""
+    several = (
+        select(series_files.c.kind)
+        .join(jobs, jobs.c.id == series_files.c.job_id)
+        .where(jobs.c.hour == hour)
+        .group_by(series_files.c.kind)
+        .having(func.count(series_files.c.key.distinct()) > 1)
+    )
+    return connection.execute(several.limit(1)).first() is None
+
+
 def series_number(connection: Connection, hour: str) -> int:
     """The number of files of series that are written for an hour now."""
     found = connection.execute(select(hour_upkeep.c.series_number).where(hour_upkeep.c.hour == hour)).scalar()
@@ -241,7 +248,8 @@ def note_work(connection: Connection, hour: str, step: str) -> None:
     connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(_UNDONE[step]))
 
 
-def _files_of(hour: str) -> Select[tuple[str, str, str, int, int]]:
+def files_of(hour: str) -> Select[tuple[str, str, str, int, int]]:
+    """The files of series of an hour, one row for each job and kind, by kind and then by time."""
     return (
         select(
             series_files.c.kind,
