@@ -3,7 +3,6 @@
 The checks are `pipeline.doctor`'s. Exit status 1 when there is a problem; warnings alone leave it 0.
 """
 
-import time
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -50,6 +49,7 @@ def doctor(source_url: str, archive_url: str, ledger_url: str, quiet: bool, as_j
 def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Finding]":
     """Examines the installation that the environment describes."""
     from pyro_assets.pipeline.doctor import Installation, examine
+    from pyro_assets.pipeline.parts import now_ms
 
     return examine(
         Installation(
@@ -60,7 +60,7 @@ def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Fi
             load_config=_load_config,
             load_receivers=_load_receivers,
             dagster_home=env.dagster_home(),
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=now_ms(),
         )
     )
 

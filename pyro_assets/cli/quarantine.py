@@ -4,7 +4,6 @@ Add a sub-command for another decision that a person may take; the decisions the
 `pipeline.decisions`.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -116,11 +115,12 @@ def forget(ledger_url: str, archive_url: str, author: str, why: str, names: tupl
 
 def _decide(action: "Action", ledger_url: str, archive_url: str, names: tuple[str, ...], **how: Any) -> None:
     from pyro_assets.pipeline.decisions import decide
+    from pyro_assets.pipeline.parts import now_ms
     from pyro_assets.storage.bucket import open_bucket
 
     with _opened(ledger_url) as ledger:
         for name in names:
-            click.echo(f"{name}: {decide(ledger, open_bucket(archive_url, True), action, name, _now_ms(), **how)}")
+            click.echo(f"{name}: {decide(ledger, open_bucket(archive_url, True), action, name, now_ms(), **how)}")
 
 
 @contextmanager
@@ -132,10 +132,6 @@ def _opened(ledger_url: str) -> "Iterator[Ledger]":
         yield ledger
     finally:
         ledger.close()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _plain_job(one: "Kept") -> dict[str, Any]:

@@ -3,8 +3,6 @@
 The work is `pipeline.rebuilding`'s. Exit status 1 when records are damaged.
 """
 
-import time
-
 import click
 
 from pyro_assets.cli.options import archive_option, json_option, ledger_option
@@ -34,20 +32,20 @@ def rebuild_ledger(
     """
     check_span(begin_ms, end_ms)
     from pyro_assets.ledger.ledger import Ledger
+    from pyro_assets.pipeline.parts import now_ms
     from pyro_assets.pipeline.rebuilding import put_back, rebuild
     from pyro_assets.storage.bucket import open_bucket
 
-    now_ms = time.time_ns() // 1_000_000
     ledger = Ledger.open(ledger_url)
     try:
         with progress_bar("records") as bar:
             archive = open_bucket(archive_url, True)
             if begin_ms is not None or end_ms is not None:
                 begin, end = begin_ms or 0, 2**48 if end_ms is None else end_ms
-                report = put_back(ledger, archive, begin, end, now_ms, lambda done: bar.update(done, done))
+                report = put_back(ledger, archive, begin, end, now_ms(), lambda done: bar.update(done, done))
             else:
                 report = rebuild(
-                    ledger, archive, now_ms, skip_damaged=skip_damaged, progress=lambda done: bar.update(done, done)
+                    ledger, archive, now_ms(), skip_damaged=skip_damaged, progress=lambda done: bar.update(done, done)
                 )
     finally:
         ledger.close()

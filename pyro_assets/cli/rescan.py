@@ -3,8 +3,6 @@
 The work is `pipeline.rescanning`'s. Exit status 1 when a listing failed.
 """
 
-import time
-
 import click
 
 from pyro_assets.cli.options import json_option, ledger_option, mode_option, source_option
@@ -44,19 +42,19 @@ def rescan(
     from pyro_assets.cli.settings import settings_of
     from pyro_assets.ledger.ledger import Ledger
     from pyro_assets.pipeline import rescanning
+    from pyro_assets.pipeline.parts import now_ms
     from pyro_assets.storage.bucket import open_bucket
 
     settings = settings_of(mode=mode)
-    now_ms = time.time_ns() // 1_000_000
     source = open_bucket(source_url)
     ledger = Ledger.open(ledger_url)
     try:
         if sweep_keys is not None:
-            report = rescanning.sweep(source, ledger, settings, now_ms, sweep_keys)
+            report = rescanning.sweep(source, ledger, settings, now_ms(), sweep_keys)
         else:
             span = (0 if begin_ms is None else begin_ms, 2**48 if end_ms is None else end_ms)
             with progress_bar("folders") as bar:
-                report = rescanning.rescan(source, ledger, settings, *span, now_ms, bar.update)
+                report = rescanning.rescan(source, ledger, settings, *span, now_ms(), bar.update)
     finally:
         ledger.close()
     new = sum(report.new.values())

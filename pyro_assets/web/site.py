@@ -4,7 +4,6 @@ Add what several pages share. What one page shows is its own module's; nothing h
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from pyro_assets.pipeline.health import HealthMetrics
+from pyro_assets.pipeline.parts import now_ms
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.web import words
 from pyro_assets.web.access import Access
@@ -39,10 +39,6 @@ NAVIGATION: Final = (
     ("/api", "API"),
 )
 FOLDER: Final = Path(__file__).parent
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class Site:
     config_path: str = ""
     dagster_url: str = ""
     access: Access = field(default_factory=Access)
-    clock: Callable[[], int] = _now_ms
+    clock: Callable[[], int] = now_ms
     doctor: "Callable[[], Sequence[Finding]] | None" = None
 
     def __post_init__(self) -> None:
