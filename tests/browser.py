@@ -111,6 +111,16 @@ def wait(driver: Any, until: Any, what: str, *, seconds: float = _SECONDS, every
     return WebDriverWait(driver, seconds, poll_frequency=every).until(until, what)
 
 
+def press(driver: Any, words: str) -> None:
+    """Presses a button, or follows a link, that says so."""
+    driver.find_element("xpath", f"//main//*[self::button or self::a][normalize-space()={words!r}]").click()
+
+
+def arrived(driver: Any, part: str) -> None:
+    """Waits for a page whose address has this part."""
+    wait(driver, lambda one: part in one.current_url, f"an address with {part}")
+
+
 def is_too_wide(driver: Any) -> bool:
     """Whether the page scrolls sideways, which only its tables may."""
     return bool(

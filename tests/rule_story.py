@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from browser import complaints, is_too_wide, screenshot, wait
+from browser import arrived, complaints, is_too_wide, press, screenshot, wait
 
 NAME = "story"
 #: Dagster's daemon looks for new backfills every half minute, and a run takes its time to start.
@@ -20,17 +20,11 @@ def tell(driver: Any, address: str) -> str:
         assert complaints(driver) == []
         screenshot(driver, f"story-{step}-{what}")
 
-    def press(words: str) -> None:
-        driver.find_element("xpath", f"//main//*[self::button or self::a][normalize-space()={words!r}]").click()
-
-    def arrived(path: str) -> None:
-        wait(driver, lambda one: path in one.current_url, f"a page {path}")
-
     driver.get(f"{address}/explore")
     link = wait(driver, lambda one: one.find_elements("link text", "make a rule"), "functions in Explore")[0]
     picture(1, "explore")
     link.click()
-    arrived("/rules/new")
+    arrived(driver, "/rules/new")
     function: str = driver.find_element("id", "functions").get_attribute("value")
     assert function
     name = driver.find_element("id", "name")
@@ -38,17 +32,17 @@ def tell(driver: Any, address: str) -> str:
     name.send_keys(NAME)
     driver.find_element("css selector", '#keep option[value="by"]').click()
     driver.find_element("id", "keep_labels").send_keys("service_name")
-    press("Preview")
+    press(driver, "Preview")
     wait(driver, lambda one: "Functions caught: 1" in one.find_element("id", "preview").text, "the preview")
     picture(2, "preview")
     driver.find_element("id", "why").send_keys("it is the largest")
-    press("Save")
-    arrived(f"/rules/show/{NAME}?saved=1")
+    press(driver, "Save")
+    arrived(driver, f"/rules/show/{NAME}?saved=1")
     picture(3, "saved")
-    press("backfill the rule")
-    arrived("/backfills?rule=")
+    press(driver, "backfill the rule")
+    arrived(driver, "/backfills?rule=")
     picture(4, "backfill")
-    press("Estimate")
+    press(driver, "Estimate")
     wait(driver, lambda one: one.find_elements("id", "start"), "the estimate")
     picture(5, "estimate")
     driver.find_element("id", "start").click()
@@ -56,12 +50,12 @@ def tell(driver: Any, address: str) -> str:
     picture(6, "started")
     # A page that loads itself again, at a moment that nobody knows, cannot be asked safely: we load it ourselves.
     assert driver.find_elements("css selector", "meta[http-equiv=refresh]")
-    press("Stop reloading this page")
-    arrived("refresh=0")
+    press(driver, "Stop reloading this page")
+    arrived(driver, "refresh=0")
     wait(driver, _is_done, "the end of the backfill", seconds=_BACKFILL_SECONDS, every=1)
     picture(7, "done")
-    press("Look at its series")
-    arrived("/series")
+    press(driver, "Look at its series")
+    arrived(driver, "/series")
     assert "functions_" in driver.find_element("tag name", "main").text
     picture(8, "series")
     driver.get(f"{address}/rules")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chrome, complaints, is_too_wide, screenshot, served, wait
+from browser import arrived, chrome, complaints, is_too_wide, screenshot, served, wait
 from exports import derive, opened
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -33,28 +33,24 @@ def frames(driver: Any) -> list[Any]:
     return list(driver.find_elements("css selector", ".flame a"))
 
 
-def at(driver: Any, part: str) -> None:
-    wait(driver, lambda one: part in one.current_url, f"an address with {part}")
-
-
 def test_from_a_profile_type_to_a_rule(address: str, tmp_path: Path):
     with chrome(tmp_path) as driver:
         driver.get(address)
         screenshot(driver, "explore")
         Select(driver.find_element("id", "type")).select_by_value("memory:alloc_space:bytes:space:bytes")
         driver.find_element("css selector", ".explore button").click()
-        at(driver, "type=memory")
+        arrived(driver, "type=memory")
         assert "alloc_space" in driver.find_element("css selector", ".chart figcaption").text
         driver.get(f"{address}/explore")
         driver.find_element("id", "search").send_keys("runtime." + Keys.ENTER)
-        at(driver, "search=runtime.")
+        arrived(driver, "search=runtime.")
         names = [one.text for one in driver.find_elements("css selector", "th.name")]
         assert names
         assert all("runtime." in name.lower() for name in names)
         screenshot(driver, "explore-search")
         # Into the flame graph by mouse, further by keyboard, and back.
         frames(driver)[1].click()
-        at(driver, "at=")
+        arrived(driver, "at=")
         first = heading(driver)
         below = [one for one in frames(driver) if "above" not in one.get_attribute("class")][1]
         driver.execute_script("arguments[0].focus()", below)
@@ -71,7 +67,7 @@ def test_from_a_profile_type_to_a_rule(address: str, tmp_path: Path):
         rule = driver.find_element("link text", "make a rule")
         function = driver.find_element("css selector", "th.name").text
         rule.click()
-        at(driver, "/rules/new?")
+        arrived(driver, "/rules/new?")
         assert function in driver.find_element("name", "functions").get_attribute("value")
         assert driver.find_element("name", "profile_types").get_attribute("value") == CPU
         assert complaints(driver) == []
@@ -86,7 +82,7 @@ def test_without_scripts_and_in_a_narrow_dark_window(address: str, tmp_path: Pat
         driver.find_element("css selector", "details summary").send_keys(Keys.ENTER)
         label = driver.find_element("css selector", "a.pair")
         label.click()
-        at(driver, "selector=")
+        arrived(driver, "selector=")
         assert driver.find_element("id", "selector").get_attribute("value").startswith("{")
         driver.get(f"{address}/explore?selector=%7Bpod%3D")
         assert "selector" in driver.find_element("id", "selector-problem").text

@@ -1,35 +1,18 @@
 """`/metrics`: names and units by Prometheus' conventions, figures that the ledger knows, answers when it does not."""
 
-import asyncio
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from exports import HOUR, derive, expected, opened, scripted
 from scripted_server import scripted_server
 from servers import binary
-from starlette.applications import Starlette
+from web_client import Client
 
 from pyro_assets.errors import LedgerUnavailable
 from pyro_assets.pipeline.health import HealthMetrics, exposition
 from pyro_assets.web.app import make_app
 from pyro_assets.web.site import Site
-
-
-def get(app: Starlette, path: str) -> tuple[int, str]:
-    """Status and text of a GET."""
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", b"localhost")], "query_string": b""}
-    asyncio.run(app(scope, receive, send))
-    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]).decode()
 
 
 def figures(text: str) -> dict[str, float]:
@@ -45,7 +28,7 @@ def scraped(folder: Path) -> str:
         metrics = HealthMetrics(pipeline._ledger, lambda: {"r": 0}, lambda: clock() + next(times))
         derive(pipeline)
         pipeline.export([HOUR])
-        return get(make_app(Site(pipeline, metrics)), "/metrics")[1]
+        return Client(make_app(Site(pipeline, metrics))).get("/metrics").text
 
 
 def test_figures_of_an_export(tmp_path: Path):
@@ -79,9 +62,9 @@ def test_a_ledger_that_does_not_answer_is_said(tmp_path: Path):
             raise LedgerUnavailable("the ledger is away")
 
     with opened(tmp_path) as pipeline:
-        app = make_app(Site(pipeline, Broken()))  # type: ignore[arg-type]
-        assert get(app, "/metrics") == (503, "the ledger is away\n")
-        assert get(app, "/healthz") == (200, "ok\n")
+        client = Client(make_app(Site(pipeline, Broken())))  # type: ignore[arg-type]
+        answers = [client.get(path) for path in ("/metrics", "/healthz")]
+        assert [(one.status, one.text) for one in answers] == [(503, "the ledger is away\n"), (200, "ok\n")]
 
 
 def test_nothing_is_a_text_too():

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chrome, complaints, is_too_wide, screenshot, served, wait
+from browser import arrived, chrome, complaints, is_too_wide, press, screenshot, served, wait
 from exports import derive, opened
 from web_client import site_of
 
@@ -50,18 +50,9 @@ def field(driver: Any, name: str) -> Any:
     return driver.find_element("name", name)
 
 
-def press(driver: Any, words: str) -> None:
-    """Presses a button, or follows a link, that says so."""
-    driver.find_element("xpath", f"//main//*[self::button or self::a][normalize-space()={words!r}]").click()
-
-
 def said(driver: Any, place: str) -> str:
     text: str = driver.find_element("css selector", f'[data-said="{place}"]').text
     return text
-
-
-def at(driver: Any, path: str) -> None:
-    wait(driver, lambda one: path in one.current_url, f"an address with {path}")
 
 
 def make_seen(address: str, driver: Any, name: str) -> None:
@@ -71,13 +62,13 @@ def make_seen(address: str, driver: Any, name: str) -> None:
         return
     driver.get(f"{address}/rules/new?function=main.{name}&name={name}")
     press(driver, "Save")
-    at(driver, "/rules/show/")
+    arrived(driver, "/rules/show/")
     press(driver, "Edit")
     field(driver, "metric").send_keys("seen_cpu")
     field(driver, "profile_types").send_keys("cpu")
     field(driver, "why").send_keys("a name that people know")
     press(driver, "Save")
-    at(driver, "saved=")
+    arrived(driver, "saved=")
 
 
 def test_from_explore_to_a_saved_rule(driver: Any, address: str, pipeline: Pipeline):
@@ -107,7 +98,7 @@ def test_from_explore_to_a_saved_rule(driver: Any, address: str, pipeline: Pipel
     assert not [one for one in pipeline.ledger.rules() if one.name == "from-explore"]
     field(driver, "why").send_keys("the runtime is busy")
     press(driver, "Save")
-    at(driver, "/rules/show/from-explore?saved=")
+    arrived(driver, "/rules/show/from-explore?saved=")
     assert "Saved as version 1" in driver.find_element("tag name", "main").text
     screenshot(driver, "rules-saved")
     [saved] = [one for one in pipeline.ledger.rules() if one.name == "from-explore"]
@@ -127,7 +118,7 @@ def test_two_tabs_do_not_overwrite_each_other(driver: Any, address: str, pipelin
         driver.get(f"{address}/rules/edit/tabs")
         field(driver, "description").send_keys("theirs")
         press(driver, "Save")
-        at(driver, "saved=")
+        arrived(driver, "saved=")
         driver.close()
     finally:
         driver.switch_to.window(first)
@@ -141,7 +132,7 @@ def test_two_tabs_do_not_overwrite_each_other(driver: Any, address: str, pipelin
     assert field(driver, "description").get_attribute("value") == "mine"
     screenshot(driver, "rules-conflict")
     press(driver, "Save over theirs")
-    at(driver, "saved=")
+    arrived(driver, "saved=")
     [current] = [one for one in pipeline.ledger.rules() if one.name == "tabs"]
     assert '"mine"' in current.body
     assert any('"theirs"' in one.body for one in pipeline.ledger.rule_history("tabs"))
@@ -170,7 +161,7 @@ def test_a_keyboard_is_enough(driver: Any, address: str, pipeline: Pipeline):
     keys(Keys.ENTER)
     tab_to("New rule")
     keys(Keys.ENTER)
-    at(driver, "/rules/new")
+    arrived(driver, "/rules/new")
     tab_to("name")
     keys("by-keys")
     tab_to("functions")
@@ -184,7 +175,7 @@ def test_a_keyboard_is_enough(driver: Any, address: str, pipeline: Pipeline):
     keys("no mouse")
     tab_to("Save")
     keys(Keys.ENTER)
-    at(driver, "/rules/show/by-keys?saved=")
+    arrived(driver, "/rules/show/by-keys?saved=")
     [saved] = [one for one in pipeline.ledger.rules() if one.name == "by-keys"]
     assert saved.why == "no mouse"
 
@@ -197,7 +188,7 @@ def test_hostile_names_show_and_do_nothing(driver: Any, address: str):
     assert shown == HOSTILE
     field(driver, "description").send_keys("<script>alert(1)</script>")
     press(driver, "Save")
-    at(driver, "/rules/show/hostile?saved=")
+    arrived(driver, "/rules/show/hostile?saved=")
     assert "<img src=x onerror=alert(1)>" in driver.find_element("tag name", "pre").text
     assert driver.find_elements("css selector", "main img") == []
     screenshot(driver, "rules-hostile")
@@ -234,5 +225,5 @@ def test_without_scripts_everything_works(address: str, tmp_path: Path, pipeline
         press(driver, "Edit as text")
         wait(driver, lambda one: "- name: plain" in field(one, "text").get_attribute("value"), "the text")
         press(driver, "Save")
-        at(driver, "/rules/show/plain?saved=")
+        arrived(driver, "/rules/show/plain?saved=")
     assert [one for one in pipeline.ledger.rules() if one.name == "plain"]
