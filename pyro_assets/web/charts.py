@@ -235,7 +235,7 @@ def _table(lines: Sequence[Line], unit: str) -> Markup:
         Markup('<tr><th scope="row">{}</th>{}</tr>').format(
             words.time(moment),
             Markup("").join(
-                Markup('<td class="number">{}</td>').format(_cell(one.get(moment), unit)) for one in columns
+                Markup('<td class="number">{}</td>').format(words.amount(one.get(moment), unit)) for one in columns
             ),
         )
         for moment in shown
@@ -245,10 +245,6 @@ def _table(lines: Sequence[Line], unit: str) -> Markup:
         '<details><summary>The same as a table</summary><div class="scroll"><table><thead><tr>'
         '<th scope="col">time (UTC)</th>{}</tr></thead><tbody>{}</tbody></table></div>{}</details>'
     ).format(head, Markup("").join(rows), more)
-
-
-def _cell(value: float | None, unit: str) -> str:
-    return words.amount(value, unit)
 
 
 def bin_times(begin_ms: int, end_ms: int, bins: int = 120) -> tuple[int, list[int]]:

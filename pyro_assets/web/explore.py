@@ -116,7 +116,7 @@ def _shown(asked: Asked, found: "Explored", begin_ms: int, end_ms: int) -> dict[
     top, matching = top_functions(asked, found)
     rows = [_row(asked, found, *one) for one in top]
     crumbs = [
-        (name_of(tree, node, "all"), asked.address(at=_at(found, node), fragment="flame"), node)
+        (name_of(tree, node), asked.address(at=_at(found, node), fragment="flame"), node)
         for node in [*tree.ancestors(root), root]
     ]
     return {

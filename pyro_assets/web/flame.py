@@ -95,7 +95,6 @@ def icicle(
     href: Callable[[int], str],
     unit: str,
     search: str = "",
-    title: str = "all",
     scale: float = 1.0,
 ) -> Markup:
     """Draw a layout.
@@ -106,13 +105,12 @@ def icicle(
         href: node -> address of the page that is zoomed to it.
         unit: of the values.
         search: frames whose name contains it (in any case) are marked.
-        title: what the root stands for.
         scale: what values are multiplied by before they are shown.
     """
     rows = max((box.row for box in layout.boxes), default=0) + 1
     found = search.casefold()
     root = next((box.node for box in layout.boxes if not box.is_above), 0)
-    shown = _Shown(tree, root, href, unit, found, title, scale)
+    shown = _Shown(tree, root, href, unit, found, scale)
     frames = [_frame(shown, box) for box in layout.boxes]
     return Markup(
         '<div class="scroll flame"><svg viewBox="0 0 {} {}" role="group" aria-label="{}" font-size="12"'
@@ -120,10 +118,10 @@ def icicle(
     ).format(_WIDTH, rows * _ROW, "Flame graph: callers above, callees below", Markup("").join(frames))
 
 
-def name_of(tree: CallTree, node: int, title: str = "all") -> str:
+def name_of(tree: CallTree, node: int) -> str:
     """A node's name for people, visible."""
     if node == 0:
-        return title
+        return "all"
     return words.visible(tree.text(node)) or "(no function)"
 
 
@@ -136,7 +134,6 @@ class _Shown:
     href: Callable[[int], str]
     unit: str
     found: str
-    title: str
     scale: float
 
     def amount(self, value: int) -> str:
@@ -147,7 +144,7 @@ class _Shown:
 def _frame(shown: _Shown, box: Box) -> Markup:
     tree, root, found = shown.tree, shown.root, shown.found
     total, own = int(tree.total[box.node]), int(tree.own[box.node])
-    name = name_of(tree, box.node, shown.title)
+    name = name_of(tree, box.node)
     begin, width = box.begin * _WIDTH, (box.end - box.begin) * _WIDTH
     parts = [f"{shown.amount(total)}, {_share(total, int(tree.total[0]))} of all"]
     if root and not box.is_above and box.node != root:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pyro_assets.errors import LedgerError, LedgerUnavailable, PyroAssetsError
+from pyro_assets.errors import LedgerUnavailable, PyroAssetsError
 from pyro_assets.ledger.records import Job
 from pyro_assets.pipeline.decisions import ACTIONS, Action, decide
 from pyro_assets.pipeline.given_up import Item, find, listed
@@ -208,7 +208,7 @@ def _decide(site: Site, request: Request, wanted: Decided) -> list[Outcome]:
             )
         except LedgerUnavailable:
             raise
-        except (LedgerError, PyroAssetsError) as error:
+        except PyroAssetsError as error:
             outcomes.append(Outcome(name, False, str(error)))
         else:
             outcomes.append(Outcome(name, True, text))
