@@ -66,14 +66,15 @@ def prune(instance: dg.DagsterInstance, opened: Pipeline, now: datetime, keep: t
         *((which, _TROUBLED, max(keep, _KEEP_TROUBLED)) for which in _OURS),
         ({"tags": {LANE: UPKEEP}}, [*_OVER, *_TROUBLED], max(keep, _KEEP_UPKEEP)),
     ]
-    runs = [
-        record.dagster_run
+    # A run of the sweep is among those of upkeep, too.
+    runs = {
+        record.dagster_run.run_id: record.dagster_run
         for which, statuses, age in kept
         for record in instance.get_run_records(
             dg.RunsFilter(**which, statuses=statuses, updated_before=now - age), limit=_RUNS_A_TICK, ascending=True
         )
-    ][:_RUNS_A_TICK]
-    return delete_runs(instance, opened, runs)
+    }
+    return delete_runs(instance, opened, list(runs.values())[:_RUNS_A_TICK])
 
 
 def old_runs(instance: dg.DagsterInstance, now: datetime, keep_days: float) -> list[dg.DagsterRun]:

@@ -107,6 +107,16 @@ def test_runs_of_upkeep_do_not_pile_up(instance: dg.DagsterInstance):
     assert prune(instance, fake, now + timedelta(days=8), timedelta(hours=1)) == 1
 
 
+def test_runs_that_are_found_twice_are_counted_once(instance: dg.DagsterInstance):
+    tags = {"lane": "upkeep"}
+    for number in range(110):
+        job = "sweep" if number < 60 else "merge_series"
+        instance.add_run(dg.DagsterRun(job_name=job, tags=tags, status=dg.DagsterRunStatus.SUCCESS))
+    later = datetime.now(UTC) + timedelta(days=8)
+    assert prune(instance, FakePipeline(), later, timedelta(hours=1)) == 100
+    assert prune(instance, FakePipeline(), later, timedelta(hours=1)) == 10
+
+
 @pytest.mark.parametrize(
     ("settings", "sweeps", "retains"),
     [
