@@ -26,7 +26,6 @@ from pyro_assets.defs.exports import (
 from pyro_assets.defs.jobs import CLOSE, LANE, lane_of
 from pyro_assets.defs.metadata import Metadata, hour_metadata
 from pyro_assets.defs.opening import opening
-from pyro_assets.defs.silent import beating
 from pyro_assets.defs.staying import Stay, stay
 from pyro_assets.pipeline.pipeline import STEPS, Lane, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Progress, total_run
@@ -158,9 +157,9 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
         deadline = pipeline.deadline_monotonic(live=live)
         progress = None if live else _log_progress(context.log)
         run_id = context.run.run_id
-        with opening(pipeline, series=bool(steps)) as opened, beating(opened, run_id):
-            for sentence in opened.warnings():
-                context.log.warning(sentence)
+        with opening(pipeline, run_id, series=bool(steps)) as opened:
+            if not live:
+                _warn(context, opened)
             hours = _hours(context, opened)
             run = partial(
                 opened.run,
@@ -180,6 +179,8 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                 reports = run(hours) if steps else {}
                 if live:
                     say(reports)
+                    # Its questions to the bucket would be lag of the first jobs.
+                    _warn(context, opened)
                 else:
                     exports.finish()
                 seconds = _LIVE_CHECK_SECONDS if live else _CHECK_SECONDS
@@ -192,9 +193,15 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                 # What was sent after the last look.
                 now = {hour: opened.hour_report(hour) for hour in reports or hours}
                 reports = {hour: _as_run(report, reports.get(hour, report)) for hour, report in now.items()}
-        yield from _results(context, assets, reports, exports)
+            # Dagster writes what is yielded; until that is done the run must be heard, or it is taken for dead.
+            yield from _results(context, assets, reports, exports)
 
     return compact_and_derive
+
+
+def _warn(context: dg.AssetExecutionContext, opened: Pipeline) -> None:
+    for sentence in opened.warnings():
+        context.log.warning(sentence)
 
 
 def _as_run(now: HourReport, report: HourReport) -> HourReport:

@@ -32,6 +32,9 @@ RANGE_END: Final = "dagster/asset_partition_range_end"
 #: A live run ends by its budget (a minute by default); one that is still there after this is dead.
 _LIVE_MAX_RUNTIME_SECONDS: Final = 300
 _BACKFILL_MAX_RUNTIME_SECONDS: Final = 21_600
+#: A run of upkeep begins nothing new after this time, and is dead after twice as long; the next one goes on.
+UPKEEP_SECONDS: Final = 1_800.0
+UPKEEP_TAGS: Final = {LANE: UPKEEP, MAX_RUNTIME: "3600", MAX_RETRIES: "0"}
 
 
 def live_job(selection: dg.AssetSelection) -> AssetJob:

@@ -8,12 +8,11 @@ from typing import Any, Final
 
 import dagster as dg
 
-from pyro_assets.defs.jobs import LANE, MAX_RETRIES, MAX_RUNTIME, UPKEEP, AssetJob
+from pyro_assets.defs.jobs import UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
+from pyro_assets.defs.opening import opening
 from resources.pipeline import PipelineResource
 
 RESOLVE: Final = "resolve_rules"
-_MAX_RUNTIME_SECONDS: Final = 3_600
-_BUDGET_SECONDS: Final = 1_800.0
 
 
 def resolve_job() -> AssetJob:
@@ -24,8 +23,8 @@ def resolve_job() -> AssetJob:
         "saves a new version of the rule only where they are others than before. Derived hours keep their lists."
     )
     def find_largest_functions(context: dg.OpExecutionContext, pipeline: PipelineResource) -> dg.Output[None]:
-        with pipeline.open(series=True) as opened:
-            found = opened.resolve_rules(deadline_monotonic=time.monotonic() + _BUDGET_SECONDS)
+        with opening(pipeline, context.run_id, series=True) as opened:
+            found = opened.resolve_rules(deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
         context.log.info("\n".join(one.summary for one in found) or "no rule with top_k is in force")
         metadata: dict[str, Any] = {
             "rules": len(found),
@@ -39,7 +38,7 @@ def resolve_job() -> AssetJob:
 
     @dg.job(
         name=RESOLVE,
-        tags={LANE: UPKEEP, MAX_RUNTIME: str(_MAX_RUNTIME_SECONDS), MAX_RETRIES: "0"},
+        tags=UPKEEP_TAGS,
         description="Renews the lists of functions of rules with `top_k`.",
     )
     def resolve_rules() -> None:

@@ -78,7 +78,9 @@ def end_silent_runs(instance: dg.DagsterInstance, work: Beating, now_ms: int, le
         if beat is not None:
             is_dead, silent_ms = beat.is_gone or now_ms - beat.at_ms > lease_ms, now_ms - beat.at_ms
         else:
-            silent_ms = now_ms - start_ms
+            # A run that just took its last beat back still has to write that it succeeded: its events are fresh.
+            events = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+            silent_ms = now_ms - max([start_ms, *(round(event.timestamp * 1000) for event in events)])
             is_dead = lane_of(run) is not None and silent_ms > 2 * lease_ms
         if is_dead:
             instance.report_run_failed(

@@ -13,15 +13,12 @@ import dagster as dg
 
 from pyro_assets.defs.assets import SEGMENTS
 from pyro_assets.defs.due import describe
-from pyro_assets.defs.jobs import LANE, MAX_RETRIES, MAX_RUNTIME, SWEEP, UPKEEP, AssetJob
+from pyro_assets.defs.jobs import SWEEP, UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
+from pyro_assets.defs.opening import opening
 from pyro_assets.defs.retention import delete_runs, old_runs
 from pyro_assets.pipeline.retention import RetentionReport
 from resources.pipeline import PipelineResource, RetentionResource
 
-_MAX_RUNTIME_SECONDS: Final = 3_600
-#: A run begins nothing new after this time; the next one goes on.
-_BUDGET_SECONDS: Final = 1_800.0
-_TAGS: Final = {LANE: UPKEEP, MAX_RUNTIME: str(_MAX_RUNTIME_SECONDS), MAX_RETRIES: "0"}
 _SHOWN: Final = 50
 
 
@@ -75,8 +72,8 @@ def upkeep_schedules(merge: AssetJob, sweep: AssetJob, retention: AssetJob) -> S
 def _merge_job() -> AssetJob:
     @dg.op(description="One file of series per kind for each hour that is over and at rest, in place of one per job.")
     def merge_files_of_series(context: dg.OpExecutionContext, pipeline: PipelineResource) -> dg.Output[None]:
-        with pipeline.open() as opened:
-            report = opened.merge_series(deadline_monotonic=time.monotonic() + _BUDGET_SECONDS)
+        with opening(pipeline, context.run_id) as opened:
+            report = opened.merge_series(deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
         context.log.info(
             f"{len(report.hours)} hours merged: {report.files_before} files became {report.files_after}; "
             f"{len(report.busy)} hours are not at rest, {report.left} are left for the next run"
@@ -93,7 +90,7 @@ def _merge_job() -> AssetJob:
         }
         return dg.Output(None, metadata=metadata)
 
-    @dg.job(name="merge_series", tags=_TAGS, description="Merges the files of series of hours that are over.")
+    @dg.job(name="merge_series", tags=UPKEEP_TAGS, description="Merges the files of series of hours that are over.")
     def merge_series() -> None:
         merge_files_of_series()
 
@@ -108,7 +105,7 @@ def _sweep_job() -> AssetJob:
     def look_for_late_uploads(
         context: dg.OpExecutionContext, pipeline: PipelineResource, retention: RetentionResource
     ) -> dg.Output[None]:
-        with pipeline.open() as opened:
+        with opening(pipeline, context.run_id) as opened:
             report = opened.sweep(max(retention.sweep_keys, 1))
         new = sum(report.new.values())
         round_is = "is through" if report.finished else "goes on with the next run"
@@ -137,7 +134,7 @@ def _sweep_job() -> AssetJob:
             raise dg.Failure(f"{len(report.failures)} listings failed: {report.failures[0]}", metadata=metadata)
         return dg.Output(None, metadata=metadata)
 
-    @dg.job(name=SWEEP, tags=_TAGS, description="Looks, slowly, for uploads that came too late for every tick.")
+    @dg.job(name=SWEEP, tags=UPKEEP_TAGS, description="Looks, slowly, for uploads that came too late for every tick.")
     def sweep() -> None:
         look_for_late_uploads()
 
@@ -155,12 +152,11 @@ def _retention_job() -> AssetJob:
         pipeline: PipelineResource,
         retention: RetentionResource,
     ) -> dg.Output[None]:
-        with pipeline.open() as opened:
+        with opening(pipeline, context.run_id) as opened:
             report = opened.retain(
-                retention.keep(), apply=config.apply, deadline_monotonic=time.monotonic() + _BUDGET_SECONDS
+                retention.keep(), apply=config.apply, deadline_monotonic=time.monotonic() + UPKEEP_SECONDS
             )
             runs = old_runs(context.instance, datetime.now(UTC), retention.keep_backfill_runs_days)
-            runs = [run for run in runs if run.run_id != context.run_id]
             if config.apply:
                 delete_runs(context.instance, opened, runs)
         done = "removed" if config.apply else "would be removed; run it with apply: true"
@@ -180,7 +176,7 @@ def _retention_job() -> AssetJob:
 
     @dg.job(
         name="retention",
-        tags=_TAGS,
+        tags=UPKEEP_TAGS,
         description="Removes what is older than it is to be kept. Started by hand it lists; with `apply: true` it "
         "removes, as the schedule does.",
     )

@@ -117,6 +117,21 @@ def test_live_runs_have_a_short_budget_and_others_a_long_one(instance: dg.Dagste
     assert backfill - live > 3600
 
 
+def test_the_first_jobs_of_a_live_run_do_not_wait_for_warnings(instance: dg.DagsterInstance):
+    class Outspoken(FakePipeline):
+        asked_after: list[int] = []  # noqa: RUF012 - of the class, for a look from outside
+
+        def warnings(self) -> list[str]:
+            self.asked_after.append(len(self.asked))
+            return ["segments are deleted early"]
+
+    for job in ("live", "backfill"):
+        result = materialise(instance, Outspoken({HOURS[0]: hour_of_work(HOURS[0])}), HOURS[0], job=job)
+        messages = [record.user_message for record in instance.all_logs(result.run_id)]
+        assert messages.count("segments are deleted early") == 1
+    assert Outspoken.asked_after == [1, 0]
+
+
 def test_assets_materialise_from_the_graph_too(instance: dg.DagsterInstance):
     """As "Materialize" in the UI does: the implicit job, with no lane."""
     fake = FakePipeline({HOURS[0]: hour_of_work(HOURS[0])})

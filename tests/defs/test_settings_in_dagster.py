@@ -57,6 +57,17 @@ def test_a_run_ends_with_the_sentence(tmp_path: Path, case: str):
         assert words in (data.user_failure_data.description or "")
 
 
+@pytest.mark.parametrize("job", ["merge_series", "sweep", "retention", "resolve_rules"])
+def test_upkeep_ends_with_the_sentence(tmp_path: Path, job: str):
+    with dg.DagsterInstance.ephemeral() as instance:
+        definition = build_defs(resources_of(tmp_path, compaction="both"), start_hour=HOUR).resolve_job_def(job)
+        result = definition.execute_in_process(instance=instance, raise_on_error=False)
+        (failure,) = [event for event in result.all_events if event.is_step_failure]
+        data = failure.step_failure_data.user_failure_data
+        assert data is not None
+        assert "mode 'both' is unknown" in (data.description or "")
+
+
 @pytest.mark.parametrize("case", sorted(set(BAD) - OF_RUNS))
 def test_a_tick_fails_with_the_sentence(tmp_path: Path, case: str):
     fields, words = BAD[case]

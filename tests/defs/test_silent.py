@@ -43,6 +43,8 @@ ELSEWHERE = "elsewhere/1/1"
         ({"lane": "live"}, "live", ENDED, 1, True),
         ({"lane": "live-3", "lanes": "4"}, "live", ENDED, 1, True),
         ({"lane": "backfill"}, "backfill", ENDED, 7200, True),
+        ({"lane": "upkeep"}, "merge_series", ENDED, 1, True),
+        ({"lane": "upkeep"}, "merge_series", ELSEWHERE, 61, True),
         # A backfill that was started in the asset graph carries no lane.
         ({"dagster/backfill": "abcdefgh"}, "__ASSET_JOB", ENDED, 1, True),
         # Of another machine only its silence is known.
@@ -154,3 +156,47 @@ def test_a_run_says_that_it_is_alive_and_takes_it_back(tmp_path: Path):
     assert fake.alive == [result.run_id]
     assert ledger.beats() == fake.heard == {}
     ledger.close()
+
+
+def test_a_run_is_heard_until_its_results_are_written():
+    instance = dg.DagsterInstance.ephemeral()
+    written = []
+
+    class Ending(FakePipeline):
+        def end_beats(self, run_id: str) -> None:
+            super().end_beats(run_id)
+            written.append(len(instance.fetch_materializations(dg.AssetKey("exported_series"), limit=5).records))
+
+    fake = Ending({"2026-11-25-13:00": hour_of_work("2026-11-25-13:00")})
+    job = build_defs(resources_with(fake), start_hour="2026-11-01-00:00").resolve_job_def("backfill")
+    with instance:
+        assert job.execute_in_process(instance=instance, partition_key="2026-11-25-13:00").success
+    assert written == [1]
+
+
+@pytest.mark.parametrize(("silent_seconds", "dead"), [(119, False), (121, True)])
+def test_a_long_run_that_took_its_beat_back_may_write_that_it_succeeded(silent_seconds: int, dead: bool):
+    with dg.DagsterInstance.ephemeral() as instance:
+        wrote_s = started(instance, {"lane": "live"}) + 240
+        event = dg.DagsterEvent("STEP_START", job_name="live", message="the step began late")
+        instance.report_dagster_event(event, run_id=RUN, timestamp=wrote_s)
+        now_ms = round((wrote_s + silent_seconds) * 1000)
+        assert end_silent_runs(instance, FakePipeline(), now_ms, LEASE_MS) == ([RUN] if dead else [])
+
+
+@pytest.mark.parametrize("job", ["merge_series", "sweep", "retention"])
+def test_upkeep_says_that_it_is_alive(job: str):
+    alive = []
+
+    class Speaking(FakePipeline):
+        def end_beats(self, run_id: str) -> None:
+            alive.append((run_id, list(self.heard), [name for name, _ in self.upkeep]))
+            super().end_beats(run_id)
+
+    fake = Speaking()
+    definition = build_defs(resources_with(fake), start_hour="2026-11-01-00:00").resolve_job_def(job)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definition.execute_in_process(instance=instance)
+    ((run_id, heard, done),) = alive
+    assert (run_id, heard, len(done)) == (result.run_id, [result.run_id], 1)
+    assert fake.heard == {}
