@@ -138,9 +138,13 @@ class LocalReadOnlyBucket(ReadOnlyBucket):
             self._raise(prefix, error)
 
     def _info(self, key: str, entry: "os.DirEntry[str]") -> Iterator[ObjectInfo]:
-        # Gone since the folder was read, or a dangling link: as if it had not been listed.
-        with contextlib.suppress(FileNotFoundError):
-            yield ObjectInfo(key, entry.stat().st_size)
+        try:
+            size_bytes = entry.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return  # gone since the folder was read, or a dangling link: as if it had not been listed
+        except OSError as error:
+            self._raise(key, error)
+        yield ObjectInfo(key, size_bytes)
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")
@@ -195,7 +199,7 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
             except NotADirectoryError:
                 continue
             except OSError as error:
-                raise StorageUnavailable(f"{path} was not removed: {error.strerror or error}", key=key) from error
+                raise _unavailable(f"{path} was not removed", error, key) from error
             for folder in path.parents:
                 if folder in (self.folder, self.folder / TEMPORARY_FOLDER) or not self._is_removed(folder):
                     break
@@ -203,13 +207,17 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
     def unfinished(self, before_ms: int) -> list[ObjectInfo]:
         """See `Bucket.unfinished`."""
         found = []
-        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder / TEMPORARY_FOLDER) as entries:
-            for entry in entries:
-                # Another writer may finish while we look.
-                with contextlib.suppress(FileNotFoundError):
-                    status = entry.stat(follow_symlinks=False)
-                    if stat.S_ISREG(status.st_mode) and status.st_mtime * 1000 < before_ms:
-                        found.append(ObjectInfo(f"{TEMPORARY_FOLDER}/{entry.name}", status.st_size))
+        folder = self.folder / TEMPORARY_FOLDER
+        try:
+            with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in entries:
+                    # Another writer may finish while we look.
+                    with contextlib.suppress(FileNotFoundError):
+                        status = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(status.st_mode) and status.st_mtime * 1000 < before_ms:
+                            found.append(ObjectInfo(f"{TEMPORARY_FOLDER}/{entry.name}", status.st_size))
+        except OSError as error:
+            raise _unavailable(f"{folder} was not read", error, TEMPORARY_FOLDER) from error
         return sorted(found, key=lambda item: item.key)
 
     @staticmethod

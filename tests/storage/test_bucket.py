@@ -2,8 +2,10 @@
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import fakes
@@ -11,6 +13,7 @@ import pytest
 from s3_server import s3, s3_endpoint
 
 from pyro_assets.errors import (
+    AccessRefused,
     ObjectChanged,
     ObjectConflict,
     ObjectMissing,
@@ -365,12 +368,60 @@ def test_local_loops_of_links_end(tmp_path: Path) -> None:
     assert LocalBucket(tmp_path).list_after("a/")[-1] == ObjectInfo("a/x", 1)
 
 
-def test_local_folder_without_permission_is_unavailable(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
-    (tmp_path / "a").mkdir(mode=0)
-    with pytest.raises(StorageUnavailable):
-        LocalBucket(tmp_path).list_after("a/")
+@pytest.fixture
+def common() -> Iterator[Path]:
+    """A folder that other users reach, unlike `tmp_path`: the folders in it say what they may not do."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@contextmanager
+def without_permission(folder: Path, mode: int) -> Iterator[None]:
+    """A folder of this mode, seen by a user whom it binds."""
+    before, user = folder.stat().st_mode, os.geteuid()
+    folder.chmod(mode)
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(before)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444], ids=["names", "sizes"])
+def test_local_folder_without_permission_is_unavailable(common: Path, mode: int) -> None:
+    bucket = LocalBucket(common)
+    bucket.create("a/x", b"1")
+    with without_permission(common / "a", mode), pytest.raises(AccessRefused, match="permission"):
+        bucket.list_after("a/")
+
+
+def test_local_removal_without_permission_is_refused(common: Path) -> None:
+    bucket = LocalBucket(common)
+    bucket.create("a/x", b"1")
+    with without_permission(common / "a", 0o555), pytest.raises(AccessRefused, match="was not removed"):
+        bucket.remove(["a/x"])
+    assert bucket.read("a/x") == b"1"
+    with pytest.raises(StorageUnavailable, match="was not removed") as raised:
+        bucket.remove(["a"])
+    assert not isinstance(raised.value, AccessRefused)
+
+
+def test_local_leftovers_that_cannot_be_read_are_unavailable(common: Path) -> None:
+    bucket = LocalBucket(common)
+    bucket.create("a/x", b"1")
+    (common / ".tmp" / "half").write_bytes(b"123")
+    for mode in (0o000, 0o444):
+        with without_permission(common / ".tmp", mode), pytest.raises(AccessRefused, match="was not read"):
+            bucket.unfinished(2**60)
+    (common / "file").write_bytes(b"")
+    (common / "other").mkdir()
+    (common / "other" / ".tmp").symlink_to(common / "file")
+    with pytest.raises(StorageUnavailable, match="was not read"):
+        LocalBucket(common / "other").unfinished(2**60)
 
 
 @pytest.mark.parametrize("url", ["", "s3://", "nosuchscheme://x/y"])
