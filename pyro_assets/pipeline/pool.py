@@ -17,7 +17,6 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, Final, Self
 
-_KIB: Final = 1024
 #: A process has so many tasks at a time: the next one lies in its pipe already when it is done with one.
 _TASKS: Final = 2
 #: What is larger is sent when it is needed, or pipe and answer could wait for each other.
@@ -127,7 +126,8 @@ class Pool:
         """Ends all processes; what they are at is lost."""
         for slot in self._slots:
             slot.connection.close()
-            if slot.tasks:
+            # One that never came up may hang before it looks at its connection.
+            if slot.tasks or not slot.is_up:
                 slot.process.kill()
         for slot in self._slots:
             slot.process.join()
@@ -222,6 +222,6 @@ def cores() -> int:
 def _resident_bytes(pid: int | None) -> int:
     try:
         pages: Sequence[str] = Path(f"/proc/{pid}/statm").read_text("ascii").split()
-        return int(pages[1]) * 4 * _KIB
+        return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError, ValueError):
         return 0

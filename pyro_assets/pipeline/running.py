@@ -18,7 +18,7 @@ from pyro_assets.ledger.rule_use import RuleMark
 from pyro_assets.ledger.schema import OPEN_STATES
 from pyro_assets.pipeline.agenda import Agenda, Listed
 from pyro_assets.pipeline.allocator import keep_freed_memory
-from pyro_assets.pipeline.computing import Task, serve
+from pyro_assets.pipeline.computing import Answer, Task, serve
 from pyro_assets.pipeline.pool import NO_LIMITS, Died, Pool, may_spawn
 from pyro_assets.pipeline.reports import Progress, RunCounts
 from pyro_assets.pipeline.suspects import Suspects
@@ -93,7 +93,7 @@ def run_jobs(
     keep_freed_memory()
     listed = list(listed)
     tally = _Tally(worker, order, len(listed))
-    begun = time.perf_counter()
+    begun, may_pool = time.perf_counter(), True
     for position, (hour, job_id) in enumerate(listed):
         if tally.is_over(hour):
             continue
@@ -103,8 +103,10 @@ def run_jobs(
         left = len(listed) - position
         # What the first ones took tells what the others will; a process takes a second to start.
         needs = math.inf if position == 0 else (time.perf_counter() - begun) / position * left
-        if _wants_pool(worker, left, needs) and run_pooled(worker, listed[position:], order, tally, landed):
-            break
+        if may_pool and _wants_pool(worker, left, needs):
+            if run_pooled(worker, listed[position:], order, tally, landed):
+                break
+            may_pool = False
         started = time.perf_counter()
         job = _claim(worker, job_id, order)
         if job is None:
@@ -138,13 +140,15 @@ def run_pooled(
             return False
         queue = _Queue(worker, order, tally, deque(listed), landed)
         renewed = time.monotonic()
+        answered: deque[tuple[Task, Answer | Died]] = deque()
         try:
             while queue.fill(pool) or pool.tasks:
                 queue.claim_ahead(worker.processes)
-                answered = pool.wait(_LOOK_SECONDS) if pool.tasks else []
+                answered.extend(pool.wait(_LOOK_SECONDS) if pool.tasks else [])
                 # First work for the processes, then commits: these take this process alone.
                 queue.fill(pool)
-                for task, answer in answered:
+                while answered:
+                    task, answer = answered.popleft()
                     attempt = worker.settle(task, answer)
                     if attempt.outcome is Outcome.LATER:
                         queue.again(task)
@@ -156,7 +160,9 @@ def run_pooled(
                     for task in [*pool.tasks, *queue.claimed]:
                         worker.keep(task.job)
         except (KeyboardInterrupt, SystemExit, ProgramError):
-            worker.give_back(task.job for task in [*pool.tasks, *queue.claimed])
+            # What was answered and not looked at is with no process any more.
+            left = [*(task for task, _ in answered), *pool.tasks, *queue.claimed]
+            worker.give_back(task.job for task in left)
             raise
     return True
 

@@ -14,6 +14,7 @@ import pytest
 
 from pyro_assets.block.reader import RawObject
 from pyro_assets.compaction.compact import Compacted, Dedup, compact
+from pyro_assets.errors import ProgramError
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
 from pyro_assets.pipeline.pool import Died, Limits, Pool
 from pyro_assets.pipeline.settings import Settings
@@ -178,15 +179,59 @@ def test_a_source_that_needs_too_much_memory_is_set_aside_and_the_others_go_on(t
 
 def test_where_no_process_comes_up_the_run_does_the_work_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("pyro_assets.pipeline.running._wants_pool", lambda *_: True)
-    monkeypatch.setattr("pyro_assets.pipeline.pool.Pool.come_up", lambda *_: False)
+    looked: list[object] = []
+    monkeypatch.setattr("pyro_assets.pipeline.pool.Pool.come_up", lambda *asked: looked.append(asked))
     with opened(tmp_path, workers=2) as pipeline:
         reports = pipeline.run_exact(GOLDEN.jobs, run_id="run")
-    assert sum(report.run.derived for report in reports.values()) == len(GOLDEN.jobs)
+    assert sum(report.run.derived for report in reports.values()) == len(GOLDEN.jobs) > 1
+    # Not for each job anew: that is a minute's wait.
+    assert len(looked) == 1
+
+
+def fail_to_import(objects: Sequence[RawObject], dedup: Dedup) -> Compacted:
+    """An installation that lacks something, in every process."""
+    raise ModuleNotFoundError("No module named 'polars'")
+
+
+class Together(Pool):
+    """Gives answers four at a time, as when they come while the parent is busy."""
+
+    def wait(self, timeout_seconds: float) -> list[tuple[Any, Any]]:
+        found = super().wait(timeout_seconds)
+        while self.tasks and len(found) < 4:
+            found += super().wait(timeout_seconds)
+        return found
+
+
+def test_a_broken_installation_leaves_no_job_with_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pyro_assets.pipeline.running.Pool", Together)
+    with opened(tmp_path, workers=2, job_seconds=60.0) as pipeline:
+        pipeline._engine = replace(pipeline._engine, compact=fail_to_import)
+        with pytest.raises(ProgramError, match="no job was touched"):
+            pipeline.run_exact([[key] for key in GOLDEN.jobs[0][:8]], run_id="run")
+        with pipeline.ledger._read() as connection:
+            held = connection.exec_driver_sql("SELECT attempts, lease_expires_ms FROM jobs").fetchall()
+    # Also those that had been answered when the third failure said what is wrong.
+    assert [tuple(row) for row in held] == [(0, 0)] * 8
 
 
 def test_a_process_that_cannot_start_is_noticed():
     with Pool(obey, Unloadable(), 1) as pool:
         assert not pool.come_up(30)
+
+
+class Endless:
+    """Travels to another process and does not arrive."""
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (600,)
+
+
+def test_a_process_that_never_comes_up_is_ended():
+    with Pool(obey, Endless(), 1) as pool:
+        assert not pool.come_up(0.1)
+        (slot,) = pool._slots
+    assert slot.process.exitcode == -signal.SIGKILL
 
 
 class Unloadable:
