@@ -179,14 +179,14 @@ def _work(it: Installation) -> Iterator[Finding]:
     ledger = Ledger.open(it.ledger_url)
     try:
         backlog = ledger.backlog(it.now_ms, KINDS)
-        given_up = [kept for kept in ledger.kept_failures() if kept.subject == "job" and kept.given_up]
+        given_up = ledger.quarantined()["job"]
         unheld = ledger.count_unheld()
         lags = ledger.lag(it.now_ms - HOUR_MS, it.now_ms + 1)
     finally:
         ledger.close()
     lists = "`pyro-assets quarantine list` names them; then retry, release or forget"
     if given_up:
-        yield Finding("work", "problem", f"{len(given_up):,} jobs were given up", lists)
+        yield Finding("work", "problem", f"{given_up:,} jobs were given up", lists)
     if unheld.get("set_aside"):
         yield Finding("work", "warning", f"{unheld['set_aside']:,} sources could not be read and were set aside", lists)
     if unheld.get("lost"):
