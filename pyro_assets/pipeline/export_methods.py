@@ -207,21 +207,22 @@ class ExportMethods(Parts):
         except ConfigError:
             return {}  # a report is about what is known; the run and the tick say that the file is refused
 
-    def _with_exports(
-        self, due: Mapping[str, int], receivers: "Sequence[Receiver]", lane: Lane | None = None
-    ) -> dict[str, int]:
-        """What is due, with the hours that wait to be sent."""
-        hours = dict(due)
+    def _worth_a_run(self, receivers: "Sequence[Receiver]") -> dict[str, int]:
+        """Receivers for whose sake a run should be requested -> their start, Unix ms."""
+        starts = {}
         for receiver in receivers:
-            for hour, jobs in self._export_due_hours(receiver, lane).items():
+            state = self._ledger.receiver_state(receiver.name)
+            failed = state.error_ms is not None and self._clock() - state.error_ms < _RECEIVER_AGAIN_MS
+            if state.paused_ms is None and not failed:
+                starts[receiver.name] = self._start_ms(receiver)
+        return starts
+
+    def _with_exports(
+        self, due: Mapping[str, int], starts: Mapping[str, int], lane: Lane | None = None
+    ) -> dict[str, int]:
+        """What is due, with the hours that wait to be sent to these receivers."""
+        hours = dict(due)
+        for name, since_ms in starts.items():
+            for hour, jobs in self._ledger.export_due_hours(name, since_ms=since_ms, lane=lane).items():
                 hours[hour] = hours.get(hour, 0) + jobs
         return dict(sorted(hours.items()))
-
-    def _export_due_hours(self, receiver: "Receiver", lane: Lane | None) -> dict[str, int]:
-        """Hours for which a run should be requested for this receiver's sake."""
-        state = self._ledger.receiver_state(receiver.name)
-        if state.paused_ms is not None:
-            return {}
-        if state.error_ms is not None and self._clock() - state.error_ms < _RECEIVER_AGAIN_MS:
-            return {}
-        return self._ledger.export_due_hours(receiver.name, since_ms=self._start_ms(receiver), lane=lane)
