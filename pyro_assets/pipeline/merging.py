@@ -21,7 +21,6 @@ from pyro_assets.storage.keys import hour_of, merged_key, parse_series_name, ser
 if TYPE_CHECKING:
     from pyro_assets.series.merged import JobSeries
 
-_PAGE_KEYS: Final = 1000
 #: Small files that are read at the same time.
 _BATCH: Final = 64
 
@@ -111,20 +110,15 @@ def merge_hour(archive: Bucket, ledger: Ledger, hour: str, now_ms: int, settle_m
     return True
 
 
-def remove_older(archive: Bucket, hour: str, number: int, keep: set[str]) -> list[str]:
-    """Removes files of series with smaller numbers than `number`, but for those to keep; returns their keys.
+def remove_older(archive: Bucket, hour: str, number: int, keep: set[str]) -> None:
+    """Removes files of series with smaller numbers than `number`, but for those to keep.
 
     Nobody writes to them, but a worker that lost its lease; whatever it wrote is in no ledger.
     """
-    removed: list[str] = []
     for kind in sorted(KINDS):
-        prefix, after = series_prefix(kind, hour), ""
-        while page := archive.list_after(prefix, after, _PAGE_KEYS):
-            after = page[-1].key
+        for page in archive.pages(series_prefix(kind, hour)):
             old = [item.key for item in page if item.key not in keep and parse_series_name(item.key)[1] < number]
             archive.remove(old)
-            removed += old
-    return removed
 
 
 def _merge(archive: Bucket, ledger: Ledger, order: MergeOrder, kind: str) -> Merged:

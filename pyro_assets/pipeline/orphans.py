@@ -5,18 +5,18 @@ leave where a listing shows it; unfinished files are the bucket's own business.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from pyro_assets.errors import NotABlockKey
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.pipeline.record import parse_record
+from pyro_assets.pipeline.record import read_records
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import BLOCKS, COMMITS, HOUR_MS, hour_path, parse_block_key
 from pyro_assets.storage.ulid import first_ulid
 
 #: Blocks of this time are looked at; whoever looks every day sees each several times.
 _SPAN_MS: Final = 7 * 24 * HOUR_MS
-_PAGE_KEYS: Final = 1000
 
 
 def orphaned_blocks(
@@ -50,15 +50,11 @@ def _blocks(archive: ReadOnlyBucket, begin_ms: int, end_ms: int) -> Iterator[Obj
         for tenant in archive.list_folder(f"{BLOCKS}/{shard}/").folders:
             prefix = f"{BLOCKS}/{shard}/{tenant}/"
             after, end = f"{prefix}{first_ulid(begin_ms)}", f"{prefix}{first_ulid(end_ms)}"
-            while page := archive.list_after(prefix, after, _PAGE_KEYS):
-                for item in page:
-                    if item.key >= end:
-                        break
-                    if _is_block(item.key):
-                        yield item
-                after = page[-1].key
-                if after >= end:
+            for item in chain.from_iterable(archive.pages(prefix, after)):
+                if item.key >= end:
                     break
+                if _is_block(item.key):
+                    yield item
 
 
 def _is_block(key: str) -> bool:
@@ -70,12 +66,5 @@ def _is_block(key: str) -> bool:
 
 
 def _recorded(archive: ReadOnlyBucket, hour: str, shard: int) -> set[str]:
-    prefix, after = f"{COMMITS}/{hour_path(hour)}/{shard}/", ""
-    found: set[str] = set()
-    while page := archive.list_after(prefix, after, _PAGE_KEYS):
-        for item, data in zip(page, archive.get_many(page), strict=True):
-            if isinstance(data, Exception):
-                raise data
-            found |= {output.key for output in parse_record(data, item.key).outputs}
-        after = page[-1].key
-    return found
+    records = read_records(archive, f"{COMMITS}/{hour_path(hour)}/{shard}/")
+    return {output.key for record in records for output in record.outputs}

@@ -5,19 +5,16 @@ here; which blocks there are is told by commit records alone.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from pyro_assets.block.checksum import check_crc
 from pyro_assets.errors import ObjectChanged, SettingsError, Where
-from pyro_assets.pipeline.record import CommitRecord, parse_record
+from pyro_assets.pipeline.record import CommitRecord, read_records
 from pyro_assets.pipeline.retention_record import read_record
 from pyro_assets.storage.bucket import place_of
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import COMMITS, hour_from_path, hour_of, hour_path, offer_key, published_key
-
-_PAGE_KEYS: Final = 500
 
 
 @dataclass(slots=True)
@@ -90,7 +87,7 @@ def publish(
         report.hours.append(hour)
         done = set() if again else _published(target, hour)
         removed = read_record(archive, hour).blocks
-        for record in _records(archive, hour):
+        for record in read_records(archive, f"{COMMITS}/{hour_path(hour)}/"):
             if not record.outputs:
                 continue
             if published_key(record.hour, record.shard, record.job) in done:
@@ -140,22 +137,6 @@ def _hours(archive: ReadOnlyBucket, begin_ms: int, end_ms: int) -> list[str]:
     return [hour_from_path(name) for name in names if first <= name <= last]
 
 
-def _records(archive: ReadOnlyBucket, hour: str) -> Iterator[CommitRecord]:
-    prefix = f"{COMMITS}/{hour_path(hour)}/"
-    after = ""
-    while page := archive.list_after(prefix, after, _PAGE_KEYS):
-        for item, data in zip(page, archive.get_many(page), strict=True):
-            if isinstance(data, Exception):
-                raise data
-            yield parse_record(data, item.key)
-        after = page[-1].key
-
-
 def _published(target: ReadOnlyBucket, hour: str) -> set[str]:
     prefix = published_key(hour, 0, "x").removesuffix("0/x")
-    found: set[str] = set()
-    after = ""
-    while page := target.list_after(prefix, after, 1000):
-        found |= {item.key for item in page}
-        after = page[-1].key
-    return found
+    return {item.key for page in target.pages(prefix) for item in page}

@@ -154,7 +154,7 @@ def _restore_jobs(
     progress: Callable[[int], None],
 ) -> None:
     files: HourFiles | None = None
-    for keys in _pages(archive, prefix):
+    for keys in archive.pages(prefix, limit=_PAGE_KEYS):
         records = list(_records(archive, keys, report))
         for hour, group in groupby(records, lambda record: record.hour):
             of_hour = list(group)
@@ -169,13 +169,6 @@ def _restore_jobs(
                 ledger.note_retention(hour, files.series_number, sorted(files.retention.blocks), now_ms)
         report.records += len(records)
         progress(report.records)
-
-
-def _pages(archive: ReadOnlyBucket, prefix: str) -> Iterator[list[ObjectInfo]]:
-    after = ""
-    while page := archive.list_after(prefix, after, _PAGE_KEYS):
-        yield page
-        after = page[-1].key
 
 
 def _records(archive: ReadOnlyBucket, listed: Sequence[ObjectInfo], report: RebuildReport) -> Iterator[CommitRecord]:

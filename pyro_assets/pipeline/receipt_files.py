@@ -7,6 +7,7 @@ field when a receipt could not be told from it; no secret and no URL ever stands
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Final
 
 from pyro_assets.errors import BadRecord, ObjectConflict
@@ -15,7 +16,6 @@ from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import receipt_key, receipts_prefix
 
 VERSION: Final = 1
-_PAGE_KEYS: Final = 1000
 _FIELDS: Final = ("kind", "state", "samples", "accepted", "refused", "sample_hash")
 
 
@@ -69,11 +69,8 @@ class ReceiptFiles:
 
     def _list(self, prefix: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        after = ""
-        while page := self.archive.list_after(prefix, after, _PAGE_KEYS):
-            for item in page:
-                found.setdefault(item.key.removeprefix(prefix).rpartition("-")[0], []).append(item.key)
-            after = page[-1].key
+        for item in chain.from_iterable(self.archive.pages(prefix)):
+            found.setdefault(item.key.removeprefix(prefix).rpartition("-")[0], []).append(item.key)
         return found
 
 

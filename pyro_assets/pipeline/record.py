@@ -5,15 +5,19 @@ No clock, no host, no version of a library: equal work gives equal bytes.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, cast, get_args
 
 from pyro_assets.errors import BadRecord
 from pyro_assets.ledger.records import Compaction, Failure, Job, Output
 from pyro_assets.ledger.schema import SourceState
+from pyro_assets.storage.interface import ReadOnlyBucket
 from pyro_assets.storage.keys import commit_key
 
 VERSION: Final = 1
+#: Records in memory at a time.
+_READ_TOGETHER: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,20 @@ def parse_record(data: bytes, key: str) -> CommitRecord:
             f"{key} is no commit record ({type(error).__name__}: {error}); restore it from a copy of the archive",
             key=key,
         ) from error
+
+
+def read_records(archive: ReadOnlyBucket, prefix: str) -> Iterator[CommitRecord]:
+    """The commit records below a prefix, in key order, some hundred in memory at a time.
+
+    Raises:
+        StorageError: one cannot be read.
+        BadRecord: one does not parse.
+    """
+    for page in archive.pages(prefix, limit=_READ_TOGETHER):
+        for item, data in zip(page, archive.get_many(page), strict=True):
+            if isinstance(data, Exception):
+                raise data
+            yield parse_record(data, item.key)
 
 
 def _plain(record: CommitRecord) -> dict[str, Any]:

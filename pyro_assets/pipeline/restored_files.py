@@ -6,7 +6,6 @@ purpose. Add what else the ledger knows of a file when files can prove it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from pyro_assets.errors import SeriesError
 from pyro_assets.ledger.records import SeriesFile
@@ -15,8 +14,6 @@ from pyro_assets.pipeline.retention_record import RetentionRecord, read_record
 from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import parse_series_name, series_prefix
-
-_PAGE_KEYS: Final = 1000
 
 
 @dataclass(slots=True)
@@ -71,11 +68,7 @@ class HourFiles:
     def _look(self, kind: str) -> None:
         from pyro_assets.series.merged import MergedFile, current_files
 
-        items: dict[str, ObjectInfo] = {}
-        prefix, after = series_prefix(kind, self.hour), ""
-        while page := self.archive.list_after(prefix, after, _PAGE_KEYS):
-            items |= {item.key: item for item in page}
-            after = page[-1].key
+        items = {item.key: item for page in self.archive.pages(series_prefix(kind, self.hour)) for item in page}
         self.series_number = max([self.series_number, *(parse_series_name(key)[1] for key in items)])
         for current in current_files(items):
             item = items[current.key]

@@ -137,8 +137,7 @@ def restore_rules(ledger: Ledger, archive: ReadOnlyBucket, now_ms: int) -> int:
 
 
 def _records(archive: ReadOnlyBucket, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    prefix, after = f"{RULES}/{folder}/", ""
-    while page := archive.list_after(prefix, after, _PAGE_KEYS):
+    for page in archive.pages(f"{RULES}/{folder}/", limit=_PAGE_KEYS):
         for item, data in zip(page, archive.get_many(page), strict=True):
             if isinstance(data, Exception):
                 raise data
@@ -146,7 +145,6 @@ def _records(archive: ReadOnlyBucket, folder: str) -> Iterator[tuple[str, dict[s
             if _parse(item.key, lambda plain=plain: plain.pop("record")) != VERSION:  # type: ignore[misc]
                 raise BadRecord(f"{item.key} is of another version; this program knows {VERSION}", key=item.key)
             yield item.key, plain
-        after = page[-1].key
 
 
 def _parse(key: str, read: Callable[[], Any]) -> Any:

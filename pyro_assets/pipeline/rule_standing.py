@@ -15,7 +15,8 @@ from pyro_assets.pipeline.deriving import read_outputs
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.series_scan import Asked, Extent
 from pyro_assets.pipeline.shown_series import RuleSeries, SeriesReader
-from pyro_assets.series.config import Dimensions, SeriesConfig
+from pyro_assets.series.choice import only
+from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.names import DIMENSIONS_ID
 from pyro_assets.series.rules import function_rule_id
 from pyro_assets.storage.keys import HOUR_MS
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 #: A job to measure on is looked for in so many of the newest hours.
 _LOOK_BACK_HOURS: Final = 48
-_NOTHING: Final = Dimensions(selectors=[])
 
 
 @dataclass(slots=True)
@@ -73,16 +73,11 @@ def standings(archive: "Bucket", ledger: "Ledger", now_ms: int) -> Standings:
 
 def parts_of(config: SeriesConfig) -> dict[str, SeriesConfig]:
     """Every rule of a configuration alone, by its id in stored series."""
-    bare = config.model_copy(update={"dimensions": _NOTHING, "functions": {}, "recording_rules": [], "rules": []})
-    parts = {rule.name: bare.model_copy(update={"rules": [rule]}) for rule in config.rules if rule.enabled}
-    parts |= {
-        function_rule_id(name): bare.model_copy(update={"functions": {name: selector}})
-        for name, selector in config.functions.items()
-    }
-    parts |= {rule.id: bare.model_copy(update={"recording_rules": [rule]}) for rule in config.recording_rules}
-    if config.dimensions.selectors:
-        parts[DIMENSIONS_ID] = bare.model_copy(update={"dimensions": config.dimensions})
-    return parts
+    ids = [rule.name for rule in config.rules if rule.enabled]
+    ids += [function_rule_id(name) for name in config.functions]
+    ids += [rule.id for rule in config.recording_rules]
+    ids += [DIMENSIONS_ID] if config.dimensions.selectors else []
+    return {rule_id: only(config, [rule_id]) for rule_id in ids}
 
 
 def measure_costs(
@@ -112,10 +107,11 @@ def measure_costs(
     from pyro_assets.series.job_info import JobInfo
 
     begun = time.monotonic()
-    hour = next((hour for hour in reversed(ledger.hours()[-_LOOK_BACK_HOURS:]) if ledger.committed_jobs(hour)), None)
-    if hour is None:
+    newest = (ledger.committed_jobs(hour) for hour in reversed(ledger.hours()[-_LOOK_BACK_HOURS:]))
+    jobs = next((jobs for jobs in newest if jobs), None)
+    if jobs is None:
         return {}
-    job, _ = ledger.look_up(ledger.committed_jobs(hour)[-1])
+    job, _ = ledger.look_up(jobs[-1])
     if not job.outputs:
         return {}
     columns = read_outputs(archive, Engine(), job)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pyro_assets.errors import TooManySeries
 from pyro_assets.ledger.archived import ArchivedJob
 from pyro_assets.pipeline.preview import FunctionShare, Preview, ShownSeries, TypeShare
+from pyro_assets.series.choice import only
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.derive import derive
 from pyro_assets.series.job_info import JobInfo
@@ -45,9 +46,7 @@ class Tally:
         """
         self.rule = rule.model_copy(update={"enabled": True, "tenants": []})
         self._read = read
-        nothing = config.model_copy(
-            update={"dimensions": config.dimensions.model_copy(update={"selectors": []}), "functions": {}}
-        ).model_copy(update={"recording_rules": [], "rules": []})
+        nothing = only(config, ())
 
         def alone(**changes: Any) -> SeriesConfig:
             return nothing.model_copy(update={"rules": [self.rule.model_copy(update=changes)]})

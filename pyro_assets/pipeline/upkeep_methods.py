@@ -49,12 +49,11 @@ class UpkeepMethods(Parts):
         """
         from pyro_assets.pipeline.retention import retain
 
-        scopes = {receiver.name: self._start_ms(receiver) for receiver in self.receivers()}
         return retain(
             self._archive,
             self._ledger,
             keep,
-            scopes,
+            self.receiver_starts(),
             self._clock(),
             apply=apply,
             deadline_monotonic=deadline_monotonic,

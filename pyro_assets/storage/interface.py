@@ -5,7 +5,7 @@ has no way to write or delete: that Pyroscope's bucket is never touched holds by
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pyro_assets.errors import ObjectChanged, StorageError
@@ -86,6 +86,12 @@ class ReadOnlyBucket(ABC):
     @abstractmethod
     def list_folder(self, prefix: str) -> Folder:
         """The names directly below `prefix`, which ends with "/" (or is empty)."""
+
+    def pages(self, prefix: str, start_after: str = "", limit: int = 1000) -> Iterator[list[ObjectInfo]]:
+        """What `list_after` gives, page after page to the end, each asked for when it is wanted."""
+        while page := self.list_after(prefix, start_after, limit):
+            yield page
+            start_after = page[-1].key
 
     def get(self, key: str, size_bytes: int) -> bytes:
         """The whole object, which must have the size that the listing said.
