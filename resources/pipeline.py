@@ -13,11 +13,11 @@ from pydantic import Field
 
 from pyro_assets.errors import SettingsError
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
-from pyro_assets.pipeline.pool import cores
 from pyro_assets.pipeline.retention import Keep
 from pyro_assets.pipeline.settings import Settings
 from resources import environment as env
 from resources.receivers import environment_secrets
+from resources.settings import make_settings
 
 
 class PipelineResource(dg.ConfigurableResource[Pipeline]):
@@ -33,7 +33,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
     start_date: str = Field(default=env.START_DATE.default, description=env.START_DATE.meaning)
     live_since: str = Field(default=env.LIVE_SINCE.default, description=env.LIVE_SINCE.meaning)
     job_blocks: int = Field(default=int(env.JOB_BLOCKS.default), description=env.JOB_BLOCKS.meaning)
-    job_mib: int = Field(default=int(env.JOB_MIB.default), description=env.JOB_MIB.meaning)
+    job_mib: float = Field(default=float(env.JOB_MIB.default), description=env.JOB_MIB.meaning)
     job_age_seconds: float = Field(default=float(env.JOB_AGE_SECONDS.default), description=env.JOB_AGE_SECONDS.meaning)
     order: str = Field(default=env.ORDER.default, description=env.ORDER.meaning)
     lanes: int = Field(default=int(env.LANES.default), description=env.LANES.meaning)
@@ -93,17 +93,18 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         for name in ("live_budget_seconds", "backfill_budget_seconds"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it cannot be negative")
-        choices: dict[str, Any] = {"mode": self.compaction, "dedup": self.dedup, "order": self.order}
-        return Settings(
-            **choices,
-            start_hour=self.start_date,
-            max_blocks=self.job_blocks,
-            max_bytes=self.job_mib << 20,
-            max_age_ms=round(self.job_age_seconds * 1000),
+        return make_settings(
+            compaction=self.compaction,
+            dedup=self.dedup,
+            start_date=self.start_date,
+            job_blocks=self.job_blocks,
+            job_mib=self.job_mib,
+            job_age_seconds=self.job_age_seconds,
+            order=self.order,
             lanes=self.lanes,
-            workers=self.workers or cores(),
+            workers=self.workers,
             job_seconds=self.job_seconds,
-            job_memory_bytes=int(self.job_memory_mib * 2**20),
+            job_memory_mib=self.job_memory_mib,
         )
 
     def deadline_monotonic(self, *, live: bool) -> float:
@@ -173,7 +174,7 @@ def production_resources() -> dict[str, Any]:
             start_date=_text(env.START_DATE),
             live_since=_text(env.LIVE_SINCE),
             job_blocks=int(number(env.JOB_BLOCKS)),
-            job_mib=int(number(env.JOB_MIB)),
+            job_mib=number(env.JOB_MIB),
             job_age_seconds=number(env.JOB_AGE_SECONDS),
             order=_text(env.ORDER),
             lanes=int(number(env.LANES)),

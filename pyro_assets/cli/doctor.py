@@ -11,8 +11,8 @@ import click
 
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json
-from pyro_assets.cli.settings import settings_of
 from resources import environment as env
+from resources.settings import environment_settings
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.doctor import Finding
@@ -56,7 +56,7 @@ def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Fi
             source_url=source_url,
             archive_url=archive_url,
             ledger_url=ledger_url,
-            settings=settings_of,
+            settings=environment_settings,
             load_config=_load_config,
             load_receivers=_load_receivers,
             dagster_home=env.dagster_home(),

@@ -8,6 +8,7 @@ import click
 from pyro_assets.cli.options import json_option, ledger_option, mode_option, source_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table
 from pyro_assets.cli.times import check_span, span_options
+from resources.settings import environment_settings
 
 
 @click.command()
@@ -39,13 +40,12 @@ def rescan(
     check_span(begin_ms, end_ms)
     if sweep_keys is not None and (begin_ms is not None or end_ms is not None):
         raise click.UsageError("--sweep goes over the whole bucket; it takes no --from or --to")
-    from pyro_assets.cli.settings import settings_of
     from pyro_assets.ledger.ledger import Ledger
     from pyro_assets.pipeline import rescanning
     from pyro_assets.pipeline.parts import now_ms
     from pyro_assets.storage.bucket import open_bucket
 
-    settings = settings_of(mode=mode)
+    settings = environment_settings(mode=mode)
     source = open_bucket(source_url)
     ledger = Ledger.open(ledger_url)
     try:

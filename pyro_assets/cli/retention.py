@@ -10,9 +10,9 @@ import click
 
 from pyro_assets.cli.options import archive_option, json_option, ledger_option
 from pyro_assets.cli.output import show_json, show_table, size_text
-from pyro_assets.cli.settings import settings_of
 from resources import environment as env
 from resources.receivers import environment_secrets, receivers_file
+from resources.settings import environment_settings
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.retention import RetentionReport
@@ -61,7 +61,7 @@ def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **d
         env.value(env.SOURCE_URL),
         archive_url,
         ledger_url,
-        settings=settings_of(),
+        settings=environment_settings(),
         receivers_file=receivers_file(),
         secrets=environment_secrets(),
     ) as pipeline:

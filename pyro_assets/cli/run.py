@@ -24,11 +24,11 @@ from pyro_assets.cli.options import (
     source_option,
 )
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
-from pyro_assets.cli.settings import settings_of
 from pyro_assets.cli.times import check_span, span_options
 from pyro_assets.storage.keys import hour_of
 from resources import environment as env
 from resources.receivers import environment_secrets
+from resources.settings import environment_settings
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.exporting import ExportCounts
@@ -107,7 +107,7 @@ def run(
         source_url,
         archive_url,
         ledger_url,
-        settings=settings_of(mode=mode, dedup=dedup),
+        settings=environment_settings(mode=mode, dedup=dedup),
         config=series,
         receivers_file=receivers_file,
         secrets=environment_secrets(),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pyro_assets.errors import SettingsError
 from resources import environment as env
 from resources.pipeline import PipelineResource, production_resources
+from resources.settings import environment_settings
 
 
 def resource(**fields) -> PipelineResource:
@@ -47,6 +49,29 @@ def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch):
     with dg.build_resources(production_resources()) as resources:
         assert resources.pipeline.source_url == "s3://profiles"
         assert resources.pipeline.settings().max_blocks == 5
+
+
+def test_dagster_and_the_command_line_read_the_same_settings(monkeypatch: pytest.MonkeyPatch):
+    others = {
+        "COMPACTION": "observe",
+        "DEDUP": "original",
+        "START_DATE": "2026-01-01-00:00",
+        "JOB_BLOCKS": "7",
+        "JOB_MIB": "0.5",
+        "JOB_AGE_SECONDS": "2.5",
+        "ORDER": "newest",
+        "LANES": "3",
+        "WORKERS": "2",
+        "JOB_SECONDS": "1.5",
+        "JOB_MEMORY_MIB": "99.5",
+    }
+    for name, value in others.items():
+        monkeypatch.setenv(f"PYRO_ASSETS_{name}", value)
+    made = environment_settings()
+    assert (made.max_bytes, made.max_age_ms, made.order, made.lanes) == (1 << 19, 2_500, "newest", 3)
+    with dg.build_resources(production_resources()) as resources:
+        assert resources.pipeline.settings() == made
+    assert environment_settings(mode="own", dedup="exact") == replace(made, mode="own", dedup="exact")
 
 
 def test_a_deadline_of_the_live_lane_is_near():
