@@ -82,9 +82,10 @@ class RuleUse(Database):
                 ).scalars()
             )
 
-    def rule_progress(self, hour: str, mark: RuleMark) -> tuple[int, int]:
-        """How many derived jobs of an hour have the series of this rule, and how many there are."""
-        derived = select(func.count()).where(jobs.c.hour == hour, jobs.c.state.in_(COMMITTED_STATES))
+    def rule_progress(self, hour: str, mark: RuleMark, last_hour: str = "") -> tuple[int, int]:
+        """How many derived jobs of an hour, or of the hours to `last_hour`, have the series of this rule; and of how many."""
+        of_hours = jobs.c.hour.between(hour, last_hour or hour)
+        derived = select(func.count()).where(of_hours, jobs.c.state.in_(COMMITTED_STATES))
         with self._read() as connection:
             done = connection.execute(derived.where(exists(_file(mark).where(_has(mark))))).scalar_one()
             return done, connection.execute(derived.where(exists(_file(mark)))).scalar_one()

@@ -255,11 +255,9 @@ def title_of(order: Order) -> str:
 
 
 def _rule_progress(pipeline: Pipeline, config: "SeriesConfig", rule: str, hours: Sequence[str]) -> tuple[int, int]:
-    """(jobs that have this version of a rule, jobs that should) over hours."""
+    """(jobs that have this version of a rule, jobs that should) over hours that follow each other."""
     mark = RuleMark(rule, rule_kinds(config)[rule], rule_hash(config, rule))
-    known = set(pipeline.hours())
-    counted = [pipeline.ledger.rule_progress(hour, mark) for hour in hours if hour in known]
-    return sum(done for done, _ in counted), sum(total for _, total in counted)
+    return pipeline.ledger.rule_progress(hours[0], mark, hours[-1])
 
 
 def _seconds(pipeline: Pipeline, cost: HoursCost, hours: Sequence[str], jobs: int) -> tuple[tuple[float, float], str]:
