@@ -83,7 +83,7 @@ class RuleUse(Database):
             )
 
     def rule_progress(self, hour: str, mark: RuleMark, last_hour: str = "") -> tuple[int, int]:
-        """How many derived jobs of an hour, or of the hours to `last_hour`, have the series of this rule; and of how many."""
+        """(derived jobs that have the series of this rule, derived jobs) of an hour, or of the hours to `last_hour`."""
         of_hours = jobs.c.hour.between(hour, last_hour or hour)
         derived = select(func.count()).where(of_hours, jobs.c.state.in_(COMMITTED_STATES))
         with self._read() as connection:
