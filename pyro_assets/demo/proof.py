@@ -4,14 +4,16 @@ The series are read with plain Polars, as any user would; what is right is decid
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pyro_assets.generator.check import Difference, compare
 from pyro_assets.generator.manifest import read_manifest
 from pyro_assets.series.merged import current_files, without_jobs
+
+_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,22 @@ def read_series(archive: Path) -> Any:
     """All series of an archive as a Polars frame, newest last; empty if there are none."""
     import polars as pl
 
-    # Housekeeping merges the files of an hour that is over: which ones count is told by their names.
-    files = current_files(map(str, (archive / "series").rglob("*.parquet")))
-    if not files:
+    for left in reversed(range(_TRIES)):
+        try:
+            frames = list(_current_frames(archive))
+            break
+        except FileNotFoundError:
+            # Merged since it was listed: what it held is in another file now.
+            if not left:
+                raise
+    if not frames:
         return pl.DataFrame()
-    frames = [without_jobs(pl.read_parquet(file.key, hive_partitioning=True), file.without) for file in files]
     return pl.concat(frames).sort("timestamp_ms", "tenant", "metric", maintain_order=True)
+
+
+def _current_frames(archive: Path) -> Iterator[Any]:
+    import polars as pl
+
+    # Upkeep merges the files of an hour that is over: which ones count is told by their names.
+    for file in current_files(map(str, (archive / "series").rglob("*.parquet"))):
+        yield without_jobs(pl.read_parquet(file.key, hive_partitioning=True), file.without)

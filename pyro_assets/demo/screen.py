@@ -125,7 +125,7 @@ class Screen:
             "/assets/exported_series?view=partitions": "what the receiver has accepted, with the lag up to it",
             "/assets/l1_blocks?view=checks": "totals of the sources against the blocks as read back",
             "/locations/pyro_assets/sensors/segments_landed": "ticks: what landed, what is pending, runs requested",
-            "/runs?q[0]=job:live": "one live run at a time in each lane; each stays a minute and takes what becomes due",
+            "/runs?q[0]=job:live": "one live run at a time; each stays a minute and takes what becomes due",
             "/runs?view=backfills": "the two past hours, in a lane of their own",
         }
         self._list(url, places)
