@@ -13,7 +13,7 @@ import click
 
 from pyro_assets.cli.options import Command, archive_option, from_environment, json_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json, show_table, size_text
-from pyro_assets.cli.times import check_span, span_options
+from pyro_assets.cli.times import check_span, hours_of_span, span_options, whole_span
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 from resources import environment as env
 from resources.receivers import environment_secrets
@@ -21,8 +21,6 @@ from resources.receivers import environment_secrets
 if TYPE_CHECKING:
     from pyro_assets.pipeline.exporting import ExportCounts
     from pyro_assets.pipeline.pipeline import Pipeline
-
-_FAR_MS = 4_102_444_800_000  # 2100
 
 
 def receivers_option(command: Command) -> Command:
@@ -82,7 +80,7 @@ def export(
         raise click.UsageError("files are for one receiver at a time")
     check_span(begin_ms, end_ms)
     everything = begin_ms is None and end_ms is None
-    begin_ms, end_ms = begin_ms or 0, _FAR_MS if end_ms is None else end_ms
+    begin_ms, end_ms = whole_span(begin_ms, end_ms)
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
         if file_format is not None and out is not None:
             _write(pipeline, names, file_format, out, (begin_ms, end_ms), as_json=as_json)
@@ -90,18 +88,13 @@ def export(
             _estimate(pipeline, names, begin_ms, end_ms, as_json=as_json)
         else:
             _need_receivers(pipeline)
-            hours = None if everything else _hours(pipeline, begin_ms, end_ms)
+            hours = None if everything else hours_of_span(pipeline.hours(), begin_ms, end_ms)
             _show(pipeline.export(hours, names=names), as_json=as_json)
 
 
 def _need_receivers(pipeline: "Pipeline") -> None:
     if not pipeline.receivers():
         raise click.ClickException(f"no receiver is configured; name a file of receivers in {env.RECEIVERS.name}")
-
-
-def _hours(pipeline: "Pipeline", begin_ms: int, end_ms: int) -> list[str]:
-    first, last = hour_of(begin_ms), hour_of(end_ms - 1)
-    return [hour for hour in pipeline.hours() if first <= hour <= last]
 
 
 def _show(done: "Mapping[str, ExportCounts]", *, as_json: bool) -> None:

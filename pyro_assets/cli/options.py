@@ -5,11 +5,15 @@ URLs are read when a command runs, never at import.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from resources import environment as env
+
+if TYPE_CHECKING:
+    from pyro_assets.ledger.ledger import Ledger
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -44,6 +48,38 @@ def mode_option(command: Command) -> Command:
         show_default=f"{env.COMPACTION.name}, else {env.COMPACTION.default}",
         help="own: segments, which are compacted; observe: the level-1 blocks that Pyroscope made.",
     )(command)
+
+
+config_option = click.option(
+    "--config", "config_path", default=from_environment(env.CONFIG), metavar="PATH",
+    show_default=f"{env.CONFIG.name}, else none", help="The file or folder of rules that wins.",
+)  # fmt: skip
+hours_option = click.option(
+    "--hour", "hours", multiple=True, metavar="HOUR", help="This hour of creation.  [default: the last three]"
+)
+
+
+def budget_option(seconds: float) -> Callable[[Command], Command]:
+    """`--budget`: how long jobs are read."""
+    return click.option(
+        "--budget",
+        "budget_seconds",
+        type=click.FloatRange(0),
+        default=seconds,
+        show_default=True,
+        help="Seconds after which no further job is read.",
+    )
+
+
+def open_ledger(ledger_url: str) -> "closing[Ledger]":
+    """The ledger, closed at the end of a `with`.
+
+    Raises:
+        LedgerUnavailable: it does not answer.
+    """
+    from pyro_assets.ledger.ledger import Ledger
+
+    return closing(Ledger.open(ledger_url))
 
 
 source_option = url_option("--source-url", env.SOURCE_URL)

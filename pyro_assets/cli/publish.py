@@ -3,6 +3,8 @@
 The work is `pipeline.publishing`'s.
 """
 
+from dataclasses import asdict
+
 import click
 
 from pyro_assets.cli.options import archive_option, json_option
@@ -41,7 +43,7 @@ def publish(
             progress=lambda done: bar.update(done, done),
         )
     if as_json:
-        show_json({name: getattr(report, name) for name in report.__slots__})
+        show_json(asdict(report))
         return
     done = "would be copied" if dry_run else f"copied in {report.seconds:.1f} s"
     click.echo(

@@ -4,14 +4,12 @@ Add a sub-command for another decision that a person may take; the decisions the
 `pipeline.decisions`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyro_assets.cli.options import archive_option, json_option, ledger_option
+from pyro_assets.cli.options import archive_option, json_option, ledger_option, open_ledger
 from pyro_assets.cli.output import show_json, show_table, time_text
 from pyro_assets.cli.rules_apply import signed
 from pyro_assets.errors import LedgerError
@@ -37,7 +35,7 @@ def quarantine() -> None:
 @json_option
 def list_(ledger_url: str, hour: str | None, everything: bool, as_json: bool) -> None:
     """What is missing in the outputs, the first failures first."""
-    with _opened(ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         kept = [one for one in ledger.kept_failures(hour) if one.subject == "job" and (everything or one.given_up)]
         unheld = ledger.unheld_sources(hour, acknowledged=everything)
     if as_json:
@@ -56,7 +54,7 @@ def list_(ledger_url: str, hour: str | None, everything: bool, as_json: bool) ->
 @json_option
 def show(ledger_url: str, name: str, as_json: bool) -> None:
     """All that is known of one job or source: the error as it was, where, how often, since when."""
-    with _opened(ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
         if "/" in name:
             source = ledger.unheld_source(name)
             if source is None:
@@ -118,20 +116,10 @@ def _decide(action: "Action", ledger_url: str, archive_url: str, names: tuple[st
     from pyro_assets.pipeline.parts import now_ms
     from pyro_assets.storage.bucket import open_bucket
 
-    with _opened(ledger_url) as ledger:
+    with open_ledger(ledger_url) as ledger:
+        archive = open_bucket(archive_url, True)
         for name in names:
-            click.echo(f"{name}: {decide(ledger, open_bucket(archive_url, True), action, name, now_ms(), **how)}")
-
-
-@contextmanager
-def _opened(ledger_url: str) -> "Iterator[Ledger]":
-    from pyro_assets.ledger.ledger import Ledger
-
-    ledger = Ledger.open(ledger_url)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
+            click.echo(f"{name}: {decide(ledger, archive, action, name, now_ms(), **how)}")
 
 
 def _plain_job(one: "Kept") -> dict[str, Any]:

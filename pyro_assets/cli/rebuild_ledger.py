@@ -3,11 +3,13 @@
 The work is `pipeline.rebuilding`'s. Exit status 1 when records are damaged.
 """
 
+from dataclasses import asdict
+
 import click
 
-from pyro_assets.cli.options import archive_option, json_option, ledger_option
+from pyro_assets.cli.options import archive_option, json_option, ledger_option, open_ledger
 from pyro_assets.cli.output import progress_bar, show_json
-from pyro_assets.cli.times import check_span, span_options
+from pyro_assets.cli.times import check_span, span_options, whole_span
 
 
 @click.command("rebuild-ledger")
@@ -31,26 +33,21 @@ def rebuild_ledger(
     are put back; nothing need be stopped.
     """
     check_span(begin_ms, end_ms)
-    from pyro_assets.ledger.ledger import Ledger
     from pyro_assets.pipeline.parts import now_ms
     from pyro_assets.pipeline.rebuilding import put_back, rebuild
     from pyro_assets.storage.bucket import open_bucket
 
-    ledger = Ledger.open(ledger_url)
-    try:
-        with progress_bar("records") as bar:
-            archive = open_bucket(archive_url, True)
-            if begin_ms is not None or end_ms is not None:
-                begin, end = begin_ms or 0, 2**48 if end_ms is None else end_ms
-                report = put_back(ledger, archive, begin, end, now_ms(), lambda done: bar.update(done, done))
-            else:
-                report = rebuild(
-                    ledger, archive, now_ms(), skip_damaged=skip_damaged, progress=lambda done: bar.update(done, done)
-                )
-    finally:
-        ledger.close()
+    with open_ledger(ledger_url) as ledger, progress_bar("records") as bar:
+        archive = open_bucket(archive_url, True)
+        if begin_ms is not None or end_ms is not None:
+            span = whole_span(begin_ms, end_ms)
+            report = put_back(ledger, archive, *span, now_ms(), lambda done: bar.update(done, done))
+        else:
+            report = rebuild(
+                ledger, archive, now_ms(), skip_damaged=skip_damaged, progress=lambda done: bar.update(done, done)
+            )
     if as_json:
-        show_json({name: getattr(report, name) for name in report.__slots__})
+        show_json(asdict(report))
     else:
         click.echo(
             f"{report.records:,} records: {report.jobs:,} jobs of {report.sources:,} sources and "

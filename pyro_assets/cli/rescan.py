@@ -3,11 +3,13 @@
 The work is `pipeline.rescanning`'s. Exit status 1 when a listing failed.
 """
 
+from dataclasses import asdict
+
 import click
 
-from pyro_assets.cli.options import json_option, ledger_option, mode_option, source_option
+from pyro_assets.cli.options import json_option, ledger_option, mode_option, open_ledger, source_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table
-from pyro_assets.cli.times import check_span, span_options
+from pyro_assets.cli.times import check_span, span_options, whole_span
 from resources.settings import environment_settings
 
 
@@ -40,27 +42,22 @@ def rescan(
     check_span(begin_ms, end_ms)
     if sweep_keys is not None and (begin_ms is not None or end_ms is not None):
         raise click.UsageError("--sweep goes over the whole bucket; it takes no --from or --to")
-    from pyro_assets.ledger.ledger import Ledger
     from pyro_assets.pipeline import rescanning
     from pyro_assets.pipeline.parts import now_ms
     from pyro_assets.storage.bucket import open_bucket
 
     settings = environment_settings(mode=mode)
     source = open_bucket(source_url)
-    ledger = Ledger.open(ledger_url)
-    try:
+    with open_ledger(ledger_url) as ledger:
         if sweep_keys is not None:
             report = rescanning.sweep(source, ledger, settings, now_ms(), sweep_keys)
         else:
-            span = (0 if begin_ms is None else begin_ms, 2**48 if end_ms is None else end_ms)
+            span = whole_span(begin_ms, end_ms)
             with progress_bar("folders") as bar:
                 report = rescanning.rescan(source, ledger, settings, *span, now_ms(), bar.update)
-    finally:
-        ledger.close()
     new = sum(report.new.values())
     if as_json:
-        plain = {name: getattr(report, name) for name in report.__slots__}
-        show_json(plain | {"seconds": round(report.seconds, 3)})
+        show_json(asdict(report) | {"seconds": round(report.seconds, 3)})
     else:
         if report.new:
             show_table(["hour (UTC)", "new"], list(report.new.items()))

@@ -4,6 +4,7 @@ The work is `pipeline.merging`'s and `pipeline.retention`'s; without Dagster thi
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -68,9 +69,14 @@ def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **d
         merged = pipeline.merge_series() if apply else None
         report = pipeline.retain(keep, apply=apply)
     if as_json:
-        plain = {"expired": [{n: getattr(one, n) for n in one.__slots__} for one in report.expired]}
-        plain["kept"] = report.kept  # type: ignore[assignment]
-        show_json(plain | {"applied": apply, "merged": merged.hours if merged is not None else {}})
+        show_json(
+            {
+                "expired": [asdict(one) for one in report.expired],
+                "kept": report.kept,
+                "applied": apply,
+                "merged": merged.hours if merged is not None else {},
+            }
+        )
         return
     _show(report, apply=apply, anything_goes=keep.anything_goes)
     if merged is not None:

@@ -4,27 +4,18 @@ Add a sub-command here; what rules mean belongs to `series.language`, which of t
 """
 
 import difflib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyro_assets.cli.options import from_environment, json_option, ledger_option
+from pyro_assets.cli.options import config_option, json_option, ledger_option, open_ledger
 from pyro_assets.cli.output import show_json, show_table, time_text
-from pyro_assets.cli.rules_apply import apply_rules, file_option, import_rules, open_ledger, signed
+from pyro_assets.cli.rules_apply import apply_rules, file_option, import_rules, signed
 from pyro_assets.cli.rules_preview import preview, resolve
 from pyro_assets.errors import ConfigError
-from resources import environment as env
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.rules import RulesInForce
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-config_option = click.option(
-    "--config", "config_path", default=from_environment(env.CONFIG), metavar="PATH",
-    show_default=f"{env.CONFIG.name}, else none", help="The file or folder of rules that wins.",
-)  # fmt: skip
 
 
 @click.group()

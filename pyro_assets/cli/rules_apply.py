@@ -4,16 +4,14 @@ Add another way to bring many rules in here; changes of single rules are in `rul
 """
 
 import getpass
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pyro_assets.cli.options import ledger_option
+from pyro_assets.cli.options import ledger_option, open_ledger
 
 if TYPE_CHECKING:
-    from pyro_assets.ledger.ledger import Ledger
     from pyro_assets.series.language import Rule
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -37,18 +35,6 @@ def system_user() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
         return "unknown"
-
-
-@contextmanager
-def open_ledger(ledger_url: str) -> "Iterator[Ledger]":
-    """The ledger, closed at the end."""
-    from pyro_assets.ledger.ledger import Ledger
-
-    ledger = Ledger.open(ledger_url)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
 
 
 @click.command("apply")

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyro_assets.cli.options import archive_option, from_environment, json_option, ledger_option
+from pyro_assets.cli.options import (
+    archive_option,
+    budget_option,
+    config_option,
+    hours_option,
+    json_option,
+    ledger_option,
+    open_ledger,
+)
 from pyro_assets.cli.output import show_json, show_table, size_text
-from resources import environment as env
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.preview import Preview
@@ -23,16 +30,10 @@ if TYPE_CHECKING:
 @click.option("-f", "--file", "path", metavar="PATH", type=click.Path(exists=True), help="Take the rule from a file.")
 @archive_option
 @ledger_option
-@click.option(
-    "--config", "config_path", default=from_environment(env.CONFIG), metavar="PATH",
-    show_default=f"{env.CONFIG.name}, else none", help="The file or folder of rules that wins.",
-)  # fmt: skip
-@click.option(
-    "--hour", "hours", multiple=True, metavar="HOUR", help="This hour of creation.  [default: the last three]"
-)
+@config_option
+@hours_option
 @click.option("--tenant", "tenants", multiple=True, metavar="NAME", help="This tenant only.")
-@click.option("--budget", "budget_seconds", type=click.FloatRange(0), default=10.0, show_default=True,
-              help="Seconds after which no further job is read.")  # fmt: skip
+@budget_option(10.0)
 @json_option
 def preview(
     name: str | None,
@@ -49,7 +50,6 @@ def preview(
 
     NAME is a rule of the ledger or the configuration; with --file one of that file (which may hold just one).
     """
-    from pyro_assets.ledger.ledger import Ledger
     from pyro_assets.pipeline.pipeline import now_ms
     from pyro_assets.pipeline.preview import closed_hours, preview_rule
     from pyro_assets.pipeline.rules import merge_rules
@@ -57,8 +57,7 @@ def preview(
     from pyro_assets.storage.bucket import open_bucket
 
     config = load_config(config_path) if config_path else SeriesConfig()
-    ledger = Ledger.open(ledger_url)
-    try:
+    with open_ledger(ledger_url) as ledger:
         if path is not None:
             rule = _chosen(load_config(path), name)
         else:
@@ -68,8 +67,6 @@ def preview(
         found = preview_rule(
             open_bucket(archive_url), ledger, rule, config, chosen, tenants=tenants, budget_seconds=budget_seconds
         )
-    finally:
-        ledger.close()
     if as_json:
         show_json(asdict(found) | {"is_exact": found.is_exact})
     else:
@@ -80,25 +77,20 @@ def preview(
 @click.argument("name")
 @archive_option
 @ledger_option
-@click.option(
-    "--hour", "hours", multiple=True, metavar="HOUR", help="This hour of creation.  [default: the last three]"
-)
-@click.option("--budget", "budget_seconds", type=click.FloatRange(0), default=60.0, show_default=True,
-              help="Seconds after which no further job is read.")  # fmt: skip
+@hours_option
+@budget_option(60.0)
 @click.option("--author", default="rules resolve", show_default=True, help="Who makes the change.")
 def resolve(
     name: str, archive_url: str, ledger_url: str, hours: tuple[str, ...], budget_seconds: float, author: str
 ) -> None:
     """Find the functions of a saved rule with top_k anew, and save them where they changed."""
-    from pyro_assets.ledger.ledger import Ledger
     from pyro_assets.pipeline.pipeline import now_ms
     from pyro_assets.pipeline.resolving import resolve_rule
     from pyro_assets.pipeline.rules import read_body
     from pyro_assets.series.config import SeriesConfig
     from pyro_assets.storage.bucket import open_bucket
 
-    ledger = Ledger.open(ledger_url)
-    try:
+    with open_ledger(ledger_url) as ledger:
         stored = next((one for one in ledger.rules() if one.name == name), None)
         if stored is None or read_body(name, stored.body).top_k is None:
             raise click.ClickException(f"the ledger has no rule {name!r} with top_k; see `pyro-assets rules list`")
@@ -112,8 +104,6 @@ def resolve(
             hours=hours,
             budget_seconds=budget_seconds,
         )
-    finally:
-        ledger.close()
     if found.problem:
         raise click.ClickException(found.problem)
     for one in found.functions:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,8 +24,7 @@ from pyro_assets.cli.options import (
     source_option,
 )
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
-from pyro_assets.cli.times import check_span, span_options
-from pyro_assets.storage.keys import hour_of
+from pyro_assets.cli.times import check_span, hours_of_span, span_options
 from resources import environment as env
 from resources.receivers import environment_secrets
 from resources.settings import environment_settings
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from pyro_assets.pipeline.exporting import ExportCounts
     from pyro_assets.pipeline.pipeline import Pipeline
     from pyro_assets.pipeline.reports import HourReport, Progress, TickReport
-
-_FAR_MS: Final = 2**48 - 1
 
 
 @click.command()
@@ -123,8 +120,7 @@ def run(
         with progress_bar("jobs") as bar:
             progress = lambda at: bar.update(at.done, at.total)  # noqa: E731 - a named function says no more
             if rules:
-                first, last = hour_of(begin_ms or 0), hour_of(_FAR_MS if end_ms is None else end_ms - 1)
-                hours = [hour for hour in pipeline.hours() if first <= hour <= last]
+                hours = hours_of_span(pipeline.hours(), begin_ms, end_ms)
                 reports = pipeline.run(hours, SERIES_STEPS, run_id=run_id, rules=rules, progress=progress)
             elif jobs is not None:
                 reports = pipeline.run_exact(jobs, run_id=run_id, progress=progress)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from pyro_assets.storage.interface import ReadOnlyBucket
 
-_PAGE_KEYS = 1000
 _TRIES = 3
 
 
@@ -99,7 +98,7 @@ def _folder(bucket: "ReadOnlyBucket", prefix: str) -> "Iterator[pl.DataFrame]":
     seen: set[str] = set()
     for left in reversed(range(_TRIES)):
         try:
-            for file in current_files(_keys(bucket, prefix)):
+            for file in current_files(item.key for page in bucket.pages(prefix) for item in page):
                 if parse_series_name(file.key)[0] not in seen:
                     frame = parquet_to_series(bucket.read(file.key), file.key)
                     yield without_jobs(frame, file.without | seen)
@@ -122,13 +121,6 @@ def _folders(bucket: "ReadOnlyBucket", kind: str | None, hours: set[str]) -> lis
                 continue
             found.append((hour_folder, kind_folder))
     return [f"{SERIES}/{kind_folder}/{hour_folder}/" for hour_folder, kind_folder in sorted(found)]
-
-
-def _keys(bucket: "ReadOnlyBucket", prefix: str) -> Iterator[str]:
-    after = ""
-    while page := bucket.list_after(prefix, after, _PAGE_KEYS):
-        yield from (item.key for item in page)
-        after = page[-1].key
 
 
 def _show(frames: "Iterator[pl.DataFrame]", limit: int) -> int:

@@ -3,13 +3,17 @@
 Add a notation of time here when people want it; every command then takes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import click
 
+from pyro_assets.storage.keys import hour_of
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+#: No id can say a later time.
+_END_MS: Final = 2**48
 _FORMATS: Final = ("%Y-%m-%d-%H:%M", "%Y-%m-%dT%H", "%Y-%m-%d")
 
 
@@ -57,3 +61,22 @@ def check_span(begin_ms: int | None, end_ms: int | None) -> None:
     """Refuses a span that holds nothing."""
     if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
         raise click.UsageError("the span ends before it begins")
+
+
+def whole_span(begin_ms: int | None, end_ms: int | None) -> tuple[int, int]:
+    """A span with both ends: where one is not given, everything before or after is inside.
+
+    >>> whole_span(None, 5), whole_span(3, None)
+    ((0, 5), (3, 281474976710656))
+    """
+    return begin_ms or 0, _END_MS if end_ms is None else end_ms
+
+
+def hours_of_span(hours: Iterable[str], begin_ms: int | None, end_ms: int | None) -> list[str]:
+    """Those of some hours of which a part lies in the span.
+
+    >>> hours_of_span(["1970-01-01-00:00", "1970-01-01-01:00", "1970-01-01-02:00"], 3_600_000, 7_200_000)
+    ['1970-01-01-01:00']
+    """
+    begin_ms, end_ms = whole_span(begin_ms, end_ms)
+    return [hour for hour in hours if hour_of(begin_ms) <= hour <= hour_of(end_ms - 1)]

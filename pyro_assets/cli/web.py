@@ -12,7 +12,7 @@ import click
 
 from pyro_assets.cli.doctor import examine_here
 from pyro_assets.cli.export import open_exporting, receivers_option
-from pyro_assets.cli.options import archive_option, from_environment, ledger_option, source_option, url_option
+from pyro_assets.cli.options import archive_option, config_option, ledger_option, source_option, url_option
 from pyro_assets.cli.rules_apply import system_user
 from pyro_assets.errors import PyroAssetsError
 from resources import environment as env
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 @archive_option
 @ledger_option
 @receivers_option
-@click.option(
-    "--config", "config_path", default=from_environment(env.CONFIG), metavar="PATH",
-    show_default=f"{env.CONFIG.name}, else none", help="The file or folder of rules that wins.",
-)  # fmt: skip
+@config_option
 @url_option("--dagster-url", env.DAGSTER_URL)
 @url_option("--web-url", env.WEB_URL)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
