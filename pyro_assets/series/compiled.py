@@ -6,7 +6,7 @@ Everything here depends on the rules alone and is worked out once per configurat
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from pyro_assets.series.compiling import Compiler
 from pyro_assets.series.config import SeriesConfig
@@ -20,6 +20,7 @@ from pyro_assets.series.rules import SHARD_VALUE, Grouping
 from pyro_assets.series.rules import Rule as LabelRule
 from pyro_assets.series.selectors import parse_selector
 
+_T = TypeVar("_T")
 _COMPILED: Final = 16
 #: Stands for a function's name among the constants.
 FUNCTION_VALUE: Final = "\0function"
@@ -49,14 +50,13 @@ class CompiledRules:
     paths: list[tuple[Names, ...]] = field(default_factory=list)
     path: list[int] = field(default_factory=list)
     names: NameMemory = field(default_factory=lambda: NameMemory([]))
+    _number_of_set: dict[NameSet, Names] = field(default_factory=dict)
+    _number_of_path: dict[tuple[Names, ...], int] = field(default_factory=dict)
 
     def _number(self, families: tuple[Family, ...], patterns: Sequence[Pattern]) -> Names:
         if not patterns:
             return -1
-        key = (families, tuple(patterns))
-        if key not in self.sets:
-            self.sets.append(key)
-        return self.sets.index(key)
+        return _number_among(self.sets, self._number_of_set, (families, tuple(patterns)))
 
     def forget(self) -> None:
         """Forget all label sets and names that were seen."""
@@ -69,9 +69,15 @@ class CompiledRules:
         self.wanted.append(self._number(families, rule.wanted))
         self.excluded.append(self._number(families, rule.exclude))
         path = tuple(-1 if is_gap(part) else self._number(families, [part]) for part in rule.stack)
-        if path and path not in self.paths:
-            self.paths.append(path)
-        self.path.append(self.paths.index(path) if path else -1)
+        self.path.append(_number_among(self.paths, self._number_of_path, path) if path else -1)
+
+
+def _number_among(listed: list[_T], number_of: dict[_T, int], one: _T) -> int:
+    """The position of one in a list, at whose end it is put where it is not in it yet."""
+    number = number_of.setdefault(one, len(listed))
+    if number == len(listed):
+        listed.append(one)
+    return number
 
 
 def _compile(config: SeriesConfig) -> CompiledRules:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import xxhash
 
-from pyro_assets.block.columns import I64, BlockColumns
+from pyro_assets.block.columns import BlockColumns
 from pyro_assets.errors import ValueOverflow
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts, count_services
 from pyro_assets.series.frame import identities, series_table, to_polars
 from pyro_assets.series.job_info import JobInfo
-from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions
-from pyro_assets.series.names import METRIC_PREFIX, show_bytes
+from pyro_assets.series.label_sets import find_label_sets, note_collisions, rank_groups
+from pyro_assets.series.names import METRIC_PREFIX
 from pyro_assets.series.rule_series import rule_series
-from pyro_assets.series.rule_set import RuleSet, compile_rules
+from pyro_assets.series.rule_set import compile_rules
 from pyro_assets.series.rules import INSTANCE_VALUE, KINDS, SHARD_VALUE
 from pyro_assets.series.sums import sum_series
 
@@ -87,7 +87,8 @@ def derive(columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: fro
     facts.negative_samples = int(np.count_nonzero(columns.rows.value < 0))
     note_collisions(sets, facts)
     rule, group, sums = sum_series(columns, rules, sets, kinds, facts)
-    order, tenants = _order(sets, rules, rule, group)
+    tenants, rank, tenant_rank = rank_groups(sets)
+    order = np.lexsort((rank.take(group), rule, tenant_rank.take(group), rules.kind_of_rule.take(rule)))
     rule, group = rule.take(order), group.take(order)
     value, is_over = sums.take(order).narrow()
     of_job = {INSTANCE_VALUE: job.instance, SHARD_VALUE: str(job.shard)}
@@ -150,17 +151,6 @@ def _may_conflict(config: SeriesConfig, makers: set[tuple[str, str]]) -> bool:
     metrics = {rule.metric for rule in config.rules}
     is_ours = any(name in metrics or name.startswith(METRIC_PREFIX) for name in recorded)
     return is_ours or max(functions.values(), default=0) > 1
-
-
-def _order(sets: LabelSets, rules: RuleSet, rule: I64, group: I64) -> tuple[I64, list[str]]:
-    """Positions that sort series by kind, tenant, rule, metric and labels; and each group's tenant as text."""
-    tenants = [show_bytes(tenant) for tenant in sets.tenants]
-    ranked = sorted(range(len(tenants)), key=lambda position: (tenants[position], sets.describe(position).order))
-    rank = np.zeros(len(tenants), dtype=np.int64)
-    rank[ranked] = np.arange(len(tenants), dtype=np.int64)
-    tenant_number = {tenant: position for position, tenant in enumerate(sorted(set(tenants)))}
-    tenant_rank = np.array([tenant_number[tenant] for tenant in tenants], dtype=np.int64)
-    return np.lexsort((rank.take(group), rule, tenant_rank.take(group), rules.kind_of_rule.take(rule))), tenants
 
 
 def _overflow(series: dict[str, Any]) -> ValueOverflow:

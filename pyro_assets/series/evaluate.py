@@ -4,15 +4,15 @@ Add what decides whether a sample counts here; aggregations, limits and names of
 come from one pass over the samples: they are added up per owner (label set or profile) and class of stacks first.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool
+from pyro_assets.compaction.gather import gather_ranges
 from pyro_assets.series.compiled import CompiledRules
-from pyro_assets.series.exact import Wide, add_up, number_keys, number_tuples, sum_by
-from pyro_assets.series.name_sets import NameSets, leaf_names
+from pyro_assets.series.exact import Wide, join, number_tuples, sum_by, sum_keys
+from pyro_assets.series.name_sets import NameSets, leaf_codes
 from pyro_assets.series.stack_paths import find_paths
 from pyro_assets.series.stacks import classify_locations
 from pyro_assets.series.sums import profile_totals
@@ -89,18 +89,12 @@ def evaluate(columns: BlockColumns, rules: CompiledRules, names: NameSets, asked
         nothing = np.zeros(0, dtype=np.int64)
         return Entries(nothing, nothing, Wide(nothing, nothing))
     all_targets = len(rules.rules) * size
-    key, sums = _merge(
+    key, sums = sum_keys(
         np.concatenate([owner * all_targets + target for owner, target, _ in parts]),
-        [part for _, _, part in parts],
+        join([part for _, _, part in parts]),
         len(chosen) * all_targets,
     )
     return Entries(key // all_targets, key % all_targets, sums)
-
-
-def _merge(key: I64, parts: Sequence[Wide], size: int) -> tuple[I64, Wide]:
-    keys, number = number_keys(key, size)
-    every = Wide(np.concatenate([part.high for part in parts]), np.concatenate([part.low for part in parts]))
-    return keys, add_up(number, every, len(keys))
 
 
 @dataclass(slots=True)
@@ -198,7 +192,7 @@ def _function_sums(
         has[holder.compress(is_exclusion), classes.member.compress(is_exclusion)] = True
         class_of_sample = classes.of_stacks(stack)
         if from_leaf:
-            leaf = leaf_names(columns.symbols, names).take(stack)
+            leaf = leaf_codes(columns.symbols, names.code_of_line).take(stack)
             pairs = np.isin(features.feature, some)
             name, feature = features.name.compress(pairs), features.feature.compress(pairs)
             order = np.argsort(name, kind="stable")
@@ -251,15 +245,17 @@ def _expand(
         entry = np.arange(begin, end, dtype=np.int64)
         entry, one = _spread(entry, start, holder[begin:end])
         feature = member.take(one)
-        entry, two, feature = _spread_more(entry, rule_start, feature)
+        begin_of_entry, two = gather_ranges(rule_start, feature)
+        rules_of_entry = np.diff(begin_of_entry)
+        entry, feature = np.repeat(entry, rules_of_entry), np.repeat(feature, rules_of_entry)
         rule = rule_member.take(two)
         counts = chosen[owner.take(entry), rule] & ~has[class_of.take(entry), exclusion_of_rule.take(rule)]
         counts &= path_bits[path_of.take(entry), path_of_rule.take(rule)]
         entry, rule, feature = entry.compress(counts), rule.compress(counts), feature.compress(counts)
         target = rule * size + shown.take(feature)
-        key, merged = _merge(
+        key, merged = sum_keys(
             owner.take(entry) * (len(rules.rules) * size) + target,
-            [sums.take(entry)],
+            sums.take(entry),
             len(chosen) * len(rules.rules) * size,
         )
         parts.append((key // (len(rules.rules) * size), key % (len(rules.rules) * size), merged))
@@ -269,15 +265,8 @@ def _expand(
 
 def _spread(entry: I64, start: I64, holder: I64) -> tuple[I64, I64]:
     """Each entry once per member of its holder: entries, and positions among the members."""
-    count = start.take(holder + 1) - start.take(holder)
-    first = start.take(holder) - (np.cumsum(count) - count)
-    return np.repeat(entry, count), np.arange(int(count.sum()), dtype=np.int64) + np.repeat(first, count)
-
-
-def _spread_more(entry: I64, start: I64, feature: I64) -> tuple[I64, I64, I64]:
-    """The same, keeping the feature beside."""
-    position, place = _spread(np.arange(len(entry), dtype=np.int64), start, feature)
-    return entry.take(position), place, feature.take(position)
+    begin, place = gather_ranges(start, holder)
+    return np.repeat(entry, np.diff(begin)), place
 
 
 def _number_of_names(names: NameSets) -> int:

@@ -45,6 +45,11 @@ def widen(values: I64) -> Wide:
     return Wide(values >> 32, values & _LOW_BITS)
 
 
+def carry(high: I64, low: I64) -> Wide:
+    """Wide integers of lower halves that went beyond 32 bits."""
+    return Wide(high + (low >> 32), low & _LOW_BITS)
+
+
 def sum_by(codes: I64, values: I64, size: int) -> Wide:
     """Exact sums per code.
 
@@ -69,7 +74,7 @@ def sum_by(codes: I64, values: I64, size: int) -> Wide:
         chunk_codes = codes[begin : begin + _CHUNK]
         high += np.bincount(chunk_codes, weights=chunk.high, minlength=size).astype(np.int64)
         low += np.bincount(chunk_codes, weights=chunk.low, minlength=size).astype(np.int64)
-    return _carry(high, low)
+    return carry(high, low)
 
 
 def add_up(codes: I64, sums: Wide, size: int) -> Wide:
@@ -77,7 +82,24 @@ def add_up(codes: I64, sums: Wide, size: int) -> Wide:
     high, low = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
     np.add.at(high, codes, sums.high)
     np.add.at(low, codes, sums.low)
-    return _carry(high, low)
+    return carry(high, low)
+
+
+def join(parts: Sequence[Wide]) -> Wide:
+    """At least one array of wide integers, end to end."""
+    return Wide(np.concatenate([part.high for part in parts]), np.concatenate([part.low for part in parts]))
+
+
+def sum_keys(key: I64, sums: Wide, size: int) -> tuple[I64, Wide]:
+    """Distinct keys, ascending, and the exact sums of their wide integers.
+
+    Args:
+        key: int64[n], 0 <= key < size.
+        sums: n wide integers.
+        size: bound of the keys, see `number_keys`.
+    """
+    keys, number = number_keys(key, size)
+    return keys, add_up(number, sums, len(keys))
 
 
 def number_keys(key: I64, size: int) -> tuple[I64, I64]:
@@ -118,7 +140,3 @@ def number_tuples(columns: Sequence[tuple[I64, int]]) -> tuple[list[I64], I64]:
         key, number = number_keys(number * width + code, len(parts[0]) * width)
         parts = [part.take(key // width) for part in parts] + [own.take(key % width)]
     return parts, number
-
-
-def _carry(high: I64, low: I64) -> Wide:
-    return Wide(high + (low >> 32), low & _LOW_BITS)

@@ -91,6 +91,16 @@ def _tenant_groups(meanings: Sequence[Meaning], tenant: I64, groupings: int) -> 
     return distinct, inverse.reshape(len(meanings), groupings)
 
 
+def rank_groups(sets: LabelSets) -> tuple[list[str], I64, I64]:
+    """Per group its tenant as text, its place by tenant, metric and labels, and its tenant's place."""
+    tenants = [show_bytes(tenant) for tenant in sets.tenants]
+    ranked = sorted(range(len(tenants)), key=lambda position: (tenants[position], sets.describe(position).order))
+    rank = np.zeros(len(tenants), dtype=np.int64)
+    rank[ranked] = np.arange(len(tenants), dtype=np.int64)
+    number = {tenant: position for position, tenant in enumerate(sorted(set(tenants)))}
+    return tenants, rank, np.array([number[tenant] for tenant in tenants], dtype=np.int64)
+
+
 def note_collisions(sets: LabelSets, facts: SeriesFacts) -> None:
     """Count where names had to be changed so that two labels, or two label sets, wanted to be the same."""
     examples: list[str] = []

@@ -139,10 +139,15 @@ def as_text(strings: Any) -> Any:
         return pa.array([show_bytes(text) for text in strings.to_pylist()], type=pa.large_string())
 
 
-def leaf_names(symbols: SymbolTables, names: NameSets) -> I64:
-    """int64[nodes]: the name of each node's innermost frame, -1 where it has none."""
+def leaf_codes(symbols: SymbolTables, code_of_line: I64) -> I64:
+    """int64[nodes]: the name of each node's innermost frame, -1 where it has none.
+
+    Args:
+        symbols: the tables.
+        code_of_line: int64[lines], the number of each line's name, -1 without one.
+    """
     has_line = symbols.line_start[1:] > symbols.line_start[:-1]
     innermost = np.full(len(has_line) + 1, -1, dtype=np.int64)
     where = np.flatnonzero(has_line)
-    innermost[where] = names.code_of_line.take(symbols.line_start.take(where))
+    innermost[where] = code_of_line.take(symbols.line_start.take(where))
     return innermost.take(symbols.node_location)

@@ -15,14 +15,13 @@ from pyro_assets.errors import TooManySeries, ValueOverflow
 from pyro_assets.series.compiled import FUNCTION_VALUE, CompiledRules, compile_language
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.evaluate import Asked, Entries, evaluate, targets_per_rule
-from pyro_assets.series.exact import Wide, add_up, number_keys
+from pyro_assets.series.exact import Wide, add_up, carry, number_keys, sum_keys, widen
 from pyro_assets.series.facts import SeriesFacts
 from pyro_assets.series.frame import series_table
 from pyro_assets.series.job_info import JobInfo
-from pyro_assets.series.label_sets import LabelSets, find_label_sets
+from pyro_assets.series.label_sets import LabelSets, find_label_sets, rank_groups
 from pyro_assets.series.language import OTHER
 from pyro_assets.series.name_sets import NameSets, find_names
-from pyro_assets.series.names import show_bytes
 from pyro_assets.series.rules import KINDS, SHARD_VALUE
 
 _NANO: Final = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
@@ -80,8 +79,7 @@ def rule_series(
         (value != 0) | np.array([not rule.has_functions for rule in rules.rules]).take(target // size)
     )
     target, group, value, divisor = (part.take(keep) for part in (target, group, value, divisor))
-    tenants = [show_bytes(tenant) for tenant in sets.tenants]
-    rank, tenant_rank = _ranks(sets, tenants)
+    tenants, rank, tenant_rank = rank_groups(sets)
     kind = rules.labels.kind_of_rule.take(target // size)
     order = np.lexsort((rank.take(group), target, tenant_rank.take(group), kind))
     target, group, value, divisor = (part.take(order) for part in (target, group, value, divisor))
@@ -151,7 +149,7 @@ def _profiles(
     np.maximum.at(largest, number, each)
     np.minimum.at(smallest, number, each)
     target = key // groups
-    total = add_up(number, Wide(each >> 32, each & np.int64(0xFFFF_FFFF)), len(key))
+    total = add_up(number, widen(each), len(key))
     aggregate = np.array([str(rule.aggregate) for rule in rules.rules], dtype=object).take(target // size)
     is_mean = aggregate == "mean"
     sums = _narrow(Wide(np.where(is_mean, total.high, 0), np.where(is_mean, total.low, 0)), rules, target, size)
@@ -165,16 +163,15 @@ def _grouped(
     size, groups = targets_per_rule(names), max(len(sets.groups), 1)
     rule = entries.target // size
     group = sets.group[owner, rules.labels.grouping_of_rule.take(rule)]
-    key, number = number_keys(entries.target * groups + group, len(rules.rules) * size * groups)
-    return key, add_up(number, _multiply(entries.sums, times[owner, rule]), len(key))
+    sums = _multiply(entries.sums, times[owner, rule])
+    return sum_keys(entries.target * groups + group, sums, len(rules.rules) * size * groups)
 
 
 def _multiply(sums: Wide, times: I64) -> Wide:
     """Values in the smallest unit of time that rules may meet."""
     if not len(times) or (times == 1).all():
         return sums
-    low = sums.low * times
-    return Wide(sums.high * times + (low >> 32), low & np.int64(0xFFFF_FFFF))
+    return carry(sums.high * times, sums.low * times)
 
 
 def _divisors(rules: CompiledRules, target: I64, names: NameSets) -> I64:
@@ -195,27 +192,18 @@ def _narrow(sums: Wide, rules: CompiledRules, target: I64, size: int) -> I64:
     return value
 
 
-def _ranks(sets: LabelSets, tenants: list[str]) -> tuple[I64, I64]:
-    """Per group its place by tenant and text, and its tenant's place."""
-    ranked = sorted(range(len(tenants)), key=lambda position: (tenants[position], sets.describe(position).order))
-    rank = np.zeros(len(tenants), dtype=np.int64)
-    rank[ranked] = np.arange(len(tenants), dtype=np.int64)
-    number = {tenant: position for position, tenant in enumerate(sorted(set(tenants)))}
-    return rank, np.array([number[tenant] for tenant in tenants], dtype=np.int64)
-
-
 def _limit(
     rules: CompiledRules, target: I64, group: I64, value: I64, tenant_rank: I64, size: int, facts: SeriesFacts
 ) -> Bool:
     """bool[n], the series that limits leave. The rest of a total is no series of its own here."""
     kept = np.ones(len(target), dtype=np.bool_)
     is_rest = target % size == size - 1
-    owner = (target // size) * (int(tenant_rank.max(initial=0)) + 1) + tenant_rank.take(group)
+    tenants = int(tenant_rank.max(initial=0)) + 1
+    owner = (target // size) * tenants + tenant_rank.take(group)
     count = np.bincount(owner.compress(~is_rest))
-    limit = np.array([rule.max_series for rule in rules.rules], dtype=np.int64)
     for number in np.flatnonzero(count).tolist():
-        rule = rules.rules[number // (int(tenant_rank.max(initial=0)) + 1)]
-        if count[number] <= limit[number // (int(tenant_rank.max(initial=0)) + 1)]:
+        rule = rules.rules[number // tenants]
+        if count[number] <= rule.max_series:
             continue
         if rule.overflow == "error":
             raise TooManySeries(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pyro_assets.block.columns import I64, Bool, SymbolTables
+from pyro_assets.compaction.gather import gather_ranges
 from pyro_assets.series.hits import Hits, Words, find_hits, number_rows
 
 
@@ -56,10 +57,8 @@ class _Hits:
 
     def of(self, part: Bool) -> I64:
         """Hits that have one of these names."""
-        name = np.flatnonzero(part[: len(self._start) - 1])
-        count = self._start.take(name + 1) - self._start.take(name)
-        first = self._start.take(name) - (np.cumsum(count) - count)
-        found: I64 = self._by_name.take(np.arange(int(count.sum()), dtype=np.int64) + np.repeat(first, count))
+        _, place = gather_ranges(self._start, np.flatnonzero(part[: len(self._start) - 1]))
+        found: I64 = self._by_name.take(place)
         return found
 
 

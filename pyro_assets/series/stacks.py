@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pyro_assets.block.columns import I32, I64, ProfileRows, SymbolTables
-from pyro_assets.series.exact import Wide, add_up, number_keys, sum_by
+from pyro_assets.series.exact import Wide, join, number_keys, sum_by, sum_keys
 from pyro_assets.series.hits import Words, find_hits, number_rows
 
 _WORD = 64
@@ -182,7 +182,7 @@ def _expand(cell: I64, code: I64, sums: Wide, classes: StackClasses, functions: 
     count = np.diff(classes.member_start).take(code)
     before = np.cumsum(count) - count
     empty = np.zeros(0, dtype=np.int64)
-    keys, highs, lows = [empty], [empty], [empty]
+    keys, parts = [empty], [Wide(empty, empty)]
     begin = 0
     while begin < len(cell):
         # At least one, at most about _PAIRS pairs at a time, whatever hostile trees look like.
@@ -190,13 +190,11 @@ def _expand(cell: I64, code: I64, sums: Wide, classes: StackClasses, functions: 
         some, first = count[begin:end], classes.member_start.take(code[begin:end])
         owner = np.repeat(np.arange(begin, end, dtype=np.int64), some)
         place = np.arange(len(owner), dtype=np.int64) + np.repeat(first - (before[begin:end] - before[begin]), some)
-        key, number = number_keys(cell.take(owner) * functions + classes.member.take(place), cells * functions)
-        part = add_up(number, sums.take(owner), len(key))
+        pair = cell.take(owner) * functions + classes.member.take(place)
+        key, part = sum_keys(pair, sums.take(owner), cells * functions)
         keys.append(key)
-        highs.append(part.high)
-        lows.append(part.low)
+        parts.append(part)
         begin = end
-    key, number = number_keys(np.concatenate(keys), cells * functions)
-    every = add_up(number, Wide(np.concatenate(highs), np.concatenate(lows)), len(key))
+    key, every = sum_keys(np.concatenate(keys), join(parts), cells * functions)
     keep = every.nonzero()
     return FunctionSums(key.take(keep) // functions, key.take(keep) % functions, every.take(keep))

@@ -7,7 +7,8 @@ profiles of gauges, which only imported rules count), so that what follows is sm
 import numpy as np
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool, ProfileRows
-from pyro_assets.series.exact import Wide, add_up, number_keys, sum_by, widen
+from pyro_assets.compaction.gather import gather_ranges
+from pyro_assets.series.exact import Wide, add_up, join, number_keys, sum_by, sum_keys, widen
 from pyro_assets.series.facts import SeriesFacts
 from pyro_assets.series.label_sets import LabelSets
 from pyro_assets.series.rule_set import RuleSet
@@ -72,9 +73,7 @@ def sum_series(
         owner, rule = _pairs(chosen & has_function & ~rules.keeps_zero)
         possible = len(number_keys(_keys(rules, sets, owner, rule), size)[0])
 
-    every = Wide(np.concatenate([part.high for part in parts]), np.concatenate([part.low for part in parts]))
-    key, number = number_keys(np.concatenate(keys), size)
-    sums = add_up(number, every, len(key))
+    key, sums = sum_keys(np.concatenate(keys), join(parts), size)
     rule, group = key // max(groups, 1), key % max(groups, 1)
     keeps_zero = rules.keeps_zero.take(rule)
     keep = np.flatnonzero(keeps_zero | ((sums.high | sums.low) != 0))
@@ -132,10 +131,8 @@ def _function_values(
     by_function = np.argsort(rules.function_of_rule, kind="stable")
     function = rules.function_of_rule.take(by_function)
     begin = np.searchsorted(function, np.arange(len(rules.functions) + 1, dtype=np.int64))
-    count = np.diff(begin).take(found.function)
-    entry = np.repeat(np.arange(len(count), dtype=np.int64), count)
-    before = np.cumsum(count) - count
-    place = np.arange(len(entry), dtype=np.int64) + np.repeat(begin.take(found.function) - before, count)
+    start, place = gather_ranges(begin, found.function)
+    entry = np.repeat(np.arange(len(found.function), dtype=np.int64), np.diff(start))
     rule, cell_of_entry = by_function.take(place), found.cell.take(entry)
     owner = cell_of_entry >> 1
     counts = chosen[owner, rule] & (((cell_of_entry & 1) == 1) | rules.counts_all.take(rule))

@@ -5,13 +5,14 @@ of the intervals of one function only the outermost count (recursion counts once
 for every job; what rules need is in `stacks`.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from pyro_assets.block.columns import I64, BlockColumns, SymbolTables
 from pyro_assets.block.symbols.paths import find_runs, path_sums
 from pyro_assets.block.tsdb.labels import profile_type
+from pyro_assets.series.name_sets import leaf_codes
 from pyro_assets.series.names import show_bytes
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def top_functions(columns: BlockColumns, limit: int | None = None) -> "pl.DataFr
 
     count = np.diff(rows.sample_start)
     group_of_sample, unit_of_row = np.repeat(group_of_row, count), rows.unit
-    leaf_code = _leaf_codes(symbols, code_of_line).take(rows.stack)
+    leaf_code = leaf_codes(symbols, code_of_line).take(rows.stack)
     position = start.take(rows.stack)
     order = np.lexsort((position, group_of_sample))
     bounds = np.searchsorted(group_of_sample.take(order), np.arange(len(groups) + 1))
@@ -155,12 +156,3 @@ def _outermost(symbols: SymbolTables, code_of_line: I64, start: I64, end: I64) -
     node, code = node.compress(is_outer), code.compress(is_outer)
     by_node = np.argsort(node, kind="stable")
     return node.take(by_node), code.take(by_node)
-
-
-def _leaf_codes(symbols: SymbolTables, code_of_line: I64) -> Any:
-    """int64[nodes]: the function of each node's innermost line, -1 where there is none."""
-    has_line = symbols.line_start[1:] > symbols.line_start[:-1]
-    innermost = np.full(len(has_line) + 1, -1, dtype=np.int64)
-    where = np.flatnonzero(has_line)
-    innermost[where] = code_of_line.take(symbols.line_start.take(where))
-    return innermost.take(symbols.node_location)

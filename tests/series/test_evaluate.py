@@ -13,6 +13,7 @@ from series_jobs import ALLOC, GOROUTINES, JOB, JOBS, frame, job, of_tenant, pro
 from strategies import CPU, INUSE
 
 from pyro_assets.errors import TooManySeries, ValueOverflow
+from pyro_assets.series.compiled import compile_language
 from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
 from pyro_assets.series.derive import Derived, derive
 
@@ -209,6 +210,29 @@ def test_units_labels_and_names():
     frame = derive(columns, JOB, config_of(half)).frames["dimension"]
     assert sorted(frame["value"].to_list()) == [0.5, 1.5]
     assert frame["value_int"].to_list() == [None, None]
+
+
+def test_equal_questions_of_rules_have_one_number():
+    compiled = compile_language(
+        config_of(
+            {"name": "a", "functions": ["f", {"glob": "g*"}], "exclude": ["x"]},
+            {"name": "b", "functions": ["x"], "exclude": ["f", {"glob": "g*"}], "normalize": ["generics"]},
+            {"name": "c", "stack": ["x", "...", "y"]},
+            {"name": "d", "labels": {"n": "d"}, "functions": ["x"], "stack": ["x", "y"]},
+            {"name": "e", "labels": {"n": "e"}, "functions": ["f", {"glob": "g*"}], "stack": ["x", "...", "y"]},
+        )
+    )
+    numbers = {
+        rule.name: found
+        for rule, *found in zip(compiled.rules, compiled.wanted, compiled.excluded, compiled.path, strict=True)
+    }
+    assert len(compiled.sets) == len(set(compiled.sets)) == 5
+    assert numbers["a"][0] == numbers["e"][0] != numbers["b"][1]
+    assert numbers["a"][1] == numbers["d"][0] != numbers["b"][0]
+    assert numbers["c"][2] == numbers["e"][2] != numbers["d"][2]
+    assert numbers["a"][2] == numbers["b"][2] == -1
+    x, y = numbers["d"][0], compiled.paths[numbers["d"][2]][1]
+    assert [compiled.paths[numbers[name][2]] for name in ("c", "d")] == [(x, -1, y), (x, y)]
 
 
 def test_limits():
