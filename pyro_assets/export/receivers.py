@@ -204,7 +204,7 @@ class Receiver(Model):
         retention_ms: what the receiver keeps; in YAML `retention: 1y`.
         dedup: VictoriaMetrics runs with -dedup.minScrapeInterval=1ms.
         start: "now" (when the receiver is first seen) or the hour from which it gets series.
-        timeout_ms: of one attempt.
+        timeout_ms: of one attempt as a whole, from connecting to the end of the answer.
         retry_for_ms: how long one request is tried again.
     """
 

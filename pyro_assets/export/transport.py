@@ -15,6 +15,7 @@ from requests.auth import AuthBase
 
 from pyro_assets.errors import ReceiverMisconfigured
 from pyro_assets.export.answers import Answer
+from pyro_assets.export.deadline import DeadlineAdapter
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.secrets import Redactor, SecretRef
 
@@ -82,6 +83,8 @@ class Transport:
         self._clock = clock or SystemClock()
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"pyro-assets/{_version()}"
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, DeadlineAdapter())
         if receiver.tls.insecure_skip_verify:
             _accept_any_certificate_silently()
 
@@ -179,8 +182,8 @@ class Transport:
                     size += len(part)
                     if size > max_bytes:
                         break
-                text = b"".join(parts)[:max_bytes].decode(response.encoding or "utf-8", "replace")
-            except (requests.RequestException, LookupError) as error:
+                text = _decoded(b"".join(parts)[:max_bytes], response.encoding)
+            except requests.RequestException as error:
                 # The status has come, and it alone says whether the samples were taken.
                 text = f"the answer broke off: {self._why(error)}"
             headers = response.headers
@@ -226,6 +229,13 @@ class Transport:
         reason = getattr(inner, "reason", None) or inner
         text = str(reason).replace(self.receiver.url, self.receiver.shown_url)
         return self.redactor.redact(f"{type(error).__name__}: {text.rpartition('>: ')[2] or text}")
+
+
+def _decoded(data: bytes, encoding: str | None) -> str:
+    try:
+        return data.decode(encoding or "utf-8", "replace")
+    except (LookupError, ValueError):  # an encoding that is unknown, or that replaces nothing
+        return data.decode("utf-8", "replace")
 
 
 def _accept_any_certificate_silently() -> None:

@@ -13,9 +13,10 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from pyro_assets.errors import DagsterError, DagsterUnavailable
+from pyro_assets.export.deadline import DeadlineAdapter
 from pyro_assets.web.access import is_loopback
 
-_TIMEOUT_SECONDS: Final = (3.05, 20.0)
+_CONNECT_SECONDS: Final = 3.05
 _RUNS: Final = 20
 #: States from which a backfill does not go on.
 _OVER: Final = frozenset({"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"})
@@ -117,16 +118,21 @@ class Readiness:
 class DagsterClient:
     """Dagster's webserver at an address (`url`, without a slash at the end); as cheap as a connection.
 
+    A question takes `seconds` at most, its answer included.
+
     Raises (every method):
         DagsterUnavailable: it does not answer, or is something else than Dagster.
         DagsterError: it refuses.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seconds: float = 20.0) -> None:
         self.url = url.rstrip("/")
+        self._timeout = (min(_CONNECT_SECONDS, seconds), seconds)
         self._session = requests.Session()
         # A proxy from the environment cannot reach this machine's own address.
         self._session.trust_env = not is_loopback(urlsplit(url).hostname or "")
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, DeadlineAdapter())
 
     def __enter__(self) -> Self:
         return self
@@ -212,7 +218,7 @@ class DagsterClient:
         url = f"{self.url}/graphql"
         try:
             response = self._session.post(
-                url, json={"query": query, "variables": dict(variables or {})}, timeout=_TIMEOUT_SECONDS
+                url, json={"query": query, "variables": dict(variables or {})}, timeout=self._timeout
             )
         except requests.RequestException as error:
             raise DagsterUnavailable(

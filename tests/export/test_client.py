@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from remote_write import NOW_MS, many, row, samples
-from scripted_server import Answering, FakeClock, Reply, Request, ScriptedServer, scripted_server
+from scripted_server import Answering, FakeClock, Reply, Request, ScriptedServer, own_certificate, scripted_server
 
 from pyro_assets.errors import ReceiverMisconfigured, ReceiverUnavailable, SecretMissing
 from pyro_assets.export.batch import prepare
@@ -147,6 +147,42 @@ def test_no_answer_in_time():
         report = send(server, many(1), timeout="200ms")
         gate.set()
     assert (report.accepted, report.retries) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "accepted", "retries", "words"),
+    [
+        (Reply(204, trickle="headers"), 0, 1, "no answer"),
+        (Reply(204, trickle="continue"), 0, 1, "no answer"),
+        (Reply(503, b"slow", trickle="body"), 0, 1, "status 503"),
+        (Reply(401, b"slow", trickle="body"), 0, 0, "wants credentials"),
+        (Reply(200, b"slow", trickle="body"), 1, 0, ""),
+    ],
+)
+def test_a_request_to_a_trickling_receiver_ends(reply: Reply, accepted: int, retries: int, words: str):
+    """Each byte comes in time, the answer never: the deadline is of the request as a whole."""
+    with scripted_server(default=reply) as server:
+        report = send(server, many(1), timeout="200ms", retry_for="150ms")
+    assert (report.accepted, report.retries) == (accepted, retries)
+    assert words in str(report.error or "")
+
+
+def test_a_trickling_receiver_is_over_in_time_through_tls(tmp_path):
+    certificate = own_certificate(tmp_path)
+    slow = Reply(204, trickle="headers")
+    with scripted_server(204, default=slow, certificate=certificate) as server:
+        for words in ("", "Read timed out"):
+            report = send(server, many(1), timeout="500ms", retry_for="0s", tls={"ca_file": str(certificate)})
+            assert words in str(report.error or "")
+            assert (report.error is None) == (not words)
+
+
+@pytest.mark.parametrize("charset", ["idna", "no-such-charset", "undefined", "hex"])
+def test_an_answer_whose_charset_cannot_be_used_is_an_answer(charset: str):
+    reply = Reply(400, b"out of order sample \xff\x00", {"Content-Type": f"text/plain; charset={charset}"})
+    with scripted_server(default=reply) as server:
+        report = send(server, many(1))
+    assert report.refused.by_reason == {"out_of_order": 1}
 
 
 def test_sending_can_be_stopped():

@@ -35,6 +35,14 @@ def test_dagsters_own_schema_has_everything_that_is_asked():
     assert [validate(schema, parse(query)) for query in QUERIES] == [[]] * len(QUERIES)
 
 
+@pytest.mark.parametrize("trickle", ["headers", "body"])
+def test_an_answer_that_trickles_is_no_answer(trickle: str):
+    with scripted_server(Reply(200, trickle=trickle)) as server:
+        client = DagsterClient(server.url, 0.2)
+        with client, pytest.raises(DagsterUnavailable, match="not answer"):
+            client.readiness()
+
+
 @pytest.mark.parametrize(
     ("answer", "problem", "warning"),
     [
