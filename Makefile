@@ -74,7 +74,7 @@ soak: setup
 	$(BIN)/python -m tests.soak --minutes $(or $(SOAK_MINUTES),10)
 
 nightly: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,celery]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[nightly]'
 	HYPOTHESIS_PROFILE=deep $(PYTEST)
 
 clean:

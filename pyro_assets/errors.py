@@ -32,6 +32,7 @@ and what to do. Logic does not belong here.
     │   └── ValueOverflow         a sum that does not fit int64
     ├── LedgerError
     │   ├── LedgerUnavailable     the database cannot be reached or opened
+    │   ├── LedgerDamaged         the database's file is broken, or no database
     │   ├── SchemaMismatch        the ledger was written by another version
     │   ├── RebuildNeeded         the ledger lost what the archive remembers
     │   ├── LeaseLost             another worker owns the job now
@@ -254,6 +255,10 @@ class LedgerError(PyroAssetsError):
 
 class LedgerUnavailable(LedgerError):
     """The ledger's database cannot be reached or opened."""
+
+
+class LedgerDamaged(LedgerError):
+    """The file of the ledger is broken or no database: asking again does not help, rebuilding does."""
 
 
 class SchemaMismatch(LedgerError):

@@ -5,19 +5,18 @@ without the browser skips with the reason, which `require_services` turns into a
 """
 
 import os
+import queue
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from servers import free_port
 
 from pyro_assets.web.app import make_app
+from pyro_assets.web.serve import PageServer
 from pyro_assets.web.site import Site
 
 _SECONDS = 20
@@ -25,21 +24,14 @@ OUTPUT = Path(os.environ.get("PYRO_ASSETS_TEST_OUTPUT") or Path(__file__).parent
 
 
 @contextmanager
-def served(site: Site) -> Iterator[str]:
-    """Our pages on a free port; yields their address without a slash at the end."""
-    port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(make_app(site), port=port, log_level="warning", proxy_headers=False, lifespan="off")
-    )
+def served(site: Site, **limits: float) -> Iterator[str]:
+    """Our pages on a free port, by the server of `pyro-assets web`; yields their address without a slash at the end."""
+    ports: queue.Queue[int] = queue.Queue()
+    server = PageServer(make_app(site), "127.0.0.1", 0, ports.put, **limits)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        deadline = time.monotonic() + _SECONDS
-        while not server.started:
-            assert thread.is_alive()
-            assert time.monotonic() < deadline, "the server does not start"
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{ports.get(timeout=_SECONDS)}"
     finally:
         server.should_exit = True
         thread.join()

@@ -49,7 +49,7 @@ LIBRARIES: dict[str, set[str]] = {
     "requests": {"export", "web/dagster_client.py"},
     "starlette": {"web"},
     "jinja2": {"web/site.py"},
-    "uvicorn": {"cli/web.py"},
+    "uvicorn": {"web/serve.py"},
     "pytest": set(),
     "hypothesis": set(),
 }

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from pyro_assets.web.words import visible
+
 
 def is_terminal(stream: Any = None) -> bool:
     """Whether a person sees the stream (stdout unless another is given)."""
@@ -52,7 +54,8 @@ def _cell(value: object) -> tuple[str, bool]:
         return f"{value:,}", True
     if isinstance(value, float):
         return f"{value:,.3f}".rstrip("0").rstrip("."), True
-    return str(value), False
+    # Names are other people's: they must not move the cursor, or turn the text beside them.
+    return visible(str(value)), False
 
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -70,10 +70,9 @@ def web(
     push_seconds: float | None,
 ) -> None:
     """Serve pages about profiles, rules and series, the same as a JSON API, and the project's metrics at /metrics."""
-    import uvicorn
-
     from pyro_assets.web.access import Access, hosts_of, is_loopback
     from pyro_assets.web.app import make_app
+    from pyro_assets.web.serve import PageServer
     from pyro_assets.web.site import Site
 
     token = _token(token_place)
@@ -97,9 +96,11 @@ def web(
             pusher = threading.Thread(target=_push, args=(pipeline, metrics, push_seconds, ended), daemon=True)
             pusher.start()
         shown = f"[{host}]" if ":" in host else host
-        click.echo(f"pages are at http://{shown}:{port}/, metrics at http://{shown}:{port}/metrics", err=True)
-        # Headers of proxies are ours to judge: uvicorn would put the address they name in place of the proxy's own.
-        uvicorn.run(make_app(site), host=host, port=port, log_level="warning", proxy_headers=False, server_header=False)
+
+        def say(port: int) -> None:
+            click.echo(f"pages are at http://{shown}:{port}/, metrics at http://{shown}:{port}/metrics", err=True)
+
+        PageServer(make_app(site), host, port, say).run()
         ended.set()
 
 

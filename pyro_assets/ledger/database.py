@@ -4,6 +4,7 @@ Add what differs between SQLite and Postgres here, so that queries need not know
 """
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
-from pyro_assets.errors import JobConflict, LedgerUnavailable, SettingsError
+from pyro_assets.errors import JobConflict, LedgerDamaged, LedgerUnavailable, SettingsError
 from pyro_assets.ledger.migrate import VERSION, migrate, version_of
 
 #: A writer waits so long for another one: planning and commits take milliseconds.
@@ -40,6 +41,8 @@ BUSY_TIMEOUT_SECONDS: Final = 30
 _CONNECT_SECONDS: Final = 10
 _DRIVERS: Final = ("psycopg2", "psycopg")
 _INSTALL_DRIVER: Final = "pip install 'pyro-assets[postgres]'"
+#: SQLite's codes of a file that will not become better by trying again.
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 # Any constant that no other user of the same Postgres is likely to lock.
 _LOCK: Final = text(f"SELECT pg_advisory_xact_lock({0x7079726F})")
 _NO_FLUSH: Final = text("SET LOCAL synchronous_commit TO OFF")
@@ -60,7 +63,8 @@ def parse_ledger_url(url: str) -> URL:
         return URL.create("sqlite", database=url)
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
+        # A port that is no number is a plain ValueError.
         raise SettingsError(f"the ledger's URL does not parse: {error}") from error
     if parsed.drivername in ("postgres", "postgresql"):
         # A bare scheme means psycopg 3 to newer SQLAlchemy and psycopg2 to older one: take what is there.
@@ -87,6 +91,7 @@ class Database:
         Raises:
             SettingsError: the URL cannot be used.
             LedgerUnavailable: the database cannot be reached or opened.
+            LedgerDamaged: its file is broken, or no database.
             SchemaMismatch: it was written by a newer version of this project.
         """
         parsed = parse_ledger_url(url)
@@ -230,6 +235,11 @@ def _our_errors() -> Iterator[None]:
     except IntegrityError as error:
         raise JobConflict(f"the ledger refuses a contradiction: {error.orig}") from error
     except DBAPIError as error:
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            raise LedgerDamaged(
+                f"the ledger's file is damaged, or no ledger ({error.orig}): stop what uses it, move the file away, "
+                "and run `pyro-assets rebuild-ledger`, which makes a new one of the archive's records; nothing was lost"
+            ) from error
         raise LedgerUnavailable(
             f"the ledger's database does not do what was asked ({error.orig}); check that it is reachable, "
             "writable and has room, then run again: nothing was lost"

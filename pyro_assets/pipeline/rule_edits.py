@@ -17,6 +17,8 @@ from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.language import Rule, check_rules, warnings_of
 from pyro_assets.series.yaml_text import show_path
 
+#: Addresses of pages and calls about rules have these words where others have a rule's name.
+RESERVED_NAMES: Final = frozenset({"check", "import", "language", "new", "preview", "save", "validate"})
 _PREFIX: Final = re.compile(r"rules\[0\]\.?")
 
 
@@ -89,6 +91,7 @@ def check_text(text: str, in_force: RulesInForce) -> Checked:
     problems = [Problem(show_path(path), why) for _, path, why in _placed(others, [rule])]
     if is_in_file(rule.name, in_force):
         problems.append(Problem("name", "a rule of the file has this name, and the file wins; choose another name"))
+    problems += [Problem("name", why) for why in _reserved(rule.name)]
     warnings = [Problem(show_path(path), why) for path, why in warnings_of(rule, in_force.config.gauges)]
     return Checked(rule, tuple(problems), tuple(warnings))
 
@@ -123,6 +126,7 @@ def plan_edits(
             changes.append((one.name, "delete"))
     changed = {edit.name for edit in edits}
     problems = [f"{given[place].name}: {show_path(path)} {why}" for place, path, why in _placed(config.rules, given)]
+    problems += [f"{name}: name {why}" for name, _ in changes if name in names for why in _reserved(name)]
     left = [one for one in stored if one.name not in changed and one.name not in names]
     beside = config.model_copy(update={"rules": [*config.rules, *given]})
     problems += [
@@ -131,6 +135,11 @@ def plan_edits(
         if other.origin == "ledger" and other.problem
     ]
     return Plan(tuple(edits), tuple(changes), tuple(problems))
+
+
+def _reserved(name: str) -> list[str]:
+    """Why a rule that is edited must not have this name; nothing where it may."""
+    return [f"{name!r} is a word of the pages' addresses; choose another name"] if name in RESERVED_NAMES else []
 
 
 def _placed(others: Sequence[Rule], given: Sequence[Rule]) -> Iterable[tuple[int, tuple[str | int, ...], str]]:

@@ -16,7 +16,8 @@ from pyro_assets.errors import ConfigError
 #: The place of a value: keys and positions from the root.
 Path = tuple[str | int, ...]
 
-_MAX_CHARACTERS: Final = 4 << 20
+# Hostile text of this size takes some seconds to read; a thousand rules are a tenth of it.
+_MAX_CHARACTERS: Final = 1 << 20
 # JSON writes characters beyond the first 65,536 as two escapes, of which YAML parsers make nothing.
 _TWO_ESCAPES: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _MAX_DEPTH: Final = 32

@@ -1,10 +1,8 @@
-"""Who may do what: settings of one process, names that it answers for, and what shows that somebody has signed in.
+"""Who may do what: settings of one process, and the names that it answers for.
 
-Add a setting here; what is refused because of it is `security`'s to decide.
+Add a setting here; what is refused because of it is `security`'s to decide, who has signed in is `sessions`' to know.
 """
 
-import hashlib
-import hmac
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -15,7 +13,8 @@ from urllib.parse import urlsplit
 from pyro_assets.errors import SettingsError
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_SESSION_SECONDS: Final = 12 * 3600
+#: A token of fewer characters can be guessed by asking often enough.
+MIN_TOKEN_CHARACTERS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,11 @@ class Access:
     hosts: tuple[str, ...] = tuple(sorted(LOOPBACK))
 
     def __post_init__(self) -> None:
+        if self.token and len(self.token) < MIN_TOKEN_CHARACTERS:
+            raise SettingsError(
+                f"the token of the pages has {len(self.token)} characters, which can be guessed; "
+                f"take at least {MIN_TOKEN_CHARACTERS}, for example what `openssl rand -hex 16` prints"
+            )
         for proxy in self.proxies:
             try:
                 ipaddress.ip_network(proxy)
@@ -89,30 +93,3 @@ def is_loopback(host: str) -> bool:
 def name_of(netloc: str) -> str:
     """The name of an address without its port; an IPv6 address keeps its brackets."""
     return re.sub(r":\d*$", "", netloc).lower()
-
-
-def session_of(token: str, now_seconds: float) -> str:
-    """The cookie of somebody who knew the token, good for some hours."""
-    end = str(int(now_seconds) + _SESSION_SECONDS)
-    return f"{end}.{_signed(end, token)}"
-
-
-def session_is_valid(cookie: str, token: str, now_seconds: float) -> bool:
-    """Whether a cookie is one of `session_of` and not too old.
-
-    >>> cookie = session_of("t", 0)
-    >>> session_is_valid(cookie, "t", 60), session_is_valid(cookie, "u", 60), session_is_valid(cookie, "t", 1e6)
-    (True, False, False)
-    """
-    end, _, signature = cookie.partition(".")
-    if (
-        not end.isdecimal()
-        or len(end) > 20
-        or not hmac.compare_digest(signature.encode(), _signed(end, token).encode())
-    ):
-        return False
-    return now_seconds < int(end)
-
-
-def _signed(text: str, token: str) -> str:
-    return hmac.new(token.encode(), b"session:" + text.encode(), hashlib.sha256).hexdigest()

@@ -5,9 +5,10 @@ Nothing is computed here, and nothing is changed by a GET.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from pyro_assets.errors import (
     ConfigError,
     DagsterError,
+    LedgerDamaged,
     LedgerError,
     LedgerUnavailable,
     NotABlockKey,
@@ -47,6 +49,7 @@ _STATUSES: Final[tuple[tuple[type[PyroAssetsError], int], ...]] = (
     (NotABlockKey, 404),
     (ObjectMissing, 404),
     (LedgerUnavailable, 503),
+    (LedgerDamaged, 503),
     (StorageUnavailable, 503),
     (DagsterError, 502),
     (ReceiverUnavailable, 502),
@@ -59,7 +62,7 @@ def make_app(site: Site) -> Starlette:
     """The application of one site."""
     routes: list[Route | Mount] = [
         Route("/metrics", _metrics(site)),
-        Route("/healthz", lambda _: PlainTextResponse("ok\n")),
+        Route("/healthz", _healthy),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
         *signing_in.routes(site),
     ]
@@ -69,7 +72,7 @@ def make_app(site: Site) -> Starlette:
     routes += [*(call.route() for call in calls), *api.routes(site, calls)]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, access=site.access)],
+        middleware=[Middleware(Guard, access=site.access, sessions=site.sessions, guesses=site.guesses)],
         exception_handlers={HTTPException: _shown(site), PyroAssetsError: _shown(site), Exception: _shown(site)},
     )
 
@@ -79,13 +82,25 @@ def endpoints(site: Site) -> list[Endpoint]:
     return [call for page in _PAGES for call in page.api_routes(site)]
 
 
-def _metrics(site: Site) -> Callable[[Request], Response]:
-    def show_metrics(_: Request) -> Response:
-        # No coroutine: Starlette runs it in a thread, so that a slow ledger stops nobody else.
+async def _healthy(_: Request) -> Response:
+    # A coroutine needs no thread, of which there may be none left for a while.
+    return PlainTextResponse("ok\n")
+
+
+def _metrics(site: Site) -> Callable[[Request], Awaitable[Response]]:
+    # Threads of its own: a scrape never waits behind those who read the archive, nor they behind a slow ledger.
+    limiter: list[CapacityLimiter] = []
+
+    def collect() -> Response:
         try:
             return Response(exposition(site.metrics.collect()), headers={"Content-Type": _TEXT_FORMAT})
         except PyroAssetsError as error:
             return PlainTextResponse(f"{error}\n", status_code=503)
+
+    async def show_metrics(_: Request) -> Response:
+        if not limiter:
+            limiter.append(CapacityLimiter(2))
+        return await to_thread.run_sync(collect, limiter=limiter[0])
 
     return show_metrics
 
@@ -97,11 +112,14 @@ def _shown(site: Site) -> Callable[[Request, Exception], Response]:
         code, text = describe(error)
         if code == 500:
             logging.getLogger(__name__).error("%s %s", request.method, request.url.path, exc_info=error)
+        # What a status needs beside its text: Allow, Retry-After.
+        headers = error.headers if isinstance(error, HTTPException) else None
         answer: Response
         if request.url.path.startswith("/api/"):
-            answer = JSONResponse({"error": text}, code)
+            answer = JSONResponse({"error": text}, code, headers)
         else:
             answer = site.page(request, "error.html", status_code=code, code=code, problems=text.splitlines())
+            answer.headers.update(headers or {})
         if code == 500:
             # Starlette answers what nobody foresaw outside of our `Guard`.
             add_headers(answer.headers, request.scope, "")

@@ -94,7 +94,7 @@ def answer(site: Site, explorer: "Explorer", asked: Asked, hours: Sequence[str])
         gauges = list(DEFAULT_GAUGES)
     # Who walks through an answer wants the same one, though new jobs come every few seconds; "Show" is up to date.
     is_walking = replace(asked, at="", search="", sort="total", rows=ROWS) != asked
-    with site.exploring.take("others explore at the moment; try again in a minute, or choose fewer hours"):
+    with site.reading.take():
         return explorer.explore(question, gauges, max_age_seconds=_WALK_SECONDS if is_walking else 0.0)
 
 

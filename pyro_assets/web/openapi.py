@@ -26,9 +26,18 @@ and keeps other pages from sending requests in your name. Times are Unix millise
 _COMMON: Final = (
     (400, "the request cannot be understood"),
     (401, "no token, or another one"),
-    (503, "ledger or archive do not answer"),
+    (404, "there is no such thing"),
+    (405, "this address does not take that method; Allow names those that it takes"),
+    (422, "something in it cannot be: a filter, a rule, the configuration of this process"),
+    (429, "too many wrong tokens from one address; Retry-After says when the next one is looked at"),
+    (503, "ledger or archive do not answer, or too many ask at once; Retry-After may say when to try again"),
 )
-_CHANGING: Final = ((403, "this process is read-only, or the request is from another page"),)
+_CHANGING: Final = (
+    (403, "this process is read-only, or the request is from another page"),
+    (408, "the body did not arrive in time"),
+    (409, "the state that the request was made from has changed"),
+    (413, "the body is too large"),
+)
 
 
 def document(calls: Sequence[Endpoint], version: str) -> Schema:

@@ -108,8 +108,6 @@ def routes(site: Site) -> list[Route]:
 
 
 def _text(request: Request) -> tuple[str, str]:
-    """The text that was pasted, or else the file that was uploaded, and why."""
+    """The text, and why."""
     fields = values_of(request)
-    pasted = first(fields, "text")
-    text = pasted if pasted.strip() else first(fields, "file")
-    return text.replace("\r\n", "\n"), first(fields, "why")
+    return first(fields, "text").replace("\r\n", "\n"), first(fields, "why")

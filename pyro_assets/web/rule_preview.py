@@ -92,7 +92,7 @@ def preview(site: Site, rule: Rule, config: SeriesConfig, hours: Sequence[str], 
         HTTPException: others are looking at so much already.
         StorageError, BlockError: the archive is damaged or does not answer.
     """
-    with site.previewing.take("two previews are running; try again when they are done"):
+    with site.reading.take():
         return preview_rule(
             site.pipeline.archive,
             site.pipeline.ledger,

@@ -4,21 +4,25 @@ One layer before all routes, so that a new page is guarded without knowing it. A
 pages show to whom is not decided here.
 """
 
+import asyncio
 import hmac
 import ipaddress
+import math
 import re
 import secrets
 import time
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pyro_assets.web.access import LOOPBACK, Access, name_of, session_is_valid
+from pyro_assets.web.access import LOOPBACK, Access, name_of
 from pyro_assets.web.requests import MAX_BODY_BYTES, first, parse_form
+from pyro_assets.web.sessions import Guesses, Sessions
 
 #: No script and no style that stands in a page, nothing from elsewhere, no frames.
 POLICY: Final = (
@@ -30,10 +34,22 @@ SESSION_COOKIE: Final = "pyro_assets_session"
 CSRF_FIELD: Final = "csrf"
 CSRF_HEADER: Final = "x-csrf-token"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-#: What changes nothing although it is sent, and therefore goes in read-only mode too.
+#: Routes that change nothing although something is sent, and therefore are open in read-only mode too. Each is named
+#: with its method: another method of the same path, or another path, is a change.
 HARMLESS: Final = frozenset(
-    {"/login", "/logout", "/rules/check", "/rules/import/check", "/api/v1/rules/validate", "/api/v1/rules/preview"}
+    {
+        ("POST", "/login"),
+        ("POST", "/logout"),
+        ("POST", "/rules/check"),
+        ("POST", "/rules/import/check"),
+        ("POST", "/api/v1/rules/validate"),
+        ("POST", "/api/v1/rules/preview"),
+    }
 )
+#: What may be sent by people whom nobody knows yet, in bytes: a token and an address to return to.
+_MAX_LOGIN_BYTES: Final = 8 << 10
+#: Whoever sends less than this in the time below does not mean to be answered.
+_BODY_SECONDS: Final = 30.0
 #: Asked for by programs that have no token of ours; they change nothing.
 _OPEN: Final = frozenset({"/healthz", "/metrics"})
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{20,64}")
@@ -42,8 +58,16 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{20,64}")
 class Guard:
     """ASGI middleware: refuses what must not get to a route, and leaves user, form and body in `request.state`."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app, self._access = app, access
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: Access,
+        sessions: Sessions,
+        guesses: Guesses,
+        body_seconds: float = _BODY_SECONDS,
+    ) -> None:
+        self._app, self._access, self._sessions, self._guesses = app, access, sessions, guesses
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -81,6 +105,12 @@ class Guard:
             return _refuse(400, why + "with --allowed-host", is_api)
         if path in _OPEN:
             return None
+        offers_token = access.token and _offers_token(scope, headers)
+        wait = math.ceil(self._guesses.wait_seconds(client_of(scope), time.monotonic())) if offers_token else 0
+        if wait:
+            refusal = _refuse(429, f"too many wrong tokens from your address; try again in {wait} s", is_api)
+            refusal.headers["Retry-After"] = str(wait)
+            return refusal
         user, bearer = self._user(scope, headers, cookies)
         if user is None and path != "/login" and not path.startswith("/static/"):
             if not access.token:
@@ -95,15 +125,24 @@ class Guard:
         state["signed_in"] = user is not None and not access.is_open
         if scope["method"] in _SAFE:
             return None
-        if access.read_only and path not in HARMLESS:
+        if access.read_only and (scope["method"], path) not in HARMLESS:
             return _refuse(
                 403, "this process is read-only; change rules where it is not, or with `pyro-assets`", is_api
             )
-        body = await _body(receive)
+        most = MAX_BODY_BYTES if user is not None else _MAX_LOGIN_BYTES
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                body = await _body(receive, most)
+        except TimeoutError:
+            return _refuse(408, f"what was sent did not arrive within {self._body_seconds:g} s; send it again", is_api)
         if body is None:
-            return _refuse(413, f"more than {MAX_BODY_BYTES >> 20} MiB were sent; send less at a time", is_api)
+            return _refuse(413, f"more than {most >> 10} KiB were sent; send less at a time", is_api)
         state["body"] = body
-        state["form"] = parse_form(headers.get("content-type", ""), body)
+        try:
+            # A large form takes milliseconds: others are answered meanwhile.
+            state["form"] = await to_thread.run_sync(parse_form, headers.get("content-type", ""), body)
+        except ValueError as error:
+            return _refuse(400, f"the form cannot be read: {error}; send fewer fields", is_api)
         return self._forged(headers, state, cookies, is_api=is_api, bearer=bearer)
 
     def _user(self, scope: Scope, headers: Headers, cookies: dict[str, str]) -> tuple[str | None, bool]:
@@ -117,9 +156,10 @@ class Guard:
                 return named[:200], False
         if access.is_open:
             return "", is_bearer
-        if access.token and is_bearer and hmac.compare_digest(given.encode(), access.token.encode()):
-            return "", True
-        if access.token and session_is_valid(cookies.get(SESSION_COOKIE, ""), access.token, time.time()):
+        if access.token and is_bearer:
+            if is_the_token(access, self._guesses, scope, given):
+                return "", True
+        elif access.token and self._sessions.is_valid(cookies.get(SESSION_COOKIE, ""), time.monotonic()):
             return "", False
         return None, False
 
@@ -138,7 +178,7 @@ class Guard:
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return _refuse(403, "another page sent this; use the forms of this one", is_api)
         origin = headers.get("origin")
-        if origin is not None and not self._is_own(urlsplit(origin).netloc, headers.get("host", "")):
+        if origin is not None and not self._is_own(_netloc(origin), headers.get("host", "")):
             return _refuse(403, f"the page at {origin[:200]!r} may not send anything here", is_api)
         if bearer:
             return None
@@ -154,6 +194,39 @@ class Guard:
     def _is_own(self, netloc: str, host: str) -> bool:
         """Whether an origin is this site: what was asked for, or (behind a proxy that renames) a name of ours."""
         return netloc.lower() == host.lower() or name_of(netloc) in set(self._access.hosts) - LOOPBACK
+
+
+def _netloc(origin: str) -> str:
+    """Where an origin is, "" (which is nobody's) where it does not parse.
+
+    >>> _netloc("http://localhost:9119"), _netloc("http://[")
+    ('localhost:9119', '')
+    """
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+def client_of(scope: Scope) -> str:
+    """The address that a request comes from, which a proxy shares among all behind it."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def is_the_token(access: Access, guesses: Guesses, scope: Scope, given: str) -> bool:
+    """Whether somebody knows the token; a wrong one is counted."""
+    client = client_of(scope)
+    if hmac.compare_digest(given.encode(), access.token.encode()):
+        guesses.was_right(client)
+        return True
+    guesses.was_wrong(client, time.monotonic())
+    return False
+
+
+def _offers_token(scope: Scope, headers: Headers) -> bool:
+    is_login = (scope["method"], scope["path"]) == ("POST", "/login")
+    return is_login or headers.get("authorization", "").lower().startswith("bearer ")
 
 
 def _refuse(status: int, why: str, is_api: bool) -> Response:
@@ -176,8 +249,8 @@ def add_headers(headers: MutableHeaders, scope: Scope, csrf: str) -> None:
         headers.append("Set-Cookie", f"{CSRF_COOKIE}={csrf}; Path=/; HttpOnly; SameSite=Strict{secure}")
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """A request's body; None for one that is too large."""
+async def _body(receive: Receive, most: int) -> bytes | None:
+    """A request's body; None for one of more than `most` bytes."""
     parts, size = [], 0
     while True:
         message = await receive()
@@ -185,7 +258,7 @@ async def _body(receive: Receive) -> bytes | None:
             return b""
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
+        if size > most:
             return None
         if not message.get("more_body", False):
             return b"".join(parts)

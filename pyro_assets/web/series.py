@@ -40,7 +40,8 @@ def routes(site: Site) -> list[Route]:
     def index(request: Request) -> Response:
         span, start = _span(site, request), _start(request)
         asked = _asked(request, span)
-        found = reader.metrics(asked, start, _PAGE)
+        with site.reading.take():
+            found = reader.metrics(asked, start, _PAGE)
         newest = site.pipeline.hours()[-1:] if not found.total else []
         return site.page(
             request,
@@ -59,7 +60,8 @@ def routes(site: Site) -> list[Route]:
     def metric(request: Request) -> Response:
         span, start = _span(site, request), _start(request)
         asked = _asked(request, span, metric=True)
-        found = reader.label_sets(asked, start, _PAGE)
+        with site.reading.take():
+            found = reader.label_sets(asked, start, _PAGE)
         return site.page(
             request,
             "series_metric.html",
@@ -77,7 +79,8 @@ def routes(site: Site) -> list[Route]:
         span = _span(site, request)
         asked = _asked(request, span, metric=True)
         series_id = request.query_params.get("id", "")
-        found = reader.samples(asked, series_id)
+        with site.reading.take():
+            found = reader.samples(asked, series_id)
         if found.series is None:
             return site.page(
                 request,
@@ -123,15 +126,18 @@ def api_routes(site: Site) -> list[Endpoint]:
 
     def metrics(request: Request) -> Any:
         limit = whole_number(request, "limit", _PAGE, least=1, most=1000)
-        return reader.metrics(_asked(request, _span(site, request)), _start(request), limit)
+        with site.reading.take():
+            return reader.metrics(_asked(request, _span(site, request)), _start(request), limit)
 
     def label_sets(request: Request) -> Any:
         limit = whole_number(request, "limit", _PAGE, least=1, most=1000)
-        return reader.label_sets(_asked(request, _span(site, request), metric=True), _start(request), limit)
+        with site.reading.take():
+            return reader.label_sets(_asked(request, _span(site, request), metric=True), _start(request), limit)
 
     def samples(request: Request) -> Any:
         asked = _asked(request, _span(site, request), metric=True)
-        found = reader.samples(asked, request.query_params.get("id", ""))
+        with site.reading.take():
+            found = reader.samples(asked, request.query_params.get("id", ""))
         if found.series is None:
             raise HTTPException(404, "there is no such series in this span; ask for a longer one")
         return found

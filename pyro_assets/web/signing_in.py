@@ -1,18 +1,16 @@
-"""Signing in with the token, for browsers: a cookie that is good for some hours; programs send the token itself.
+"""Signing in with the token, for browsers: a cookie names a session of some hours; programs send the token itself.
 
 Who may do what is decided by `security`. Add another way to sign in here.
 """
 
-import hmac
 import time
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from pyro_assets.web.access import session_of
 from pyro_assets.web.requests import first, values_of
-from pyro_assets.web.security import SESSION_COOKIE
+from pyro_assets.web.security import SESSION_COOKIE, is_the_token
 from pyro_assets.web.site import Site
 
 
@@ -26,12 +24,12 @@ def routes(site: Site) -> list[Route]:
         form = values_of(request)
         target = _own_path(first(form, "next"))
         token = first(form, "token").strip()
-        if not site.access.token or not hmac.compare_digest(token.encode(), site.access.token.encode()):
+        if not site.access.token or not is_the_token(site.access, site.guesses, request.scope, token):
             return _page(site, request, target, "this is not the token", 401)
         response = RedirectResponse(target, 303)
         response.set_cookie(
             SESSION_COOKIE,
-            session_of(site.access.token, time.time()),
+            site.sessions.begin(time.monotonic()),
             httponly=True,
             # A link from Dagster's pages must find people signed in; forms have tokens of their own.
             samesite="lax",
@@ -39,7 +37,8 @@ def routes(site: Site) -> list[Route]:
         )
         return response
 
-    def sign_out(_: Request) -> Response:
+    def sign_out(request: Request) -> Response:
+        site.sessions.end(request.cookies.get(SESSION_COOKIE, ""))
         response = RedirectResponse("/login", 303)
         response.delete_cookie(SESSION_COOKIE)
         return response

@@ -20,6 +20,7 @@ from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.web import words
 from pyro_assets.web.access import Access
 from pyro_assets.web.rule_watch import RuleWatch
+from pyro_assets.web.sessions import Guesses, Sessions
 from pyro_assets.web.turns import Turns
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Site:
         access: who may do what.
         clock: Unix milliseconds.
         watch: how rules are doing.
-        exploring, previewing: turns of what reads many blocks.
+        sessions, guesses: who has signed in, and who tries to.
+        reading: turns of what reads blocks or series of the archive.
         doctor: examines the whole installation; None where this process does not know it.
     """
 
@@ -78,9 +80,9 @@ class Site:
         self._parsed: _Parsed | None = None
         self._lock = threading.Lock()
         self.watch = RuleWatch(self.pipeline)
-        # Two cores are better spent on one large question after the other.
-        self.exploring = Turns(2, wait_seconds=90.0)
-        self.previewing = Turns(2, wait_seconds=20.0)
+        self.sessions, self.guesses = Sessions(), Guesses()
+        # Two cores are better spent on one large question after the other. Who waits holds a thread of the server.
+        self.reading = Turns(2, waiting=8, wait_seconds=20.0)
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
@@ -147,7 +149,7 @@ class Site:
         }
         text = self._templates.get_template(template).render(**{**shared, **context})
         # Names may hold halves of surrogate pairs, which no encoding takes.
-        return HTMLResponse(text.encode("utf-8", "replace"), status_code)
+        return HTMLResponse(words.spell_turns(text).encode("utf-8", "replace"), status_code)
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:

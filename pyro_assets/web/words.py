@@ -4,6 +4,7 @@ Add a filter here when a second page needs it. Nothing here makes HTML: template
 characters, which no escaping makes visible, are spelled by `visible`.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from typing import Any, Final
 _NANO: Final = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
 _PREFIXES: Final = ("", "k", "M", "G", "T", "P", "E")
 #: Categories (Unicode) whose characters do not show, or turn the text around them.
+_TURNS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_MARKUP_OR_TURN: Final = re.compile(rf"(<textarea\b.*?</textarea>|<[^>]*>)|({_TURNS.pattern})", re.DOTALL)
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -192,6 +195,19 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_spelled(one) if unicodedata.category(one) in _HIDDEN else one for one in text)
+
+
+def spell_turns(page: str) -> str:
+    r"""A page in which characters that turn the direction of the text around them are spelled, wherever people read.
+
+    Attributes and fields that are edited keep them: what somebody sends back must be what it was.
+
+    >>> ascii(spell_turns("a\u202eb <b title='\u202e'>c</b>"))
+    '"a\\\\u202eb <b title=\'\\u202e\'>c</b>"'
+    """
+    if not _TURNS.search(page):
+        return page
+    return _MARKUP_OR_TURN.sub(lambda found: found[1] or _spelled(found[2]), page)
 
 
 def shorten(text: str, length: int = 80) -> str:

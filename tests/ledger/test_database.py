@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from pyro_assets.errors import LedgerUnavailable, SchemaMismatch, SettingsError
+from pyro_assets.errors import LedgerDamaged, LedgerUnavailable, SchemaMismatch, SettingsError
 from pyro_assets.ledger import schema
 from pyro_assets.ledger.database import parse_ledger_url
 from pyro_assets.ledger.ledger import Ledger
@@ -48,11 +48,21 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         Ledger.open(str(path))
 
 
-def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_rebuilt_not_tried_again(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"something else entirely" * 100)
-    with pytest.raises(LedgerUnavailable, match="not a database"):
+    with pytest.raises(LedgerDamaged, match=r"not a database.*rebuild-ledger"):
         Ledger.open(str(path))
+
+
+def test_a_file_with_damaged_pages_is_rebuilt_not_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger.open(str(path)).close()
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    path.write_bytes(data)
+    with pytest.raises(LedgerDamaged, match=r"malformed.*rebuild-ledger"), Ledger.open(str(path)) as ledger:
+        ledger.rules()
 
 
 def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
@@ -61,7 +71,9 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
         Ledger.open(str(tmp_path / "file" / "ledger.db"))
 
 
-@pytest.mark.parametrize("url", ["", "nonsense://", "no such driver://x", "mysql+nothing://host/db"])
+@pytest.mark.parametrize(
+    "url", ["", "nonsense://", "no such driver://x", "postgresql://me@host:port/db", "mysql+nothing://host/db"]
+)
 def test_urls_that_cannot_be_used_are_refused(url: str) -> None:
     with pytest.raises(SettingsError):
         Ledger.open(url)

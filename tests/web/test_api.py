@@ -81,8 +81,8 @@ def test_the_document_is_openapi(described: dict[str, Any]):
 
 
 def test_what_is_harmless_exists_and_saves_nothing(client: Client):
-    paths = {route.path for route in client.app.routes if isinstance(route, Route)}
-    assert paths >= HARMLESS
+    routes = [route for route in client.app.routes if isinstance(route, Route)]
+    assert {(method, route.path) for route in routes for method in route.methods or ()} >= HARMLESS
 
 
 def test_people_can_read_it_too(client: Client, pipeline: Pipeline):
@@ -161,4 +161,5 @@ def test_a_preview_and_an_import(client: Client):
 def test_errors_are_json_with_words(client: Client, method: str, path: str, body: bytes, status: int):
     answer = client.ask(method, PREFIX + path, body, {"authorization": "Bearer x"})
     assert answer.status == status
+    assert ("GET" in answer.headers.get("allow", "")) == (status == 405)
     assert len(answer.json["error"]) > 10

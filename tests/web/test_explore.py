@@ -209,15 +209,16 @@ def test_a_broken_file_of_rules_does_not_keep_anyone_from_looking(pipeline: Pipe
 
 def test_who_waits_too_long_is_told_to_come_again(pipeline: Pipeline):
     site = site_of(pipeline)
-    site.exploring = Turns(1, wait_seconds=0.0)
+    site.reading = Turns(1, waiting=1, wait_seconds=0.0)
     client = Client(make_app(site))
     assert client.get("/explore", {"selector": '{pod="'}).status == 422
-    with site.exploring.take("never said"):
+    with site.reading.take():
         page = client.get("/explore")
-        assert (page.status, "others explore at the moment" in page.words) == (503, True)
-        assert client.call("GET", "/explore").status == 503
+        assert (page.status, "others read the archive at the moment" in page.words) == (503, True)
+        refused = client.call("GET", "/explore")
+        assert (refused.status, int(refused.headers["retry-after"]) > 0) == (503, True)
     # Turns end however a question ended.
-    with pytest.raises(ValueError, match="odd"), site.exploring.take("never said"):
+    with pytest.raises(ValueError, match="odd"), site.reading.take():
         raise ValueError("odd")
     assert client.get("/explore").status == 200
 

@@ -126,12 +126,12 @@ def test_a_preview_is_shown_before_anything_is_saved(client: Client, world: tupl
 
 def test_a_preview_waits_for_its_turn(world: tuple[Path, Pipeline]):
     site = site_of(world[1])
-    site.previewing = Turns(1, wait_seconds=0.0)
+    site.reading = Turns(1, waiting=1, wait_seconds=0.0)
     client = Client(make_app(site))
     fields = {"name": "p", "functions": "glob: runtime.*", "enabled": "on", "do": "preview", "preview_last": HOUR}
-    with site.previewing.take("never said"):
+    with site.reading.take():
         page = client.post("/rules/check", fields)
-        assert (page.status, "two previews are running" in page.words) == (503, True)
+        assert (page.status, "others read the archive" in page.words) == (503, True)
     assert "Functions caught" in client.post("/rules/check", fields).words
 
 
@@ -347,18 +347,6 @@ def test_an_import_is_all_or_nothing(client: Client, world: tuple[Path, Pipeline
     assert (broken.status, "the text:3: rules[1].metric" in broken.words) == (422, True)
     assert world[1].ledger.rules() == []
     assert client.post("/rules/import/check", {"text": "gauges: [x]"}).status == 422
-
-
-def test_an_uploaded_file_is_read(client: Client):
-    client.get("/rules")
-    parts = {"csrf": client.cookies["pyro_assets_csrf"], "text": ""}
-    body = "".join(f'--B\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in parts.items())
-    body += '--B\r\nContent-Disposition: form-data; name="file"; filename="r.yaml"\r\nContent-Type: text/yaml\r\n\r\n'
-    body += 'functions: {"grün": "{}"}\r\n--B--\r\n'
-    head = {"content-type": "multipart/form-data; boundary=B", "origin": "http://localhost"}
-    answer = client.ask("POST", "/rules/import/check", body.encode(), head)
-    assert answer.status == 200
-    assert "grün" in answer.text
 
 
 def test_the_language_is_explained_with_its_examples(client: Client):

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from cli_runner import is_wrong_usage, run
 from exports import derive, opened
+from starlette.routing import Route
 from web_client import Client, site_of
 
-from pyro_assets.errors import LedgerUnavailable, SettingsError
+from pyro_assets.errors import LedgerDamaged, LedgerUnavailable, SettingsError
 from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.web.access import Access, hosts_of, session_of
+from pyro_assets.web.access import Access, hosts_of
 from pyro_assets.web.app import describe, make_app
 from pyro_assets.web.requests import MAX_BODY_BYTES
-from pyro_assets.web.security import CSRF_COOKIE, POLICY, SESSION_COOKIE
+from pyro_assets.web.security import CSRF_COOKIE, HARMLESS, POLICY, SESSION_COOKIE, Guard
+from pyro_assets.web.sessions import SESSION_SECONDS
 
 TOKEN = "correct horse battery"
 PAGES = (
@@ -149,19 +151,68 @@ def test_with_a_token_programs_send_it(pipeline: Pipeline):
 
 
 def test_a_session_ends_and_cannot_be_made(pipeline: Pipeline):
-    asking = client(pipeline, token=TOKEN)
-    now = time.time()
-    for cookie in (
-        session_of(TOKEN, now - 86_400),
-        session_of("other", now),
-        f"{int(now) + 999}.",
-        "x",
-        "9" * 30 + ".a",
-    ):
+    site = site_of(pipeline, access=Access(default_user="tester", token=TOKEN))
+    asking, now = Client(make_app(site)), time.monotonic()
+    for cookie in ("", "x", "9" * 300, site.sessions.begin(now - SESSION_SECONDS - 1)):
         asking.cookies[SESSION_COOKIE] = cookie
         assert asking.get("/rules").status == 303
-    asking.cookies[SESSION_COOKIE] = session_of(TOKEN, now)
+    asking.cookies[SESSION_COOKIE] = site.sessions.begin(now)
     assert asking.get("/rules").status == 200
+
+
+def test_signing_out_ends_the_session_for_everybody_who_has_its_cookie(pipeline: Pipeline):
+    asking = client(pipeline, token=TOKEN)
+    asking.post("/login", {"token": TOKEN})
+    stolen = asking.cookies[SESSION_COOKIE]
+    assert asking.get("/rules").status == 200
+    assert asking.post("/logout").status == 303
+    asking.cookies[SESSION_COOKIE] = stolen
+    assert asking.get("/rules").status == 303
+
+
+def test_wrong_tokens_are_looked_at_ever_more_slowly(pipeline: Pipeline):
+    app = make_app(site_of(pipeline, access=Access(token=TOKEN, hosts=())))
+    asking, other = Client(app, address="10.0.0.1"), Client(app, address="10.0.0.2")
+    answers = [asking.call("GET", "/rules", authorization=f"Bearer {TOKEN}x") for _ in range(12)]
+    assert [one.status for one in answers[:6]] == [401] * 6
+    assert {one.status for one in answers[6:]} == {429}
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    # Neither the right token nor the form gets around it; others are not touched.
+    assert asking.call("GET", "/rules", authorization=f"Bearer {TOKEN}").status == 429
+    assert asking.post("/login", {"token": TOKEN}).status == 429
+    assert asking.get("/login").status == 200
+    assert other.call("GET", "/rules", authorization=f"Bearer {TOKEN}").status == 200
+    assert other.post("/login", {"token": "wrong"}).status == 401
+
+
+def test_short_tokens_are_refused():
+    with pytest.raises(SettingsError, match="at least 16"):
+        Access(token="hunter2")
+    assert Access(token="x" * 16).token
+
+
+def test_signing_in_takes_little_and_only_a_plain_form(pipeline: Pipeline):
+    asking = client(pipeline, token=TOKEN)
+    asking.get("/login")
+    # No parser of multipart sees these: they carry no fields, or are refused by their size before.
+    for part, status in ((b"((((" * 50, 403), (b"(" * (1 << 20), 413)):
+        body = b"--B\r\nContent-Disposition: " + part + b"\r\n\r\nx\r\n--B--\r\n"
+        head = {"content_type": "multipart/form-data; boundary=B", "origin": "http://localhost"}
+        assert asking.ask("POST", "/login", body, head).status == status
+    head = {"content_type": "application/x-www-form-urlencoded", "origin": "http://localhost"}
+    assert asking.ask("POST", "/login", b"&".join([b"a=1"] * 1500), head).status == 400
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(pipeline: Pipeline):
+    site = site_of(pipeline)
+    guard = Guard(make_app(site), site.access, site.sessions, site.guesses, body_seconds=0.01)
+    answer = Client(guard, silent=True).ask("POST", "/rules/check", b"", {})  # type: ignore[arg-type]
+    assert (answer.status, "did not arrive" in answer.text) == (408, True)
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "//", "null", "http://localhost@evil.example", "é"])
+def test_an_origin_that_does_not_parse_is_another_page(pipeline: Pipeline, origin: str):
+    assert client(pipeline).post("/rules/check", FIELDS, origin=origin).status == 403
 
 
 def test_a_proxy_names_the_user(pipeline: Pipeline):
@@ -202,6 +253,41 @@ def test_read_only_shows_everything_and_changes_nothing(pipeline: Pipeline):
     assert asking.call("POST", "/rules/validate", {"text": "rules: []"}).status == 200
 
 
+def test_no_route_changes_anything_in_read_only_mode(pipeline: Pipeline):
+    """Every route with every method: what is not known to be harmless is refused, whatever its path looks like."""
+    app = make_app(site_of(pipeline, access=Access(default_user="tester", read_only=True)))
+    asking, before = Client(app), (pipeline.ledger.rules(), pipeline.hours())
+    values = ("preview", "validate", "import", "check", "login", "dimensions")
+    paths = {re.sub(r"\{[^}]*\}", value, one.path) for one in app.routes if isinstance(one, Route) for value in values}
+    assert len(paths) > 60
+    for path in sorted(paths):
+        for method in ("POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"):
+            if (method, path) not in HARMLESS:
+                answer = asking.ask(method, path, b"{}", {"authorization": "Bearer x", "if_match": '"0"'})
+                is_refused = (answer.status, "read-only" in answer.text) == (403, True)
+                assert is_refused or path in ("/healthz", "/metrics"), (method, path)
+                assert is_refused or answer.status == 405, (method, path)
+    assert (pipeline.ledger.rules(), pipeline.hours()) == before
+
+
+def test_rules_cannot_be_called_as_parts_of_addresses(pipeline: Pipeline):
+    asking = client(pipeline)
+    for name in ("preview", "validate", "import", "new"):
+        made = asking.call("PUT", f"/rules/{name}", {"functions": ["a"]}, if_match='"0"')
+        assert (made.status, made.json["problems"][0]["field"]) == (422, "name")
+        text = f"rules: [{{name: {name}, functions: [a]}}]"
+        assert asking.call("POST", "/rules/import", {"text": text}).status == 422
+    assert not {"preview", "validate", "import", "new"} & set(names(pipeline))
+
+
+def test_names_cannot_turn_the_text_of_a_page(pipeline: Pipeline):
+    evil = "a\u202egpj.exe"
+    answer = client(pipeline).post("/rules/check", FIELDS | {"name": "b", "functions": evil, "do": "preview"})
+    shown = re.sub(r"<textarea.*?</textarea>|<[^>]*>", "", answer.text, flags=re.DOTALL)
+    assert ("\u202e" in shown, "\\u202egpj" in shown) == (False, True)
+    assert evil in answer.text  # in the field that is sent again
+
+
 def test_too_much_is_refused(pipeline: Pipeline):
     asking = client(pipeline)
     assert asking.post("/rules/check", {"text": "x" * MAX_BODY_BYTES}).status == 413
@@ -220,6 +306,8 @@ def test_what_nobody_foresaw_tells_nothing(pipeline: Pipeline):
     away = Client(make_app(site)).get("/rules")
     assert (away.status, "the ledger is away; start its database" in away.text) == (503, True)
     assert Client(make_app(site)).call("GET", "/rules").json == {"error": "the ledger is away; start its database"}
+    site.watch = Broken(LedgerDamaged("run `pyro-assets rebuild-ledger`"))  # type: ignore[assignment]
+    assert Client(make_app(site)).get("/rules").status == 503
     site.watch = Broken(ValueError("password=hunter2"))  # type: ignore[assignment]
     app = make_app(site)
 
