@@ -288,12 +288,14 @@ class JobConflict(LedgerError):
 class ExportError(PyroAssetsError):
     """Series do not get to a receiver or into a file; `receiver` is its name, "" for files.
 
-    No secret is ever part of the message.
+    `tenant` is not "" where only one tenant's are concerned, and others' may be sent. No secret is ever part of the
+    message.
     """
 
-    def __init__(self, message: str, *, receiver: str = "") -> None:
+    def __init__(self, message: str, *, receiver: str = "", tenant: str = "") -> None:
         super().__init__(message)
         self.receiver = receiver
+        self.tenant = tenant
 
 
 class ReceiverMisconfigured(ExportError):

@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 #: sending: a run began and did not say how it ended; sent: everything was accepted; refused: some samples were refused
 #: for good; too_old: all of them, for their age; changed: the job's samples are others than those that were sent, and
-#: the receiver keeps what it has.
-ReceiptState = Literal["sending", "sent", "refused", "too_old", "changed"]
+#: the receiver keeps what it has; owed: of one tenant, whose samples wait while others' were sent.
+ReceiptState = Literal["sending", "sent", "refused", "too_old", "changed", "owed"]
 MAX_EXAMPLES: Final = 10
 
 
@@ -21,6 +21,8 @@ class Receipt:
 
     Attributes:
         job_id, kind, receiver: whose receipt it is.
+        tenant: of whose samples only, as the receiver knows it (X-Scope-OrgID); "": of all but those in `apart`.
+        apart: tenants that have receipts of their own.
         state: see `ReceiptState`.
         samples: that the receiver was to get; accepted, refused: what became of them.
         sample_hash: of those samples.
@@ -54,6 +56,8 @@ class Receipt:
     cost: dict[str, float] = field(default_factory=dict)
     owner: str = ""
     opened_ms: int = 0
+    tenant: str = ""
+    apart: tuple[str, ...] = ()
 
     def detail(self) -> str:
         """What has no column of its own, as JSON."""
@@ -65,6 +69,8 @@ class Receipt:
             "cost": self.cost,
             "owner": self.owner,
             "opened_ms": self.opened_ms,
+            "tenant": self.tenant,
+            "apart": self.apart,
         }
         return json.dumps({name: value for name, value in detail.items() if value}, sort_keys=True)
 
@@ -92,10 +98,11 @@ class DueExport:
     """A job of which a receiver lacks something.
 
     Attributes:
+        tenant: whose samples are due, "": those of all that have no receipts of their own.
         derived_ms: when its series were there for the first time.
         first_created_ms: creation of its first source: the begin of the lag.
         files: those that the receiver's receipts do not cover.
-        receipts: kind -> what the receiver has of it so far.
+        receipts: kind -> what the receiver has of it so far (of this tenant).
     """
 
     job_id: str
@@ -106,6 +113,7 @@ class DueExport:
     first_created_ms: int
     files: tuple[StoredFile, ...]
     receipts: dict[str, Receipt]
+    tenant: str = ""
 
 
 @dataclass(slots=True)
@@ -120,6 +128,7 @@ class ReceiverHour:
         bytes, requests, retries, seconds: what sending cost.
         lags_ms: first source created -> receipt closed for the first time, per job.
         open: jobs whose sending was begun and not closed.
+        owed: tenant -> jobs that wait for it alone.
     """
 
     jobs: int = 0
@@ -136,3 +145,4 @@ class ReceiverHour:
     seconds: float = 0.0
     lags_ms: list[int] = field(default_factory=list)
     open: int = 0
+    owed: Counter[str] = field(default_factory=Counter)

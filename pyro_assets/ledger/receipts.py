@@ -22,6 +22,7 @@ from pyro_assets.ledger.status import in_lane, within
 
 #: A process that has had a receipt open for so long is no longer waited for.
 _OWNED_MS: Final = 120_000
+_UNCLOSED: Final = ("sending", "owed")
 
 
 class Receipts(Database):
@@ -35,6 +36,7 @@ class Receipts(Database):
         since_ms: int = 0,
         limit: int = 200,
         lane: Lane | None = None,
+        tenant: str = "",
     ) -> list[DueExport]:
         """Jobs of which a receiver lacks something, in the order of sending: by time, then shard.
 
@@ -45,11 +47,12 @@ class Receipts(Database):
                 has something already.
             limit: at most so many.
             lane: only jobs of these shards.
+            tenant: what is owed to it alone; "": what is due to all others.
         """
         states = ("derived",) if hours is None else ("derived", "exported")
         query = (
             select(jobs)
-            .where(jobs.c.state.in_(states), lacks(receiver), in_lane(lane))
+            .where(jobs.c.state.in_(states), _lacks_of(receiver, tenant), in_lane(lane))
             .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
             .limit(limit)
         )
@@ -60,18 +63,44 @@ class Receipts(Database):
             query = query.where(or_(jobs.c.timestamp_ms >= since_ms, _begun(receiver)))
         with self._read() as connection:
             rows = connection.execute(query).all()
-            return [_due(connection, receiver, row) for row in rows]
+            return [_due(connection, receiver, tenant, row) for row in rows]
 
-    def export_due_hours(self, receiver: str, *, since_ms: int = 0, lane: Lane | None = None) -> dict[str, int]:
-        """Hour -> jobs that no receiver or not this one has, oldest first; its cost does not grow with what is sent."""
+    def export_due_hours(
+        self, receiver: str, *, since_ms: int = 0, lane: Lane | None = None, without: Collection[str] = ()
+    ) -> dict[str, int]:
+        """Hour -> jobs that no receiver or not this one has, oldest first; its cost does not grow with what is sent.
+
+        What is owed only to tenants of `without` does not count.
+        """
         with self._read() as connection:
             rows = connection.execute(
                 select(jobs.c.hour, func.count())
-                .where(jobs.c.state == "derived", jobs.c.timestamp_ms >= since_ms, lacks(receiver), in_lane(lane))
+                .where(jobs.c.state == "derived", or_(jobs.c.timestamp_ms >= since_ms, _begun(receiver)))
+                .where(lacks(receiver, without), in_lane(lane))
                 .group_by(jobs.c.hour)
                 .order_by(jobs.c.hour)
             )
             return {row[0]: row[1] for row in rows}
+
+    def owed_tenants(
+        self, receiver: str, hours: Collection[str] | None = None, lane: Lane | None = None
+    ) -> dict[str, int]:
+        """Tenant -> jobs that wait for it alone; of some hours and shards only."""
+        query = (
+            select(receipts.c.tenant, func.count(receipts.c.job_id.distinct()))
+            .join(jobs, jobs.c.id == receipts.c.job_id)
+            .join(series_files, _is_file(series_files))
+            .where(jobs.c.state.in_(("derived",) if hours is None else ("derived", "exported")), in_lane(lane))
+            .where(
+                receipts.c.receiver == receiver, receipts.c.tenant != "", series_files.c.key.is_not(None), ~_closed()
+            )
+            .group_by(receipts.c.tenant)
+            .order_by(receipts.c.tenant)
+        )
+        if hours is not None:
+            query = query.where(jobs.c.hour.in_(list(hours)))
+        with self._read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def unfinished_before(self, shard: int, timestamp_ms: int, since_ms: int = 0) -> bool:
         """Whether an earlier job of a shard is not derived yet."""
@@ -107,17 +136,28 @@ class Receipts(Database):
                 _put(connection, replace(receipt, owner=owner, opened_ms=now_ms), now_ms)
         return True
 
-    def put_receipts(self, written: Sequence[Receipt], now_ms: int, *, wanted_by: Sequence[str] = ()) -> None:
+    def put_receipts(
+        self,
+        written: Sequence[Receipt],
+        now_ms: int,
+        *,
+        wanted_by: Sequence[str] = (),
+        owed: Sequence[Receipt] = (),
+    ) -> None:
         """Opens or closes receipts of one job, in one transaction.
 
         Args:
             written: as they shall be; `attempts`, `first_ms` and `last_ms` are kept up here.
             now_ms: Unix milliseconds.
             wanted_by: names of all receivers that are to get the job; when each has all of it, it is exported.
+            owed: receipts that tenants have from now on where they have none.
         """
         with self._write() as connection:
             for receipt in written:
                 _put(connection, receipt, now_ms)
+            for receipt in owed:
+                if connection.execute(select(receipts.c.job_id).where(_same(receipt))).first() is None:
+                    _put(connection, receipt, now_ms)
             for job_id in {receipt.job_id for receipt in written} if wanted_by else ():
                 lacking = or_(*(lacks(receiver) for receiver in wanted_by))
                 connection.execute(
@@ -126,18 +166,19 @@ class Receipts(Database):
                     .values(state="exported", exported_ms=now_ms)
                 )
 
-    def drop_open_receipts(self, job_id: str, receiver: str) -> None:
+    def drop_open_receipts(self, job_id: str, receiver: str, tenant: str = "") -> None:
         """Takes back what was opened for the first time, where it is certain that nothing arrived."""
+        opened = and_(
+            receipts.c.job_id == job_id,
+            receipts.c.receiver == receiver,
+            receipts.c.tenant == tenant,
+            receipts.c.state == "sending",
+            receipts.c.attempts <= 1,
+            receipts.c.first_ms.is_(None),
+        )
+        back = receipts.update().values(state="owed", attempts=0) if tenant else receipts.delete()
         with self._write() as connection:
-            connection.execute(
-                receipts.delete().where(
-                    receipts.c.job_id == job_id,
-                    receipts.c.receiver == receiver,
-                    receipts.c.state == "sending",
-                    receipts.c.attempts <= 1,
-                    receipts.c.first_ms.is_(None),
-                )
-            )
+            connection.execute(back.where(opened))
 
     def receipts_of(self, job_id: str) -> list[Receipt]:
         """All receipts of a job, by receiver and kind."""
@@ -145,7 +186,7 @@ class Receipts(Database):
             rows = connection.execute(
                 select(receipts)
                 .where(receipts.c.job_id == job_id)
-                .order_by(receipts.c.receiver, receipts.c.kind, receipts.c.rule)
+                .order_by(receipts.c.receiver, receipts.c.kind, receipts.c.tenant)
             )
             return [receipt_of(row) for row in rows]
 
@@ -184,12 +225,17 @@ class Receipts(Database):
                 .order_by(receipts.c.receiver, jobs.c.timestamp_ms)
             )
             lags: dict[tuple[str, str], int] = {}
+            waits: set[tuple[str, str, str]] = set()
             seen: dict[str, set[str]] = {}
             still_open: dict[str, set[str]] = {}
+            owed: dict[str, set[str]] = {}
             for row in rows:
                 status = found.setdefault(row.receiver, ReceiverHour())
                 receipt = receipt_of(row)
-                (still_open if receipt.state == "sending" else seen).setdefault(row.receiver, set()).add(row.job_id)
+                group = {"sending": still_open, "owed": owed}.get(receipt.state, seen)
+                group.setdefault(row.receiver, set()).add(row.job_id)
+                if receipt.tenant and receipt.state in _UNCLOSED:
+                    waits.add((row.receiver, receipt.tenant, row.job_id))
                 _sum(status, receipt)
                 if row.first_ms is not None and row.accepted:
                     lag = row.first_ms - row.first_created_ms
@@ -211,7 +257,10 @@ class Receipts(Database):
                 )
             for receiver, status in found.items():
                 undone = still_open.get(receiver, set())
-                status.open, status.jobs = len(undone), len(seen.get(receiver, set()) - undone)
+                status.open = len(undone)
+                status.jobs = len(seen.get(receiver, set()) - undone - owed.get(receiver, set()))
+            for receiver, tenant, _ in waits:
+                found[receiver].owed[tenant] += 1
         return dict(sorted(found.items()))
 
     def series_files_of(
@@ -243,28 +292,54 @@ def stored_file(row: Any) -> StoredFile:
     return StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms, row.job_id)
 
 
-def _covers(receiver: str) -> Select[Any]:
-    """Receipts of a receiver for a file of series."""
+def _is_file(files: Any) -> ColumnElement[bool]:
+    """Whether a receipt is for a file of series."""
+    return and_(receipts.c.job_id == files.c.job_id, receipts.c.kind == files.c.kind)
+
+
+def _covers(receiver: str, tenant: str = "") -> Select[Any]:
+    """Receipts of a receiver for a file of series: of one tenant, or of all that have none of their own."""
     return select(receipts.c.job_id).where(
-        receipts.c.job_id == series_files.c.job_id,
-        receipts.c.kind == series_files.c.kind,
-        receipts.c.rule == "",
-        receipts.c.receiver == receiver,
+        _is_file(series_files), receipts.c.tenant == tenant, receipts.c.receiver == receiver
     )
 
 
-def _lacks_file(receiver: str) -> ColumnElement[bool]:
-    closed = and_(receipts.c.state != "sending", receipts.c.file_ms == series_files.c.written_ms)
-    is_closed = exists(_covers(receiver).where(closed))
+def _closed() -> ColumnElement[bool]:
+    return and_(
+        receipts.c.state.not_in(_UNCLOSED),
+        receipts.c.file_ms.is_not(None),
+        receipts.c.file_ms == series_files.c.written_ms,
+    )
+
+
+def _lacks_file(receiver: str, tenant: str = "") -> ColumnElement[bool]:
+    mine, is_closed = _covers(receiver, tenant), exists(_covers(receiver, tenant).where(_closed()))
     # A file without rows needs no receipt, but one that was sent before and has none now is a change.
-    return and_(series_files.c.key.is_not(None), ~is_closed, or_(series_files.c.rows > 0, exists(_covers(receiver))))
+    counts = exists(mine) if tenant else or_(series_files.c.rows > 0, exists(mine))
+    return and_(series_files.c.key.is_not(None), ~is_closed, counts)
 
 
-def lacks(receiver: str) -> ColumnElement[bool]:
-    """Whether a receiver lacks some of a job."""
-    return exists(
-        select(series_files.c.job_id).where(series_files.c.job_id == jobs.c.id, _lacks_file(receiver)).correlate(jobs)
+def _owes_file(receiver: str, without: Collection[str]) -> ColumnElement[bool]:
+    """Whether a tenant, none of `without`, lacks what it has receipts of its own for."""
+    own = select(receipts.c.job_id).where(
+        _is_file(series_files), receipts.c.receiver == receiver, receipts.c.tenant != "", ~_closed()
     )
+    if without:
+        own = own.where(receipts.c.tenant.not_in(list(without)))
+    return and_(series_files.c.key.is_not(None), exists(own))
+
+
+def _some_file(lacking: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists(select(series_files.c.job_id).where(series_files.c.job_id == jobs.c.id, lacking).correlate(jobs))
+
+
+def _lacks_of(receiver: str, tenant: str) -> ColumnElement[bool]:
+    return _some_file(_lacks_file(receiver, tenant))
+
+
+def lacks(receiver: str, without: Collection[str] = ()) -> ColumnElement[bool]:
+    """Whether a receiver lacks some of a job, of whichever tenant; what tenants of `without` lack alone left out."""
+    return _some_file(or_(_lacks_file(receiver), _owes_file(receiver, without)))
 
 
 def _begun(receiver: str) -> ColumnElement[bool]:
@@ -272,11 +347,13 @@ def _begun(receiver: str) -> ColumnElement[bool]:
     return exists(select(receipts.c.job_id).where(mine).correlate(jobs))
 
 
-def _due(connection: Connection, receiver: str, row: Any) -> DueExport:
+def _due(connection: Connection, receiver: str, tenant: str, row: Any) -> DueExport:
     files = connection.execute(
-        select(series_files).where(series_files.c.job_id == row.id, _lacks_file(receiver)).order_by(series_files.c.kind)
+        select(series_files)
+        .where(series_files.c.job_id == row.id, _lacks_file(receiver, tenant))
+        .order_by(series_files.c.kind)
     )
-    mine = (receipts.c.job_id == row.id) & (receipts.c.receiver == receiver)
+    mine = and_(receipts.c.job_id == row.id, receipts.c.receiver == receiver, receipts.c.tenant == tenant)
     known = connection.execute(select(receipts).where(mine))
     return DueExport(
         job_id=row.id,
@@ -287,10 +364,13 @@ def _due(connection: Connection, receiver: str, row: Any) -> DueExport:
         first_created_ms=row.first_created_ms,
         files=tuple(stored_file(file) for file in files),
         receipts={one.kind: receipt_of(one) for one in known},
+        tenant=tenant,
     )
 
 
 def _may_open(there: Receipt, wanted: Receipt, owner: str, now_ms: int) -> bool:
+    if there.state == "owed":
+        return True
     if there.state != "sending":
         return there.file_ms != wanted.file_ms  # else somebody was faster
     if there.owner in ("", owner) or now_ms - there.opened_ms >= _OWNED_MS:
@@ -310,7 +390,7 @@ def _is_running(pid: str) -> bool:
 
 
 def _key(receipt: Receipt) -> dict[str, str]:
-    return {"job_id": receipt.job_id, "kind": receipt.kind, "rule": "", "receiver": receipt.receiver}
+    return {"job_id": receipt.job_id, "kind": receipt.kind, "tenant": receipt.tenant, "receiver": receipt.receiver}
 
 
 def _same(receipt: Receipt) -> ColumnElement[bool]:
@@ -320,7 +400,7 @@ def _same(receipt: Receipt) -> ColumnElement[bool]:
 def _put(connection: Connection, receipt: Receipt, now_ms: int) -> None:
     key, same = _key(receipt), _same(receipt)
     before = connection.execute(select(receipts.c.attempts, receipts.c.first_ms).where(same)).first()
-    is_open = receipt.state == "sending"
+    is_open = receipt.state in _UNCLOSED
     first_ms = before.first_ms if before is not None else None
     if not is_open and first_ms is None:
         first_ms = receipt.first_ms if receipt.first_ms is not None else now_ms
@@ -330,7 +410,7 @@ def _put(connection: Connection, receipt: Receipt, now_ms: int) -> None:
         "accepted": receipt.accepted,
         "refused": receipt.refused,
         "sample_hash": receipt.sample_hash,
-        "attempts": (before.attempts if before is not None else 0) + is_open,
+        "attempts": (before.attempts if before is not None else 0) + (receipt.state == "sending"),
         "first_ms": first_ms,
         "last_ms": None if is_open else now_ms,
         "detail": receipt.detail(),
@@ -365,6 +445,8 @@ def receipt_of(row: Any) -> Receipt:
         cost=detail.get("cost", {}),
         owner=detail.get("owner", ""),
         opened_ms=detail.get("opened_ms", 0),
+        tenant=row.tenant,
+        apart=tuple(detail.get("apart", ())),
     )
 
 

@@ -3,8 +3,9 @@
 Names only; URLs and secrets never come here. Add a fact when it must outlive a process.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from sqlalchemy import select
 
@@ -20,6 +21,15 @@ _ERROR: Final = "error"
 
 
 @dataclass(frozen=True, slots=True)
+class TenantState:
+    """What is known of one tenant at a receiver: since when it is paused, and why sending to it stopped last."""
+
+    paused_ms: int | None = None
+    error: str = ""
+    error_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiverState:
     """What is known of a receiver.
 
@@ -28,6 +38,7 @@ class ReceiverState:
         paused_ms: since when it is paused, None when it is not.
         ok_ms: when it last accepted something.
         error: why sending stopped last, "" when it went well since; error_ms: when.
+        tenants: those (as the receiver knows them) that are paused, or that it does not take samples of right now.
     """
 
     name: str
@@ -36,6 +47,15 @@ class ReceiverState:
     ok_ms: int | None = None
     error: str = ""
     error_ms: int | None = None
+    tenants: Mapping[str, TenantState] = field(default_factory=dict)
+
+    def held_tenants(self, since_ms: int) -> list[str]:
+        """Tenants that are paused, or failed at this time or later."""
+        return [
+            tenant
+            for tenant, state in self.tenants.items()
+            if state.paused_ms is not None or (state.error_ms is not None and state.error_ms >= since_ms)
+        ]
 
 
 class ReceiverStates(Database):
@@ -47,7 +67,11 @@ class ReceiverStates(Database):
             rows = connection.execute(
                 select(facts).where(facts.c.name.startswith(f"{_PREFIX}{name}:", autoescape=True))
             )
-            found = {row.name.rpartition(":")[2]: row for row in rows}
+            found: dict[str, Any] = {}
+            of_tenants: dict[str, dict[str, Any]] = {}
+            for row in rows:
+                what, _, tenant = row.name.removeprefix(f"{_PREFIX}{name}:").partition(":")
+                (of_tenants.setdefault(tenant, {}) if tenant else found)[what] = row
         number = {key: int(found[key].value) for key in (_FIRST_SEEN, _PAUSED, _OK) if key in found}
         error = found.get(_ERROR)
         return ReceiverState(
@@ -57,6 +81,7 @@ class ReceiverStates(Database):
             number.get(_OK),
             error.value if error is not None else "",
             error.updated_ms if error is not None else None,
+            {tenant: _tenant_state(of_tenants[tenant]) for tenant in sorted(of_tenants)},
         )
 
     def see_receiver(self, name: str, now_ms: int) -> ReceiverState:
@@ -69,21 +94,31 @@ class ReceiverStates(Database):
                 put_fact(connection, _name(name, _FIRST_SEEN), str(now_ms), now_ms)
         return self.receiver_state(name)
 
-    def pause_receiver(self, name: str, now_ms: int, *, paused: bool) -> bool:
-        """Pauses or resumes a receiver; returns whether that changed anything."""
+    def pause_receiver(self, name: str, now_ms: int, *, paused: bool, tenant: str = "") -> bool:
+        """Pauses or resumes a receiver, or one tenant there; returns whether that changed anything."""
+        paused_fact = _name(name, _PAUSED, tenant)
         with self._write() as connection:
-            if (fact(connection, _name(name, _PAUSED)) is not None) == paused:
+            if (fact(connection, paused_fact) is not None) == paused:
                 return False
-            put_fact(connection, _name(name, _PAUSED), str(now_ms) if paused else None, now_ms)
+            put_fact(connection, paused_fact, str(now_ms) if paused else None, now_ms)
             return True
 
-    def note_receiver(self, name: str, now_ms: int, *, error: str = "") -> None:
-        """Notes how sending went: an error, which must not hold a secret, or that it went well."""
+    def note_receiver(self, name: str, now_ms: int, *, error: str = "", tenant: str = "") -> None:
+        """Notes how sending (to one tenant) went: an error, which must not hold a secret, or that it went well."""
         with self._write() as connection:
-            put_fact(connection, _name(name, _ERROR), error or None, now_ms)
+            put_fact(connection, _name(name, _ERROR, tenant), error or None, now_ms)
             if not error:
                 put_fact(connection, _name(name, _OK), str(now_ms), now_ms)
 
 
-def _name(receiver: str, what: str) -> str:
-    return f"{_PREFIX}{receiver}:{what}"
+def _name(receiver: str, what: str, tenant: str = "") -> str:
+    return f"{_PREFIX}{receiver}:{what}" + (f":{tenant}" if tenant else "")
+
+
+def _tenant_state(found: Mapping[str, Any]) -> TenantState:
+    paused, error = found.get(_PAUSED), found.get(_ERROR)
+    return TenantState(
+        int(paused.value) if paused is not None else None,
+        error.value if error is not None else "",
+        error.updated_ms if error is not None else None,
+    )

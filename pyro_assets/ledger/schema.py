@@ -217,14 +217,16 @@ cursors = Table(
     Column("updated_ms", BigInteger, nullable=False),
 )
 
-#: What a receiver has of a job: one row per kind and receiver; `rule` is "" and the rules stand in `detail`, because a
-#: hundred of them would be a hundred rows of every job. States: see `receipt.ReceiptState`.
+#: What a receiver has of a job: one row per kind and receiver; the rules stand in `detail`, because a hundred of them
+#: would be a hundred rows of every job. A tenant (as the receiver knows it) that was not sent with the others has a row
+#: of its own; `tenant` is "" in the row of all others. States: see `receipt.ReceiptState`.
 receipts = Table(
     "receipts",
     metadata,
     Column("job_id", _Hash, ForeignKey("jobs.id"), primary_key=True),
     Column("kind", String(32), primary_key=True),
-    Column("rule", Text, primary_key=True),
+    # The database calls it rule, which it was meant for: older processes may still be running.
+    Column("rule", Text, key="tenant", primary_key=True),
     Column("receiver", Text, primary_key=True),
     Column("state", String(16), nullable=False),
     Column("samples", BigInteger, nullable=False, default=0),
