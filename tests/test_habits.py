@@ -1,0 +1,43 @@
+"""The files around the code: records of decisions, versions of builds, workflows."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_decisions_are_numbered_and_say_what_was_measured():
+    records = sorted((ROOT / "resources" / "docs" / "decisions").glob("*.md"))
+    assert [int(path.name[:3]) for path in records] == list(range(1, len(records) + 1))
+    for number, path in enumerate(records, 1):
+        text = path.read_text()
+        assert text.startswith(f"# {number}. ")
+        headings = ["Why it had to be decided", "Decision", "Measured", "What would reverse it"]
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == headings, path.name
+
+
+def test_builds_install_versions_that_the_project_allows():
+    lines = (ROOT / ".ci" / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    versions = {canonicalize_name(name): version for name, version in pinned.items()}
+    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    for requirement in map(Requirement, wanted):
+        if requirement.name != PROJECT["name"]:
+            assert versions[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+
+
+def test_workflows_call_the_one_script_and_pin_what_they_use():
+    workflows = list((ROOT / ".github" / "workflows").glob("*.yaml"))
+    assert workflows
+    for path in workflows:
+        steps = [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
+        used = [step["uses"] for step in steps if "uses" in step]
+        assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", one) for one in used), path.name
+    ci = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text())
+    assert "bash .ci/run" in [step.get("run") for step in ci["jobs"]["test"]["steps"]]
