@@ -27,6 +27,7 @@ _VM_PRODUCT: Final = re.compile(r'vm_app_version\{[^}]*[^_]version="([^"]*)"')
 _VM_DEDUP: Final = re.compile(r'dedup\.minScrapeInterval="?([0-9a-z]+)"?')
 _VM_RETENTION: Final = re.compile(r'retentionPeriod="?([0-9a-z.]+)"?')
 _CONFIG_BYTES: Final = 4 << 20
+_LINE_CHARACTERS: Final = 1024
 
 
 @dataclass(slots=True)
@@ -103,8 +104,11 @@ def _look(transport: Transport, org_id: str, check: ReceiverCheck) -> None:
     # VictoriaMetrics plays a Prometheus of some version there; its own is among its metrics.
     root = _beside_write(receiver)
     metrics = transport.get(f"{root}/metrics", {}, max_bytes=_CONFIG_BYTES)
-    if metrics.status == 200 and "vm_app_version{" in metrics.text:
-        version = _VM_VERSION.search(metrics.text) or _VM_PRODUCT.search(metrics.text)
+    # Only the line itself is looked through: what else stands there is the receiver's to choose.
+    begin = metrics.text.find("vm_app_version{") if metrics.status == 200 else -1
+    if begin >= 0:
+        line = metrics.text[begin : begin + _LINE_CHARACTERS]
+        version = _VM_VERSION.match(line) or _VM_PRODUCT.match(line)
         check.product, check.version = "VictoriaMetrics", version[1] if version else ""
         _look_at_victoriametrics(transport, root, check)
         return

@@ -235,4 +235,4 @@ def _is_close(expected: float | None, actual: float | None) -> bool:
 
 def _is_selected(receiver: Receiver, labels: LabelSet) -> bool:
     named: dict[bytes, Any] = {name.encode(): value.encode() for name, value in labels}
-    return any(one.matches(named) for one in receiver.selectors or ())
+    return any(one.select([named]).all() for one in receiver.selectors or ())

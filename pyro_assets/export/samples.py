@@ -212,10 +212,11 @@ def _selected(samples: Samples, receiver: Receiver) -> Bool:
             name = matcher.name.decode("utf-8", "replace")
             number = samples.names.index(name) if name in samples.names else -1
             candidates = np.flatnonzero(samples.pair_name == number)
+            texts = [samples.values[value].encode() for value in samples.pair_value.take(candidates).tolist()]
+            of_missing, *of_texts = matcher.select([b"", *texts]).tolist()
             answer = np.zeros(len(samples.pair_name), dtype=np.bool_)
-            for pair in candidates.tolist():  # distinct labels of one name
-                answer[pair] = matcher.matches(samples.values[samples.pair_value[pair]].encode())
-            of_row = np.full(len(samples), matcher.matches(b""), dtype=np.bool_)
+            answer[candidates] = of_texts
+            of_row = np.full(len(samples), of_missing, dtype=np.bool_)
             here = np.flatnonzero(samples.pair_name.take(samples.pair) == number)
             of_row[row.take(here)] = answer.take(samples.pair.take(here))
             fits &= of_row

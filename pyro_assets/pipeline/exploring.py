@@ -303,8 +303,7 @@ def _newest(jobs: Sequence[ArchivedJob], tenant: str) -> list[ArchivedJob]:
 def _chosen(columns: BlockColumns, wanted: Wanted, is_gauge: bool) -> Bool:
     """bool[rows]: profiles that count; of a gauge the last of each series and job."""
     series = columns.series
-    is_wanted = np.array([wanted.has_series(labels) for labels in series.labels], dtype=np.bool_)
-    chosen = is_wanted.take(columns.rows.series)
+    chosen = wanted.series(series.labels).take(columns.rows.series)
     if is_gauge and len(chosen):
         dataset = np.repeat(np.arange(len(columns.datasets)), np.diff(series.dataset_start)).tolist()
         numbers: dict[tuple[int, Labels], int] = {}

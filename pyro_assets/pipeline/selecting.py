@@ -7,13 +7,13 @@ request costs more than their bytes. Add a way to leave bytes out here; what is 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from pyro_assets.block.checksum import check_crc
-from pyro_assets.block.columns import I64, BlockColumns, Labels
+from pyro_assets.block.columns import I64, BlockColumns, Bool, Labels
 from pyro_assets.block.metadata import FORMAT_PROFILES, BlockMeta, Dataset
 from pyro_assets.block.narrow import DatasetPart, SeriesPart, read_part_series, read_parts
 from pyro_assets.block.object import TAIL_BYTES, parse_object, read_footer
@@ -64,24 +64,26 @@ class Wanted:
         """Whether every series of the tenants is wanted."""
         return not self.selector.matchers and not self.profile_types
 
-    def has_service(self, dataset: Dataset) -> bool:
-        """Whether series of the dataset may be wanted, as far as its name tells."""
-        return dataset.format == FORMAT_PROFILES and all(
-            matcher.matches(dataset.name) for matcher in self.selector.matchers if matcher.name == b"service_name"
-        )
+    def services(self, names: Sequence[bytes]) -> Bool:
+        """Of which services series may be wanted, as far as their names tell."""
+        found = np.ones(len(names), dtype=np.bool_)
+        for matcher in self.selector.matchers:
+            if matcher.name == b"service_name":
+                found &= matcher.select(names)
+        return found
 
-    def has_series(self, labels: Labels) -> bool:
-        """Whether a series is wanted."""
-        known = self._known.get(labels)
-        if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
+    def series(self, series: Sequence[Labels]) -> Bool:
+        """Which series are wanted."""
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        fresh = [labels for labels in dict.fromkeys(series) if labels not in self._known]
+        if fresh:
             # Of a name that stands twice the first counts.
-            known = self.selector.matches(dict(reversed(labels)))
-            if known and self.profile_types:
-                known = is_of_type(profile_type(labels), self.profile_types)
-            self._known[labels] = known
-        return known
+            selected = self.selector.select([dict(reversed(labels)) for labels in fresh]).tolist()
+            for labels, is_selected in zip(fresh, selected, strict=True):
+                has_type = not self.profile_types or is_of_type(profile_type(labels), self.profile_types)
+                self._known[labels] = is_selected and has_type
+        return np.fromiter((self._known[labels] for labels in series), dtype=np.bool_, count=len(series))
 
 
 @dataclass(slots=True)
@@ -157,10 +159,11 @@ class NarrowReader:
         """
         parts = [part for _, part in self._series_parts(jobs, wanted)]
         series = read_part_series(parts)
+        is_wanted = wanted.series(series.labels).tolist()
         found = []
         for part, (begin, end) in zip(parts, pairwise(series.dataset_start.tolist()), strict=True):
             service = show_bytes(part.dataset.name)
-            found += [(service, labels) for labels in series.labels[begin:end] if wanted.has_series(labels)]
+            found += [(service, labels) for labels in compress(series.labels[begin:end], is_wanted[begin:end])]
         return found
 
     def read(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> Batch:
@@ -172,9 +175,9 @@ class NarrowReader:
         found = self._series_parts(jobs, wanted)
         if not wanted.is_everything and found:
             series = read_part_series([part for _, part in found])
-            starts = pairwise(series.dataset_start.tolist())
-            has = [any(map(wanted.has_series, series.labels[begin:end])) for begin, end in starts]
-            found = [pair for pair, is_wanted in zip(found, has, strict=True) if is_wanted]
+            is_wanted = wanted.series(series.labels)
+            has = [is_wanted[begin:end].any() for begin, end in pairwise(series.dataset_start.tolist())]
+            found = list(compress(found, has))
         if not found:
             return Batch(list(jobs), None)
         self._fetch([(one, *_samples(part.dataset, wanted.names)) for one, part in found])
@@ -197,8 +200,11 @@ class NarrowReader:
             if not wanted.tenants or output.tenant in wanted.tenants
         ]
         self._fetch_footers(objects)
-        asked = [(one, dataset) for one in objects for dataset in one.meta.datasets if wanted.has_service(dataset)]
-        self.datasets += sum(dataset.format == FORMAT_PROFILES for one in objects for dataset in one.meta.datasets)
+        every = [
+            (one, dataset) for one in objects for dataset in one.meta.datasets if dataset.format == FORMAT_PROFILES
+        ]
+        self.datasets += len(every)
+        asked = list(compress(every, wanted.services([dataset.name for _, dataset in every])))
         self._fetch([(one, dataset.toc[1], dataset.toc[2]) for one, dataset in asked])
         return [
             (one, SeriesPart(one.source, one.output.key, dataset, one.view(dataset.toc[1], dataset.toc[2])))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, model_validator
 
 from pyro_assets.block.columns import Bool
 from pyro_assets.series.models import MODEL_CONFIG, problem
-from pyro_assets.series.regex import RegexProblem, compile_anchored
+from pyro_assets.series.re2 import RegexProblem, check_regex, is_taken, match_whole
 
 _MAX_CHARACTERS: Final = 2000
 # So many expressions are tried as one before each is tried on what is left.
@@ -46,10 +46,9 @@ class Pattern(BaseModel):
             raise problem("pattern", f"is longer than {_MAX_CHARACTERS} characters; write several patterns")
         if self.exact is None:
             try:
-                check_expression(self.expression, is_regex=self.regex is not None, source=given[0])
+                check_regex(self.expression)
             except RegexProblem as error:
-                remedy = "; write it with what RE2 has" if "RE2 has no" in str(error) else ""
-                raise problem("pattern", f"{given[0]!r}, {error}{remedy}") from error
+                raise problem("pattern", f"{given[0]!r}, {error}") from error
         return self
 
     @property
@@ -97,26 +96,6 @@ def _quote(char: str) -> str:
     return char if char.isalnum() or char in "_/" or ord(char) > 127 else f"\\{char}" if char.isprintable() else char
 
 
-def check_expression(expression: str, *, is_regex: bool, source: str) -> None:
-    """Whether RE2 takes an expression.
-
-    Raises:
-        RegexProblem: it does not; the first place where our own reader of RE2's grammar stumbles, else RE2's words.
-    """
-    import pyarrow.compute as pc
-
-    if is_regex:
-        compile_anchored(source)
-    try:
-        pc.match_substring_regex(pa.array([""], type=pa.large_string()), _anchored(expression))
-    except pa.ArrowInvalid as error:
-        raise RegexProblem(0, f"RE2 refuses it ({error}); make it shorter or with fewer repetitions") from error
-
-
-def _anchored(expression: str) -> str:
-    return rf"(?s)\A(?:{expression})\z"
-
-
 def match_names(names: Any, patterns: Sequence[Pattern]) -> list[Bool]:
     """Which names match which patterns; every name is looked at once for all exact names, once for all expressions.
 
@@ -148,28 +127,17 @@ def match_names(names: Any, patterns: Sequence[Pattern]) -> list[Bool]:
             if len(some) == 1:
                 result[position][place] = True
             else:
-                result[position][place] = _search(left, patterns[position].expression)
+                result[position][place] = match_whole(left, patterns[position].expression)
     return result
 
 
 def _any_of(names: Any, expressions: tuple[str, ...]) -> Bool:
     together = _together(expressions)
-    return np.ones(len(names), dtype=np.bool_) if together is None else _search(names, together)
+    return np.ones(len(names), dtype=np.bool_) if together is None else match_whole(names, together)
 
 
 @lru_cache(maxsize=256)
 def _together(expressions: tuple[str, ...]) -> str | None:
     """Expressions as one, None where that is too large for RE2."""
     joined = "|".join(f"(?:{expression})" for expression in expressions)
-    try:
-        check_expression(joined, is_regex=False, source=joined)
-    except RegexProblem:
-        return None
-    return joined
-
-
-def _search(names: Any, expression: str) -> Bool:
-    import pyarrow.compute as pc
-
-    found = pc.match_substring_regex(names, _anchored(expression))
-    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.bool_)
+    return joined if is_taken(joined) else None

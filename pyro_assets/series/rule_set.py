@@ -5,7 +5,7 @@ come again every second. Values have no place here.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
@@ -153,24 +153,27 @@ class RuleSet:
             if len(self._memory.meanings) > _REMEMBERED:
                 self._memory = Memory()  # not cleared: another thread's job may still use the old one
             memory = self._memory
-            known, result = memory.position, []
-            for one in labels:
-                position = known.get(one)
-                if position is None:
-                    position = known[one] = len(memory.meanings)
-                    memory.meanings.append(self._work_out(memory, one))
-                result.append(position)
-            return memory, result
+            known = memory.position
+            asked = list(labels)
+            fresh = [one for one in dict.fromkeys(asked) if one not in known]
+            if fresh:
+                values = [dict(reversed(one)) for one in fresh]  # of a name that stands twice the first counts
+                selected = [selector.select(values).tolist() for selector in self._selectors]
+                for position, one in enumerate(fresh):
+                    known[one] = len(memory.meanings)
+                    by_selector = [found[position] for found in selected]
+                    memory.meanings.append(self._work_out(memory, one, values[position], by_selector))
+            return memory, [known[one] for one in asked]
 
     def forget(self) -> None:
         """Forget all label sets; jobs that are being derived go on with what they know."""
         with self._lock:
             self._memory = Memory()
 
-    def _work_out(self, memory: Memory, labels: Labels) -> Meaning:
-        values = dict(reversed(labels))  # of a name that stands twice the first counts
+    def _work_out(
+        self, memory: Memory, labels: Labels, values: Mapping[bytes, bytes], selected: Sequence[bool]
+    ) -> Meaning:
         kind = profile_type(labels)
-        selected = [selector.matches(values) for selector in self._selectors]
         holds = [any(all(selected[number] for number in c) for c in condition) for condition in self._conditions]
         per_rule = np.array(holds, dtype=np.bool_).take(self._condition_of_rule) if holds else np.zeros(0, np.bool_)
         of_types = [not types or is_of_type(kind, types) for types in self._types]

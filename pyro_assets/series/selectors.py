@@ -1,17 +1,20 @@
 r"""Label selectors in PromQL's notation: `{service_name="checkout", pod!~"canary-.*"}`.
 
-Labels are bytes, because the labels of profiles are not always UTF-8. A matcher is evaluated on one label set at a
-time; callers evaluate it once per distinct label set, never per profile. What a rule does with a match is not here.
+Labels are bytes, because the labels of profiles are not always UTF-8. Matchers look at many label sets at once, and
+at each distinct value once; callers ask once per distinct label set, never per profile. What a rule does with a match
+is not here.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, cast
 
+import numpy as np
+
+from pyro_assets.block.columns import Bool
 from pyro_assets.errors import SelectorError
-from pyro_assets.series.bounded import LinearPattern, compile_bounded
-from pyro_assets.series.regex import RegexProblem
+from pyro_assets.series.re2 import RegexProblem, check_regex, match_whole, text_array
 
 Operator = Literal["=", "!=", "=~", "!~"]
 
@@ -31,15 +34,16 @@ class Matcher:
     name: bytes
     operator: Operator
     value: bytes
-    _pattern: re.Pattern[str] | LinearPattern | None = field(default=None, compare=False, repr=False)
 
-    def matches(self, value: bytes) -> bool:
-        """Whether a label's value (b"" if missing) fulfils the condition."""
-        if self._pattern is None:
-            return (value == self.value) == (self.operator == "=")
-        # A byte that is not UTF-8 becomes one character, as it is one for RE2.
-        found = self._pattern.fullmatch(value.decode("utf-8", "surrogateescape")) is not None
-        return found == (self.operator == "=~")
+    def select(self, values: Sequence[bytes]) -> Bool:
+        """Which values of a label (b"" if missing) fulfil the condition."""
+        if self.operator in ("=", "!="):
+            found = np.fromiter((value == self.value for value in values), dtype=np.bool_, count=len(values))
+        else:
+            distinct = list(dict.fromkeys(values))
+            holds = dict(zip(distinct, match_whole(text_array(distinct), self.value.decode()).tolist(), strict=True))
+            found = np.fromiter((holds[value] for value in values), dtype=np.bool_, count=len(values))
+        return found if self.operator in ("=", "=~") else ~found
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,16 @@ class Selector:
     text: str
     matchers: tuple[Matcher, ...]
 
-    def matches(self, labels: Mapping[bytes, bytes]) -> bool:
-        """Whether a label set is selected.
+    def select(self, label_sets: Sequence[Mapping[bytes, bytes]]) -> Bool:
+        """Which label sets are selected.
 
-        >>> parse_selector('{service_name="shop", zone=""}').matches({b"service_name": b"shop"})
-        True
+        >>> parse_selector('{service_name="shop", zone=""}').select([{b"service_name": b"shop"}, {}]).tolist()
+        [True, False]
         """
-        return all(matcher.matches(labels.get(matcher.name, b"")) for matcher in self.matchers)
+        result = np.ones(len(label_sets), dtype=np.bool_)
+        for matcher in self.matchers:
+            result &= matcher.select([labels.get(matcher.name, b"") for labels in label_sets])
+        return result
 
 
 def parse_selector(text: str) -> Selector:
@@ -109,15 +116,26 @@ class _Parser:
         if self._next() not in ('"', "'", "`"):
             raise self._error(start, "expected a value in quotes")
         value = self._string()
-        if operator in ("=", "!="):
-            return Matcher(name, operator, value)
-        try:
-            pattern = compile_bounded(value.decode())
-        except UnicodeDecodeError as error:
-            raise self._error(start, "a regular expression must be UTF-8") from error
-        except RegexProblem as problem:
-            raise self._error(start, str(problem)) from problem
-        return Matcher(name, operator, value, pattern)
+        if operator in ("=~", "!~"):
+            try:
+                check_regex(value.decode())
+            except UnicodeDecodeError as error:
+                raise self._error(start, "a regular expression must be UTF-8") from error
+            except RegexProblem as problem:
+                raise self._error(self._place(start, value, problem.position), str(problem)) from problem
+        return Matcher(name, operator, value)
+
+    def _place(self, start: int, value: bytes, position: int | None) -> int:
+        """Where a character of a value stands: escapes make it longer as text; the quote where that is not known."""
+        if position is None:
+            return start
+        behind, self.at = self.at, start + 1
+        count = len(value.decode()[:position].encode())
+        quote = self.text[start]
+        while count > 0:
+            count -= len(self._character(quote))
+        place, self.at = self.at, behind
+        return place
 
     def _name(self) -> bytes:
         start = self.at
@@ -143,16 +161,20 @@ class _Parser:
         while (char := self._next()) != quote:
             if not char or (char == "\n" and quote != "`"):
                 raise self._error(start, f"this string is not closed by {quote}")
-            if char == "\\" and quote != "`":
-                parts.append(self._escape(quote))
-                continue
-            self.at += 1
-            try:
-                parts.append(char.encode())
-            except UnicodeEncodeError as error:
-                raise self._error(self.at - 1, "half of a surrogate pair is no character") from error
+            parts.append(self._character(quote))
         self.at += 1
         return b"".join(parts)
+
+    def _character(self, quote: str) -> bytes:
+        """The next character of a string, or what the next escape stands for."""
+        char = self._next()
+        if char == "\\" and quote != "`":
+            return self._escape(quote)
+        self.at += 1
+        try:
+            return char.encode()
+        except UnicodeEncodeError as error:
+            raise self._error(self.at - 1, "half of a surrogate pair is no character") from error
 
     def _escape(self, quote: str) -> bytes:
         start = self.at

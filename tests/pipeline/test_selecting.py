@@ -86,7 +86,7 @@ def samples_of(columns: BlockColumns | None, wanted: Wanted) -> Counter[Any]:
 
     for row, (begin, end) in enumerate(pairwise(rows.sample_start.tolist())):
         labels = columns.series.labels[int(rows.series[row])]
-        if wanted.has_series(labels):
+        if wanted.series([labels]).all():
             at = int(rows.time_ns[row])
             for node, value in zip(rows.stack[begin:end].tolist(), rows.value[begin:end].tolist(), strict=True):
                 found[labels, at, stack(node), value] += 1

@@ -52,16 +52,17 @@ BROKEN: list[tuple[str, int, str, str]] = [
     ("rules:\n- name: a\n  functions: [{glob: 'a*', regex: 'b'}]", 3, 'rules[0].functions[0]', 'write one of exact, glob and regex, and not empty'),
     ('rules:\n- name: a\n  functions: [{prefix: main}]', 3, 'rules[0].functions[0].prefix', 'unknown field; known are exact, glob, regex'),
     ('rules:\n- name: a\n  functions: [{glob: [a]}]', 3, 'rules[0].functions[0].glob', 'must be text, not a list; put it in quotes'),
-    ("rules:\n- name: a\n  functions:\n  - {regex: 'main[.'}", 4, 'rules[0].functions[0]', "'main[.', character 5 of the regular expression: this class is not closed by ]"),
-    ("rules:\n- name: a\n  functions: [{regex: '(?<=a)b'}]", 3, 'rules[0].functions[0]', "'(?<=a)b', character 1 of the regular expression: RE2 has no lookbehind; write it with what RE2 has"),
-    ("rules:\n- name: a\n  functions: [{regex: '(a)\\1'}]", 3, 'rules[0].functions[0]', "'(a)\\\\1', character 4 of the regular expression: RE2 has no backreferences; write it with what RE2 has"),
-    ("rules:\n- name: a\n  functions: [{regex: '*a'}]", 3, 'rules[0].functions[0]', "'*a', character 1 of the regular expression: nothing stands before * that it could repeat; write \\* for the character"),
-    ("rules:\n- name: a\n  functions: [{regex: 'a{1001}'}]", 3, 'rules[0].functions[0]', "'a{1001}', character 2 of the regular expression: counts must ascend and be at most 1000; write smaller ones"),
-    ("rules:\n- name: a\n  functions: [{regex: 'a)'}]", 3, 'rules[0].functions[0]', "'a)', character 2 of the regular expression: this parenthesis closes nothing; write \\) for the character"),
-    ("rules:\n- name: a\n  functions: [{regex: '\\pX'}]", 3, 'rules[0].functions[0]', "'\\\\pX', character 1 of the regular expression: Unicode classes (\\p) are not supported here; write ranges"),
-    ("rules:\n- name: a\n  functions: [{regex: '[z-a]'}]", 3, 'rules[0].functions[0]', "'[z-a]', character 1 of the regular expression: the range z-a descends; write it the other way round"),
-    ("rules:\n- name: a\n  functions: [{regex: 'a\\'}]", 3, 'rules[0].functions[0]', "'a\\\\', character 2 of the regular expression: a backslash at the end; write \\\\ for the character"),
-    ("rules:\n- name: a\n  functions: [{regex: '((a{1,100}){1,100}){1,100}'}]", 3, 'rules[0].functions[0]', '; make it shorter or with fewer repetitions'),
+    ("rules:\n- name: a\n  functions:\n  - {regex: 'main[.'}", 4, 'rules[0].functions[0]', "'main[.', character 5 of the regular expression: missing ]: [.; close the class, or write \\[ for the character"),
+    ("rules:\n- name: a\n  functions: [{regex: '(?<=a)b'}]", 3, 'rules[0].functions[0]', "'(?<=a)b', character 1 of the regular expression: invalid perl operator: (?<=; write it without lookaround, atomic groups and conditions, which RE2 has not"),
+    ("rules:\n- name: a\n  functions: [{regex: '(a)\\1'}]", 3, 'rules[0].functions[0]', "'(a)\\\\1', character 4 of the regular expression: invalid escape sequence: \\1; write it without backreferences, which RE2 has not; the end of the text is \\z"),
+    ("rules:\n- name: a\n  functions: [{regex: '*a'}]", 3, 'rules[0].functions[0]', "'*a', character 1 of the regular expression: no argument for repetition operator: *; write a backslash before it for the character"),
+    ("rules:\n- name: a\n  functions: [{regex: 'a{1001}'}]", 3, 'rules[0].functions[0]', "'a{1001}', character 2 of the regular expression: invalid repetition size: {1001}; use counts that ascend and multiply to 1000 at most"),
+    ("rules:\n- name: a\n  functions: [{regex: 'a)'}]", 3, 'rules[0].functions[0]', "'a)', the regular expression: unexpected ): a); write \\) for the character"),
+    ("rules:\n- name: a\n  functions: [{regex: '\\pX'}]", 3, 'rules[0].functions[0]', "'\\\\pX', character 1 of the regular expression: invalid character class range: \\pX; write a class that RE2 knows, or a range that ascends"),
+    ("rules:\n- name: a\n  functions: [{regex: '[z-a]'}]", 3, 'rules[0].functions[0]', "'[z-a]', character 2 of the regular expression: invalid character class range: z-a; write a class that RE2 knows, or a range that ascends"),
+    ("rules:\n- name: a\n  functions: [{regex: 'a\\'}]", 3, 'rules[0].functions[0]', "'a\\\\', the regular expression: trailing \\; write \\\\ for the character"),
+    ("rules:\n- name: a\n  functions: [{regex: '((a{1,100}){1,100}){1,100}'}]", 3, 'rules[0].functions[0]', '; use counts that ascend and multiply to 1000 at most'),
+    ("rules:\n- name: a\n  functions: [{regex: '\\pL{1000}'}]", 3, 'rules[0].functions[0]', '; make it shorter or with fewer repetitions'),
     ('rules:\n- name: a\n  functions: [{glob: ' + "x" * 2001 + '}]', 3, 'rules[0].functions[0]', 'is longer than 2000 characters; write several patterns'),
     ('rules:\n- name: a\n  match: self', 3, 'rules[0].match', 'self needs functions or a stack; a rule without them counts whole profiles'),
     ('rules:\n- name: a\n  functions: [f]\n  match: leaf', 4, 'rules[0].match', "must be 'total' or 'self', not 'leaf'"),
@@ -85,7 +86,7 @@ BROKEN: list[tuple[str, int, str, str]] = [
     ('rules:\n- name: a\n  selector: \'{service_name="shop"\'', 3, 'rules[0].selector', 'selector \'{service_name="shop"\', character 21: expected , or } after a matcher'),
     ('rules:\n- name: a\n  selector: \'{service_name="shop"} by\'', 3, 'rules[0].selector', 'selector \'{service_name="shop"} by\', character 23: nothing may follow the closing }'),
     ('rules:\n- name: a\n  selector: \'{a-b="c"}\'', 3, 'rules[0].selector', 'selector \'{a-b="c"}\', character 3: expected one of = != =~ !~ after the label name'),
-    ('rules:\n- name: a\n  selector: \'{a=~"("}\'', 3, 'rules[0].selector', 'selector \'{a=~"("}\', character 5: character 1 of the regular expression: this parenthesis is not closed'),
+    ('rules:\n- name: a\n  selector: \'{a=~"("}\'', 3, 'rules[0].selector', 'selector \'{a=~"("}\', character 5: the regular expression: missing ): (; close every parenthesis, or write \\( for the character'),
     ('rules:\n- name: a\n  selector: \'{a="b" c="d"}\'', 3, 'rules[0].selector', 'selector \'{a="b" c="d"}\', character 8: expected , or } after a matcher'),
     ('rules:\n- name: a\n  selector: \'{service_name=""}\'', 3, 'rules[0].selector', 'never matches: every profile has a service_name; remove the matcher or name one'),
     ('rules:\n- name: a\n  selector: {service_name: shop}', 3, 'rules[0].selector', 'must be text, not a mapping; put it in quotes'),
@@ -139,7 +140,7 @@ BROKEN: list[tuple[str, int, str, str]] = [
 
 #: How a message tells what to do. What it does not match only says that something is wrong.
 _REMEDY = re.compile(
-    r"\b(write|use|choose|remove|put|name|narrow|leave|check|say|give|make|shorten|begin and end|run|did you mean|known are"
+    r"\b(write|use|choose|remove|put|name|narrow|close|leave|check|say|give|make|shorten|begin and end|run|did you mean|known are"
     r"|expected|needs|must be|may follow|is not closed|belongs|closes nothing|take|set)\b"
 )
 

@@ -127,7 +127,7 @@ BROKEN = [
     # Selectors and gauges.
     ("functions:\n  a: '{b}'", 2, "functions.a", "character 3: expected one of ="),
     ("functions:\n  a: vehicle", 2, "functions.a", "a selector starts with {"),
-    ("functions:\n  a.b(c): '{x=~\"(?=y)\"}'", 2, 'functions["a.b(c)"]', "RE2 has no lookahead"),
+    ("functions:\n  a.b(c): '{x=~\"(?=y)\"}'", 2, 'functions["a.b(c)"]', "invalid perl operator: (?="),
     ("dimensions:\n  selectors:\n  - '{}'\n  - '{'", 4, "dimensions.selectors[1]", "not closed by }"),
     ("gauges:\n- inuse_*\n- '[a]'", 3, "gauges[1]", "write a sample type"),
     ("gauges: ['']", 1, "gauges[0]", "write a sample type"),

@@ -18,6 +18,7 @@ from pyro_assets.errors import ValueOverflow
 from pyro_assets.series import rule_set
 from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
 from pyro_assets.series.derive import Derived, derive
+from pyro_assets.series.language import Rule
 from pyro_assets.series.names import metric_name
 
 CPU_METRIC = metric_name(CPU)
@@ -109,6 +110,16 @@ def test_selectors_and_labels_of_dimensions():
     assert kept == {("acme", CPU_METRIC, labels): 7, ("acme", metric_name(ALLOC), labels): 8}
     off = parse_config("dimensions: {selectors: []}")
     assert derive(columns, JOB, off).frames["dimension"].height == 0
+
+
+def test_expressions_that_hang_pythons_re_are_run_in_rules_of_every_form():
+    columns, _ = job(profile([1], pod="a" * 40), profile([2], pod="a" * 63 + "!"))
+    never, some = ".{0,99}" * 20 + "~", "a?" * 32 + "a" * 32 + "!?"
+    config = config_of({"f": f'{{pod=~"{never}"}}'}, [rule("r", f'{{pod=~"{some}"}}', by=("pod",))])
+    rules = [Rule(name="a", selector=f'{{pod!~"{never}"}}', by=["pod"])]
+    derived = derive(columns, JOB, config.model_copy(update={"rules": rules}))
+    found = {(row["rule"], row["value_int"]) for row in derived.frames["dimension"].iter_rows(named=True)}
+    assert {pair for pair in found if pair[0] != "dimensions"} == {("r", 1), ("r", 2), ("a", 1), ("a", 2)}
 
 
 def test_flows_are_summed_and_of_gauges_the_last_counts():

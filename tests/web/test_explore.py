@@ -56,6 +56,13 @@ def rows(page: Answer) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("expression", [".{0,99}" * 20 + "!", ":?" * 64 + ":" * 64, "(.*)*!"])
+def test_an_expression_that_hangs_pythons_re_is_answered(client: Client, expression: str):
+    page = client.get("/explore", {"selector": f'{{__profile_type__=~"{expression}"}}'})
+    assert page.status == 200
+    assert not rows(page)
+
+
 def test_it_begins_with_cpu_of_the_newest_hours(client: Client, pipeline: Pipeline):
     page = client.get("/")
     found = known(pipeline)
