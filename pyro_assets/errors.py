@@ -8,7 +8,7 @@ and what to do. Logic does not belong here.
     │   ├── ObjectMissing         listed, but gone when read
     │   ├── ObjectChanged         shorter or longer than the listing said
     │   ├── ObjectConflict        to be created, but there with other bytes
-    │   ├── BadRecord             a commit record that does not parse
+    │   ├── BadRecord             a record in the archive that does not parse, or is not what was written
     │   ├── NotABlockKey          a key under segments/ or blocks/ that names no block
     │   └── StorageUnavailable    the bucket does not answer, throttles or refuses
     │       └── AccessRefused     credentials, permissions, or no such bucket: a person must correct that
@@ -28,6 +28,7 @@ and what to do. Logic does not belong here.
     ├── SeriesError
     │   ├── ConfigError           a configuration file, with file and line
     │   ├── SelectorError         a label selector that does not parse
+    │   ├── DamagedSeries         a file of series is not what was written
     │   ├── TooManySeries         a rule gives more series than it may
     │   └── ValueOverflow         a sum that does not fit int64
     ├── LedgerError
@@ -86,7 +87,7 @@ class ObjectConflict(StorageError):
 
 
 class BadRecord(StorageError):
-    """A commit record in the archive does not parse."""
+    """A record in the archive does not parse, or is not what was written."""
 
 
 class NotABlockKey(StorageError):
@@ -239,6 +240,14 @@ class SelectorError(SeriesError):
     def __init__(self, selector: str, position: int, why: str) -> None:
         self.selector, self.position, self.why = selector, position, why
         super().__init__(f"selector {selector!r}, character {position + 1}: {why}")
+
+
+class DamagedSeries(SeriesError):
+    """A file of series that cannot be read, or is not the one that was written; `name` is its key."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} {why}; derive its job again, which writes the file anew")
+        self.name = name
 
 
 class TooManySeries(SeriesError):

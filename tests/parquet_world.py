@@ -7,7 +7,8 @@ from typing import Any
 
 import fakes
 import polars as pl
-from worlds import World
+from ledgers import HOUR_START_MS
+from worlds import SETTINGS, World
 
 from pyro_assets.export.samples import Samples
 from pyro_assets.ledger.ledger import Ledger
@@ -15,6 +16,10 @@ from pyro_assets.pipeline.series_files import SeriesFiles
 from pyro_assets.series.frame import SCHEMA, to_polars
 from pyro_assets.series.merged import current_files, without_jobs
 from pyro_assets.series.store import parquet_to_series, series_to_parquet
+from pyro_assets.storage.keys import HOUR_MS
+
+#: When the hour of a world is over.
+OVER_MS = HOUR_START_MS + HOUR_MS + SETTINGS.settle_ms
 
 Row = tuple[str, str, int, float]
 
@@ -32,7 +37,7 @@ class ParquetEngine(fakes.TextEngine):
                     "labels": [],
                     "timestamp_ms": row["time"],
                     "value": float(row["value"] + (1000 if config.name == "other" else 0)),
-                    "value_int": row["value"],
+                    "value_int": row["value"] + (1000 if config.name == "other" else 0),
                     "rule": row["by"],
                     "job": row["job"],
                 }
@@ -77,9 +82,22 @@ class ParquetWorld(World):
         rows: list[Row] = []
         for _, file in ledger.series_files_of(0, 2**60):
             if file.kind == kind:
-                found: Samples = reader.samples(file.job_id, kind, file.key)
+                found: Samples = reader.samples(file)
                 rows += [
                     (file.job_id, found.tenants[tenant], int(time_ms), float(value))
                     for tenant, time_ms, value in zip(found.tenant, found.timestamp_ms, found.value, strict=True)
                 ]
         return sorted(rows)
+
+
+def an_hour(world: ParquetWorld, jobs: int = 4, shards: int = 2) -> list[Any]:
+    """Does some jobs of the hour, then it is over; returns what its series are."""
+    for number in range(jobs * 3):
+        world.segment(-60 + number, f"acme {number}\nbeta 1", shard=number % shards)
+    world.clock.forward(10)
+    world.tick_and_run()
+    world.clock.now_ms = OVER_MS
+    values = world.values()
+    assert len(values) == 2 * jobs
+    assert values == world.ledger_values()
+    return values

@@ -15,22 +15,25 @@ from pyro_assets.errors import ChecksumMismatch, Where
 _COPY_BELOW_BYTES = 4096
 
 
-def crc32c(data: Any) -> int:
+def crc32c(data: Any, before: int = 0) -> int:
     """CRC-32C (Castagnoli) of contiguous bytes.
 
     Args:
         data: bytes, bytearray, memoryview or a contiguous NumPy array of any type.
+        before: the checksum of what stands before them.
 
     Returns:
         The checksum as an unsigned 32-bit number.
 
     >>> hex(crc32c(b"123456789"))
     '0xe3069283'
+    >>> crc32c(b"6789", crc32c(b"12345")) == crc32c(b"123456789")
+    True
     """
     if not isinstance(data, bytes):
         # The library takes only objects whose buffer needs no release: bytes and NumPy arrays.
         data = bytes(data) if memoryview(data).nbytes < _COPY_BELOW_BYTES else np.frombuffer(data, np.uint8)
-    return int(google_crc32c.value(data))
+    return int(google_crc32c.extend(before, data))
 
 
 def check_crc(data: Any, expected: int, what: str, where: Where, offset: int = -1) -> None:

@@ -55,6 +55,8 @@ def rebuild_ledger(
         )
         for sentence in report.damaged:
             click.echo(f"damaged: {sentence}")
+        for sentence in report.damaged_series:
+            click.echo(f"the next run does this: {sentence}")
     if report.damaged and not skip_damaged:
         raise click.ClickException(
             f"{len(report.damaged)} records are damaged; restore them from a copy of the archive and call this again, "

@@ -53,14 +53,14 @@ class Archived(Database):
                 rows = connection.execute(
                     select(*columns)
                     .join(jobs, jobs.c.id == outputs.c.job_id)
-                    .where(_is_there(hour))
+                    .where(is_there(hour))
                     .order_by(outputs.c.job_id, outputs.c.position)
                 )
                 for job_id, *output in rows:
                     made.setdefault(job_id, []).append(Output(*output))
                 those = connection.execute(
                     select(jobs.c.id, jobs.c.shard, jobs.c.hour, jobs.c.timestamp_ms, jobs.c.instance)
-                    .where(_is_there(hour))
+                    .where(is_there(hour))
                     .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
                 )
                 for job_id, shard, own_hour, timestamp_ms, instance in those:
@@ -74,12 +74,13 @@ class Archived(Database):
         with self._read() as connection:
             for hour in hours:
                 # Services of neighbouring jobs are the same: equal texts are parsed once.
-                texts = connection.execute(select(jobs.c.services).where(_is_there(hour)).distinct()).scalars()
+                texts = connection.execute(select(jobs.c.services).where(is_there(hour)).distinct()).scalars()
                 found |= {(tenant, service) for text in texts for tenant, service, *_ in json.loads(text or "[]")}
         return sorted(found)
 
 
-def _is_there(hour: str) -> ColumnElement[bool]:
+def is_there(hour: str) -> ColumnElement[bool]:
+    """Whether a job of an hour is committed and its level-1 blocks were not removed."""
     return and_(
         jobs.c.hour == hour,
         jobs.c.compacted_ms.is_not(None),

@@ -26,6 +26,7 @@ from pyro_assets.ledger.records import Lane
 from pyro_assets.ledger.restoring import Restoring
 from pyro_assets.ledger.rule_use import RuleUse
 from pyro_assets.ledger.rules import Rules
+from pyro_assets.ledger.scrubs import Scrubs
 from pyro_assets.ledger.shown import Shown
 from pyro_assets.ledger.sources import Sources
 from pyro_assets.ledger.status import Status
@@ -60,5 +61,6 @@ class Ledger(
     Calendar,
     DecisionRecords,
     Shown,
+    Scrubs,
 ):
     """Every source, job, output and receipt. Open one with `Ledger.open(url)`, close it with `close`."""

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, bindparam, select
 from pyro_assets.errors import LedgerError
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.observed import known_outputs
-from pyro_assets.ledger.records import Compaction, Job, JobSource, Output, SeriesFile
-from pyro_assets.ledger.schema import hour_upkeep, job_sources, jobs, outputs, series_files, sources
+from pyro_assets.ledger.records import Compaction, Failure, Job, JobSource, Output, SeriesFile
+from pyro_assets.ledger.schema import hour_upkeep, job_sources, jobs, outputs, quarantine, series_files, sources
 
 # Every claim asks these: made once, because making a statement takes longer than running it.
 _SOURCES: Final = (
@@ -86,7 +86,7 @@ class Loading(Database):
 def series_file(row: Any) -> SeriesFile:
     """A row of the table as a file of series."""
     later = {rule: (version, snapshot) for rule, (version, snapshot) in json.loads(row.later or "{}").items()}
-    return SeriesFile(row.kind, row.key, row.rows, row.size_bytes, row.config_hash, later)
+    return SeriesFile(row.kind, row.key, row.rows, row.size_bytes, row.config_hash, later, crc32c=row.crc32c)
 
 
 def series_file_row(job_id: str, file: SeriesFile, written_ms: int) -> dict[str, Any]:
@@ -97,6 +97,7 @@ def series_file_row(job_id: str, file: SeriesFile, written_ms: int) -> dict[str,
         "key": file.key,
         "rows": file.rows,
         "size_bytes": file.size_bytes,
+        "crc32c": file.crc32c,
         "config_hash": file.config_hash,
         "later": json.dumps(dict(file.later), sort_keys=True) if file.later else None,
         "written_ms": written_ms,
@@ -116,6 +117,34 @@ def output_row(job_id: str, position: int, output: Output) -> dict[str, object]:
         "profiles": output.profiles,
         "samples": output.samples,
     }
+
+
+def compaction_of(connection: Connection, job_id: str) -> Compaction:
+    """What `compacted_columns` and its neighbours were written from; failures that were forgiven are not known."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
+    job = job_of(connection, row)
+    failures = {
+        one.subject_id: Failure(one.cause, one.message, one.section, one.offset)
+        for one in connection.execute(
+            select(quarantine).where(quarantine.c.subject == "source", quarantine.c.job_id == job_id)
+        )
+    }
+    return Compaction(
+        outputs=job.outputs,
+        sources={source.key: source.state for source in job.sources},
+        reasons={source.key: source.reason for source in job.sources if source.reason is not None},
+        sizes={source.key: source.size_bytes for source in job.sources},
+        failures=failures,
+        profiles=row.profiles,
+        samples=row.samples,
+        duplicates=row.duplicates,
+        conflicts=row.conflicts,
+        oldest_ms=row.oldest_ms,
+        newest_ms=row.newest_ms,
+        services=tuple((t, s, n, u) for t, s, n, u in json.loads(row.services or "[]")),
+        facts=json.loads(row.compact_facts or "{}"),
+        instance=row.instance,
+    )
 
 
 def compacted_columns(done: Compaction) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pyro_assets.errors import SchemaMismatch
 from pyro_assets.ledger import schema
 
 #: The version that this code reads and writes.
-VERSION: Final = 5
+VERSION: Final = 6
 
 Step = Callable[[Connection], None]
 
@@ -57,6 +57,7 @@ STEPS: Final[dict[int, Step]] = {
     3: _add_rules,
     4: _add_active_series,
     5: _add_what_is_missing,
+    6: _add_what_is_missing,
 }
 
 

@@ -81,7 +81,7 @@ class StoredFile:
 
     Attributes:
         rows: of the job.
-        size_bytes: of the file.
+        size_bytes, crc32c: of the file; the checksum is None where it is not known.
         written_ms: when the job's series were derived; moving them into a shared file does not change it.
     """
 
@@ -91,6 +91,7 @@ class StoredFile:
     size_bytes: int
     written_ms: int
     job_id: str = ""
+    crc32c: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,7 +289,7 @@ class Receipts(Database):
 
 def stored_file(row: Any) -> StoredFile:
     """A row of the table of files as a file."""
-    return StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms, row.job_id)
+    return StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms, row.job_id, row.crc32c)
 
 
 def _is_file(files: Any) -> ColumnElement[bool]:

@@ -95,6 +95,7 @@ class SeriesFile:
         config_hash: the snapshot of rules that it was derived with, None where that is not known.
         later: rules whose series were put in since: id -> (its hash, the snapshot it was in).
         is_changed: it holds other samples than the file before it.
+        crc32c: of the whole file, None where that is not known.
     """
 
     kind: str
@@ -104,6 +105,7 @@ class SeriesFile:
     config_hash: str | None = None
     later: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     is_changed: bool = True
+    crc32c: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,13 @@ class RuleUse(Database):
         """A snapshot, None where it is not known."""
         with self._read() as connection:
             row = connection.execute(select(rule_snapshots).where(rule_snapshots.c.hash == snapshot_hash)).first()
-        return None if row is None else Snapshot(row.hash, json.loads(row.rules), row.body, row.at_ms)
+        return None if row is None else _snapshot(row)
+
+    def rule_snapshots(self) -> list[Snapshot]:
+        """All snapshots, by hash."""
+        with self._read() as connection:
+            rows = connection.execute(select(rule_snapshots).order_by(rule_snapshots.c.hash))
+            return [_snapshot(row) for row in rows]
 
     def jobs_lacking_rules(self, hour: str, marks: Sequence[RuleMark], lane: Lane | None = None) -> list[str]:
         """Ids of an hour's jobs whose series of some of these rules are of other versions, or were never made.
@@ -101,6 +107,10 @@ class RuleUse(Database):
                 .order_by(series_files.c.config_hash)
             )
             return {row[0] or "": row[1] for row in rows}
+
+
+def _snapshot(row: Any) -> Snapshot:
+    return Snapshot(row.hash, json.loads(row.rules), row.body, row.at_ms)
 
 
 def _file(mark: RuleMark) -> Select[Any]:

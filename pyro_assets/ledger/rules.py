@@ -115,6 +115,15 @@ class Rules(Database):
             rows = connection.execute(select(rule_versions).order_by(rule_versions.c.name, rule_versions.c.version))
             return count, [_version(row) for row in rows]
 
+    def kept_rule_versions(self) -> list[RuleVersion]:
+        """All versions, where the archive has them all; none while a new one is still to be written there."""
+        _, unkept = self.unkept_rule_versions()
+        if unkept:
+            return []
+        with self._read() as connection:
+            rows = connection.execute(select(rule_versions).order_by(rule_versions.c.name, rule_versions.c.version))
+            return [_version(row) for row in rows]
+
     def mark_rule_versions_kept(self, count: int) -> None:
         """Notes that the archive has the first so many versions: they are only ever added to."""
         with self._write(planning=True) as connection:

@@ -172,6 +172,7 @@ series_files = Table(
     Column("key", Text),
     Column("rows", BigInteger, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+    Column("crc32c", BigInteger),  # of the whole file; null where an older version wrote it
     Column("config_hash", _Hash),  # the snapshot of rules that it was derived with
     # JSON: rule -> [its hash, snapshot] of those that were backfilled since, see `rule_use`.
     Column("later", Text),
@@ -190,6 +191,7 @@ hour_upkeep = Table(
     Column("merged_ms", BigInteger),
     Column("series_removed_ms", BigInteger),
     Column("blocks_removed_ms", BigInteger),
+    Column("scrubbed_ms", BigInteger),  # when all that the archive holds of it was read and compared last
     # Rows of its sources and jobs were removed; what people see of the hour is kept as JSON.
     Column("collapsed_ms", BigInteger),
     Column("figures", Text),
@@ -205,6 +207,18 @@ collapsed_sources = Table(
     Column("hour", _Hour, primary_key=True),
     Column("ulids", LargeBinary, nullable=False),  # 8 bytes of hash each, sorted
     Column("timestamps", LargeBinary, nullable=False),  # of jobs: 8 bytes each, big-endian, sorted
+)
+
+#: Objects of the archive that are not what was written, as the last look at their hour found them.
+damage = Table(
+    "damage",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("hour", _Hour, nullable=False),  # "" for what belongs to none
+    Column("kind", String(16), nullable=False),  # see `damage.DamageKind`
+    Column("message", Text, nullable=False),
+    Column("found_ms", BigInteger, nullable=False),  # the first time
+    Index("ix_damage_hour", "hour"),
 )
 
 #: How far listings have come: purpose "live" for the tick, others for sweeps.

@@ -35,6 +35,7 @@ class PlacedFile:
     key: str
     rows: int
     size_bytes: int
+    crc32c: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Merged:
     kind: str
     key: str
     size_bytes: int
+    crc32c: int
     before: Mapping[str, str]
 
 
@@ -149,7 +151,7 @@ class Upkeep(Database):
                             series_files.c.kind == file.kind,
                             series_files.c.key == key,
                         )
-                        .values(key=file.key, size_bytes=file.size_bytes)
+                        .values(key=file.key, size_bytes=file.size_bytes, crc32c=file.crc32c)
                     )
         return True
 
@@ -192,7 +194,7 @@ class Upkeep(Database):
                     series_files.c.job_id == job_id, series_files.c.kind == kind, series_files.c.key.is_not(None)
                 )
             ).first()
-        return None if row is None else PlacedFile(row.kind, row.job_id, row.key, row.rows, row.size_bytes)
+        return None if row is None else PlacedFile(row.kind, row.job_id, row.key, row.rows, row.size_bytes, row.crc32c)
 
 
 def is_at_rest(connection: Connection, hour: str, now_ms: int) -> bool:
@@ -248,7 +250,7 @@ def note_work(connection: Connection, hour: str, step: str) -> None:
     connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(_UNDONE[step]))
 
 
-def files_of(hour: str) -> Select[tuple[str, str, str, int, int]]:
+def files_of(hour: str) -> Select[tuple[str, str, str, int, int, int]]:
     """The files of series of an hour, one row for each job and kind, by kind and then by time."""
     return (
         select(
@@ -257,6 +259,7 @@ def files_of(hour: str) -> Select[tuple[str, str, str, int, int]]:
             series_files.c.key,
             series_files.c.rows,
             series_files.c.size_bytes,
+            series_files.c.crc32c,
         )
         .join(jobs, jobs.c.id == series_files.c.job_id)
         .where(jobs.c.hour == hour, series_files.c.key.is_not(None))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pyro_assets.block.checksum import crc32c
-from pyro_assets.errors import BlockError, ObjectConflict, ObjectMissing
+from pyro_assets.errors import BadRecord, BlockError, ObjectConflict, ObjectMissing
 from pyro_assets.ledger.records import Failure, Job, Output, printable
 from pyro_assets.pipeline.deriving import read_committed
 from pyro_assets.pipeline.engine import Engine
@@ -134,6 +134,32 @@ class Compactor:
         except ObjectConflict:
             return parse_record(self.archive.read(record.key), record.key)
         return record
+
+    def again(self, job: Job) -> tuple[CommitRecord, dict[str, bytes]]:
+        """What the sources of a committed job give now: its record, and its blocks by key. Nothing is written.
+
+        Raises:
+            ObjectMissing: a source is gone, so its blocks cannot be made again.
+            BadRecord: they give other blocks, or other profiles, than were committed.
+            StorageError: the source does not do what was asked.
+        """
+        job = replace(job, sources=tuple(source for source in job.sources if source.state == "done"))
+        read = read_sources(self.source, job.sources)
+        if read.lost:
+            raise ObjectMissing(
+                f"{len(read.lost)} of {len(job.sources)} sources of job {job.id} are gone, {read.lost[0]} first: its "
+                "blocks cannot be compacted again; restore them from a copy of the archive",
+                key=read.lost[0],
+            )
+        made = self._make(job, read)
+        if isinstance(made, HigherLevel):
+            raise BadRecord(f"job {job.id} is now a block of level {made.level}; restore its blocks from a copy")
+        record, blocks = self._record(job, read, made)
+        if [_identity(one) for one in record.outputs] != [_identity(one) for one in job.outputs]:
+            raise BadRecord(
+                f"the sources of job {job.id} give other blocks than were committed; restore these from a copy"
+            )
+        return record, {output.key: data for output, data in zip(record.outputs, blocks, strict=True)}
 
     def committed(self, job: Job) -> CommitRecord | None:
         """The record of a job if it is in the archive.
@@ -285,6 +311,11 @@ def _output(job: Job, tenant: bytes, block_id: str, data: bytes, summary: Summar
         profiles=profiles,
         samples=samples,
     )
+
+
+def _identity(output: Output) -> tuple[str, int, int]:
+    """What another version of the program must give as well, though its bytes may differ."""
+    return output.key, output.profiles, output.samples
 
 
 def _instance(job: Job, first: "BlockMeta") -> str:

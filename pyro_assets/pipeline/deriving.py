@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pyro_assets.block.checksum import check_crc
+from pyro_assets.block.checksum import check_crc, crc32c
 from pyro_assets.errors import RemovedByRetention, Where
 from pyro_assets.ledger.records import Derivation, Job, Output, SeriesFile
 from pyro_assets.ledger.rule_use import RuleMark
+from pyro_assets.ledger.upkeep import PlacedFile
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.file_notes import notes_of
 from pyro_assets.pipeline.series_files import SeriesFiles
@@ -105,7 +106,7 @@ class Deriver:
             return Derivation(tuple(replace(file, is_changed=False) for file in files), work.config_hash, ids)
         # Nobody moves the files of a job that is held, so the ledger need not be asked where they are.
         reader = SeriesFiles(self.archive)
-        before = {file.kind: reader.own_file(work.job.id, file.kind, _key_of(file, work.job)) for file in files}
+        before = {file.kind: reader.own_file(_placed(file, work.job)) for file in work.job.files}
         derived = self._series(work, only(work.config, ids), frozenset(before))
         merged, changed = self.engine.replace_rules(before, derived, ids)
         written = [
@@ -137,7 +138,7 @@ class Deriver:
 
     def _bytes(self, file: SeriesFile, frame: Any) -> tuple[SeriesFile, bytes]:
         data = self.engine.series_to_parquet(frame, notes_of(file))
-        return replace(file, rows=len(frame), size_bytes=len(data)), data
+        return replace(file, rows=len(frame), size_bytes=len(data), crc32c=crc32c(data)), data
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +155,13 @@ class _Work:
         return series_key(kind, self.job.hour, self.job.id, self.job.series_number or 0)
 
 
-def _key_of(file: SeriesFile, job: Job) -> str:
+def _placed(file: SeriesFile, job: Job) -> PlacedFile:
     if file.key is None:
         raise RemovedByRetention(
             f"the series of job {job.id} of {job.hour} were removed by retention, so no rule can be put among them; a "
             "backfill of all its series makes them anew while its level-1 blocks are there"
         )
-    return file.key
+    return PlacedFile(file.kind, job.id, file.key, file.rows, file.size_bytes, file.crc32c)
 
 
 def read_outputs(archive: Bucket, engine: Engine, job: Job) -> "BlockColumns":

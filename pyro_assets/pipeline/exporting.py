@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from pyro_assets.errors import LedgerError, ObjectMissing, PyroAssetsError, ReceiverUnavailable, SeriesError
+from pyro_assets.errors import BadRecord, LedgerError, ObjectMissing, PyroAssetsError, ReceiverUnavailable, SeriesError
 from pyro_assets.export.client import Client
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.validate import MAX_AHEAD_MS, ActiveSeries
@@ -191,8 +191,8 @@ class Exporter:
                         return
                     try:
                         sent = self._send(sender, job, counts)
-                    except (SeriesError, ObjectMissing) as error:
-                        # One damaged file of series must not hold up the jobs behind it.
+                    except (SeriesError, ObjectMissing, BadRecord) as error:
+                        # One damaged file of series or receipt must not hold up the jobs behind it.
                         damaged.add(job.job_id)
                         counts.error = f"job {job.job_id} cannot be sent: {error}"
                         self._note(receiver.name, counts.error)

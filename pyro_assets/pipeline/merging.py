@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from pyro_assets.block.checksum import crc32c
+from pyro_assets.errors import ObjectChanged, ObjectMissing, SeriesError
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.upkeep import Merged, MergeOrder, PlacedFile
-from pyro_assets.pipeline.series_files import SeriesFiles
+from pyro_assets.pipeline.series_files import SeriesFiles, check_file
 from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.storage.interface import Bucket, ObjectInfo
 from pyro_assets.storage.keys import hour_of, merged_key, parse_series_name, series_prefix
@@ -34,6 +36,7 @@ class MergeReport:
         files_before, files_after: of these hours.
         size_before_bytes, size_after_bytes: the same.
         busy: hours that are over but not at rest: a job is open or held, or was derived just now.
+        damaged: why hours were left as they are: a file of theirs is damaged or missing.
         left: hours that there was no time for.
         seconds: how long it took.
     """
@@ -44,6 +47,7 @@ class MergeReport:
     size_before_bytes: int = 0
     size_after_bytes: int = 0
     busy: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     left: int = 0
     seconds: float = 0.0
 
@@ -66,7 +70,7 @@ def merge_hours(
         deadline_monotonic: no hour is begun after this `time.monotonic()`.
 
     Raises:
-        StorageError, SeriesError: the archive does not do what was asked, or a file is damaged.
+        StorageError: the archive does not do what was asked.
         LedgerUnavailable: hours until then are merged.
     """
     begun = time.perf_counter()
@@ -75,8 +79,12 @@ def merge_hours(
         if deadline_monotonic is not None and time.monotonic() >= deadline_monotonic:
             report.left += 1
             continue
-        if not merge_hour(archive, ledger, hour, now_ms, settle_ms, report):
-            report.busy.append(hour)
+        try:
+            if not merge_hour(archive, ledger, hour, now_ms, settle_ms, report):
+                report.busy.append(hour)
+        except (SeriesError, ObjectMissing) as error:
+            # The hour keeps its files as they are, and is tried again by the next merge.
+            report.damaged.append(f"{hour}: {error}")
     report.seconds = time.perf_counter() - begun
     return report
 
@@ -128,7 +136,7 @@ def _merge(archive: Bucket, ledger: Ledger, order: MergeOrder, kind: str) -> Mer
     data = write_merged(_parts(archive, SeriesFiles(archive, ledger), files))
     key = merged_key(kind, order.hour, order.number)
     archive.replace(key, data)
-    return Merged(kind, key, len(data), {file.job_id: file.key for file in files})
+    return Merged(kind, key, len(data), crc32c(data), {file.job_id: file.key for file in files})
 
 
 def _parts(archive: Bucket, reader: SeriesFiles, files: Sequence[PlacedFile]) -> "Iterator[JobSeries]":
@@ -141,9 +149,10 @@ def _parts(archive: Bucket, reader: SeriesFiles, files: Sequence[PlacedFile]) ->
         data = dict(zip([file.job_id for file in own], found, strict=True))
         for file in batch:
             content = data.get(file.job_id)
-            if isinstance(content, Exception):
+            if content is None or isinstance(content, ObjectChanged | ObjectMissing):
+                # Merged with others, or to be looked for once more.
+                yield reader.rows(file)
+            elif isinstance(content, Exception):
                 raise content
-            if content is None:
-                yield reader.rows(file.job_id, kind=file.kind, key=file.key)
             else:
-                yield read_job_series(content, file.job_id, file.key)
+                yield read_job_series(check_file(content, file), file.job_id, file.key)

@@ -32,6 +32,8 @@ from pyro_assets.storage.keys import parse_block_key
 
 if TYPE_CHECKING:
     from pyro_assets.ledger.rule_use import RuleMark
+    from pyro_assets.ledger.scrubs import Damage
+    from pyro_assets.pipeline.repairing import Repaired
     from pyro_assets.pipeline.work import Trust, Worker
     from pyro_assets.series.config import SeriesConfig
 
@@ -244,6 +246,27 @@ class Pipeline(ExportMethods, UpkeepMethods):
 
         verifier = Verifier(self._source, self._archive, self._ledger, self._engine)
         return verifier.verify(hour, self._clock(), deadline_monotonic, again=again)
+
+    def repair(self, damaged: "Sequence[Damage]", *, run_id: str) -> "list[Repaired]":
+        """Puts damaged objects of the archive back, and looks at their hours again; see `repairing`.
+
+        Raises:
+            StorageUnavailable: the archive or the source does not answer.
+        """
+        from pyro_assets.pipeline.compacting import Compactor
+        from pyro_assets.pipeline.repairing import Repairer
+        from pyro_assets.pipeline.running import Order, run_jobs
+
+        def derive(jobs: "Sequence[tuple[str, str]]") -> list[str]:
+            counts = run_jobs(self._worker(run_id, KINDS), jobs, Order(compact=False, kinds=KINDS))
+            busy = sum(count.busy for count in counts.values())
+            errors = [sentence for count in counts.values() for sentence in count.errors]
+            return [*errors, *([f"{busy} jobs are held by a run; call this again"] if busy else [])]
+
+        compactor = Compactor(self._source, self._archive, self._engine)
+        done = Repairer(self._archive, self._ledger, compactor, derive, self._clock).repair(damaged)
+        self.scrub(hours={one.hour for one in damaged})
+        return done
 
     def _marks(self, rules: Sequence[str], kinds: frozenset[str]) -> "tuple[RuleMark, ...]":
         """Rules as a backfill wants them."""

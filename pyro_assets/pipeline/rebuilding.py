@@ -44,6 +44,7 @@ class RebuildReport:
         rules: versions of rules and snapshots that the archive has.
         receivers: whose start was put back.
         damaged: one sentence for each record that does not parse.
+        damaged_series: one for each file of series that is not what was written; the next run derives its job again.
         seconds: how long it took.
     """
 
@@ -54,6 +55,7 @@ class RebuildReport:
     rules: int = 0
     receivers: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
+    damaged_series: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -164,6 +166,7 @@ def _restore_jobs(
             restored = [_job(record, found.get(record.job, ())) for record in of_hour]
             report.jobs += ledger.restore(restored, now_ms)
             report.sources += sum(len(job.sources) for job in restored)
+            report.damaged_series += [why for why in files.damaged.values() if why not in report.damaged_series]
             report.series_files += sum(file.key is not None for job in restored for file in job.files)
             if files.series_number or files.retention.blocks:
                 ledger.note_retention(hour, files.series_number, sorted(files.retention.blocks), now_ms)

@@ -5,17 +5,17 @@ field when a receipt could not be told from it; no secret and no URL ever stands
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
-from pyro_assets.errors import BadRecord, ObjectConflict
+from pyro_assets.errors import ObjectConflict
 from pyro_assets.ledger.receipt import DueExport, Receipt
+from pyro_assets.pipeline.sealed_json import from_bytes, parsing, to_bytes
 from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import receipt_key, receipts_prefix
 
-VERSION: Final = 1
 _FIELDS: Final = ("kind", "state", "samples", "accepted", "refused", "sample_hash")
 
 
@@ -63,7 +63,7 @@ class ReceiptFiles:
             keys = self._known[place].get(due.job_id, [])
         found: dict[str, Receipt] = {}
         for key in sorted(keys):  # by time: the later one knows all rules of the earlier
-            for receipt in _parse(self.archive.read(key), key, due.job_id, self.receiver):
+            for receipt in parse_receipts(self.archive.read(key), key, due.job_id, self.receiver):
                 found[receipt.kind] = receipt
         return found
 
@@ -76,7 +76,6 @@ class ReceiptFiles:
 
 def _to_bytes(due: DueExport, receiver: str, written: Sequence[Receipt], now_ms: int) -> bytes:
     plain = {
-        "version": VERSION,
         "receiver": receiver,
         "job": due.job_id,
         "hour": due.hour,
@@ -87,14 +86,17 @@ def _to_bytes(due: DueExport, receiver: str, written: Sequence[Receipt], now_ms:
             {name: getattr(receipt, name) for name in _FIELDS} | json.loads(receipt.detail()) for receipt in written
         ],
     }
-    return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    return to_bytes(plain)
 
 
-def _parse(data: bytes, key: str, job_id: str, receiver: str) -> list[Receipt]:
-    try:
-        plain: Mapping[str, Any] = json.loads(data)
-        if plain["version"] != VERSION:
-            raise BadRecord(f"{key} has version {plain['version']}; this program knows {VERSION}", key=key)
+def parse_receipts(data: bytes, key: str, job_id: str, receiver: str) -> list[Receipt]:
+    """The receipts of an object, by kind.
+
+    Raises:
+        BadRecord: it does not parse, is damaged, or a newer program wrote it.
+    """
+    plain = from_bytes(data, key, "a receipt")
+    with parsing(key, "a receipt"):
         blank = Receipt(job_id, "", receiver, "sent", first_ms=int(plain["closed_ms"]), last_ms=int(plain["closed_ms"]))
         return [
             replace(
@@ -108,7 +110,3 @@ def _parse(data: bytes, key: str, job_id: str, receiver: str) -> list[Receipt]:
             )
             for kind in plain["kinds"]
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadRecord(
-            f"{key} is no receipt ({type(error).__name__}: {error}); restore it from a copy of the archive", key=key
-        ) from error

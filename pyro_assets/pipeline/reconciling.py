@@ -44,7 +44,7 @@ def read_files(archive: Bucket, ledger: Ledger, files: Sequence[tuple[int, Store
     """
     reader = SeriesFiles(archive, ledger)
     for _, file in files:
-        yield reader.samples(file.job_id, file.kind, file.key)
+        yield reader.samples(file)
 
 
 def files_between(
@@ -79,10 +79,7 @@ def reconcile_receiver(
     """See `Pipeline.reconcile`."""
     files = files_between(ledger, begin_ms, end_ms, sent_to=receiver.name if only_sent else None)
     reader = SeriesFiles(archive, ledger)
-    jobs = [
-        JobSamples(time_ms, file.rows, partial(reader.samples, file.job_id, file.kind, file.key))
-        for time_ms, file in files
-    ]
+    jobs = [JobSamples(time_ms, file.rows, partial(reader.samples, file)) for time_ms, file in files]
     with Transport(receiver, secrets) as transport:
         return reconcile(receiver, Questions(transport), jobs, begin_ms, end_ms, progress=progress)
 

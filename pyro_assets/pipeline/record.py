@@ -1,21 +1,19 @@
 """The commit record of a job: one immutable JSON object in the archive, from which the ledger can be rebuilt.
 
-Add a field when the ledger could not be rebuilt without it, and raise VERSION when an older program could not read it.
-No clock, no host, no version of a library: equal work gives equal bytes.
+Add a field when the ledger could not be rebuilt without it, and raise `sealed_json.VERSION` when an older program could
+not read it. No clock, no host, no version of a library: equal work gives equal bytes.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, cast, get_args
 
-from pyro_assets.errors import BadRecord
 from pyro_assets.ledger.records import Compaction, Failure, Job, Output
 from pyro_assets.ledger.schema import SourceState
+from pyro_assets.pipeline.sealed_json import from_bytes, parsing, to_bytes
 from pyro_assets.storage.interface import ReadOnlyBucket
 from pyro_assets.storage.keys import commit_key
 
-VERSION: Final = 1
 #: Records in memory at a time.
 _READ_TOGETHER: Final = 500
 
@@ -69,8 +67,8 @@ class CommitRecord:
         return commit_key(self.hour, self.shard, self.job)
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON: sorted names, no spaces, ASCII."""
-        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":")).encode() + b"\n"
+        """See `sealed_json.to_bytes`."""
+        return to_bytes(_plain(self))
 
     def compaction(self, seconds: float) -> Compaction:
         """What the ledger commits: the same whether the work was just done or is read from the archive."""
@@ -93,6 +91,34 @@ class CommitRecord:
         )
 
 
+def record_of(job: Job, done: Compaction) -> CommitRecord:
+    """The record of a committed job, as the ledger knows it."""
+    return CommitRecord(
+        job=job.id,
+        mode=job.mode,
+        dedup=job.dedup,
+        kind=job.kind,
+        shard=job.shard,
+        tenant=job.tenant,
+        hour=job.hour,
+        timestamp_ms=job.timestamp_ms,
+        instance=done.instance,
+        sources=tuple(
+            RecordedSource(one.key, one.size_bytes, one.state, one.reason, done.failures.get(one.key))
+            for one in job.sources
+        ),
+        outputs=done.outputs,
+        profiles=done.profiles,
+        samples=done.samples,
+        duplicates=done.duplicates,
+        conflicts=done.conflicts,
+        oldest_ms=done.oldest_ms,
+        newest_ms=done.newest_ms,
+        services=done.services,
+        facts=dict(done.facts),
+    )
+
+
 def record_key(job: Job) -> str:
     """Where the record of a job lies."""
     return commit_key(job.hour, job.shard, job.id)
@@ -102,22 +128,14 @@ def parse_record(data: bytes, key: str) -> CommitRecord:
     """Reads a commit record.
 
     Raises:
-        BadRecord: it does not parse, or a newer program wrote it.
+        BadRecord: it does not parse, is damaged, or a newer program wrote it.
     """
-    try:
-        plain = json.loads(data)
-        version = plain.pop("version")
-        if version != VERSION:
-            raise BadRecord(f"{key} has record version {version}; this program knows {VERSION}", key=key)
+    plain = from_bytes(data, key, "a commit record")
+    with parsing(key, "a commit record"):
         sources = tuple(_source(item) for item in plain.pop("sources"))
         outputs = tuple(Output(**item) for item in plain.pop("outputs"))
         services = tuple((str(t), str(s), int(n), int(u)) for t, s, n, u in plain.pop("services"))
         return CommitRecord(sources=sources, outputs=outputs, services=services, **plain)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadRecord(
-            f"{key} is no commit record ({type(error).__name__}: {error}); restore it from a copy of the archive",
-            key=key,
-        ) from error
 
 
 def read_records(archive: ReadOnlyBucket, prefix: str) -> Iterator[CommitRecord]:
@@ -138,7 +156,6 @@ def _plain(record: CommitRecord) -> dict[str, Any]:
     plain: dict[str, Any] = {
         name: getattr(record, name) for name in record.__slots__ if name not in ("sources", "outputs")
     }
-    plain["version"] = VERSION
     plain["outputs"] = [{name: getattr(output, name) for name in output.__slots__} for output in record.outputs]
     plain["sources"] = []
     for source in record.sources:

@@ -7,6 +7,7 @@ purpose. Add what else the ledger knows of a file when files can prove it.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from pyro_assets.block.checksum import crc32c
 from pyro_assets.errors import SeriesError
 from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.pipeline.file_notes import with_notes
@@ -24,14 +25,17 @@ class HourFiles:
         hour: partition key.
         retention: what is gone on purpose.
         series_number: of files that are written from now on.
+        damaged: files that are not what was written, with one sentence each.
     """
 
     archive: ReadOnlyBucket
     hour: str
     retention: RetentionRecord = field(init=False)
     series_number: int = field(init=False)
+    damaged: dict[str, str] = field(init=False, default_factory=dict)
     _own: dict[tuple[str, str], ObjectInfo] = field(init=False, default_factory=dict)
     _merged: dict[tuple[str, str], SeriesFile] = field(init=False, default_factory=dict)
+    _lost: dict[str, SeriesFile] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.retention = read_record(self.archive, self.hour)
@@ -40,7 +44,9 @@ class HourFiles:
             self._look(kind)
 
     def of(self, jobs: Sequence[str]) -> dict[str, list[SeriesFile]]:
-        """Job -> its files by kind; a file that does not parse has no rows: deriving its hour writes it anew.
+        """Job -> its files by kind, without those that are damaged: their jobs count as not derived yet.
+
+        Where level-1 blocks were removed on purpose, nothing can be derived: a damaged file stays, without rows.
 
         Raises:
             StorageError: the archive does not answer.
@@ -55,9 +61,17 @@ class HourFiles:
                 raise data
             if data is not None:
                 item = self._own[job, kind]
-                file = _noted(SeriesFile(kind, item.key, 0, item.size_bytes), data)
+                try:
+                    file = _noted(SeriesFile(kind, item.key, 0, item.size_bytes, crc32c=crc32c(data)), data)
+                except SeriesError as error:
+                    self.damaged[item.key] = str(error)
+                    if job not in self.retention.blocks:
+                        continue
+                    file = SeriesFile(kind, item.key, 0, item.size_bytes)
             elif (job, kind) in self._merged:
                 file = self._merged[job, kind]
+            elif kind in self._lost and job in self.retention.blocks:
+                file = self._lost[kind]
             elif job in self.retention.series:
                 file = SeriesFile(kind, None, 0, 0)
             else:
@@ -76,18 +90,32 @@ class HourFiles:
             if job:
                 self._own[job, kind] = item
                 continue
-            merged = MergedFile(self.archive.get(item.key, item.size_bytes), item.key)
-            for job, rows in merged.jobs.items():
-                if job not in current.without:
-                    blank = SeriesFile(kind, item.key, rows, item.size_bytes)
-                    self._merged[job, kind] = with_notes(blank, merged.metadata(job))
+            data = self.archive.get(item.key, item.size_bytes)
+            blank = SeriesFile(kind, item.key, 0, item.size_bytes, crc32c=crc32c(data))
+            try:
+                _check(data, item.key)
+                merged = MergedFile(data, item.key)
+                for job, rows in merged.jobs.items():
+                    if job not in current.without:
+                        self._merged[job, kind] = with_notes(replace(blank, rows=rows), merged.metadata(job))
+            except SeriesError as error:
+                self.damaged[item.key] = str(error)
+                self._lost[kind] = SeriesFile(kind, item.key, 0, item.size_bytes)
 
 
 def _noted(blank: SeriesFile, data: bytes) -> SeriesFile:
     from pyro_assets.series.store import read_notes
 
-    try:
-        rows, notes = read_notes(data)
-        return with_notes(replace(blank, rows=rows), notes)
-    except SeriesError:
-        return blank
+    name = blank.key or ""
+    _check(data, name)
+    rows, notes = read_notes(data, name)
+    return with_notes(replace(blank, rows=rows), notes)
+
+
+def _check(data: bytes, name: str) -> None:
+    """Reads a file without a seal whole: what is recorded of it is believed from now on."""
+    from pyro_assets.export.samples import open_series
+    from pyro_assets.series.sealing import check_seal
+
+    if not check_seal(data, name):
+        open_series(data, name)

@@ -4,15 +4,11 @@ One object per hour, written before anything of the hour is removed and replaced
 another kind of thing is removed.
 """
 
-import json
 from dataclasses import dataclass
-from typing import Final
 
-from pyro_assets.errors import BadRecord
+from pyro_assets.pipeline.sealed_json import from_bytes, parsing, to_bytes
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import RETENTION, retention_key
-
-VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +28,21 @@ class RetentionRecord:
     series_number: int = 0
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON."""
+        """See `sealed_json.to_bytes`."""
         plain = {
-            "version": VERSION,
             "hour": self.hour,
             "blocks": sorted(self.blocks),
             "series": sorted(self.series),
             "series_number": self.series_number,
         }
-        return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+        return to_bytes(plain)
 
 
 def read_record(archive: ReadOnlyBucket, hour: str) -> RetentionRecord:
     """What was removed of an hour; an empty record where nothing was.
 
     Raises:
-        BadRecord: the record does not parse.
+        BadRecord: the record does not parse, or is damaged.
         StorageUnavailable: the archive does not answer.
     """
     key = retention_key(hour)
@@ -55,22 +50,14 @@ def read_record(archive: ReadOnlyBucket, hour: str) -> RetentionRecord:
     listed = archive.list_after(f"{RETENTION}/", key.removesuffix(".json"), 1)
     if [item.key for item in listed] != [key]:
         return RetentionRecord(hour)
-    data = archive.read(key)
-    try:
-        plain = json.loads(data)
-        if plain["version"] != VERSION:
-            raise BadRecord(f"{key} has version {plain['version']}; this program knows {VERSION}", key=key)
+    plain = from_bytes(archive.read(key), key, "a record of retention")
+    with parsing(key, "a record of retention"):
         return RetentionRecord(
             str(plain["hour"]),
             frozenset(map(str, plain["blocks"])),
             frozenset(map(str, plain["series"])),
             int(plain["series_number"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadRecord(
-            f"{key} is no record of retention ({type(error).__name__}: {error}); restore it from a copy of the archive",
-            key=key,
-        ) from error
 
 
 def add_to_record(archive: Bucket, more: RetentionRecord) -> None:

@@ -5,24 +5,27 @@ is `rules`' business.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from pyro_assets.errors import BadRecord
+from pyro_assets.errors import BadRecord, ObjectConflict
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import Job
 from pyro_assets.ledger.rule_use import Snapshot
 from pyro_assets.ledger.rules import RuleVersion
+from pyro_assets.pipeline.sealed_json import from_bytes, parsing, to_bytes
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import RULES, rule_snapshot_key, rule_version_key
 
 if TYPE_CHECKING:
     from pyro_assets.series.config import SeriesConfig
 
-VERSION: Final = 1
 _PAGE_KEYS: Final = 500
+_WHAT: Final = "a record of rules"
+_VERSIONS: Final = f"{RULES}/versions/"
+_SNAPSHOTS: Final = f"{RULES}/snapshots/"
 
 
 @dataclass(slots=True)
@@ -72,7 +75,7 @@ class RuleKeeper:
         if self._snapshot(snapshot_hash) is None:
             keep_versions(self.ledger, self.archive)
             snapshot = Snapshot(snapshot_hash, rule_hashes(config), config_text(config), self.clock())
-            self.archive.create(rule_snapshot_key(snapshot.hash), _snapshot_bytes(snapshot))
+            write_snapshot(self.archive, snapshot)
             self.ledger.add_snapshot(snapshot)
             self._snapshots[snapshot_hash] = snapshot
         self._is_kept = self._is_kept or config is self.config
@@ -92,6 +95,21 @@ class RuleKeeper:
         return self._snapshots[snapshot_hash]
 
 
+def write_snapshot(archive: Bucket, snapshot: Snapshot) -> None:
+    """Writes the rules of a run, unless the archive has them: without the time, so equal rules give equal bytes.
+
+    Raises:
+        StorageError: the archive does not take them, or has others under this hash.
+    """
+    key, data = _snapshot_record(snapshot)
+    try:
+        archive.create(key, data)
+    except ObjectConflict:
+        # An older version wrote the same without a checksum.
+        if _plain(archive.read(key), key) != _plain(data, key):
+            raise
+
+
 def keep_versions(ledger: Ledger, archive: Bucket) -> int:
     """Writes what people saved since the last call to the archive; one question to the ledger where that is nothing.
 
@@ -103,12 +121,54 @@ def keep_versions(ledger: Ledger, archive: Bucket) -> int:
     """
     count, versions = ledger.unkept_rule_versions()
     for version in versions:
-        data = _version_bytes(version)
-        digest = sha256(data).hexdigest()[:8]  # of two ledgers with one archive, both stay
-        archive.create(rule_version_key(version.name, version.version, digest), data)
+        archive.create(*_version_record(version))
     if versions:
         ledger.mark_rule_versions_kept(count)
     return len(versions)
+
+
+def damaged_rules(archive: ReadOnlyBucket, ledger: Ledger) -> dict[str, str]:
+    """Keys of records of rules that are damaged, or missing although the ledger has them, with one sentence each.
+
+    Raises:
+        StorageError: the archive does not answer.
+    """
+    there: set[str] = set()
+    found: dict[str, str] = {}
+    for key, data in (*_objects(archive, _VERSIONS), *_objects(archive, _SNAPSHOTS)):
+        there.add(_stem(key))
+        try:
+            plain = _plain(data, key)
+            with parsing(key, _WHAT):
+                RuleVersion(**plain) if _VERSIONS in key else Snapshot(**plain, at_ms=0)
+        except BadRecord as error:
+            found[key] = str(error)
+    return found | {key: f"{key} is missing" for key, _ in _kept(ledger) if _stem(key) not in there}
+
+
+def rewrite_rules(archive: Bucket, ledger: Ledger, damaged: Collection[str]) -> None:
+    """Writes records of rules that are damaged or missing again, as the ledger has them.
+
+    Raises:
+        StorageError: the archive does not take them.
+    """
+    stems = {_stem(key) for key in damaged}
+    for key, data in _kept(ledger):
+        if _stem(key) in stems:
+            archive.replace(key, data)
+            # What an older version wrote of the same rule has another key.
+            archive.remove([other for other in damaged if _stem(other) == _stem(key) and other != key])
+
+
+def _kept(ledger: Ledger) -> Iterator[tuple[str, bytes]]:
+    """Keys and bytes of all records of rules that the archive must have."""
+    yield from map(_version_record, ledger.kept_rule_versions())
+    yield from map(_snapshot_record, ledger.rule_snapshots())
+
+
+def _stem(key: str) -> str:
+    """A key without what follows from the bytes: an older version wrote other ones."""
+    return key.rpartition("-")[0] if _VERSIONS in key else key
 
 
 def restore_rules(ledger: Ledger, archive: ReadOnlyBucket, now_ms: int) -> int:
@@ -123,38 +183,37 @@ def restore_rules(ledger: Ledger, archive: ReadOnlyBucket, now_ms: int) -> int:
     """
     found = 0
     versions: dict[tuple[str, int], RuleVersion] = {}
-    for key, plain in _records(archive, "versions"):
-        version = _parse(key, lambda plain=plain: RuleVersion(**plain))  # type: ignore[misc]
+    for key, plain in _records(archive, _VERSIONS):
+        with parsing(key, _WHAT):
+            version = RuleVersion(**plain)
         same = (version.name, version.version)
         if same not in versions or versions[same].at_ms < version.at_ms:
             versions[same] = version
         found += 1
     ledger.restore_rule_versions(versions.values())
-    for key, plain in _records(archive, "snapshots"):
-        ledger.add_snapshot(_parse(key, lambda plain=plain: Snapshot(**plain, at_ms=now_ms)))  # type: ignore[misc]
+    for key, plain in _records(archive, _SNAPSHOTS):
+        with parsing(key, _WHAT):
+            snapshot = Snapshot(**plain, at_ms=now_ms)
+        ledger.add_snapshot(snapshot)
         found += 1
     return found
 
 
 def _records(archive: ReadOnlyBucket, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for page in archive.pages(f"{RULES}/{folder}/", limit=_PAGE_KEYS):
+    for key, data in _objects(archive, folder):
+        yield key, _plain(data, key)
+
+
+def _objects(archive: ReadOnlyBucket, folder: str) -> Iterator[tuple[str, bytes]]:
+    for page in archive.pages(folder, limit=_PAGE_KEYS):
         for item, data in zip(page, archive.get_many(page), strict=True):
             if isinstance(data, Exception):
                 raise data
-            plain = _parse(item.key, lambda data=data: json.loads(data))  # type: ignore[misc]
-            if _parse(item.key, lambda plain=plain: plain.pop("record")) != VERSION:  # type: ignore[misc]
-                raise BadRecord(f"{item.key} is of another version; this program knows {VERSION}", key=item.key)
-            yield item.key, plain
+            yield item.key, data
 
 
-def _parse(key: str, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadRecord(
-            f"{key} is no record of rules ({type(error).__name__}: {error}); restore it from a copy of the archive",
-            key=key,
-        ) from error
+def _plain(data: bytes, key: str) -> dict[str, Any]:
+    return from_bytes(data, key, _WHAT, version="record")
 
 
 def _list_of(snapshot: Snapshot, name: str) -> list[str]:
@@ -162,15 +221,12 @@ def _list_of(snapshot: Snapshot, name: str) -> list[str]:
     return next((list(rule.get("resolved", ())) for rule in rules if rule["name"] == name), [])
 
 
-def _version_bytes(version: RuleVersion) -> bytes:
-    return _to_bytes({"record": VERSION, **asdict(version)})
+def _version_record(version: RuleVersion) -> tuple[str, bytes]:
+    data = to_bytes(asdict(version), version="record")
+    digest = sha256(data).hexdigest()[:8]  # of two ledgers with one archive, both stay
+    return rule_version_key(version.name, version.version, digest), data
 
 
-def _snapshot_bytes(snapshot: Snapshot) -> bytes:
-    """Without the time: equal rules give equal bytes, whoever writes them first."""
+def _snapshot_record(snapshot: Snapshot) -> tuple[str, bytes]:
     plain = {"hash": snapshot.hash, "rules": dict(snapshot.rules), "body": snapshot.body}
-    return _to_bytes({"record": VERSION, **plain})
-
-
-def _to_bytes(plain: dict[str, Any]) -> bytes:
-    return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    return rule_snapshot_key(snapshot.hash), to_bytes(plain, version="record")

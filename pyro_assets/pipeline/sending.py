@@ -117,7 +117,7 @@ class Sender:
         return Sent(tuple(closed), total)
 
     def _part(self, due: DueExport, file: StoredFile, before: Receipt | None) -> _Part:
-        samples = self._series.samples(due.job_id, file.kind, file.key)
+        samples = self._series.samples(file)
         blank = Receipt(due.job_id, file.kind, self.receiver.name, "sending")
         if before is None:
             prepared = self._prepare(samples)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pyro_assets.errors import StorageError
+from pyro_assets.errors import DamagedSeries, StorageError
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.receipt import StoredFile
+from pyro_assets.pipeline.series_files import check_file
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 
 if TYPE_CHECKING:
@@ -148,10 +149,13 @@ class SeriesScan:
 
         good: list[tuple[_File, bytes]] = []
         for file, data in zip(batch, self._bytes(batch), strict=True):
-            if isinstance(data, Exception):
-                extent.unreadable.append(str(data))
-            else:
-                good.append((file, data))
+            try:
+                if isinstance(data, Exception):
+                    raise data
+                # Polars verifies no checksum.
+                good.append((file, check_file(data, file.stored)))
+            except (StorageError, DamagedSeries) as error:
+                extent.unreadable.append(str(error))
         extent.files += len(good)
         extent.bytes += sum(len(data) for _, data in good)
         extent.rows += sum(file.rows for file, _ in good)
@@ -190,6 +194,7 @@ class _File:
     """A file, and which jobs' rows of it count."""
 
     def __init__(self, file: StoredFile) -> None:
+        self.stored = file
         self.key, self.kind, self.size_bytes = file.key, file.kind, file.size_bytes
         self.jobs: list[str] = []
         self.time_ms = self.rows = 0

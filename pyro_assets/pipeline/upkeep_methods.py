@@ -4,7 +4,7 @@ Add what a schedule or a supervisor asks for as a method that delegates.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from pyro_assets.errors import AccessRefused, SettingsError, StorageUnavailable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyro_assets.pipeline.rescanning import RescanReport
     from pyro_assets.pipeline.resolving import Resolved
     from pyro_assets.pipeline.retention import Expired, Keep, RetentionReport
+    from pyro_assets.pipeline.scrubbing import ScrubReport
 
 
 class UpkeepMethods(Parts):
@@ -56,6 +57,26 @@ class UpkeepMethods(Parts):
             self.receiver_starts(),
             self._clock(),
             apply=apply,
+            deadline_monotonic=deadline_monotonic,
+            progress=progress,
+        )
+
+    def scrub(
+        self,
+        *,
+        hours: "Collection[str] | None" = None,
+        deadline_monotonic: float | None = None,
+        progress: "Callable[[int, int], None]" = lambda _done, _total: None,
+    ) -> "ScrubReport":
+        """Compares what the archive holds with what was written; see `scrubbing.scrub`."""
+        from pyro_assets.pipeline.scrubbing import scrub
+
+        return scrub(
+            self._archive,
+            self._ledger,
+            self._clock,
+            self._settings.settle_ms,
+            hours=hours,
             deadline_monotonic=deadline_monotonic,
             progress=progress,
         )

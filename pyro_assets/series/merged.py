@@ -5,16 +5,16 @@ A file says in its own metadata which rows are whose, so that one job is read wi
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyro_assets.errors import SeriesError
+from pyro_assets.errors import DamagedSeries, SeriesError
 from pyro_assets.series.frame import SCHEMA
+from pyro_assets.series.sealing import CHECKED_PAGES, add_notes, damage, notes_in, open_checked, sealed
 from pyro_assets.storage.keys import parse_series_name
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ def read_job_series(data: bytes | memoryview, job: str, name: str = "<memory>") 
     """Read a job's own file as it is.
 
     Raises:
-        SeriesError: it holds no series.
+        DamagedSeries: it holds no series, or not those that were written.
     """
-    with _damage(name):
-        file = pq.ParquetFile(pa.BufferReader(data))
-        return JobSeries(job, _in_schema(file.read(use_threads=False)), _metadata_of(file))
+    file = open_checked(data, name)
+    with damage(name):
+        return JobSeries(job, _in_schema(file.read(use_threads=False)), notes_in(file))
 
 
 def write_merged(parts: Iterable[JobSeries]) -> bytes:
@@ -96,6 +96,7 @@ def write_merged(parts: Iterable[JobSeries]) -> bytes:
         use_dictionary=["tenant", "metric", "labels.list.element.name", "labels.list.element.value", "rule", "job"],
         write_statistics=["tenant", "metric", "timestamp_ms", "rule", "job"],
         store_schema=False,
+        **CHECKED_PAGES,
     ) as writer:
         waiting: list[Any] = []
         rows = 0
@@ -110,8 +111,8 @@ def write_merged(parts: Iterable[JobSeries]) -> bytes:
         if rows:
             writer.write_table(pa.concat_tables(waiting).combine_chunks(), row_group_size=_ROWS_PER_GROUP)
         named = {"jobs": jobs, "metadata": [json.loads(text) for text in metadata]}
-        writer.add_key_value_metadata({_JOBS: json.dumps(named, sort_keys=True, separators=(",", ":"))})
-    return bytes(sink.getvalue())
+        add_notes(writer, {_JOBS: json.dumps(named, sort_keys=True, separators=(",", ":"))})
+    return sealed(sink.getvalue())
 
 
 class MergedFile:
@@ -121,15 +122,15 @@ class MergedFile:
         jobs: job -> how many rows it has, in the order of the file.
 
     Raises:
-        SeriesError: it is no merged file.
+        DamagedSeries: it is no merged file, or not the one that was written.
     """
 
     def __init__(self, data: bytes | memoryview, name: str = "<memory>") -> None:
         self._name = name
         self._group: tuple[int, Any] = (-1, None)
-        with _damage(name):
-            self._file: Any = pq.ParquetFile(pa.BufferReader(data))
-            named = json.loads((self._file.schema_arrow.metadata or {})[_JOBS.encode()])
+        self._file: Any = open_checked(data, name)
+        with damage(name):
+            named = json.loads(notes_in(self._file)[_JOBS])
             self.jobs: dict[str, int] = {job: int(rows) for job, rows, _ in named["jobs"]}
             self._metadata = {job: dict(named["metadata"][number]) for job, _, number in named["jobs"]}
             groups = [self._file.metadata.row_group(n).num_rows for n in range(self._file.num_row_groups)]
@@ -140,7 +141,7 @@ class MergedFile:
             begin += rows
         self._group_begins = [sum(groups[:n]) for n in range(len(groups) + 1)]
         if begin != self._group_begins[-1]:
-            raise SeriesError(f"{name} has {self._group_begins[-1]} rows and says that its jobs have {begin}")
+            raise DamagedSeries(name, f"has {self._group_begins[-1]} rows and says that its jobs have {begin}")
 
     def metadata(self, job: str) -> Mapping[str, str]:
         """The metadata of the file in which a job's series were before."""
@@ -159,7 +160,7 @@ class MergedFile:
         parts = [SCHEMA.empty_table()]
         for number, (first, last) in enumerate(zip(self._group_begins, self._group_begins[1:], strict=False)):
             if first < end and begin < last:
-                with _damage(self._name):
+                with damage(self._name):
                     table = self._read_group(number)
                 parts.append(table.slice(max(begin - first, 0), min(end, last) - max(begin, first)))
         return JobSeries(job, pa.concat_tables(parts).combine_chunks(), self._metadata[job])
@@ -180,17 +181,3 @@ def without_jobs(frame: "pl.DataFrame", jobs: Iterable[str]) -> "pl.DataFrame":
 
 def _in_schema(table: Any) -> Any:
     return table.select(SCHEMA.names).cast(SCHEMA)
-
-
-def _metadata_of(file: Any) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in (file.schema_arrow.metadata or {}).items()}
-
-
-@contextmanager
-def _damage(name: str) -> Iterator[None]:
-    """Turns what Arrow says of a damaged file into a SeriesError."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, IndexError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SeriesError(f"{name} holds no series: {why}; derive its jobs again, which writes files anew") from error

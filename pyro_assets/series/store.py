@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from pyro_assets.errors import SeriesError
 from pyro_assets.series.frame import SCHEMA, to_polars
+from pyro_assets.series.sealing import CHECKED_PAGES, add_notes, damage, notes_in, open_checked, sealed
 from pyro_assets.storage.keys import hour_from_path
 
 if TYPE_CHECKING:
@@ -40,25 +41,22 @@ def series_to_parquet(frame: "pl.DataFrame", notes: Mapping[str, str] = _NOTHING
         use_dictionary=["tenant", "metric", "labels.list.element.name", "labels.list.element.value", "rule", "job"],
         write_statistics=["tenant", "metric", "timestamp_ms", "rule"],
         store_schema=False,
+        **CHECKED_PAGES,
     ) as writer:
         writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
-        if notes:
-            writer.add_key_value_metadata(dict(notes))
-    return bytes(sink.getvalue())
+        add_notes(writer, dict(notes))
+    return sealed(sink.getvalue())
 
 
 def read_notes(data: bytes | memoryview, name: str = "<memory>") -> tuple[int, dict[str, str]]:
     """How many series a file has, and the texts of its metadata.
 
     Raises:
-        SeriesError: it is no Parquet file.
+        DamagedSeries: it is no Parquet file, or not the one that was written.
     """
-    try:
-        found = pq.read_metadata(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
-        raise SeriesError(f"{name} holds no series; derive its job again, which writes the file anew") from error
-    texts = (found.metadata or {}).items()
-    return int(found.num_rows), {key.decode(): value.decode(errors="replace") for key, value in texts}
+    file = open_checked(data, name)
+    with damage(name):
+        return int(file.metadata.num_rows), notes_in(file)
 
 
 def parquet_to_series(data: bytes | memoryview, name: str = "<memory>") -> "pl.DataFrame":
@@ -69,14 +67,12 @@ def parquet_to_series(data: bytes | memoryview, name: str = "<memory>") -> "pl.D
         name: its key, for messages.
 
     Raises:
-        SeriesError: it is no Parquet file, or has not the columns of series.
+        DamagedSeries: it is no Parquet file, has not the columns of series, or is not what was written.
     """
-    try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read(columns=SCHEMA.names, use_threads=False)
+    file = open_checked(data, name)
+    with damage(name):
+        table = file.read(columns=SCHEMA.names, use_threads=False)
         return to_polars(table.select(SCHEMA.names).cast(SCHEMA).combine_chunks())
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SeriesError(f"{name} holds no series: {why}; derive its job again, which writes the file anew") from error
 
 
 def read_series(files: Iterable[tuple[str, bytes]]) -> "pl.DataFrame":

@@ -26,7 +26,7 @@ def merge(ledger: Ledger) -> bool:
     order = ledger.begin_merge(HOUR, LATER_MS, 60_000)
     assert order is not None
     files = [
-        Merged(kind, f"merged/{kind}", 900, {file.job_id: file.key for file in order.files if file.kind == kind})
+        Merged(kind, f"merged/{kind}", 900, 7, {file.job_id: file.key for file in order.files if file.kind == kind})
         for kind in sorted(KINDS)
     ]
     is_done = ledger.finish_merge(order, files)
@@ -69,7 +69,7 @@ def test_a_merge_that_was_overtaken_changes_nothing(ledger: Ledger) -> None:
     slow = ledger.begin_merge(HOUR, LATER_MS, 60_000)
     assert slow is not None
     assert merge(ledger)
-    assert not ledger.finish_merge(slow, [Merged("dimension", "slow", 1, {file.job_id: "x" for file in slow.files})])
+    assert not ledger.finish_merge(slow, [Merged("dimension", "slow", 1, 7, {file.job_id: "x" for file in slow.files})])
 
 
 def test_blocks_series_and_rows(ledger: Ledger) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import fakes
 import pytest
-from ledgers import HOUR_START_MS
-from parquet_world import ParquetWorld
+from parquet_world import OVER_MS, ParquetWorld, an_hour
 from worlds import HOUR, SETTINGS, FaultyLedger
 
 from pyro_assets.errors import ObjectMissing
@@ -17,11 +16,9 @@ from pyro_assets.ledger.receipt import Receipt
 from pyro_assets.pipeline.merging import MergeReport, hours_to_merge, merge_hours
 from pyro_assets.pipeline.rebuilding import rebuild
 from pyro_assets.pipeline.series_files import SeriesFiles
-from pyro_assets.storage.keys import HOUR_MS
 
 SETTLE_MS = SETTINGS.settle_ms
 SERIES = frozenset({"dimension_series", "function_series"})
-OVER_MS = HOUR_START_MS + HOUR_MS + SETTLE_MS
 
 
 @pytest.fixture
@@ -29,19 +26,6 @@ def world(tmp_path: Path) -> Iterator[ParquetWorld]:
     made = ParquetWorld(tmp_path)
     yield made
     made.ledger.close()
-
-
-def an_hour(world: ParquetWorld, jobs: int = 4, shards: int = 2) -> list[Any]:
-    """Does some jobs of the hour, then it is over; returns what its series are."""
-    for number in range(jobs * 3):
-        world.segment(-60 + number, f"acme {number}\nbeta 1", shard=number % shards)
-    world.clock.forward(10)
-    world.tick_and_run()
-    world.clock.now_ms = OVER_MS
-    values = world.values()
-    assert len(values) == 2 * jobs
-    assert values == world.ledger_values()
-    return values
 
 
 def merge(world: ParquetWorld) -> MergeReport:
@@ -238,7 +222,7 @@ def test_a_reader_between_the_steps_finds_what_moved(world: ParquetWorld):
     asked = world.ledger.series_files_of(0, 2**60)
     merge(world)
     reader = SeriesFiles(world.archive, world.ledger)
-    rows = sum(len(reader.samples(file.job_id, file.kind, file.key)) for _, file in asked)
+    rows = sum(len(reader.samples(file)) for _, file in asked)
     assert rows == 2 * len(values)
     # Twice merged, and a file that is nowhere.
     world.clock.forward(300)
@@ -246,10 +230,10 @@ def test_a_reader_between_the_steps_finds_what_moved(world: ParquetWorld):
     world.clock.forward(300)
     merge(world)
     _, file = asked[0]
-    assert len(SeriesFiles(world.archive, world.ledger).samples(file.job_id, file.kind, file.key))
+    assert len(SeriesFiles(world.archive, world.ledger).samples(file))
     world.archive.objects = {key: data for key, data in world.archive.objects.items() if "merged" not in key}
     with pytest.raises(ObjectMissing):
-        SeriesFiles(world.archive, world.ledger).samples(file.job_id, file.kind, file.key)
+        SeriesFiles(world.archive, world.ledger).samples(file)
 
 
 def test_two_merges_at_once(world: ParquetWorld):

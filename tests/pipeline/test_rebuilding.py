@@ -1,14 +1,23 @@
 """The database is deleted at any moment, rebuilt from the archive, and all goes on: nothing lost, nothing doubled."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import fakes
 import pytest
 from ledger_content import content
+from parquet_world import ParquetWorld
 from worlds import HOUR, FaultyLedger, World
 
 from pyro_assets.errors import RebuildNeeded, SettingsError
 from pyro_assets.pipeline.rebuilding import rebuild
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[ParquetWorld]:
+    made = ParquetWorld(tmp_path)
+    yield made
+    made.ledger.close()
 
 
 def lose(world: World, tmp_path: Path, number: int = 0) -> None:
@@ -57,7 +66,7 @@ def test_nothing_is_planned_with_a_ledger_that_is_lost(world: World, tmp_path: P
 
 
 @pytest.mark.parametrize("kill_at", range(0, 30, 2))
-def test_the_database_is_deleted_at_any_moment(world: World, tmp_path: Path, kill_at: int) -> None:
+def test_the_database_is_deleted_at_any_moment(world: ParquetWorld, tmp_path: Path, kill_at: int) -> None:
     """A first run dies somewhere and its database with it; then another one, after the rebuild."""
     for second in range(12):
         world.segment(-60 + second, f"acme {second}", shard=second % 2)
@@ -76,7 +85,7 @@ def test_the_database_is_deleted_at_any_moment(world: World, tmp_path: Path, kil
     assert world.archived_values() == world.source_values()
     named = [source["key"] for record in world.records() for source in record["sources"]]
     assert sorted(named) == sorted(world.source.objects)
-    assert sum(row["value"] for row in world.series()) == sum(value for _, value in world.source_values())
+    assert sum(value for *_, value in world.values()) == sum(value for _, value in world.source_values())
 
 
 def test_an_interrupted_rebuild_goes_on_and_holds_up_ticks(

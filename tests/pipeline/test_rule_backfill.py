@@ -213,11 +213,9 @@ def test_a_rule_is_put_among_series_that_were_merged(tmp_path: Path) -> None:
     reader = SeriesFiles(late.archive)
     for job_id in late.ledger.committed_jobs(HOUR):
         for file in late.ledger.look_up(job_id)[0].files:
-            assert file.key is not None
-            key = series_key(file.kind, HOUR, job_id)
-            assert parquet_to_series(reader.own_file(job_id, file.kind, file.key)).equals(
-                parquet_to_series(live.archive.objects[key])
-            )
+            key, place = series_key(file.kind, HOUR, job_id), late.ledger.placed_file(job_id, file.kind)
+            assert place is not None
+            assert parquet_to_series(reader.own_file(place)).equals(parquet_to_series(live.archive.objects[key]))
     assert late.backfill("main", "whole").run.nothing_to_do
     # Merged again, they are in one file again.
     late.clock.forward(3 * 3600)

@@ -139,7 +139,7 @@ def test_a_damaged_record_of_rules_is_named(world: World, tmp_path: Path) -> Non
     assert len(keys) == 2
     for key in keys:
         good = world.archive.objects[key]
-        for bad in (b"", b"[]", b"{}", good[:-9], good.replace(b'"record":1', b'"record":9'), b'{"record":1,"x":1}'):
+        for bad in (b"", b"[]", b"{}", good[:-9], good.replace(b'"record":2', b'"record":9'), b'{"record":1,"x":1}'):
             world.archive.objects[key] = bad
             [sentence] = rebuild(world.ledger, world.archive, world.clock()).damaged
             assert key in sentence

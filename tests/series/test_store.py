@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from series_jobs import ALLOC, JOB, job, profile, sample
 
-from pyro_assets.errors import SeriesError
+from pyro_assets.errors import DamagedSeries, SeriesError
 from pyro_assets.series.config import parse_config
 from pyro_assets.series.derive import derive
 from pyro_assets.series.store import json_lines, parquet_to_series, parse_series_key, read_series, series_to_parquet
@@ -102,7 +102,7 @@ def test_files_that_are_no_series():
         parquet(pa.table({name: pa.array(["x"]) for name in parquet_to_series(good).columns})),
     ]
     for data in bad:
-        with pytest.raises(SeriesError, match=r"f\.parquet holds no series"):
+        with pytest.raises(DamagedSeries, match=r"f\.parquet h.*derive its job again"):
             parquet_to_series(data, "f.parquet")
 
 
