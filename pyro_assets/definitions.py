@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from pyro_assets.defs.assets import ASSETS, SERIES, made_assets, segments_spec
+from pyro_assets.defs.assets import ASSETS, GROUP, OWNERS, SERIES, made_assets, segments_spec
 from pyro_assets.defs.exports import EXPORTED
 from pyro_assets.defs.housekeeping import housekeeping_sensor
 from pyro_assets.defs.jobs import backfill_job, live_job, rules_job
@@ -18,6 +18,7 @@ from pyro_assets.defs.landing import landing_sensor
 from pyro_assets.defs.pages import linked
 from pyro_assets.defs.partitions import hours
 from pyro_assets.defs.resolving import resolve_job, resolve_schedule
+from pyro_assets.defs.scrubbing import archive_asset, scrub_job, scrub_schedule
 from pyro_assets.defs.upkeep import upkeep_jobs, upkeep_schedules
 from resources import environment
 from resources.pipeline import production_resources
@@ -39,13 +40,14 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
     assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
         segments_spec(partitions),
         made_assets(partitions, reconcile=reconcile),
+        archive_asset(GROUP, OWNERS),
     ]
-    upkeep, resolve = upkeep_jobs(), resolve_job()
+    upkeep, resolve, scrub = upkeep_jobs(), resolve_job(), scrub_job()
     return dg.Definitions(
         assets=dg.map_asset_specs(linked(environment.value(environment.WEB_URL)), assets),
-        jobs=[live, backfill, rules, *upkeep, resolve],
+        jobs=[live, backfill, rules, *upkeep, resolve, scrub],
         sensors=[landing_sensor(live), housekeeping_sensor(backfill)],
-        schedules=[*upkeep_schedules(*upkeep), resolve_schedule(resolve)],
+        schedules=[*upkeep_schedules(*upkeep), resolve_schedule(resolve), scrub_schedule(scrub)],
         resources=dict(resources) if resources is not None else production_resources(),
         # One step does the work; a process per step would cost three seconds each.
         executor=dg.in_process_executor,

@@ -17,6 +17,7 @@ from pyro_assets.pipeline.pipeline import STEPS, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Lag, Progress, RunCounts, TickReport, VerifyReport
 from pyro_assets.pipeline.rescanning import RescanReport
 from pyro_assets.pipeline.retention import Keep, RetentionReport
+from pyro_assets.pipeline.scrubbing import Damage, ScrubReport
 from resources.pipeline import PipelineResource, RetentionResource
 
 _numbers = itertools.count()
@@ -39,6 +40,7 @@ class FakePipeline:
     merged: MergeReport = field(default_factory=MergeReport)
     retained: RetentionReport = field(default_factory=RetentionReport)
     swept: RescanReport = field(default_factory=RescanReport)
+    scrubbed: ScrubReport = field(default_factory=ScrubReport)
     opened: int = 0
     closed: int = 0
 
@@ -87,6 +89,13 @@ class FakePipeline:
     def retain(self, keep: Keep, *, apply: bool, **how: Any) -> RetentionReport:
         self.upkeep.append(("retain", {"keep": keep, "apply": apply}))
         return self.retained
+
+    def scrub(self, **how: Any) -> ScrubReport:
+        self.upkeep.append(("scrub", how))
+        return self.scrubbed
+
+    def damaged(self) -> list[Damage]:
+        return self.scrubbed.damaged
 
     def sweep(self, max_keys: int) -> RescanReport:
         self.upkeep.append(("sweep", {"max_keys": max_keys}))

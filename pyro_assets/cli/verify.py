@@ -1,4 +1,4 @@
-"""`pyro-assets verify`: every checksum, length and reference of whole objects, checked one by one.
+"""`pyro-assets verify`: every checksum, length and reference of whole objects, checked one by one; or the archive.
 
 What is checked is decided by the readers of `pyro_assets.block`; here are only words and the exit status.
 """
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pyro_assets.cli.objects import bucket_option, fetch, metas_option, read_metas
+from pyro_assets.cli.options import archive_option, config_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json, size_text
+from pyro_assets.cli.times import check_span, span_options
 from pyro_assets.errors import PyroAssetsError
 
 if TYPE_CHECKING:
@@ -17,16 +19,53 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@click.argument("keys", nargs=-1, metavar="[KEY...]")
 @bucket_option
 @metas_option
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON line per object.")
-def verify(keys: tuple[str, ...], url: str | None, metas_file: Path | None, as_json: bool) -> None:
-    """Check every checksum of blocks.
+@click.option("--archive", "whole", is_flag=True, help="Compare the archive with what was written, at once.")
+@span_options()
+@click.option("--repair", is_flag=True, help="With --archive: put back what can be put back.")
+@source_option
+@archive_option
+@ledger_option
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line per object; one document with --archive.")
+def verify(
+    keys: tuple[str, ...],
+    url: str | None,
+    metas_file: Path | None,
+    whole: bool,
+    begin_ms: int | None,
+    end_ms: int | None,
+    repair: bool,
+    source_url: str,
+    archive_url: str,
+    ledger_url: str,
+    config_path: str,
+    as_json: bool,
+) -> None:
+    """Check every checksum of blocks, or with --archive all that the archive holds.
 
     A KEY is a local file or a key of a bucket. Exit status 1 when one of them fails; the others
     are checked all the same.
+
+    With --archive, blocks, commit records, series, receipts and rules are read and compared with what
+    the ledger says was written: of all hours that are over, or of those between --from and --to.
+    --repair writes records again from the ledger, compacts blocks again while their sources live, and
+    derives series again. Exit status 1 when anything is damaged (still).
     """
+    check_span(begin_ms, end_ms)
+    if whole == bool(keys):
+        raise click.UsageError("name objects to check, or the whole archive by --archive")
+    if not whole and (repair or (begin_ms, end_ms) != (None, None)):
+        raise click.UsageError("--from, --to and --repair belong to --archive")
+    if whole:
+        from pyro_assets.cli.verify_archive import verify_archive
+
+        verify_archive(
+            source_url, archive_url, ledger_url, config_path, begin_ms, end_ms, repair=repair, as_json=as_json
+        )
+        return
     metas = read_metas(metas_file)
     failed = 0
     for key in keys:

@@ -74,6 +74,8 @@ def _merge_job() -> AssetJob:
     def merge_files_of_series(context: dg.OpExecutionContext, pipeline: PipelineResource) -> dg.Output[None]:
         with opening(pipeline, context.run_id) as opened:
             report = opened.merge_series(deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
+        for sentence in report.damaged:
+            context.log.error(f"left as it is: {sentence}")
         context.log.info(
             f"{len(report.hours)} hours merged: {report.files_before} files became {report.files_after}; "
             f"{len(report.busy)} hours are not at rest, {report.left} are left for the next run"
@@ -85,6 +87,7 @@ def _merge_job() -> AssetJob:
             "bytes before": report.size_before_bytes,
             "bytes after": report.size_after_bytes,
             "not at rest": describe(report.busy) if report.busy else "none",
+            "damaged": len(report.damaged),
             "left": report.left,
             "seconds": round(report.seconds, 3),
         }

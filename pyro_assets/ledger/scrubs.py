@@ -15,7 +15,7 @@ from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.loading import compaction_of
 from pyro_assets.ledger.records import Compaction, Output
 from pyro_assets.ledger.schema import damage, hour_upkeep, jobs, outputs, receipts, series_files
-from pyro_assets.ledger.upkeep import PlacedFile, ensure_row, files_of, series_number
+from pyro_assets.ledger.upkeep import PlacedFile, ensure_row, files_of, hours_with_jobs, series_number
 
 #: block: level-1; record: of a commit; series: a file of them; receipt, retention, rules: records of these.
 DamageKind = Literal["block", "record", "series", "receipt", "retention", "rules"]
@@ -55,10 +55,9 @@ class Scrubs(Database):
 
     def hours_to_scrub(self, before: str) -> list[str]:
         """Hours before this one that have anything in the archive: first those with damage, then the oldest check."""
-        made = select(jobs.c.hour).where(jobs.c.compacted_ms.is_not(None)).distinct()
         with self._read() as connection:
             state = {row.hour: row for row in connection.execute(select(hour_upkeep))}
-            hours = set(connection.execute(made).scalars())
+            hours = set(hours_with_jobs(connection, before))
             damaged = set(connection.execute(select(damage.c.hour).distinct()).scalars())
         hours |= {hour for hour, row in state.items() if row.collapsed_ms is not None}
         checked = {hour: (row.scrubbed_ms or 0) for hour, row in state.items()}

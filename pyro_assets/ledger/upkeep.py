@@ -79,15 +79,8 @@ class Upkeep(Database):
 
     def hours_before(self, hour: str) -> list[str]:
         """Hours with jobs, before this one, oldest first; costs a look-up for each."""
-        found: list[str] = []
         with self._read() as connection:
-            last = ""
-            while following := connection.execute(
-                select(func.min(jobs.c.hour)).where(jobs.c.hour > last, jobs.c.hour < hour)
-            ).scalar():
-                found.append(following)
-                last = following
-        return found
+            return hours_with_jobs(connection, hour)
 
     def upkeep_states(self, hours: Sequence[str] | None = None) -> dict[str, UpkeepState]:
         """Hour -> what was done to it, for these hours or all; hours to which nothing was done are missing."""
@@ -195,6 +188,18 @@ class Upkeep(Database):
                 )
             ).first()
         return None if row is None else PlacedFile(row.kind, row.job_id, row.key, row.rows, row.size_bytes, row.crc32c)
+
+
+def hours_with_jobs(connection: Connection, before: str) -> list[str]:
+    """Hours with jobs, before this one, oldest first; costs a look-up for each."""
+    found: list[str] = []
+    last = ""
+    while following := connection.execute(
+        select(func.min(jobs.c.hour)).where(jobs.c.hour > last, jobs.c.hour < before)
+    ).scalar():
+        found.append(following)
+        last = following
+    return found
 
 
 def is_at_rest(connection: Connection, hour: str, now_ms: int) -> bool:

@@ -23,6 +23,7 @@ SEVERITIES: Final[dict[str, Severity]] = {
     "PyroAssetsStalled": "critical",
     "PyroAssetsLost": "critical",
     "PyroAssetsReceivers": "critical",
+    "PyroAssetsRot": "critical",
     "PyroAssetsLag": "warning",
     "PyroAssetsQuarantine": "warning",
     "PyroAssetsRefusals": "warning",
@@ -82,6 +83,14 @@ def _work(now: Overview) -> Iterator[Alert]:
             f"{_were(now.unheld['set_aside'], 'segment')} set aside, because reading failed",
             "Compare them with Pyroscope (pyro-assets verify KEY); retry those that are whole again, forget the rest.",
             "/quarantine",
+        )
+    if now.damaged:
+        yield Alert(
+            "PyroAssetsRot",
+            f"{now.damaged:,} objects of the archive changed or vanished",
+            "Call pyro-assets verify --archive --repair: records are written again, blocks compacted again while their "
+            "sources live, series derived again. Restore the rest from a copy of the archive.",
+            "/status",
         )
 
 

@@ -136,7 +136,20 @@ class HealthMetrics:
             quarantined.add(count, subject=subject)
         lost = Family("pyro_assets_lost_segments", "gauge", "Segments deleted before they were read, not acknowledged.")
         lost.add(self._ledger.count_unheld().get("lost", 0))
-        return [pending, unfinished, age, states, quarantined, lost]
+        damaged = Family("pyro_assets_damaged_objects", "gauge", "Objects of the archive that changed or vanished.")
+        for kind, count in self._ledger.count_damaged().items():
+            damaged.add(count, kind=kind)
+        return [pending, unfinished, age, states, quarantined, lost, damaged, *self._scrubs(now_ms)]
+
+    def _scrubs(self, now_ms: int) -> Iterable[Family]:
+        """Nothing while there is an hour that no scrub has looked at."""
+        oldest_ms = self._ledger.oldest_scrub_ms(hour_of(now_ms - HOUR_MS))
+        if oldest_ms is not None:
+            age = Family(
+                "pyro_assets_oldest_scrub_age_seconds", "gauge", "How long ago the oldest scrub of an hour was."
+            )
+            age.add(max(0, now_ms - oldest_ms) / 1000)
+            yield age
 
     def _work(self) -> Iterable[Family]:
         for name, metric, text in (

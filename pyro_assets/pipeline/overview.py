@@ -56,6 +56,7 @@ class Overview:
         backlog: what is not done.
         given_up: jobs that failed too often; unheld: state -> sources that no output holds and nobody acknowledged.
         receivers: by name; receivers_problem: why their file is refused, "" where it is not.
+        damaged: objects of the archive that changed or vanished.
     """
 
     now_ms: int
@@ -65,6 +66,7 @@ class Overview:
     unheld: Mapping[str, int]
     receivers: tuple[ReceiverNow, ...]
     receivers_problem: str
+    damaged: int = 0
 
     @property
     def oldest_pending_seconds(self) -> float | None:
@@ -92,6 +94,7 @@ def look(pipeline: Pipeline, now_ms: int) -> Overview:
         unheld=ledger.count_unheld(),
         receivers=receivers,
         receivers_problem=problem,
+        damaged=sum(ledger.count_damaged().values()),
     )
 
 

@@ -72,6 +72,11 @@ class Repairer:
 
     def _record(self, damage: Damage) -> None:
         job, _ = self.ledger.look_up(_stem(damage.key))
+        if not job.committed:
+            raise LedgerError(
+                f"the ledger does not know yet that job {job.id} is committed: remove {damage.key}, and the next run "
+                "compacts its sources again"
+            )
         record = record_of(job, self.ledger.compaction(job.id))
         if record.key != damage.key:
             raise LedgerError(f"the ledger has job {job.id} elsewhere, at {record.key}; remove {damage.key}")

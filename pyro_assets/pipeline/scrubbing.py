@@ -43,6 +43,8 @@ from pyro_assets.storage.keys import (
     retention_key,
 )
 
+__all__ = ["Damage", "ScrubReport", "scrub"]
+
 #: In so many nights all of the archive is looked at, where the time suffices.
 NIGHTS: Final = 30
 #: Bytes in memory at a time, but for a single larger object.

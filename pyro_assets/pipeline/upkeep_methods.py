@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from pyro_assets.errors import AccessRefused, SettingsError, StorageUnavailable
 from pyro_assets.ledger.beats import Beat
 from pyro_assets.pipeline.parts import Parts
-from pyro_assets.storage.keys import PROBE
+from pyro_assets.storage.keys import PROBE, hour_of
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.merging import MergeReport
     from pyro_assets.pipeline.rescanning import RescanReport
     from pyro_assets.pipeline.resolving import Resolved
     from pyro_assets.pipeline.retention import Expired, Keep, RetentionReport
-    from pyro_assets.pipeline.scrubbing import ScrubReport
+    from pyro_assets.pipeline.scrubbing import Damage, ScrubReport
 
 
 class UpkeepMethods(Parts):
@@ -80,6 +80,14 @@ class UpkeepMethods(Parts):
             deadline_monotonic=deadline_monotonic,
             progress=progress,
         )
+
+    def archived_hours(self) -> list[str]:
+        """Hours that are over and have anything in the archive, as a scrub would take them."""
+        return self._ledger.hours_to_scrub(hour_of(self._clock() - self._settings.settle_ms))
+
+    def damaged(self) -> "list[Damage]":
+        """What of the archive is known to be damaged or missing."""
+        return self._ledger.damaged()
 
     def sweep(self, max_keys: int) -> "RescanReport":
         """Goes on with the slow sweep of the whole source bucket; see `rescanning.sweep`."""

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import exports
 import golden_bucket
 import pytest
 from cli_runner import fails, is_wrong_usage, run
+from click.testing import Result
 
 GOLDEN = golden_bucket.committed()
 KEYS = GOLDEN.jobs[0][:3]
@@ -60,10 +62,6 @@ def test_a_key_that_is_nowhere(tmp_path: Path):
     assert "neither a file nor a key" in result.stderr
 
 
-def test_without_keys_it_is_wrong_usage():
-    is_wrong_usage(run("verify"), "Missing argument")
-
-
 @pytest.mark.parametrize("content", ["{", "{}", '[{"id": 5}]', '[{"no_such_field": 1}]'])
 def test_metadata_from_outside_must_be_metadata(tmp_path: Path, content: str):
     (tmp_path / "metas.json").write_text(content)
@@ -77,3 +75,51 @@ def test_blocks_without_footer(shared_data: Path):
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) == 10
     fails(run("verify", blocks[0]), "1 of 1")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """The archive of the golden jobs, an hour after they are over."""
+    with exports.opened(tmp_path) as pipeline:
+        exports.derive(pipeline)
+    return tmp_path / "archive"
+
+
+def verify_archive(archive: Path, *options: object) -> Result:
+    places = ("--archive-url", archive, "--ledger-url", archive.parent / "ledger.db", "--source-url", GOLDEN.root)
+    return run("verify", "--archive", *places, *options, "--config", archive.parent / "rules.json")
+
+
+def test_the_whole_archive_is_compared_and_put_back(archive: Path):
+    (archive.parent / "rules.json").write_text(json.dumps({"recording_rules": GOLDEN.rules}))
+    assert "0 damaged" in verify_archive(archive).stdout
+    series, block = min(archive.rglob("*.parquet")), min(archive.rglob("block.bin"))
+    good = {path: path.read_bytes() for path in (series, block)}
+    series.write_bytes(good[series][:-1])
+    block.unlink()
+    result = verify_archive(archive)
+    fails(result, "2 objects of the archive are damaged or missing", "--repair")
+    assert "not asked for" in result.stdout
+    found = json.loads(verify_archive(archive, "--json").stdout)
+    assert {one["kind"] for one in found["damaged"]} == {"series", "block"}
+    assert found["repaired"] == []
+    assert json.loads(verify_archive(archive, "--json", "--from", "2026-11-26").stdout)["hours"] == []
+    result = verify_archive(archive, "--repair")
+    assert result.exit_code == 0, result.output
+    assert [line.rstrip().endswith("yes") for line in result.stdout.splitlines()[2:4]] == [True, True]
+    assert good == {path: path.read_bytes() for path in good}
+    assert verify_archive(archive).exit_code == 0
+
+
+def test_what_cannot_be_put_back_stays_and_is_told(archive: Path):
+    min(archive.rglob("block.bin")).unlink()
+    (archive.parent / "rules.json").write_text("{}")
+    (archive.parent / "empty" / "segments").mkdir(parents=True)
+    result = verify_archive(archive, "--repair", "--source-url", archive.parent / "empty")
+    fails(result, "1 objects", "copy of the archive")
+    assert "are gone" in result.stdout
+
+
+def test_objects_and_the_archive_are_not_asked_for_at_once():
+    for arguments in ((), ("--archive", "x"), ("x", "--repair"), ("x", "--from", "2026-11-25")):
+        is_wrong_usage(run("verify", *arguments))

@@ -184,6 +184,7 @@ def receiver(**fields: object) -> ReceiverNow:
         (replace(FINE, backlog=Backlog({}, 0, 1, 0, 700_001)), []),
         (replace(FINE, given_up=1), ["PyroAssetsQuarantine"]),
         (replace(FINE, unheld={"lost": 1, "set_aside": 1}), ["PyroAssetsLost", "PyroAssetsQuarantine"]),
+        (replace(FINE, damaged=1), ["PyroAssetsRot"]),
         (replace(FINE, receivers_problem="line 3"), ["PyroAssetsReceivers"]),
         (replace(FINE, receivers=(receiver(lag_p95_seconds=61.0),)), ["PyroAssetsLag"]),
         (replace(FINE, receivers=(receiver(lag_p95_seconds=59.0),)), []),
