@@ -110,15 +110,15 @@ WORKERS = Variable(
 )
 JOB_SECONDS = Variable(
     "PYRO_ASSETS_JOB_SECONDS",
-    "0",
-    "a job that takes longer is stopped and split; 0: no limit",
-    "limits need a process of their own per job's computing",
+    "600",
+    "a job that takes longer is ended, by itself at the next attempt, and split; 0: no limit",
+    "hundreds of times what the largest job needs: only what hangs takes so long",
 )
 JOB_MEMORY_MIB = Variable(
     "PYRO_ASSETS_JOB_MEMORY_MIB",
     "0",
     "a job whose process uses more memory is stopped and split; 0: no limit",
-    "set it where the kernel would end the run instead",
+    "set it where the kernel would end the run instead; jobs then need processes of their own",
 )
 LIVE_SINCE = Variable(
     "PYRO_ASSETS_LIVE_SINCE",

@@ -36,6 +36,7 @@ class FakePipeline:
     sent: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, ExportCounts] = field(default_factory=dict)
     heard: dict[str, Beat] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
     upkeep: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     merged: MergeReport = field(default_factory=MergeReport)
     retained: RetentionReport = field(default_factory=RetentionReport)
@@ -115,6 +116,9 @@ class FakePipeline:
 
     def end_beats(self, run_id: str) -> None:
         self.heard.pop(run_id, None)
+
+    def last_words(self, run_id: str) -> str:
+        return self.words.get(run_id, "")
 
     def beats(self) -> dict[str, Beat]:
         return dict(self.heard)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ class World:
             self.source,
             self.archive,
             self.ledger,
-            settings or self.settings,
+            # What is in memory here does not travel to another process.
+            replace(settings or self.settings, job_seconds=0.0),
             text_config,
             engine=self.engine.engine,
             clock=self.clock,

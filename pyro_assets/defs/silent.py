@@ -28,6 +28,9 @@ class Beating(Protocol):
     def end_beats(self, run_id: str) -> None:
         """Says that a run will not say anything any more."""
 
+    def last_words(self, run_id: str) -> str:
+        """Why its process ended over one of its jobs; "" where nothing is known."""
+
     def beats(self) -> dict[str, Beat]:
         """Run that did not end in order -> its last sign of life."""
 
@@ -83,10 +86,11 @@ def end_silent_runs(instance: dg.DagsterInstance, work: Beating, now_ms: int, le
             silent_ms = now_ms - max([start_ms, *(round(event.timestamp * 1000) for event in events)])
             is_dead = lane_of(run) is not None and silent_ms > 2 * lease_ms
         if is_dead:
+            words = f" ({words})" if (words := work.last_words(run.run_id)) else ""
             instance.report_run_failed(
                 run,
-                f"nothing was heard of this run for {silent_ms / 1000:.0f} s: its process is gone. What it had begun "
-                "is done by the next run, once.",
+                f"nothing was heard of this run for {silent_ms / 1000:.0f} s: its process is gone{words}. What it had "
+                "begun is done by the next run, once.",
             )
             found.append(run.run_id)
     started = {record.dagster_run.run_id for record in records}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, case, exists, func, select
+from sqlalchemy import Connection, bindparam, case, func, select
 
 from pyro_assets.errors import LeaseLost
 from pyro_assets.ledger.database import Database
@@ -77,7 +77,7 @@ class Claims(Database):
                     free = jobs.update().where(_THIS).values(attempts=0, lease_expires_ms=0)
                     connection.execute(free, {"job_id": job_id})
                     return None
-            job = job_of(connection, row, failed=row.has_failed)
+            job = job_of(connection, row, failed=row.cause is not None, isolate=_may_end_its_process(row))
             if job.attempts > retry.max_attempts and job.state in ("planned", "compacted"):
                 died = Failure("WorkerDied", f"{retry.max_attempts} workers began this job and did not come back")
                 give_up(connection, job, died, now_ms)
@@ -267,6 +267,8 @@ _THIS: Final = jobs.c.id == bindparam("job_id")
 _HELD: Final = jobs.update().where(
     _THIS, jobs.c.fence == bindparam("held_fence"), jobs.c.run_id == bindparam("held_by")
 )
+_KEPT: Final = (quarantine.c.subject == "job") & (quarantine.c.subject_id == jobs.c.id)
+_KEPT_COLUMNS: Final = (quarantine.c.cause, quarantine.c.failures)
 _CLAIM: Final = (
     jobs.update()
     .where(
@@ -284,9 +286,7 @@ _CLAIM: Final = (
     )
     .returning(
         *jobs.c,
-        exists(
-            select(quarantine.c.subject_id).where(quarantine.c.subject == "job", quarantine.c.subject_id == jobs.c.id)
-        ).label("has_failed"),
+        *(select(column).where(_KEPT).scalar_subquery().label(column.name) for column in _KEPT_COLUMNS),
     )
 )
 #: A backfill does not change when the series were first there, nor undo an export.
@@ -303,6 +303,16 @@ _SOURCES_DONE: Final = (
     .where(sources.c.id.in_(select(job_sources.c.source_id).where(job_sources.c.job_id == bindparam("job_id"))))
     .values(state="done", reason=None)
 )
+
+
+#: Failures that took the process of their job with them.
+SUDDEN: Final = ("LimitExceeded", "WorkerDied")
+
+
+def _may_end_its_process(row: Any) -> bool:
+    """See `Job.isolate`; an attempt without a failure that was kept of it is one whose worker did not come back."""
+    silent = row.attempts - 1 > (row.failures or 0)
+    return row.parent is not None or (row.attempts > 1 and (silent or row.cause in SUDDEN))
 
 
 def _put_files(connection: Connection, job: Job, done: Derivation, now_ms: int) -> None:

@@ -112,6 +112,11 @@ class Database:
             raise
         return database
 
+    @property
+    def url(self) -> str:
+        """Where another process finds it; holds the password."""
+        return self._engine.url.render_as_string(hide_password=False)
+
     def close(self) -> None:
         """Gives the connections back."""
         self._engine.dispose()

@@ -31,8 +31,8 @@ def load_job(connection: Connection, job_id: str) -> Job:
     return job_of(connection, connection.execute(select(jobs).where(jobs.c.id == job_id)).one())
 
 
-def job_of(connection: Connection, row: Any, *, failed: bool = True) -> Job:
-    """The job of a row, with everything that belongs to it; `failed` as in `Job`."""
+def job_of(connection: Connection, row: Any, *, failed: bool = True, isolate: bool = False) -> Job:
+    """The job of a row, with everything that belongs to it; `failed` and `isolate` as in `Job`."""
     key = {"job_id": row.id}
     found = connection.execute(_SOURCES, key)
     committed = row.compacted_ms is not None
@@ -61,6 +61,7 @@ def job_of(connection: Connection, row: Any, *, failed: bool = True) -> Job:
         blocks_removed=row.blocks_removed_ms is not None,
         series_number=connection.execute(_SERIES_NUMBER, {"hour": row.hour}).scalar(),
         failed=failed,
+        isolate=isolate,
         level=row.level,
         compares=bool(row.compares),
         known=known_outputs(connection, row),

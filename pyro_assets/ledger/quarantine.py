@@ -66,6 +66,16 @@ class Quarantine(Database):
                 for row in connection.execute(query)
             ]
 
+    def last_words(self, run_id: str) -> str:
+        """Why a run's process ended over a job, as `watch` noted it; "" where nothing is known."""
+        query = (
+            select(quarantine.c.message)
+            .join(jobs, jobs.c.id == quarantine.c.subject_id)
+            .where(quarantine.c.subject == "job", quarantine.c.cause == "LimitExceeded", jobs.c.run_id == run_id)
+        )
+        with self._read() as connection:
+            return connection.execute(query).scalar() or ""
+
 
 def give_up(connection: Connection, job: Job, failure: Failure, now_ms: int) -> None:
     """Quarantines a job, and its sources unless their level-1 blocks are committed."""

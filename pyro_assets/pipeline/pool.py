@@ -41,10 +41,14 @@ NO_LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A task whose process ended before it answered; `limit` names the limit that it exceeded, "" for none."""
+    """A task whose process ended before it answered, after so long.
+
+    `limit` names the limit that it exceeded, "" for none.
+    """
 
     reason: str
     limit: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(slots=True)
@@ -151,7 +155,8 @@ class Pool:
             answer = slot.connection.recv()
         except (EOFError, OSError):
             slot.process.join()
-            return self._end(slot, Died(f"its process ended with exit code {slot.process.exitcode}"))
+            spent = time.monotonic() - slot.begun
+            return self._end(slot, Died(f"its process ended with exit code {slot.process.exitcode}", "", spent))
         if not slot.is_up:
             # It says that it is there. Its task has waited for it in the pipe, and begins now.
             slot.is_up, slot.begun = True, time.monotonic()
@@ -168,9 +173,10 @@ class Pool:
             return None
         spent = time.monotonic() - slot.begun
         if limits.seconds and spent > limits.seconds:
-            return Died(f"it took more than {limits.seconds:g} s", "time")
+            return Died(f"it took more than {limits.seconds:g} s", "time", spent)
         if limits.memory_bytes and (used := _resident_bytes(slot.process.pid)) > limits.memory_bytes:
-            return Died(f"its process used {used >> 20} MiB, more than {limits.memory_bytes >> 20}", "memory")
+            reason = f"its process used {used >> 20} MiB, more than {limits.memory_bytes >> 20}"
+            return Died(reason, "memory", spent)
         return None
 
     def _end(self, slot: _Slot, died: Died) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ Add what concerns several jobs at once here; a single job is `work`'s.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,7 +93,7 @@ def run_jobs(
     keep_freed_memory()
     listed = list(listed)
     tally = _Tally(worker, order, len(listed))
-    begun, may_pool = time.perf_counter(), True
+    begun, may_pool, alone = time.perf_counter(), True, set[str]()
     for position, (hour, job_id) in enumerate(listed):
         if tally.is_over(hour):
             continue
@@ -103,12 +103,18 @@ def run_jobs(
         left = len(listed) - position
         # What the first ones took tells what the others will; a process takes a second to start.
         needs = math.inf if position == 0 else (time.perf_counter() - begun) / position * left
-        if may_pool and _wants_pool(worker, left, needs):
+        if may_pool and (job_id in alone or _wants_pool(worker, left, needs)):
             if run_pooled(worker, listed[position:], order, tally, landed):
                 break
             may_pool = False
         started = time.perf_counter()
         job = _claim(worker, job_id, order)
+        if job is not None and job.isolate and may_pool and worker.limits != NO_LIMITS:
+            # After all others, in a process that may end.
+            worker.give_back([job])
+            listed.append((hour, job_id))
+            alone.add(job_id)
+            continue
         if job is None:
             tally.note(hour, job_id, None, time.perf_counter() - started)
             continue
@@ -151,10 +157,11 @@ def run_pooled(
                     task, answer = answered.popleft()
                     attempt = worker.settle(task, answer)
                     if attempt.outcome is Outcome.LATER:
-                        queue.again(task)
+                        queue.add(task.job.hour, [task.job.id])
                         continue
-                    seconds = worker.limits.seconds if isinstance(answer, Died) else answer.seconds
-                    tally.suspects.judge(task.job, attempt, seconds / worker.processes)
+                    queue.add(task.job.hour, attempt.parts)
+                    tally.expect(len(attempt.parts))
+                    tally.suspects.judge(task.job, attempt, answer.seconds / worker.processes)
                 if time.monotonic() - renewed > worker.lease_ms / 4000:
                     renewed = time.monotonic()
                     for task in [*pool.tasks, *queue.claimed]:
@@ -185,9 +192,9 @@ class _Queue:
         self._waiting = waiting
         self._landed = landed
 
-    def again(self, task: Task) -> None:
-        """Lets a job come once more, after all others."""
-        self._waiting.append((task.job.hour, task.job.id))
+    def add(self, hour: str, job_ids: Iterable[str]) -> None:
+        """Lets jobs come, or come once more, after all others."""
+        self._waiting.extend((hour, job_id) for job_id in job_ids)
 
     def fill(self, pool: Pool) -> bool:
         """Gives jobs to processes that take some; False when there are none any more."""
@@ -217,7 +224,7 @@ class _Queue:
 
 
 def _wants_pool(worker: Worker, left: int, needs_seconds: float) -> bool:
-    if worker.limits != NO_LIMITS:
+    if worker.limits.memory_bytes:
         return True
     return worker.processes > 1 and left > worker.processes and worker.pool_after_seconds < needs_seconds < math.inf
 

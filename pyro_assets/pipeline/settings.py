@@ -40,8 +40,11 @@ class Settings:
         lanes: live runs at the same time, each with its share of the shards; may be changed at any restart.
         workers: processes that compute jobs at the same time, once a run has work for several seconds; 1: none beside
             the run's own.
-        job_seconds, job_memory_bytes: a job that takes more is stopped, and split into smaller ones; 0: no limit.
-            With a limit every job is computed in a process of its own kind, because only such a one can be stopped.
+        job_seconds: a job that takes longer ends its process; where that is the run's own, the next run has the job
+            computed in another one, which may be ended, and splits it into smaller ones. 0: no limit. Hundreds of
+            times what the largest job needs.
+        job_memory_bytes: a job that takes more is stopped and split, too; 0: no limit. With it every job is computed
+            in a process of its own kind, because only such a one can be looked at and stopped.
         settle_ms: an hour may be called complete so long after its end (late uploads, look-back).
     """
 
@@ -63,7 +66,7 @@ class Settings:
     order: Backlog = "oldest"
     lanes: int = 1
     workers: int = 1
-    job_seconds: float = 0.0
+    job_seconds: float = 600.0
     job_memory_bytes: int = 0
 
     def __post_init__(self) -> None:

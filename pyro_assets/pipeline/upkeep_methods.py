@@ -165,6 +165,10 @@ class UpkeepMethods(Parts):
         """Says that a run will not say anything any more."""
         self._ledger.end_beats(run_id)
 
+    def last_words(self, run_id: str) -> str:
+        """Why a run's process ended over one of its jobs; "" where nothing is known."""
+        return self._ledger.last_words(run_id)
+
     def beats(self) -> dict[str, Beat]:
         """Run that did not end in order -> its last sign of life."""
         return self._ledger.beats()

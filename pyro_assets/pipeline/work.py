@@ -20,6 +20,7 @@ from pyro_assets.pipeline.computing import Answer, Task, counts, is_of_program
 from pyro_assets.pipeline.deriving import Deriver
 from pyro_assets.pipeline.pool import NO_LIMITS, Died, Limits
 from pyro_assets.pipeline.settings import KINDS
+from pyro_assets.pipeline.watch import limited
 
 if TYPE_CHECKING:
     from pyro_assets.block.columns import BlockColumns
@@ -47,6 +48,7 @@ class Attempt:
         compacted, derived: what this attempt committed, whatever came after.
         error: one sentence.
         failure, exception: of a suspect; an exception of another process stays there.
+        parts: ids of the smaller jobs that it was split into.
     """
 
     outcome: Outcome
@@ -55,6 +57,7 @@ class Attempt:
     error: str = ""
     failure: Failure | None = None
     exception: Exception | None = None
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -76,7 +79,8 @@ class Worker:
         retry: what becomes of a job that fails.
         clock: Unix milliseconds.
         processes: so many compute at the same time where there is enough to do; 1: this process alone.
-        limits: what a job may use; jobs are then always computed in processes of their own.
+        limits: what a job may use. More memory can only be kept from other processes: with that limit they compute all
+            jobs. More time ends this process, see `watch`, and the next run has the job computed in another one.
         pool_after_seconds: processes are started when this process alone would need so long for what is left.
         config_for: what a job is derived with where that is not what is in force, see `RuleKeeper`.
         trust: shared by all workers of a process.
@@ -110,7 +114,8 @@ class Worker:
         """
         attempt = Attempt(Outcome.DONE)
         try:
-            self._do(job, kinds, attempt)
+            with limited(self.ledger, job, self.limits.seconds, self.retry):
+                self._do(job, kinds, attempt)
         except LeaseLost as error:
             return replace(attempt, outcome=Outcome.BUSY, error=str(error))
         except (LedgerUnavailable, KeyboardInterrupt, SystemExit):
@@ -141,10 +146,11 @@ class Worker:
         """
         job, attempt = task.job, Attempt(Outcome.DONE)
         if isinstance(answer, Died):
-            if answer.limit and not job.committed:
-                return self._reduce(job, attempt, Failure("LimitExceeded", answer.reason))
-            cause = "LimitExceeded" if answer.limit else "WorkerDied"
-            return self._note_failure(job, attempt, Failure(cause, answer.reason), counts=True)
+            failure = Failure("LimitExceeded" if answer.limit else "WorkerDied", answer.reason)
+            # A process may be killed for no fault of its job, once.
+            if not job.committed and (answer.limit or job.attempts > 1):
+                return self._reduce(job, attempt, failure)
+            return self._note_failure(job, attempt, failure, counts=True)
         try:
             if answer.higher is not None:
                 self._note_level(job, attempt, answer.higher)
@@ -221,16 +227,16 @@ class Worker:
         attempt.outcome = Outcome.LATER
 
     def _reduce(self, job: Job, attempt: Attempt, failure: Failure) -> Attempt:
-        """Halves a job that exceeded a limit, down to the one source that does so alone, which is set aside.
+        """Halves a job that ended its process, down to the one source that does so alone, which is set aside.
 
         That source has two chances: the machine may have been slow, or its memory short.
         """
         try:
             committed = self.compactor.committed(job)
             if committed is None and len(job.sources) > 1:
-                self.ledger.split(job, self.clock())
+                parts = tuple(self.ledger.split(job, self.clock()))
                 text = f"{_text(job, failure)} (split into two smaller jobs)"
-                return replace(attempt, outcome=Outcome.FAILED, error=text)
+                return replace(attempt, outcome=Outcome.FAILED, error=text, parts=parts)
             if committed is None and job.attempts > 1:
                 committed = self.compactor.set_aside(job, failure)
             if committed is None:

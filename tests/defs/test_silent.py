@@ -74,6 +74,16 @@ def test_who_is_dead(tags: dict[str, str], job: str, owner: str | None, silent_s
     assert (RUN in fake.heard) == (owner is not None and not dead)
 
 
+def test_what_ended_a_run_is_said_where_it_is_known():
+    with dg.DagsterInstance.ephemeral() as instance:
+        now_ms = round((started(instance, {"lane": "live"}) + 1) * 1000)
+        fake = FakePipeline(heard={RUN: Beat(now_ms, ENDED)}, words={RUN: "it took more than 600 s"})
+        assert end_silent_runs(instance, fake, now_ms, LEASE_MS) == [RUN]
+        events = [record.event_log_entry.dagster_event for record in instance.get_records_for_run(RUN).records]
+    said = [event.message for event in events if event is not None and event.message]
+    assert "its process is gone (it took more than 600 s). What it had begun is done by" in said[-1]
+
+
 def test_what_an_old_run_left_is_forgotten():
     fake = FakePipeline(heard={"gone": Beat(0, ELSEWHERE), "about to start": Beat(60_000, ELSEWHERE)})
     with dg.DagsterInstance.ephemeral() as instance:

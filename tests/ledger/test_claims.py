@@ -190,6 +190,33 @@ def test_a_job_that_kills_its_workers_is_given_up(ledger: Ledger) -> None:
     assert ledger.kept_failures(HOUR)[0].failure.cause == "WorkerDied"
 
 
+def test_a_job_whose_worker_did_not_come_back_is_to_be_isolated(ledger: Ledger) -> None:
+    identity = planned(ledger)
+    job = claimed(ledger, identity)
+    assert not job.isolate
+    now_ms = NOW_MS + LEASE_MS
+    job = claimed(ledger, identity, now_ms=now_ms)
+    assert job.isolate, "of the first worker nothing was heard"
+    ledger.release(job, undone=True)
+    job = claimed(ledger, identity, now_ms=now_ms)
+    assert job.isolate, "that it was given back untried says nothing of it"
+    ledger.commit_compacted(job, compaction(), now_ms)
+    ledger.fail(replace(job, committed=True), Failure("LimitExceeded", "600 s"), now_ms, RETRY)
+    assert claimed(ledger, identity, now_ms=now_ms * 2).isolate
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_job_that_failed_in_order_is_not_isolated(ledger: Ledger, counts: bool) -> None:
+    identity = planned(ledger)
+    ledger.fail(claimed(ledger, identity), BROKEN, NOW_MS, RETRY, counts=counts)
+    assert not claimed(ledger, identity, now_ms=NOW_MS * 2).isolate
+
+
+def test_the_parts_of_a_job_are_isolated(ledger: Ledger) -> None:
+    job = claimed(ledger, planned(ledger))
+    assert all(claimed(ledger, part).isolate for part in ledger.split(job, NOW_MS))
+
+
 def test_progress_forgives_failures(ledger: Ledger) -> None:
     identity = planned(ledger)
     ledger.fail(claimed(ledger, identity), BROKEN, NOW_MS, RETRY)

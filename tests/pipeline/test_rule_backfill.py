@@ -159,7 +159,7 @@ def test_several_processes_backfill_as_one_does(tmp_path: Path) -> None:
         open_bucket(str(tmp_path / "disk/source")),
         open_bucket(str(tmp_path / "disk/archive"), True),
         more.ledger,
-        replace(more.settings, job_seconds=600.0),  # a limit makes every job be computed in a process of its own
+        replace(more.settings, job_memory_bytes=1 << 50),  # a limit makes every job be computed in a process of its own
         rules.config,
         clock=more.clock,
     )

@@ -103,8 +103,8 @@ class Simulation:
 
     @property
     def settings(self) -> Settings:
-        """The defaults, beginning where the stream does."""
-        return Settings(start_hour=START_HOUR)
+        """The defaults, beginning where the stream does; what is in memory does not travel to another process."""
+        return Settings(start_hour=START_HOUR, job_seconds=0.0)
 
     def open(self) -> Pipeline:
         """A pipeline; close it."""
