@@ -9,7 +9,6 @@ import atexit
 import contextlib
 import faulthandler
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -24,6 +23,8 @@ from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import Failure, Job
 
 _STDERR: Final = 2
+#: It finds this module wherever this process has found it.
+_PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from pyro_assets.pipeline.watch import main; main()"
 #: Starting the second process anew, and telling it of jobs, is one thread's at a time.
 _LOCK: Final = threading.Lock()
 _teller: subprocess.Popen[bytes] | None = None
@@ -62,12 +63,11 @@ def _tell(note: dict[str, Any] | None) -> None:
     global _teller
     with _LOCK, contextlib.suppress(OSError):
         if _teller is None:
-            _teller = subprocess.Popen(
-                [sys.executable, "-m", "pyro_assets.pipeline.watch"],
+            _teller = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-c", _PROGRAM, *sys.path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 bufsize=0,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 # Ctrl-C and a supervisor's signals are for those who work: it ends when its pipe does.
                 start_new_session=True,
             )
@@ -104,7 +104,3 @@ def main() -> None:
         note = json.loads(line)
     if note is not None and time.monotonic() - note["begun"] >= note["seconds"]:
         _tell_the_end(note)
-
-
-if __name__ == "__main__":
-    main()
