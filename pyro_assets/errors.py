@@ -29,7 +29,6 @@ and what to do. Logic does not belong here.
     │   ├── ConfigError           a configuration file, with file and line
     │   ├── SelectorError         a label selector that does not parse
     │   ├── DamagedSeries         a file of series is not what was written
-    │   ├── TooManySeries         a rule gives more series than it may
     │   └── ValueOverflow         a sum that does not fit int64
     ├── LedgerError
     │   ├── LedgerUnavailable     the database cannot be reached or opened
@@ -250,12 +249,8 @@ class DamagedSeries(SeriesError):
         self.name = name
 
 
-class TooManySeries(SeriesError):
-    """A rule that asked for this error gives more series in a job than it may."""
-
-
 class ValueOverflow(SeriesError):
-    """A sum does not fit int64, so it cannot be stored exactly."""
+    """A sum that somebody asked for does not fit int64; a series whose value does not fit is left out instead."""
 
 
 class LedgerError(PyroAssetsError):

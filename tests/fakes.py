@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from pyro_assets.errors import ChecksumMismatch, ObjectChanged, ObjectConflict, ObjectMissing, Where
 from pyro_assets.pipeline.engine import Engine
@@ -132,6 +132,8 @@ class TextFacts:
 
     def to_dict(self) -> dict[str, Any]:
         return {"negative_samples": 1, "rounded_values": 0, "series": {}, "collision_examples": ["a and b"]}
+
+    examples: ClassVar[list[str]] = ["a and b"]
 
 
 class TextEngine:

@@ -52,12 +52,16 @@ def profile(
     *,
     time_ns: int = SECOND_NS,
     labels: Labels = (),
+    number: int = 0,
     **public: str,
 ) -> Given:
-    """A profile of tenant acme; numbers stand for samples without frames. `labels` are added as bytes."""
+    """A profile of tenant acme; numbers stand for samples without frames. `labels` are added as bytes.
+
+    Profiles of equal `number` (but 0) are parts of one.
+    """
     stored = (*labels_of(service, kind, **public), *labels)
     all_samples = [Sample(EMPTY_STACK, one, None, None, ()) if isinstance(one, int) else one for one in samples]
-    return b"acme", service, profile_of(stored, time_ns, all_samples)
+    return b"acme", service, profile_of(stored, time_ns, all_samples, number=number)
 
 
 def of_tenant(tenant: bytes, given: Given) -> Given:
@@ -98,13 +102,14 @@ PUBLIC = st.fixed_dictionaries(
     {}, optional={name: st.sampled_from(["x", "y", ""]) for name in ("pod", "env", "a.b", "function", "tenant")}
 )
 GIVEN = st.builds(
-    lambda tenant, service, kind, time, public, samples: of_tenant(
-        tenant, profile(samples, kind, service, time_ns=time, **public)
+    lambda tenant, service, kind, time, number, public, samples: of_tenant(
+        tenant, profile(samples, kind, service, time_ns=time, number=number, **public)
     ),
     st.sampled_from([b"acme", b"globex"]),
     st.sampled_from([b"shop", b"till"]),
     st.sampled_from([CPU, INUSE, GOROUTINES, ALLOC]),
     st.integers(0, 2),
+    st.integers(0, 3),
     PUBLIC,
     st.lists(SAMPLES, max_size=5),
 )

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any
 
-from slow_series import Row, legal_name, matches, metric_of, parse_selector, text_labels
+from slow_series import Row, legal_name, matches, metric_of, parse_selector, profiles, text_labels
 from slow_values import Stack
 
 SeriesValues = dict[tuple[str, str, tuple[tuple[str, str], ...]], Fraction]
@@ -75,18 +75,13 @@ def is_meant_any(names: Sequence[str | None], patterns: Sequence[Any]) -> bool:
 def evaluate(rule: Mapping[str, Any], rows: Sequence[Row], shard: int, is_gauge: Callable[[str], bool]) -> SeriesValues:
     """The series of one rule."""
     has_functions = bool(rule.get("functions") or rule.get("stack"))
-    last: dict[Any, int] = {}
-    for row in rows:
-        key = (row.tenant, row.service, row.profile.labels)
-        last[key] = max(last.get(key, row.profile.time_ns), row.profile.time_ns)
-    profiles: dict[Any, list[int]] = defaultdict(list)
+    values_of: dict[Any, dict[Any, int]] = defaultdict(lambda: defaultdict(int))
     totals: dict[Any, int] = defaultdict(int)
-    for row in rows:
+    for row, (profile, is_last) in zip(rows, profiles(rows), strict=True):
         labels = text_labels(row.profile.labels)
         kind = labels["__profile_type__"]
         tenant = row.tenant.decode(errors="backslashreplace")
         unit = kind.split(":")[2]
-        is_last = row.profile.time_ns == last[row.tenant, row.service, row.profile.labels]
         aggregate = rule.get("aggregate") or ("last" if is_gauge(kind) else "sum")
         types = rule.get("profile_types", [])
         if not matches(labels, parse_selector(rule.get("selector", "{}"))) or (
@@ -110,9 +105,10 @@ def evaluate(rule: Mapping[str, Any], rows: Sequence[Row], shard: int, is_gauge:
         if rule.get("other"):
             totals[base] += sum(sample.value for sample in row.profile.samples) * times
         for function, value in found.items():
-            profiles[base, function].append(value)
+            values_of[base, function][profile] += value
     result: SeriesValues = {}
-    for (base, function), values in profiles.items():
+    for (base, function), parts in values_of.items():
+        values = list(parts.values())
         aggregate = rule.get("aggregate", "sum")
         value = {
             "sum": Fraction(sum(values)),

@@ -197,6 +197,41 @@ def native_labels(labels: Mapping[str, str], shard: int, function: str | None) -
     return tuple(sorted(out.items()))
 
 
+def public(labels: Labels) -> dict[bytes, bytes]:
+    """Labels that are not private and have a value; of a name that stands twice the first."""
+    found: dict[bytes, bytes] = {}
+    for name, value in labels:
+        found.setdefault(name, value)
+    return {name: value for name, value in found.items() if value and not name.startswith(b"__")}
+
+
+def profiles(rows: Sequence[Row]) -> list[tuple[Any, bool]]:
+    """Per row the profile it is a part of, and whether that is a last one of its target."""
+    kinds = [(row.tenant, row.service, dict(row.profile.labels)[b"__profile_type__"]) for row in rows]
+    keys = [
+        (kind, row.profile.id if any(row.profile.id) else number)
+        for number, (kind, row) in enumerate(zip(kinds, rows, strict=True))
+    ]
+    of_samples: dict[Any, set[bytes]] = defaultdict(set)
+    for key, row in zip(keys, rows, strict=True):
+        for other_key, other in zip(keys, rows, strict=True):
+            if key == other_key:
+                one, two = public(row.profile.labels), public(other.profile.labels)
+                of_samples[key[0]] |= {name for name in one | two if one.get(name) != two.get(name)}
+    targets = [
+        (kind, frozenset(pair for pair in public(row.profile.labels).items() if pair[0] not in of_samples[kind]))
+        for kind, row in zip(kinds, rows, strict=True)
+    ]
+    time_of = {
+        key: max(row.profile.time_ns for own, row in zip(keys, rows, strict=True) if own == key) for key in set(keys)
+    }
+    last = {
+        target: max(time_of[key] for key, own in zip(keys, targets, strict=True) if own == target)
+        for target in set(targets)
+    }
+    return [(key, time_of[key] == last[target]) for key, target in zip(keys, targets, strict=True)]
+
+
 def native(
     rows: Sequence[Row],
     shard: int,
@@ -207,22 +242,19 @@ def native(
 ) -> SeriesValues:
     """Dimension series (function None) or the series of one function, in their standard form.
 
-    Flows are summed over the job; of a gauge only the last profile of each series counts (all that share the last
-    time of that series), then equal series are summed.
+    Flows are summed over the job; of a gauge only the last profile of each target counts (all that share its last
+    time), then equal series are summed.
     """
     prefix = "pyroscope_exported_metrics_" + ("functions_" if function is not None else "")
     matchers = parse_selector(selector)
-    last: dict[tuple[bytes, bytes, Labels], int] = {}
-    for row in rows:
-        key = (row.tenant, row.service, row.profile.labels)
-        last[key] = max(last.get(key, row.profile.time_ns), row.profile.time_ns)
+    is_last = [last for _, last in profiles(rows)]
     values: SeriesValues = defaultdict(int)
-    for row in rows:
+    for row, counts in zip(rows, is_last, strict=True):
         labels = text_labels(row.profile.labels)
         profile_type = labels["__profile_type__"]
         if not matches(labels, matchers):
             continue
-        if is_gauge(profile_type) and row.profile.time_ns != last[row.tenant, row.service, row.profile.labels]:
+        if is_gauge(profile_type) and not counts:
             continue
         out = native_labels(labels, shard, function)
         wanted = function.encode() if function is not None else None

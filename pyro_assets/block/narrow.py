@@ -58,7 +58,7 @@ def read_parts(parts: Sequence[DatasetPart], *, names: bool) -> BlockColumns:
         names: whether names on stacks are needed. Without, all stacks are empty, as if they had no frame.
 
     Returns:
-        Columns in which profiles have no ids and nothing optional, and symbols only names.
+        Columns in which profiles have nothing optional, and symbols only names.
 
     Raises:
         BlockError: the first section that is not what the format says.

@@ -37,7 +37,7 @@ def read_profiles(
     Returns:
         Rows with SeriesIndex, StacktracePartition and StacktraceID as stored and `unit` -1. Arrays may be
         read-only views of Arrow's memory. A row's total is not compared with its values. Of columns that are not read,
-        ids are an empty array, partitions and stacks 0, all others None.
+        partitions and stacks are 0, all others None.
 
     Raises:
         BadMagic: a section is no Parquet file.

@@ -52,8 +52,8 @@ _ENCODINGS: Final = dict.fromkeys((ANNOTATION_KEY, ANNOTATIONS + "Value"), (PLAI
 _MOST_SAMPLES: Final = (1 << 31) - 1
 
 #: Which columns to read: all; what sums of samples need; what sums of whole profiles need.
-EVERYTHING: Final = REQUIRED
-WITH_STACKS: Final = tuple(path for path in REQUIRED if path != "ID")
+EVERYTHING: Final = (*REQUIRED, *_NULLABLE)
+WITH_STACKS: Final = REQUIRED
 WITHOUT_STACKS: Final = tuple(path for path in WITH_STACKS if path not in (STACK, "StacktracePartition"))
 
 
@@ -75,8 +75,9 @@ def read_sections(sections: Sequence[Section], paths: Sequence[str] = EVERYTHING
     parts = [part for section in sections for part in section.parts]
     wheres = [section.where for section in sections for _ in section.parts]
     row_counts = [sum(part.rows for part in section.parts) for section in sections]
-    is_whole = "ID" in paths
-    table = _read_common(parts, wheres, paths, _NULLABLE if is_whole else ()) if parts else None
+    is_whole = paths == EVERYTHING
+    required = [path for path in paths if path not in _NULLABLE]
+    table = _read_common(parts, wheres, required, _NULLABLE if is_whole else ()) if parts else None
     value_starts, value = _list(table, VALUE)
     starts, stack = _list(table, STACK) if STACK in paths else (value_starts, None)
     bounds = np.cumsum([0, *(part.rows for part in parts)])

@@ -1,4 +1,4 @@
-"""The two asset checks of an hour: nothing lost in compaction, nothing left undone.
+"""The asset checks of an hour: nothing lost in compaction, nothing left undone, every series made.
 
 Plain checks that read the run's partition keys (partitioned checks are still a preview), made by the step that does
 the jobs: Dagster shows a result as that of the latest materialisation only if both come from one run. What is
@@ -20,6 +20,13 @@ from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 ASSET: Final = "l1_blocks"
 TOTALS: Final = "totals_equal_sources"
 UNDONE: Final = "no_source_left_undone"
+SERIES_ASSET: Final = "dimension_series"
+SERIES_MADE: Final = "every_series_made"
+#: Facts of derivations that fail the check.
+_UNMADE: Final = {
+    "overflowing_series": "series have values that do not fit 64 bits",
+    "refused_rules": "rules with overflow: error gave a tenant more than max_series, and so none",
+}
 
 
 def check_specs() -> list[dg.AssetCheckSpec]:
@@ -38,13 +45,19 @@ def check_specs() -> list[dg.AssetCheckSpec]:
             "deleted before it was read. While an hour is running, sources wait for their job: that is counted and no "
             "failure.",
         ),
+        dg.AssetCheckSpec(
+            SERIES_MADE,
+            asset=SERIES_ASSET,
+            description="Every series of the hour, of dimensions and of functions, has a value that fits 64 bits, and "
+            "no rule with `overflow: error` gave too many. What is named here is left out; all other series are made.",
+        ),
     ]
 
 
 def check_results(
     opened: Pipeline, hours: Sequence[str], wanted: Collection[str], settle_ms: int, seconds: float
 ) -> Iterator[dg.AssetCheckResult]:
-    """Both checks over the hours of a run.
+    """The checks over the hours of a run.
 
     Args:
         opened: what is asked.
@@ -56,8 +69,13 @@ def check_results(
     if TOTALS in wanted:
         end = time.monotonic() + seconds
         yield totals_result([opened.verify_hour(hour, deadline_monotonic=end) for hour in hours])
+    if not {UNDONE, SERIES_MADE} & set(wanted):
+        return
+    reports = [opened.hour_report(hour) for hour in hours]
     if UNDONE in wanted:
-        yield undone_result([opened.hour_report(hour) for hour in hours], time.time_ns() // 10**6, settle_ms)
+        yield undone_result(reports, time.time_ns() // 10**6, settle_ms)
+    if SERIES_MADE in wanted:
+        yield series_result(reports)
 
 
 def totals_result(reports: Sequence[VerifyReport]) -> dg.AssetCheckResult:
@@ -106,6 +124,24 @@ def undone_result(reports: Sequence[HourReport], now_ms: int, settle_ms: int) ->
             "set_aside": sum(report.set_aside_total for report in reports),
             "segments": sum(report.segments for report in reports),
         },
+    )
+
+
+def series_result(reports: Sequence[HourReport]) -> dg.AssetCheckResult:
+    """Whether every series of some hours could be made."""
+    counts = {
+        # A rule's backfill puts its name behind that of the fact.
+        fact: sum(count for report in reports for name, count in report.facts.items() if name.split(" (")[0] == fact)
+        for fact in _UNMADE
+    }
+    found = [f"{counts[fact]} {what}" for fact, what in _UNMADE.items() if counts[fact]]
+    examples = list(dict.fromkeys(one for report in reports for one in report.examples)) if found else []
+    return dg.AssetCheckResult(
+        check_name=SERIES_MADE,
+        asset_key=SERIES_ASSET,
+        passed=not found,
+        description="; ".join(found) + ": left out, everything else is made" if found else "every series was made",
+        metadata={**counts, **({"examples": examples} if examples else {})},
     )
 
 

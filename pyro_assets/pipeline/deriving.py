@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 #: Facts that a rule has alone; the others are of the whole job.
-_OF_RULES: Final = ("limited_rules", "dropped_series", "conflicting_series", "other_units")
+_OF_RULES: Final = (
+    "limited_rules", "dropped_series", "conflicting_series", "other_units", "overflowing_series", "refused_rules"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Deriver:
             files=tuple(file for file, _ in written),
             config_hash=work.config_hash,
             facts={name: count for name, count in facts.items() if isinstance(count, int) and count},
-            examples=tuple(facts.get("collision_examples", ())),
+            examples=tuple(derived.facts.examples),
         )
 
     def _put_in(self, work: "_Work", still_ours: Callable[[], None]) -> Derivation:
@@ -119,7 +121,8 @@ class Deriver:
         for file, data in written:
             self.archive.replace(work.key(file.kind), data)
         facts = {name: count for name in _OF_RULES if (count := getattr(derived.facts, name))}
-        examples = tuple(derived.facts.collision_examples) if derived.facts.conflicting_series else ()
+        found = derived.facts
+        examples = tuple(found.examples) if found.conflicting_series or found.unmade else ()
         return Derivation(tuple(file for file, _ in written), work.config_hash, ids, facts, examples)
 
     def _series(self, work: "_Work", config: "SeriesConfig", kinds: frozenset[str]) -> "Derived":

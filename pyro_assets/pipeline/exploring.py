@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from pyro_assets.block.columns import I64, BlockColumns, Bool, Labels
+from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.ledger.archived import ArchivedJob
 from pyro_assets.ledger.ledger import Ledger
@@ -24,6 +24,7 @@ from pyro_assets.pipeline.selecting import NarrowReader, Wanted, batches, spread
 from pyro_assets.series.call_tree import CallTree, TreeBuilder
 from pyro_assets.series.exact import sum_by
 from pyro_assets.series.names import show_bytes
+from pyro_assets.series.profiles import find_profiles
 from pyro_assets.series.rule_set import is_of_type
 from pyro_assets.series.selectors import parse_selector
 
@@ -78,7 +79,7 @@ class Explored:
     Attributes:
         jobs, jobs_read: of these hours with blocks of the tenant, and how many of them were read; the answer is exact
             when they are equal.
-        is_gauge: values are levels: of each series the last profile of a job counts, and sums over jobs mean nothing.
+        is_gauge: values are levels: of each target the last profile of a job counts, and sums over jobs mean nothing.
         profiles, samples: that count.
         moments: by time.
         tree: all stacks; its root has the total.
@@ -301,17 +302,14 @@ def _newest(jobs: Sequence[ArchivedJob], tenant: str) -> list[ArchivedJob]:
 
 
 def _chosen(columns: BlockColumns, wanted: Wanted, is_gauge: bool) -> Bool:
-    """bool[rows]: profiles that count; of a gauge the last of each series and job."""
+    """bool[rows]: profiles that count; of a gauge the last of each target and job."""
     series = columns.series
     chosen = wanted.series(series.labels).take(columns.rows.series)
     if is_gauge and len(chosen):
-        dataset = np.repeat(np.arange(len(columns.datasets)), np.diff(series.dataset_start)).tolist()
-        numbers: dict[tuple[int, Labels], int] = {}
-        number = [numbers.setdefault(pair, len(numbers)) for pair in zip(dataset, series.labels, strict=True)]
-        owner = np.array(number, dtype=np.int64).take(columns.rows.series)
-        last = np.full(len(numbers), np.iinfo(np.int64).min, dtype=np.int64)
-        np.maximum.at(last, owner, columns.rows.time_ns)
-        chosen &= columns.rows.time_ns == last.take(owner)
+        scopes: dict[tuple[int, bytes, bytes], int] = {}
+        own = [scopes.setdefault((one.source, one.tenant, one.name), len(scopes)) for one in columns.datasets]
+        scope = np.repeat(np.array(own, dtype=np.int64), np.diff(series.dataset_start))
+        chosen &= find_profiles(columns.rows, series.labels, scope).is_last
     return chosen
 
 

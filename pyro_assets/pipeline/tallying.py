@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pyro_assets.errors import TooManySeries
 from pyro_assets.ledger.archived import ArchivedJob
 from pyro_assets.pipeline.preview import FunctionShare, Preview, ShownSeries, TypeShare
 from pyro_assets.series.choice import only
@@ -72,14 +71,11 @@ class Tally:
         self._sums: dict[str, dict[tuple[str, str, str], int]] = {name: {} for name in self._shares}
         self._single_seconds: list[float] = []
         self._shared_seconds: list[float] = []
-        self._exceeded: dict[str, int] = {}
+        self._unmade: dict[str, set[str]] = {}
         self._samples = 0
 
     def add(self, jobs: Sequence[ArchivedJob], found: Preview) -> None:
         """Some jobs, read and evaluated together."""
-        if self._exceeded and len(jobs) > 1:
-            self._add_one_by_one(jobs, found)
-            return
         columns = self._read(jobs).columns
         if columns is None:
             return
@@ -87,21 +83,16 @@ class Tally:
             columns, datasets=[replace(one, tenant=b"%d/%s" % (one.source, one.tenant)) for one in columns.datasets]
         )
         begun = time.process_time()
-        try:
-            derived = derive(apart, JobInfo("", _NO_SHARD, 0, ""), self._alone)
-        except TooManySeries as error:
-            if len(jobs) > 1:
-                self._add_one_by_one(jobs, found)
-            else:
-                self._exceeded[str(error)] = self._exceeded.get(str(error), 0) + 1
-                found.names_seen += len(columns.symbols.function_name)
-            return
+        derived = derive(apart, JobInfo("", _NO_SHARD, 0, ""), self._alone)
         # Of jobs that have something for the rule.
         (self._single_seconds if len(jobs) == 1 else self._shared_seconds).append(
             (time.process_time() - begun) / len(jobs)
         )
         found.names_seen += len(columns.symbols.function_name)
         found.dropped_series += derived.facts.dropped_series
+        for one in derived.facts.unmade:
+            job, _, tenant = one.tenant.partition("/")
+            self._unmade.setdefault(str(replace(one, tenant=tenant)), set()).add(jobs[int(job)].id)
         self._add_series(derived.frames, jobs, found)
         is_done = self._is_plain and not derived.facts.dropped_series
         if is_done:
@@ -109,10 +100,6 @@ class Tally:
         for name, config in self._shares.items():
             if name != "function" or not is_done:
                 self._add_sums(name, derive(apart, JobInfo("", _NO_SHARD, 0, ""), config).frames)
-
-    def _add_one_by_one(self, jobs: Sequence[ArchivedJob], found: Preview) -> None:
-        for job in jobs:
-            self.add([job], found)
 
     def _add_series(self, frames: "dict[str, pl.DataFrame]", jobs: Sequence[ArchivedJob], found: Preview) -> None:
         import polars as pl
@@ -201,12 +188,15 @@ class Tally:
         found.shares = sorted(shares, key=lambda one: (-one.total, one.tenant, one.metric))
 
     def _warn(self, found: Preview) -> None:
-        for message, count in self._exceeded.items():
-            found.warnings.append(message if count == 1 else f"{message} (so it is in {count} of the jobs read)")
+        for message, of_jobs in self._unmade.items():
+            more = f" (so it is in {len(of_jobs)} of the jobs read)" if len(of_jobs) > 1 else ""
+            found.warnings.append(message + more)
         found.warnings += [f"{place[0]}: {why}" for place, why in warnings_of(self.rule, self._alone.gauges)]
         if found.dropped_series:
             what = (
-                "the whole rule is left out there" if self.rule.overflow == "drop_rule" else "the smallest are left out"
+                "the smallest are left out"
+                if self.rule.overflow == "keep_largest"
+                else "the whole rule is left out there"
             )
             found.warnings.append(f"some jobs have more than max_series ({self.rule.max_series}) series: {what}")
         elif found.most_series * 2 > self.rule.max_series:

@@ -7,15 +7,15 @@ the configuration: not on the order of sources, rules or anything seen before.
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 import xxhash
 
 from pyro_assets.block.columns import BlockColumns
-from pyro_assets.errors import ValueOverflow
 from pyro_assets.series.config import SeriesConfig
-from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts, count_services
+from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts, count_services, note_overflows
 from pyro_assets.series.frame import identities, series_table, to_polars
 from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.label_sets import find_label_sets, note_collisions, rank_groups
@@ -68,18 +68,15 @@ def derive(columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: fro
     """Derive the series of a job.
 
     Flows (and everything that an imported recording rule asks for) are summed. Of a gauge the last profile of each
-    series counts, where a series is a tenant, service and full label set; if several profiles share that last time,
-    they are parts of one upload and all count. Function series of native rules that would be 0 are left out; those of
-    imported rules are kept.
+    target counts, see `profiles`. Function series of native rules that would be 0 are left out; those of imported rules
+    are kept. A series whose value does not fit int64, and the series of a rule with `overflow: error` that gives a
+    tenant too many, are left out and named in the facts: they cost no other series.
 
     Args:
         columns: merged columns, or those read from level-1 blocks; datasets may repeat a tenant and service.
         job: names and time of the job.
         config: what is wanted.
         kinds: "dimension", "function" or both; what is not asked for is not computed.
-
-    Raises:
-        ValueOverflow: a value does not fit int64; names the metric and its labels.
     """
     rules = compile_rules(config)
     sets = find_label_sets(columns, rules)
@@ -97,7 +94,8 @@ def derive(columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: fro
         rules.rules, constants, sets.memory, sets.groups, tenants, rule, group, value, job.timestamp_ms, job.job_id
     )
     if is_over.any():
-        raise _overflow(table.slice(int(np.flatnonzero(is_over)[0]), 1).to_pylist()[0])
+        note_overflows(table.filter(pa.array(is_over)), facts)
+        table, value, rule = table.filter(pa.array(~is_over)), value.compress(~is_over), rule.compress(~is_over)
     large = value.compress((value > _EXACT_DOUBLE) | (value < -_EXACT_DOUBLE)).tolist()
     facts.rounded_values = sum(int(float(number)) != number for number in large)
     frame = to_polars(table)
@@ -151,11 +149,3 @@ def _may_conflict(config: SeriesConfig, makers: set[tuple[str, str]]) -> bool:
     metrics = {rule.metric for rule in config.rules}
     is_ours = any(name in metrics or name.startswith(METRIC_PREFIX) for name in recorded)
     return is_ours or max(functions.values(), default=0) > 1
-
-
-def _overflow(series: dict[str, Any]) -> ValueOverflow:
-    labels = ", ".join(f"{label['name']}={label['value']!r}" for label in series["labels"])
-    return ValueOverflow(
-        f"the sum of {series['metric']}{{{labels}}} of tenant {series['tenant']!r} (rule {series['rule']}) does not "
-        "fit 64 bits, so no series of this job were made; look at the profiles' values with `pyro-assets inspect`"
-    )

@@ -45,6 +45,11 @@ def widen(values: I64) -> Wide:
     return Wide(values >> 32, values & _LOW_BITS)
 
 
+def subtract(one: Wide, other: Wide) -> Wide:
+    """Differences of wide integers."""
+    return carry(one.high - other.high, one.low - other.low)
+
+
 def carry(high: I64, low: I64) -> Wide:
     """Wide integers of lower halves that went beyond 32 bits."""
     return Wide(high + (low >> 32), low & _LOW_BITS)

@@ -34,6 +34,22 @@ class ServiceFacts:
     dangling: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unmade:
+    """Series that a rule should have given a tenant and did not.
+
+    Attributes:
+        why: what stands behind the rule's name in a sentence, with the remedy.
+    """
+
+    tenant: str
+    rule: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"rule {self.rule} {self.why} (tenant {self.tenant!r})"
+
+
 @dataclass(slots=True)
 class SeriesFacts:
     """Counts of one derivation.
@@ -48,6 +64,9 @@ class SeriesFacts:
         merged_series: native series that add up label sets (or profile types) that differ only in characters which
             Prometheus does not allow in names.
         collision_examples: a few of these, in words.
+        overflowing_series: series left out because their value does not fit 64 bits; everything else is made.
+        refused_rules: rules (per tenant) with `overflow: error` that gave more series than they may, and so none.
+        unmade: the refused rules, and a few of the overflowing series.
         limited_rules: rules (per tenant) that gave more series than they may.
         dropped_series: series that were left out for that.
         conflicting_series: series that another rule gives already, and were left out.
@@ -62,14 +81,39 @@ class SeriesFacts:
     label_collisions: int = 0
     merged_series: int = 0
     collision_examples: list[str] = field(default_factory=list)
+    overflowing_series: int = 0
+    refused_rules: int = 0
+    unmade: list[Unmade] = field(default_factory=list)
     limited_rules: int = 0
     dropped_series: int = 0
     conflicting_series: int = 0
     other_units: int = 0
 
+    @property
+    def examples(self) -> list[str]:
+        """A few of what could not be made, and of what collided, in words."""
+        return [*map(str, self.unmade[:MAX_EXAMPLES]), *self.collision_examples]
+
+    def refuse(self, one: Unmade) -> None:
+        """Note a rule that gave a tenant none of its series."""
+        self.refused_rules += 1
+        self.unmade.append(one)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
+
+
+def note_overflows(table: Any, facts: SeriesFacts) -> None:
+    """Count series whose values do not fit, an Arrow table of the series' schema, and name the first."""
+    facts.overflowing_series += table.num_rows
+    for series in table.slice(0, MAX_EXAMPLES).to_pylist():
+        labels = ", ".join(f"{label['name']}={label['value']!r}" for label in series["labels"])
+        why = (
+            f"gives {series['metric']}{{{labels}}} a value that does not fit 64 bits, so this series was left out: "
+            "look at the profiles' values with `pyro-assets inspect`"
+        )
+        facts.unmade.append(Unmade(series["tenant"], series["rule"], why))
 
 
 def count_services(columns: BlockColumns) -> list[ServiceFacts]:

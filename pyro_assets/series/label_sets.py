@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts
 from pyro_assets.series.names import show_bytes
+from pyro_assets.series.profiles import Profiles, find_profiles
 from pyro_assets.series.rule_set import Group, Meaning, Memory, RuleSet
 
 
@@ -22,6 +23,7 @@ class LabelSets:
 
     Attributes:
         of_row: int64[rows].
+        profiles: what rows are parts of.
         meanings: s meanings.
         origin: int32[s, groupings], see Meaning.
         selected: bool[s, rules].
@@ -32,6 +34,7 @@ class LabelSets:
     """
 
     of_row: I64
+    profiles: Profiles
     meanings: list[Meaning]
     origin: npt.NDArray[np.int32]
     selected: Bool
@@ -74,6 +77,7 @@ def find_label_sets(columns: BlockColumns, rules: RuleSet) -> LabelSets:
     origins = np.frombuffer(b"".join([meaning.origins for meaning in meanings]), dtype=np.int32)
     return LabelSets(
         of_entry.take(columns.rows.series),
+        find_profiles(columns.rows, series.labels, entry_service),
         meanings,
         origins.reshape(len(meanings), len(rules.groupings)),
         selected,

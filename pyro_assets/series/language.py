@@ -73,7 +73,8 @@ class Rule(BaseModel):
         aggregate: over the profiles of a job in which something matched; by default `last` of gauges, `sum` of others.
         unit: "seconds" divides values in nano-, micro- or milliseconds; other units then give no series.
         max_series: per job and tenant.
-        overflow: what happens beyond: the job's derivation fails, the rule gives nothing, or the largest stay.
+        overflow: what happens beyond: the rule gives nothing, or the largest stay; `error` gives nothing either, and
+            fails a check.
         top_k: only the functions in `resolved` count, which `pyro-assets rules resolve` finds: the k with the largest
             shares over past hours. They are stored, never looked for per job, so that series do not flap.
         resolved: the names of `top_k`.

@@ -4,6 +4,7 @@ Add an aggregation or a way to handle too many series here; which samples count 
 depends on nothing but the job's profiles and its own rule, but where two rules claim the same one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,12 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool
-from pyro_assets.errors import TooManySeries, ValueOverflow
 from pyro_assets.series.compiled import FUNCTION_VALUE, CompiledRules, compile_language
 from pyro_assets.series.config import SeriesConfig
-from pyro_assets.series.evaluate import Asked, Entries, evaluate, targets_per_rule
-from pyro_assets.series.exact import Wide, add_up, carry, number_keys, sum_keys, widen
-from pyro_assets.series.facts import SeriesFacts
+from pyro_assets.series.evaluate import Asked, evaluate, targets_per_rule
+from pyro_assets.series.exact import Wide, add_up, carry, join, number_keys, number_tuples, subtract, sum_keys, widen
+from pyro_assets.series.facts import SeriesFacts, Unmade, note_overflows
 from pyro_assets.series.frame import series_table
 from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.label_sets import LabelSets, find_label_sets, rank_groups
@@ -26,7 +26,20 @@ from pyro_assets.series.rules import KINDS, SHARD_VALUE
 
 _NANO: Final = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
 _PER_SECOND: Final = 10**9
-_LIMIT: Final = 2**62
+
+
+@dataclass(slots=True)
+class _Values:
+    """Series before they have names: int64[n] targets and groups, n exact values, int64[n] what divides them."""
+
+    target: I64
+    group: I64
+    value: Wide
+    divisor: I64
+
+    def take(self, rows: I64) -> "_Values":
+        """Some of them."""
+        return _Values(*(part.take(rows) for part in (self.target, self.group, self.value, self.divisor)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +67,10 @@ def rule_series(
         job: names and time of the job.
         config: with rules.
         kinds: which kinds to derive.
-        facts: gets what limits dropped.
+        facts: gets what limits dropped, and what could not be made.
 
     Returns:
         They are sorted by kind, tenant, rule, function, metric and labels.
-
-    Raises:
-        TooManySeries: a rule with `overflow: error` gives more series than it may.
-        ValueOverflow: a value does not fit 63 bits.
     """
     rules = compile_language(config)
     sets = find_label_sets(columns, rules.labels)
@@ -69,26 +78,40 @@ def rule_series(
     chosen, multiplier = _choose(rules, sets, kinds, facts)
     size = targets_per_rule(names)
     by_rows = np.array([rule.aggregate in ("mean", "max", "min", "count") for rule in rules.rules], dtype=np.bool_)
-    target, group, value, divisor = _cells(columns, rules, sets, names, chosen, ~by_rows, multiplier)
+    found = _cells(columns, rules, sets, names, chosen, ~by_rows, multiplier)
     if (by_rows & chosen.any(axis=0)).any():
-        found = _profiles(columns, rules, sets, names, chosen, by_rows, multiplier)
-        target, group, value, divisor = (
-            np.concatenate(pair) for pair in zip((target, group, value, divisor), found, strict=True)
+        more = _profiles(columns, rules, sets, names, chosen, by_rows, multiplier)
+        found = _Values(
+            np.concatenate([found.target, more.target]),
+            np.concatenate([found.group, more.group]),
+            join([found.value, more.value]),
+            np.concatenate([found.divisor, more.divisor]),
         )
-    keep = np.flatnonzero(
-        (value != 0) | np.array([not rule.has_functions for rule in rules.rules]).take(target // size)
-    )
-    target, group, value, divisor = (part.take(keep) for part in (target, group, value, divisor))
+    is_whole = np.array([not rule.has_functions for rule in rules.rules], dtype=np.bool_)
+    is_zero = (found.value.high | found.value.low) == 0
+    found = found.take(np.flatnonzero(~is_zero | is_whole.take(found.target // size)))
     tenants, rank, tenant_rank = rank_groups(sets)
-    kind = rules.labels.kind_of_rule.take(target // size)
-    order = np.lexsort((rank.take(group), target, tenant_rank.take(group), kind))
-    target, group, value, divisor = (part.take(order) for part in (target, group, value, divisor))
-    kept = _limit(rules, target, group, value, tenant_rank, size, facts)
-    value = _rest(rules, target, group, value, kept, size)
-    kept = kept & ((value != 0) | (target % size != size - 1))
-    target, group, value, divisor = (part.compress(kept) for part in (target, group, value, divisor))
+    kind = rules.labels.kind_of_rule.take(found.target // size)
+    found = found.take(np.lexsort((rank.take(found.group), found.target, tenant_rank.take(found.group), kind)))
+    target, group, divisor = found.target, found.group, found.divisor
+    is_rest = target % size == size - 1
+    value, is_over = found.value.narrow()
+    is_over &= ~is_rest
+    kept = ~is_over & _limit(rules, target, group, value, is_over | is_rest, tenants, tenant_rank, size, facts)
+    if is_rest.any():
+        value, rest_is_over = _rest(rules, found, value, kept, is_rest, size).narrow()
+        is_over |= rest_is_over & kept
+        kept &= ~is_over & ((value != 0) | ~is_rest)
+
+    def table_of(rows: Bool) -> Any:
+        parts = (part.compress(rows) for part in (target, group, value, divisor))
+        return _table(rules, sets, names, tenants, job, *parts)
+
+    if is_over.any():
+        note_overflows(table_of(is_over), facts)
+    table = table_of(kept)
+    target = target.compress(kept)
     split = int(np.count_nonzero(rules.labels.kind_of_rule.take(target // size) == 0))
-    table = _table(rules, sets, names, tenants, job, target, group, value, divisor)
     codes = np.unique(target).tolist()
     makers = {(rules.rules[code // size].name, _function(names, code % size)) for code in codes}
     return RuleSeries(table, split, makers)
@@ -110,11 +133,9 @@ def _choose(rules: CompiledRules, sets: LabelSets, kinds: frozenset[str], facts:
 
 def _cells(
     columns: BlockColumns, rules: CompiledRules, sets: LabelSets, names: NameSets, chosen: Bool, which: Bool, times: I64
-) -> tuple[I64, I64, I64, I64]:
-    """Sums, of all profiles or of each series' last: targets, groups, values, divisors."""
-    last = np.full(len(sets.meanings), np.iinfo(np.int64).min, dtype=np.int64)
-    np.maximum.at(last, sets.of_row, columns.rows.time_ns)
-    owner_of_row = 2 * sets.of_row + (columns.rows.time_ns == last.take(sets.of_row))
+) -> _Values:
+    """Sums, of all profiles or of each target's last."""
+    owner_of_row = 2 * sets.of_row + sets.profiles.is_last
     is_gauge = np.array([meaning.is_gauge for meaning in sets.meanings], dtype=np.bool_)
     only_last = np.zeros(chosen.shape, dtype=np.bool_)
     for number, rule in enumerate(rules.rules):
@@ -125,46 +146,58 @@ def _cells(
     has_rows = np.zeros(len(asked), dtype=np.bool_)
     has_rows[owner_of_row] = True
     entries = evaluate(columns, rules, names, Asked(asked & has_rows[:, None], owner_of_row), which)
-    key, sums = _grouped(entries, entries.owner // 2, rules, sets, names, times)
-    value = _narrow(sums, rules, key // max(len(sets.groups), 1), targets_per_rule(names))
-    target = key // max(len(sets.groups), 1)
-    return target, key % max(len(sets.groups), 1), value, _divisors(rules, target, names)
+    owner, rule_of = entries.owner // 2, entries.target // targets_per_rule(names)
+    groups = max(len(sets.groups), 1)
+    sums = _multiply(entries.sums, times[owner, rule_of])
+    key = entries.target * groups + _group_of(sets, rules, owner, rule_of)
+    key, sums = sum_keys(key, sums, _all_targets(rules, names) * groups)
+    return _Values(key // groups, key % groups, sums, _divisors(rules, key // groups, names))
 
 
 def _profiles(
     columns: BlockColumns, rules: CompiledRules, sets: LabelSets, names: NameSets, chosen: Bool, which: Bool, times: I64
-) -> tuple[I64, I64, I64, I64]:
-    """Mean, largest, smallest and number of profiles: targets, groups, values, divisors."""
+) -> _Values:
+    """Mean, largest, smallest and number of profiles; of each its parts in one series are added up first."""
     rows = np.arange(len(sets.of_row), dtype=np.int64)
     size, groups = targets_per_rule(names), max(len(sets.groups), 1)
     entries = evaluate(columns, rules, names, Asked(chosen.take(sets.of_row, axis=0), rows), which)
     owner = sets.of_row.take(entries.owner)
     rule = entries.target // size
-    group = sets.group[owner, rules.labels.grouping_of_rule.take(rule)]
-    each = _narrow(_multiply(entries.sums, times[owner, rule]), rules, entries.target, size)
-    key, number = number_keys(entries.target * groups + group, len(rules.rules) * size * groups)
-    count = np.bincount(number, minlength=len(key)).astype(np.int64)
-    largest = np.full(len(key), np.iinfo(np.int64).min, dtype=np.int64)
-    smallest = np.full(len(key), np.iinfo(np.int64).max, dtype=np.int64)
-    np.maximum.at(largest, number, each)
-    np.minimum.at(smallest, number, each)
-    target = key // groups
-    total = add_up(number, widen(each), len(key))
-    aggregate = np.array([str(rule.aggregate) for rule in rules.rules], dtype=object).take(target // size)
-    is_mean = aggregate == "mean"
-    sums = _narrow(Wide(np.where(is_mean, total.high, 0), np.where(is_mean, total.low, 0)), rules, target, size)
-    value = np.select([aggregate == "max", aggregate == "min", is_mean], [largest, smallest, sums], default=count)
-    return target, key % groups, value, _divisors(rules, target, names) * np.where(is_mean, count, 1)
-
-
-def _grouped(
-    entries: Entries, owner: I64, rules: CompiledRules, sets: LabelSets, names: NameSets, times: I64
-) -> tuple[I64, Wide]:
-    size, groups = targets_per_rule(names), max(len(sets.groups), 1)
-    rule = entries.target // size
-    group = sets.group[owner, rules.labels.grouping_of_rule.take(rule)]
     sums = _multiply(entries.sums, times[owner, rule])
-    return sum_keys(entries.target * groups + group, sums, len(rules.rules) * size * groups)
+    (target, group, _), part = number_tuples(
+        [
+            (entries.target, _all_targets(rules, names)),
+            (_group_of(sets, rules, owner, rule), groups),
+            (sets.profiles.of_row.take(entries.owner), len(rows)),
+        ]
+    )
+    each = add_up(part, sums, len(target))
+    key, number = number_keys(target * groups + group, _all_targets(rules, names) * groups)
+    count = np.bincount(number, minlength=len(key)).astype(np.int64)
+    total = add_up(number, each, len(key))
+    # Ends of each series' profiles by value; they are sorted by series already, but not by value.
+    order = np.lexsort((each.low, each.high, number))
+    end = np.cumsum(count)
+    largest, smallest = each.take(order.take(end - 1)), each.take(order.take(end - count))
+    aggregate = np.array([str(rule.aggregate) for rule in rules.rules], dtype=object).take(key // groups // size)
+    is_mean = aggregate == "mean"
+    cases = [aggregate == "max", aggregate == "min", is_mean]
+    value = Wide(
+        np.select(cases, [largest.high, smallest.high, total.high], default=count >> 32),
+        np.select(cases, [largest.low, smallest.low, total.low], default=count & 0xFFFF_FFFF),
+    )
+    return _Values(
+        key // groups, key % groups, value, _divisors(rules, key // groups, names) * np.where(is_mean, count, 1)
+    )
+
+
+def _group_of(sets: LabelSets, rules: CompiledRules, owner: I64, rule: I64) -> I64:
+    found: I64 = sets.group[owner, rules.labels.grouping_of_rule.take(rule)]
+    return found
+
+
+def _all_targets(rules: CompiledRules, names: NameSets) -> int:
+    return len(rules.rules) * targets_per_rule(names)
 
 
 def _multiply(sums: Wide, times: I64) -> Wide:
@@ -179,61 +212,50 @@ def _divisors(rules: CompiledRules, target: I64, names: NameSets) -> I64:
     return per_rule.take(target // targets_per_rule(names))
 
 
-def _narrow(sums: Wide, rules: CompiledRules, target: I64, size: int) -> I64:
-    value, is_over = sums.narrow()
-    # One bit less than int64, so that the rest of a total can be computed without a check.
-    is_over |= (value >= _LIMIT) | (value < -_LIMIT)
-    if is_over.any():
-        name = rules.rules[int(target[np.flatnonzero(is_over)[0]]) // size].name
-        raise ValueOverflow(
-            f"a sum of rule {name} does not fit 63 bits, so no series of this job were made; "
-            "look at the profiles' values with `pyro-assets inspect`"
-        )
-    return value
-
-
 def _limit(
-    rules: CompiledRules, target: I64, group: I64, value: I64, tenant_rank: I64, size: int, facts: SeriesFacts
-) -> Bool:
-    """bool[n], the series that limits leave. The rest of a total is no series of its own here."""
+    rules: CompiledRules, target: I64, group: I64, value: I64, is_none: Bool, tenants: Sequence[str],
+    tenant_rank: I64, size: int, facts: SeriesFacts,
+) -> Bool:  # fmt: skip
+    """bool[n], the series that limits leave; what `is_none` names does not count and goes only with its whole rule."""
     kept = np.ones(len(target), dtype=np.bool_)
-    is_rest = target % size == size - 1
-    tenants = int(tenant_rank.max(initial=0)) + 1
-    owner = (target // size) * tenants + tenant_rank.take(group)
-    count = np.bincount(owner.compress(~is_rest))
+    count_tenants = int(tenant_rank.max(initial=0)) + 1
+    owner = (target // size) * count_tenants + tenant_rank.take(group)
+    count = np.bincount(owner.compress(~is_none))
     for number in np.flatnonzero(count).tolist():
-        rule = rules.rules[number // tenants]
+        rule = rules.rules[number // count_tenants]
         if count[number] <= rule.max_series:
             continue
-        if rule.overflow == "error":
-            raise TooManySeries(
-                f"rule {rule.name} gives {count[number]} series in one job and may give {rule.max_series}: "
-                "narrow it, raise max_series, or choose overflow: keep_largest"
-            )
-        own = np.flatnonzero((owner == number) & ~is_rest)
-        if rule.overflow == "drop_rule":
-            kept[owner == number] = False
-            facts.dropped_series += len(own)
-        else:
+        own = np.flatnonzero((owner == number) & ~is_none)
+        if rule.overflow == "keep_largest":
             # Ties are broken by the order of series, which is that of their text.
             order = np.argsort(-np.abs(value.take(own)), kind="stable")
             kept[own.take(order[rule.max_series :])] = False
             facts.dropped_series += len(own) - rule.max_series
+        else:
+            kept[owner == number] = False
+            facts.dropped_series += len(own)
+        if rule.overflow == "error":
+            tenant = tenants[int(group[own[0]])]
+            facts.refuse(
+                Unmade(
+                    tenant,
+                    rule.name,
+                    f"gives {count[number]} series in one job and may give {rule.max_series}, so it gave none: narrow "
+                    "it, raise max_series, or choose overflow: keep_largest",
+                )
+            )
         facts.limited_rules += 1
     return kept
 
 
-def _rest(rules: CompiledRules, target: I64, group: I64, value: I64, kept: Bool, size: int) -> I64:
+def _rest(rules: CompiledRules, found: _Values, value: I64, kept: Bool, is_rest: Bool, size: int) -> Wide:
     """Values, where the whole of each group of a rule with `other` became what its kept functions leave."""
-    is_rest = target % size == size - 1
-    if not is_rest.any():
-        return value
-    groups = int(group.max(initial=0)) + 1
-    key = (target // size) * groups + group
+    groups = int(found.group.max(initial=0)) + 1
+    key = (found.target // size) * groups + found.group
     own = np.flatnonzero(kept & ~is_rest)
-    taken = np.zeros(len(rules.rules) * groups, dtype=np.int64)
-    np.add.at(taken, key.take(own), value.take(own))
-    return np.where(is_rest, value - taken.take(key), value)
+    taken = add_up(key.take(own), widen(value.take(own)), len(rules.rules) * groups).take(key)
+    rest = subtract(found.value, taken)
+    return Wide(np.where(is_rest, rest.high, found.value.high), np.where(is_rest, rest.low, found.value.low))
 
 
 def _function(names: NameSets, code: int) -> str:

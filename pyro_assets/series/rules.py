@@ -53,7 +53,7 @@ class Rule:
         id: unique among the rules of a configuration; a column of stored series.
         any_of: a label set is selected when all selectors of one of these hold.
         function: count only samples whose stack contains it; None for whole profiles.
-        last_of_gauges: of gauges only the last profile of each series counts; otherwise all are summed.
+        last_of_gauges: of gauges only the last profile of each target counts, see `profiles`; otherwise all are summed.
         keeps_zero: a function series exists for every selected label set, even where nothing matched.
         metric: None where the grouping makes it from the profile type.
         constants: values of the grouping's constants, in its order.

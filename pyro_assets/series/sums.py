@@ -16,18 +16,10 @@ from pyro_assets.series.rules import KINDS
 from pyro_assets.series.stacks import function_sums
 
 
-def _cells(columns: BlockColumns, sets: LabelSets) -> I64:
-    """Per row 2 * its label set, and 1 more unless it is an earlier profile of a gauge."""
+def _cells(sets: LabelSets) -> I64:
+    """Per row 2 * its label set, and 1 more unless it is of an earlier profile of a gauge."""
     is_gauge = np.array([meaning.is_gauge for meaning in sets.meanings], dtype=np.bool_)
-    cell = 2 * sets.of_row + 1
-    gauge_rows = np.flatnonzero(is_gauge.take(sets.of_row)) if is_gauge.any() else np.zeros(0, dtype=np.int64)
-    if len(gauge_rows):
-        times = columns.rows.time_ns.take(gauge_rows)
-        owner = sets.of_row.take(gauge_rows)
-        last = np.full(len(sets.meanings), np.iinfo(np.int64).min, dtype=np.int64)
-        np.maximum.at(last, owner, times)
-        cell[gauge_rows] -= times < last.take(owner)
-    return cell
+    return 2 * sets.of_row + (sets.profiles.is_last | ~is_gauge.take(sets.of_row))
 
 
 def sum_series(
@@ -48,10 +40,13 @@ def sum_series(
     """
     groups = len(sets.groups)
     size = len(rules.rules) * groups
-    cell = _cells(columns, sets)
+    cell = _cells(sets)
     is_wanted = np.array([kind in kinds for kind in KINDS], dtype=np.bool_).take(rules.kind_of_rule)
     has_function = rules.function_of_rule >= 0
-    chosen = sets.selected & is_wanted
+    # Label sets that only earlier profiles of a gauge have give no series, but to rules that count all.
+    counts = np.zeros(len(sets.meanings), dtype=np.bool_)
+    counts[cell.compress(cell & 1) >> 1] = True
+    chosen = sets.selected & is_wanted & (counts[:, None] | rules.counts_all)
     keys: list[I64] = []
     parts: list[Wide] = []
 

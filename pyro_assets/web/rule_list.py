@@ -25,6 +25,7 @@ _LEFT_OUT: Final[Mapping[str, str]] = {
     "conflicting_series": "series were left out because another rule gives them already; give one another metric or "
     "labels",
     "dropped_series": "series were left out because their rule gives more than max_series; narrow it or raise that",
+    "overflowing_series": "series were left out because their values do not fit 64 bits; look at the profiles' values",
     "other_units": "label sets were left out because their unit is no time; narrow profile_types of rules with a unit",
 }
 State = Literal["on", "off", "quiet", "problem"]

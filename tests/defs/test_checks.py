@@ -8,7 +8,7 @@ import pytest
 from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.defs.checks import TOTALS, UNDONE, totals_result, undone_result
+from pyro_assets.defs.checks import SERIES_MADE, TOTALS, UNDONE, series_result, totals_result, undone_result
 from pyro_assets.pipeline.reports import Difference, HourReport, VerifyReport
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
@@ -46,7 +46,7 @@ def test_checks_come_with_every_run_and_alone(job: str, arguments: dict, segment
     fake = FakePipeline(known)
     found = execute_checks_alone(fake) if alone else run_checks(fake, job, **arguments)
     assert {name: evaluation.passed for name, evaluation in found.items()} == dict.fromkeys(found, True)
-    assert {TOTALS, UNDONE} <= set(found)
+    assert ({TOTALS, UNDONE} if alone else {TOTALS, UNDONE, SERIES_MADE}) <= set(found)
     assert found[UNDONE].metadata["segments"].value == segments
     assert bool(fake.asked) is not alone
 
@@ -106,3 +106,19 @@ def test_what_was_deleted_before_it_was_read_fails_the_check():
     assert result.description is not None
     assert result.description.startswith(f"2 sources of {HOUR} were deleted before they were read")
     assert result.metadata["lost"].value == 2
+
+
+def test_series_that_could_not_be_made_fail_their_check_with_names():
+    facts = {"overflowing_series": 2, "refused_rules (hot)": 1, "dropped_series": 9}
+    reports = [replace(HourReport(HOUR), facts=facts, examples=("rule dimensions gives x",)), HourReport(NEXT)]
+    result = series_result(reports)
+    assert not result.passed
+    assert result.description == (
+        "2 series have values that do not fit 64 bits; 1 rules with overflow: error gave a tenant more than "
+        "max_series, and so none: left out, everything else is made"
+    )
+    assert result.metadata["overflowing_series"].value == 2
+    assert result.metadata["examples"].value == ["rule dimensions gives x"]
+    fine = series_result([replace(HourReport(HOUR), facts={"dropped_series": 9}, examples=("a and b",))])
+    assert fine.passed
+    assert "examples" not in fine.metadata

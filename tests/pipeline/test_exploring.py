@@ -9,7 +9,9 @@ import golden_bucket
 import pytest
 import slow_decoder
 import slow_rules
+import slow_series
 from cli_runner import places, run
+from slow_series import Row
 from slow_values import Profile
 
 from pyro_assets.errors import ObjectMissing, SelectorError
@@ -115,13 +117,13 @@ def test_flows_of_every_tenant(world: World, tenant: str, service: str):
         )
 
 
-def test_of_a_gauge_the_last_profile_of_a_series_and_job_counts(world: World):
+def test_of_a_gauge_the_last_profile_of_a_target_and_job_counts(world: World):
     found = world.explorer.explore(world.question(INUSE), ["inuse_*"])
-    last: dict[Any, int] = {}
     profiles = [(job, one) for job, one in world.profiles("acme") if kind_of(one) == INUSE]
-    for job, one in profiles:
-        last[job.id, one.labels] = max(last.get((job.id, one.labels), 0), one.time_ns)
-    kept = [(job, one) for job, one in profiles if one.time_ns == last[job.id, one.labels]]
+    # A job of its own is told apart as a tenant of its own.
+    rows = [Row(job.id.encode(), dict(one.labels)[b"service_name"], 0, one) for job, one in profiles]
+    counts = [is_last for _, is_last in slow_series.profiles(rows)]
+    kept = [pair for pair, is_last in zip(profiles, counts, strict=True) if is_last]
     assert found.is_gauge
     assert len(kept) < len(profiles)
     check(found, kept)

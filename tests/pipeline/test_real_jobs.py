@@ -198,6 +198,20 @@ def test_duplicates_are_counted_and_forgiven(make: Callable[..., RealWorld]) -> 
     assert json.dumps(check.to_dict())
 
 
+def test_an_overflow_of_one_tenant_costs_its_own_series_and_is_named(make: Callable[..., RealWorld]) -> None:
+    world = make()
+    evil = [strategies.plain_object(number, value=2**62) for number in range(2)]
+    evil = [replace(one, datasets=(replace(one.datasets[0], tenant=b"evil"),)) for one in evil]
+    world.put(*evil, strategies.plain_object(2, value=77), strategies.plain_object(3, service=b"gateway"))
+    report = world.process().hour_report(HOUR)
+    assert report.series == {"dimension": 2, "function": 0}
+    assert report.facts["overflowing_series"] == 1
+    [example] = report.examples
+    assert example.startswith("rule dimensions gives pyroscope_exported_metrics_process_cpu")
+    assert example.endswith("`pyro-assets inspect` (tenant 'evil')")
+    assert report.jobs_by_state == {"derived": 1}
+
+
 def loses_a_source(objects: Sequence[Any], dedup: Any) -> Compacted:
     done = compact(objects[:-1], dedup=dedup)
     done.metas.append(done.metas[0])

@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
-from series_jobs import JOB, SECOND_NS, job, profile, sample
+from series_jobs import GOROUTINES, JOB, SECOND_NS, job, profile, sample
 from strategies import CPU, INUSE
 
 import pyro_assets.series
+from pyro_assets.block.columns import BlockColumns
 from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.derive import derive
 from pyro_assets.series.names import metric_name
@@ -16,7 +17,9 @@ EXAMPLE = re.compile(r"```yaml\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
 NAMES = {
     metric_name(CPU).removeprefix(metric_name(b"")): "cpu",
     metric_name(INUSE).removeprefix(metric_name(b"")): "inuse",
+    metric_name(GOROUTINES).removeprefix(metric_name(b"")): "goroutine",
 }
+TABLE = re.compile(r"```text\nsecond +id +type +value +labels\n(.*?)```", re.DOTALL)
 
 
 def columns_of_the_reference():
@@ -38,13 +41,25 @@ def columns_of_the_reference():
     return columns
 
 
-def result_of(config: SeriesConfig) -> str:
+def columns_of_table(text: str) -> BlockColumns:
+    """The profiles of a table in the reference, each row a source of its own."""
+    given = []
+    for line in text.splitlines():
+        second, number, kind, value, *labels = line.split()
+        pairs = sorted(tuple(label.encode().split(b"=")) for label in labels)
+        type_of = {"goroutine": GOROUTINES, "inuse_space": INUSE}[kind]
+        time_ns = int(second) * SECOND_NS
+        given.append(profile([int(value)], type_of, time_ns=time_ns, number=int(number), labels=tuple(pairs)))
+    return job(*given, split=True)[0]
+
+
+def result_of(columns: BlockColumns, config: SeriesConfig) -> str:
     if config.rules:
         config = config.model_copy(
             update={"dimensions": config.dimensions.model_copy(update={"selectors": []})}
         )  # what `rules` give, alone
     lines = []
-    for frame in derive(columns_of_the_reference(), JOB, config).frames.values():
+    for frame in derive(columns, JOB, config).frames.values():
         for row in frame.iter_rows(named=True):
             labels = ", ".join(f"{one['name']}={one['value']}" for one in row["labels"])
             metric = row["metric"]
@@ -55,11 +70,15 @@ def result_of(config: SeriesConfig) -> str:
 
 
 def test_every_example():
+    columns, known = columns_of_the_reference(), 0
     text = REFERENCE.read_text()
-    examples = EXAMPLE.findall(text)
-    assert len(examples) == text.count("```yaml") == 12
-    for example, expected in examples:
-        assert result_of(parse_config(example, "RULES.md")) == expected, example
+    for section in re.split(r"^## ", text, flags=re.MULTILINE):
+        examples, table = EXAMPLE.findall(section), TABLE.search(section)
+        known += len(examples)
+        for example, expected in examples:
+            own = columns if table is None else columns_of_table(table[1])
+            assert result_of(own, parse_config(example, "RULES.md")) == expected, example
+    assert known == text.count("```yaml") == 14
 
 
 def test_every_field_is_described():
