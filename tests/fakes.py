@@ -176,6 +176,7 @@ class TextEngine:
             blocks=blocks,
             metas=read.metas,
             set_aside=read.set_aside,
+            known=0,
             duplicates=2,
             conflicts=0 if dedup == "exact" else 1,
             facts={"dangling": 1, "total_mismatches": 0, "profiles_in": 99},
@@ -198,8 +199,8 @@ class TextEngine:
         if same_level:
             for block in done.blocks:
                 block.data = block.data.replace(b"level 1", b"level %d" % read.metas[0].level, 1)
-        done.metas, done.set_aside = read.metas, read.set_aside
-        return SimpleNamespace(compacted=done, known=dropped)
+        done.metas, done.set_aside, done.known = read.metas, read.set_aside, dropped
+        return done
 
     def read_blocks(self, objects: Sequence[Any]) -> Any:
         return self._read("read_blocks", objects)

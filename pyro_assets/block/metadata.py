@@ -176,6 +176,9 @@ def _label_sets(indices: list[int], strings: list[bytes], where: Where, name: by
     """Splits `n, k1, v1, ..., kn, vn, n, ...` into sets."""
     if not indices:
         return ()
+    # A negative count would lead backwards, for ever.
+    if min(indices) < 0:
+        _refuse_labels(indices, len(strings), _within(where, name))
     sets: list[Labels] = []
     position, end = 0, len(indices)
     try:
@@ -186,7 +189,7 @@ def _label_sets(indices: list[int], strings: list[bytes], where: Where, name: by
             sets.append(tuple(zip(texts[::2], texts[1::2], strict=True)))
     except (IndexError, ValueError):
         position = -1
-    if position != end or min(indices) < 0:
+    if position != end:
         _refuse_labels(indices, len(strings), _within(where, name))
     return tuple(sets)
 

@@ -65,10 +65,9 @@ class Part:
     rows: int
     chunks: dict[str, Chunk]
 
-    def holds(self, path: str) -> bool:
-        """Whether the column is there and not known to be all null."""
-        chunk = self.chunks.get(path)
-        return chunk is not None and chunk.nulls != chunk.values
+    def has(self, path: str) -> bool:
+        """Whether the column is there."""
+        return path in self.chunks
 
     def chunk(self, path: str) -> Chunk:
         """Where the column is."""
@@ -256,12 +255,9 @@ def _chunk(column: Any, path: str, where: Where) -> Chunk:
     has_dictionary = isinstance(dictionary, int) and 0 < dictionary < start
     if has_dictionary:
         start = dictionary
-    statistics = meta.get(12)
-    nulls = statistics.get(3) if isinstance(statistics, dict) else None
     return Chunk(
         _field(meta, 5, int, f"values of column {path}", where),
         start,
         start + size,
         has_dictionary,
-        nulls if type(nulls) is int else None,
     )

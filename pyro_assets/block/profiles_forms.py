@@ -19,7 +19,7 @@ from pyro_assets.block.profiles_thrift import number_of
 class _Form:
     """A footer that starts with these bytes (version and schema) is parsed by the pattern from there on.
 
-    `columns` are the leaves that the pattern finds, in the order of the file, with five groups each.
+    `columns` are the leaves that the pattern finds, in the order of the file, with four groups each.
     """
 
     start: bytes
@@ -45,18 +45,15 @@ class _FormPart(Part):
         super().__init__(section, rows, {})
         self._numbers = numbers
 
-    def holds(self, path: str) -> bool:
-        numbers = self._numbers.get(path)
-        return numbers is not None and numbers[0] != numbers[4]
+    def has(self, path: str) -> bool:
+        return path in self._numbers
 
     def chunk(self, path: str) -> Chunk:
         chunk = self.chunks.get(path)
         if chunk is None:
-            values, size, start, dictionary, nulls = (
-                0 if raw is None else number_of(raw) for raw in self._numbers[path]
-            )
+            values, size, start, dictionary = (0 if raw is None else number_of(raw) for raw in self._numbers[path])
             first = dictionary if 0 < dictionary < start else start
-            chunk = self.chunks[path] = Chunk(values, first, first + size, first != start, nulls)
+            chunk = self.chunks[path] = Chunk(values, first, first + size, first != start)
         return chunk
 
 
@@ -94,7 +91,7 @@ def find_part(section: memoryview) -> Part | None:
             groups = match.groups()
             rows = number_of(groups[0])
             part = _FormPart(
-                section, rows, dict(zip(form.columns, zip(*[iter(groups[1:])] * 5, strict=True), strict=True))
+                section, rows, dict(zip(form.columns, zip(*[iter(groups[1:])] * 4, strict=True), strict=True))
             )
             return part if 0 < rows <= size // ID_BYTES else None
     return None
@@ -111,11 +108,11 @@ def _pattern(start_of_columns: bytes, columns: tuple[str, ...]) -> re.Pattern[by
     for path in columns:
         names = path.split(".")
         listed = bytes([0x19, len(names) << 4 | 8]) + b"".join(bytes([len(n)]) + n.encode() for n in names)
-        # Its path; compression 0; values, bytes twice, where data begin and a dictionary; how many nulls. What comes
-        # before the path of the next column is skipped (atomically: linear time, whatever the footer holds).
+        # Its path; compression 0; values, bytes twice, where data begin and a dictionary. What comes before
+        # the path of the next column is skipped (atomically: linear time, whatever the footer holds).
         parts.append(
             rb"(?>.*?" + re.escape(listed) + rb"\x15\x00\x16(" + NUMBER + rb")\x16" + NUMBER + rb"\x16("
-            + NUMBER + rb")\x26(" + NUMBER + rb")(?:\x26(" + NUMBER + rb"))?(?:[\x1c\x3c]\x36(" + NUMBER + rb"))?)"
+            + NUMBER + rb")\x26(" + NUMBER + rb")(?:\x26(" + NUMBER + rb"))?)"
         )  # fmt: skip
     # Behind all columns of the row group: its bytes, and its rows again.
     parts.append(rb".*?\x16" + NUMBER + rb"\x16\1")

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pyro_assets.block.profiles_schema import LEAVES
 from pyro_assets.block.profiles_thrift import number_of, read_struct
 from pyro_assets.errors import BadCount, BadEncoding, BadLength, Truncated, Where
 
@@ -35,14 +36,24 @@ _STATISTICS: Final = (
     rb"(?>(?:[\x18\x28\x38\x48\x58\x68](?:\x04.{4}|\x08.{8}|\x10.{16}|\x00)|[\x16\x26\x36]" + NUMBER
     + rb"|[\x11\x12\x21\x22])*+\x00)"
 )  # fmt: skip
-#: A data page's header, of version 2 or 1 (with run lengths for levels): both sizes and the number of values.
+#: A data page's header, of version 2 or 1 (with run lengths for levels): both sizes and the number of values; of
+#: version 2 also the bytes of its levels.
 _PAGE: Final = re.compile(
     rb"\x15\x06\x15(" + NUMBER + rb")\x15(" + NUMBER + rb")(?:" + _I32 + rb"\x4c|\x5c)\x15(" + NUMBER + rb")"
-    + _I32 * 5 + rb"(?:[\x11\x12](?:\x1c" + _STATISTICS + rb")?|\x2c" + _STATISTICS + rb")?+\x00\x00"
+    + _I32 * 3 + rb"\x15(" + NUMBER + rb")\x15(" + NUMBER + rb")"
+    + rb"(?:[\x11\x12](?:\x1c" + _STATISTICS + rb")?|\x2c" + _STATISTICS + rb")?+\x00\x00"
     rb"|\x15\x00\x15(" + NUMBER + rb")\x15(" + NUMBER + rb")(?:" + _I32 + rb"\x1c|\x2c)\x15(" + NUMBER + rb")"
     + _I32 + rb"\x15\x06\x15\x06(?:\x1c" + _STATISTICS + rb")?+\x00\x00",
     re.DOTALL,
 )  # fmt: skip
+#: A dictionary page without any entry.
+_NO_DICTIONARY: Final = re.compile(
+    rb"\x15\x04\x15\x00\x15\x00(?:" + _I32 + rb"\x3c|\x4c)\x15\x00" + _I32 + rb"[\x11\x12]?\x00\x00", re.DOTALL
+)
+#: What encoders make of no values: nothing, delta headers that count none (the original's, Arrow's), an index of no
+#: bits with an empty run or without. No encoding gets a value out of these bytes.
+_NO_VALUES: Final = (b"", b"\x80\x01\x04\x00\x00", b"\x80\x02\x04\x00\x00", b"\x00\x00", b"\x00")
+_LAST_OF_VERSION_2: Final = 5
 #: No page header of these forms is longer.
 _LONGEST_HEADER: Final = 256
 
@@ -51,14 +62,13 @@ _LONGEST_HEADER: Final = 256
 class Chunk:
     """One column in one row group: pages in bytes `start:end` of the section, `dictionary` if one comes first.
 
-    `values` counts list elements and nulls; with `nulls` equal to it the column holds nothing (None: not known).
+    `values` counts list elements and nulls.
     """
 
     values: int
     start: int
     end: int
     dictionary: bool = False
-    nulls: int | None = None
 
 
 def find_usual_pages(section: memoryview, chunk: Chunk) -> int:
@@ -72,18 +82,49 @@ def find_usual_pages(section: memoryview, chunk: Chunk) -> int:
     if chunk.dictionary or not 4 <= position < end <= len(section) - 8:
         return 0
     while position < end:
-        header = _PAGE.match(section[position : min(end, position + _LONGEST_HEADER)])
+        header = _PAGE.match(section, position, min(end, position + _LONGEST_HEADER))
         if header is None:
             return 0
-        is_version_2 = header.lastindex == 3
-        plain_size, stored_size, count = header.groups()[:3] if is_version_2 else header.groups()[3:]
+        is_version_2 = header.lastindex == _LAST_OF_VERSION_2
+        plain_size, stored_size, count = header.group(1, 2, 3) if is_version_2 else header.group(6, 7, 8)
         if plain_size != stored_size or (size := number_of(stored_size)) < 0 or (values := number_of(count)) < 0:
             return 0
         left -= values
-        position += header.end()
+        position = header.end()
         levels = levels or _start_of_levels(position, is_version_2)
         position += size
     return levels if position == end and left == 0 else 0
+
+
+def holds_nothing(section: memoryview, chunk: Chunk, path: str) -> bool:
+    """Whether a column plainly has no value but nulls: all its pages are of the usual form and end with their levels.
+
+    Statistics say so, too, but nothing holds them to the truth; with these bytes there is nothing that could be lost.
+    """
+    position, end = chunk.start, chunk.end
+    if not 4 <= position < end <= len(section) - 8:
+        return False
+    if chunk.dictionary:
+        dictionary = _NO_DICTIONARY.match(section, position, end)
+        position = dictionary.end() if dictionary else end
+    pages = 0
+    while position < end:
+        header = _PAGE.match(section, position, min(end, position + _LONGEST_HEADER))
+        if header is None:
+            return False
+        position = header.end()
+        if header.lastindex == _LAST_OF_VERSION_2:
+            size, first, second = map(number_of, header.group(2, 4, 5))
+            begin = position + first + second
+        else:
+            size, begin = number_of(header.group(7)), position
+            for level in LEAVES[path].levels:
+                begin += 4 + int.from_bytes(section[begin : begin + 4], "little") if level else 0
+        if not position <= begin <= position + size or bytes(section[begin : position + size]) not in _NO_VALUES:
+            return False
+        position += size
+        pages += 1
+    return pages > 0 and position == end
 
 
 def _start_of_levels(page: int, is_version_2: bool) -> int:

@@ -21,6 +21,7 @@ from pyro_assets.block.profiles_pages import (
     check_first_list,
     check_pages,
     find_usual_pages,
+    holds_nothing,
 )
 from pyro_assets.block.profiles_schema import (
     ANNOTATION_KEY,
@@ -42,7 +43,7 @@ from pyro_assets.errors import BadCount, Where
 
 #: Columns with at most one value a row: read from all sections if any has something in them.
 _NULLABLE: Final = ("DropFrames", "KeepFrames", "DurationNanos", "Period", "DefaultSampleType")
-#: Columns of lists that few sections use; the first path of each tells whether there is anything.
+#: Columns of lists that few sections use.
 _SELDOM: Final = tuple(paths for paths in OPTIONAL if paths[0] not in _NULLABLE)
 #: Those of them that belong to rows; the others belong to samples.
 _OF_ROWS: Final = ("Comments", "Annotations")
@@ -119,15 +120,18 @@ def read_sections(sections: Sequence[Section], paths: Sequence[str] = EVERYTHING
 
 def _read_common(parts: list[Part], wheres: list[Where], paths: Sequence[str], optional: Sequence[str]) -> Any:
     """The table of columns that all sections have, and of the nullable ones that any section uses."""
-    nullable = [name for name in optional if any(part.holds(name) for part in parts)]
+    held = [{name for name in optional if _holds(part, name)} for part in parts]
+    nullable = [name for name in optional if any(name in own for own in held)]
     groups: list[RowGroup] = []
     samples = 0
-    for part, where in zip(parts, wheres, strict=True):
+    for part, own, where in zip(parts, held, wheres, strict=True):
         check_counts(part, paths, where)
         samples += part.chunk(STACK).values
         if samples > _MOST_SAMPLES:
             raise BadCount("samples up to this section", where, expected=f"at most {_MOST_SAMPLES}", actual=samples)
-        columns = {path: _column(part, path, where) for path in (*paths, *nullable)}
+        columns = {path: _column(part, path, where) for path in paths}
+        for path in nullable:
+            columns[path] = _column(part, path, where) if path in own else Column([null_page(part.rows)], part.rows)
         # Pages can be put end to end unless they need a dictionary.
         alone = any(column.dictionary for column in columns.values())
         if groups and not alone and not any(column.dictionary for column in groups[-1].columns.values()):
@@ -137,10 +141,13 @@ def _read_common(parts: list[Part], wheres: list[Where], paths: Sequence[str], o
     return read_file(groups)
 
 
+def _holds(part: Part, path: str) -> bool:
+    """Whether a column is there and may have more than nulls."""
+    return part.has(path) and not holds_nothing(part.section, part.chunk(path), path)
+
+
 def _column(part: Part, path: str, where: Where) -> Column:
     """The checked pages of a column."""
-    if path in _NULLABLE and not part.holds(path):
-        return Column([null_page(part.rows)], part.rows)
     chunk = part.chunk(path)
     encodings = _ENCODINGS.get(path)
     levels = 0 if encodings else find_usual_pages(part.section, chunk)
@@ -170,7 +177,7 @@ def _read_seldom(parts: list[Part], wheres: list[Where], starts: I64, bounds: I6
     """For each part what it has in the columns of `_SELDOM`: arrays, one entry per sample or row, by names of LISTS."""
     seldom: list[dict[str, Any]] = [{} for _ in parts]
     for paths in _SELDOM:
-        numbers = [number for number, part in enumerate(parts) if part.holds(paths[0])]
+        numbers = [number for number, part in enumerate(parts) if any(_holds(part, path) for path in paths)]
         if not numbers:
             continue
         name = LISTS[paths[0]]

@@ -6,6 +6,7 @@ not hold what the format demands are set aside one by one, and their neighbours 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
@@ -16,7 +17,11 @@ from pyro_assets.block.profiles import read_profiles
 from pyro_assets.block.symbols.reader import read_symbols
 from pyro_assets.block.tsdb.reader import read_series
 from pyro_assets.errors import BadIndex, BadMetadata, BlockError, Where
+from pyro_assets.storage.keys import SEGMENTS
 from pyro_assets.storage.ulid import is_ulid
+
+#: What is made of a block has the next level, which must fit 32 bits.
+_HIGHEST_LEVEL: Final = (1 << 32) - 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,7 @@ def read_blocks(objects: Sequence[RawObject], *, isolate: bool = True) -> ReadRe
 def _read_together(objects: Sequence[RawObject]) -> ReadResult:
     metas = [parse_object(item.data, item.object_key, item.meta) for item in objects]
     for item, meta in zip(objects, metas, strict=True):
-        if not is_ulid(meta.id):
-            raise BadMetadata(
-                "the block's id is no ULID", Where(item.object_key, "metadata"), expected="a ULID", actual=repr(meta.id)
-            )
+        _check_claims(meta, item.object_key)
     places = sorted(
         (dataset.tenant, dataset.name, source, position)
         for source, meta in enumerate(metas)
@@ -112,6 +114,16 @@ def _read_together(objects: Sequence[RawObject]) -> ReadResult:
         in_profiles,
     )
     return ReadResult(columns, list(metas))
+
+
+def _check_claims(meta: BlockMeta, object_key: str) -> None:
+    """Check what an object says of itself and what is made of it says on: one lie must not spoil a whole job."""
+    where = Where(object_key, "metadata")
+    if not is_ulid(meta.id):
+        raise BadMetadata("the block's id is no ULID", where, expected="a ULID", actual=repr(meta.id))
+    highest = 0 if object_key.startswith(f"{SEGMENTS}/") else _HIGHEST_LEVEL
+    if meta.level > highest:
+        raise BadMetadata("compaction level", where, expected=f"at most {highest}", actual=meta.level)
 
 
 def link(

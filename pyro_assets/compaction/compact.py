@@ -5,7 +5,7 @@ equal bytes, and the order in which the objects are listed does not matter.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,7 +27,7 @@ from pyro_assets.compaction.rows import (
     take_rows,
 )
 from pyro_assets.compaction.symbols import merge_symbols
-from pyro_assets.errors import BlockError
+from pyro_assets.errors import BlockError, Unwritable, Where
 from pyro_assets.storage.ulid import make_ulid, ulid_time_ms
 
 
@@ -39,7 +39,9 @@ class Compacted:
         columns: merged columns, datasets sorted by (tenant, name); what `blocks` hold.
         blocks: one finished block per tenant, sorted by tenant.
         metas: metadata of each object in the order given, None where it was set aside.
-        set_aside: (position in the order given, error) of each object that could not be read.
+        set_aside: (position in the order given, error) of each object that could not be read, or that makes the rest
+            unwritable.
+        known: profiles that were left out because other blocks hold them.
         duplicates: profiles that were copies of a kept one.
         conflicts: kept profiles that share series and time with another, with other samples.
         facts: counts: profiles_in, samples_in, profiles, samples, dangling, total_mismatches.
@@ -49,6 +51,7 @@ class Compacted:
     blocks: list[WrittenBlock]
     metas: list[BlockMeta | None]
     set_aside: list[tuple[int, BlockError]] = field(default_factory=list)
+    known: int = 0
     duplicates: int = 0
     conflicts: int = 0
     facts: dict[str, int] = field(default_factory=dict)
@@ -58,19 +61,54 @@ def compact(objects: Sequence[RawObject], *, dedup: Dedup = "exact") -> Compacte
     """Compact the objects of one job.
 
     Args:
-        objects: objects of one shard and one level, in any order; broken ones are set aside.
+        objects: objects of one shard and one level, in any order; those that are broken, or that make what all become
+            unwritable, are set aside.
         dedup: "exact" drops copies only; "original" drops neighbours of equal fingerprint and time in datasets with
             two or more sources, whatever they contain.
-
-    Raises:
-        Unwritable: the merged columns hold what the format cannot express.
     """
-    listed = sorted(range(len(objects)), key=lambda position: (_name(objects[position]), position))
-    read = read_blocks([objects[position] for position in listed])
-    merged, duplicates, conflicts = merge(read.columns, dedup)
+    return without_unwritable(objects, lambda chosen: _compact(chosen, dedup))
+
+
+def without_unwritable(objects: Sequence[RawObject], make: Callable[[Sequence[RawObject]], Compacted]) -> Compacted:
+    """Make blocks of objects; if they cannot be written, of those that can be written together.
+
+    Args:
+        objects: in any order.
+        make: makes blocks of objects in job order.
+
+    Returns:
+        What was made; `metas` and `set_aside` are by position in `objects`.
+    """
+    kept = sorted(range(len(objects)), key=lambda position: (_name(objects[position]), position))
+    refused: list[tuple[int, BlockError]] = []
+    try:
+        made = make([objects[position] for position in kept])
+    except Unwritable:
+        # The result does not tell whose fault it is, so each is added to those before it.
+        listed, kept = kept, []
+        for position in listed:
+            try:
+                make([objects[one] for one in (*kept, position)])
+                kept.append(position)
+            except Unwritable as error:
+                refused.append((position, _of_source(error, objects[position].object_key)))
+        made = make([objects[position] for position in kept])
     metas: list[BlockMeta | None] = [None] * len(objects)
-    for position, meta in zip(listed, read.metas, strict=True):
+    for position, meta in zip(kept, made.metas, strict=True):
         metas[position] = meta
+    set_aside = [*((kept[position], error) for position, error in made.set_aside), *refused]
+    return replace(made, metas=metas, set_aside=set_aside)
+
+
+def _of_source(error: Unwritable, object_key: str) -> Unwritable:
+    where = Where(object_key, error.where.section, error.where.dataset)
+    what = f"with this source the job's blocks cannot be written: {error.what}"
+    return Unwritable(what, where, expected=error.expected, actual=error.actual, remedy=BlockError.remedy)
+
+
+def _compact(objects: Sequence[RawObject], dedup: Dedup) -> Compacted:
+    read = read_blocks(objects)
+    merged, duplicates, conflicts = merge(read.columns, dedup)
     sources = [meta for meta in read.metas if meta is not None]
     tenants = sorted({dataset.tenant for dataset in merged.datasets})
     blocks = write_tenant_blocks(merged, {tenant: identify(sources, tenant) for tenant in tenants})
@@ -84,8 +122,8 @@ def compact(objects: Sequence[RawObject], *, dedup: Dedup = "exact") -> Compacte
     return Compacted(
         columns=merged,
         blocks=blocks,
-        metas=metas,
-        set_aside=[(listed[position], error) for position, error in read.set_aside],
+        metas=read.metas,
+        set_aside=read.set_aside,
         duplicates=duplicates,
         conflicts=conflicts,
         facts=facts,

@@ -5,7 +5,7 @@ where two compactions may have had the same segments: higher levels in observe m
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,25 +13,17 @@ from pyro_assets.block.columns import BlockColumns, Bool
 from pyro_assets.block.metadata import FORMAT_PROFILES, BlockMeta
 from pyro_assets.block.reader import RawObject, ReadResult, read_blocks
 from pyro_assets.block.writer import BlockIdentity, write_tenant_blocks
-from pyro_assets.compaction.compact import Compacted, identify, merge
+from pyro_assets.compaction.compact import Compacted, identify, merge, without_unwritable
 from pyro_assets.compaction.rows import Dedup, take_rows
 
 #: Fingerprint, time and the id's two halves.
 _KEY_BYTES = 32
 
 
-@dataclass(slots=True)
-class Rest:
-    """Blocks of what nobody else holds, and how many profiles somebody does (`known`)."""
-
-    compacted: Compacted
-    known: int
-
-
 def compact_rest(
     objects: Sequence[RawObject], known: Sequence[RawObject], *, dedup: Dedup = "exact", same_level: bool = False
-) -> Rest:
-    """Compact what the objects hold beyond the known blocks; see `compact`.
+) -> Compacted:
+    """Compact what the objects hold beyond the known blocks; see `compact`. How many profiles these have is `known`.
 
     Args:
         objects: objects of one shard and one level, in job order.
@@ -41,11 +33,14 @@ def compact_rest(
 
     Raises:
         BlockError: a known block is broken.
-        Unwritable: the columns hold what the format cannot express.
     """
     there = read_blocks(known, isolate=False).columns
+    return without_unwritable(objects, lambda chosen: _compact_rest(chosen, there, dedup, same_level=same_level))
+
+
+def _compact_rest(objects: Sequence[RawObject], there: BlockColumns, dedup: Dedup, *, same_level: bool) -> Compacted:
     read, dropped = _read_rest(objects, there)
-    result = Compacted(read.columns, [], read.metas, read.set_aside)
+    result = Compacted(read.columns, [], read.metas, read.set_aside, dropped)
     if len(read.columns.rows.time_ns):
         result.columns, result.duplicates, result.conflicts = merge(read.columns, dedup)
         sources = [meta for meta in read.metas if meta is not None]
@@ -53,7 +48,7 @@ def compact_rest(
         identities = {tenant: _identity(sources, tenant, same_level=same_level) for tenant in tenants}
         result.blocks = write_tenant_blocks(result.columns, identities)
         result.facts = dict(read.columns.facts)
-    return Rest(result, dropped)
+    return result
 
 
 def unknown_rows(columns: BlockColumns, known: BlockColumns) -> Bool:

@@ -88,7 +88,6 @@ class Compactor:
 
         Raises:
             StorageError: the source or the archive does not do what was asked.
-            Unwritable: the merged columns hold what the format cannot express.
             LeaseLost: see `still_ours`.
         """
         if job.attempts > 1:
@@ -189,10 +188,8 @@ class Compactor:
 
         keys = list(data)
         objects = [RawObject(key, data[key]) for key in keys]
-        known = 0
         if job.known:
-            rest = self.engine.compact_rest(objects, read_committed(self.archive, job.known), job.dedup, False)
-            done, known = rest.compacted, rest.known
+            done = self.engine.compact_rest(objects, read_committed(self.archive, job.known), job.dedup, False)
         else:
             done = self.engine.compact(objects, job.dedup)
         return _Made(
@@ -202,7 +199,7 @@ class Compactor:
             broken={keys[position]: failure_of(error) for position, error in done.set_aside},
             duplicates=done.duplicates,
             conflicts=done.conflicts,
-            facts={name: done.facts[name] for name in _ODD if done.facts.get(name)} | _known_fact(known),
+            facts={name: done.facts[name] for name in _ODD if done.facts.get(name)} | _known_fact(done.known),
         )
 
     def _observed(self, job: Job, data: dict[str, bytes]) -> _Made | HigherLevel:
@@ -218,9 +215,9 @@ class Compactor:
         if job.known:
             # Of a single source the original drops nothing.
             others = read_committed(self.archive, job.known)
-            rest = self.engine.compact_rest([RawObject(key, content)], others, "original", True)
-            read, known = rest.compacted, rest.known
-            blocks = [(block.tenant, block.id, block.data) for block in rest.compacted.blocks]
+            read = rest = self.engine.compact_rest([RawObject(key, content)], others, "original", True)
+            known = rest.known
+            blocks = [(block.tenant, block.id, block.data) for block in rest.blocks]
         else:
             read, blocks = self.engine.read_blocks([RawObject(key, content)]), []
         meta = read.metas[0]

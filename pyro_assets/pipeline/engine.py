@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pyro_assets.block.columns import BlockColumns
     from pyro_assets.block.reader import RawObject, ReadResult
     from pyro_assets.compaction.compact import Compacted
-    from pyro_assets.compaction.rest import Rest
     from pyro_assets.pipeline.summary import Summary
     from pyro_assets.series.config import SeriesConfig
     from pyro_assets.series.derive import Derived
@@ -25,7 +24,9 @@ def _compact(objects: "Sequence[RawObject]", dedup: Any) -> "Compacted":
     return compact(objects, dedup=dedup)
 
 
-def _compact_rest(objects: "Sequence[RawObject]", known: "Sequence[RawObject]", dedup: Any, same_level: bool) -> "Rest":
+def _compact_rest(
+    objects: "Sequence[RawObject]", known: "Sequence[RawObject]", dedup: Any, same_level: bool
+) -> "Compacted":
     from pyro_assets.compaction.rest import compact_rest
 
     return compact_rest(objects, known, dedup=dedup, same_level=same_level)
@@ -74,7 +75,7 @@ class Engine:
 
     Attributes:
         compact: (objects, dedup) -> Compacted.
-        compact_rest: (objects, known objects, dedup, whether to keep the level) -> Rest.
+        compact_rest: (objects, known objects, dedup, whether to keep the level) -> Compacted.
         read_blocks: objects -> ReadResult.
         summarise: columns -> Summary.
         derive: (columns, job, config, kinds) -> Derived.
@@ -84,7 +85,7 @@ class Engine:
     """
 
     compact: "Callable[[Sequence[RawObject], str], Compacted]" = _compact
-    compact_rest: "Callable[[Sequence[RawObject], Sequence[RawObject], str, bool], Rest]" = _compact_rest
+    compact_rest: "Callable[[Sequence[RawObject], Sequence[RawObject], str, bool], Compacted]" = _compact_rest
     read_blocks: "Callable[[Sequence[RawObject]], ReadResult]" = _read_blocks
     summarise: "Callable[[BlockColumns], Summary]" = _summarise
     derive: "Callable[[BlockColumns, JobInfo, SeriesConfig, frozenset[str]], Derived]" = _derive

@@ -4,6 +4,8 @@ Checks of a single profile belong here; what a profile becomes in a segment is t
 The message is in profile.proto; its meaning is the public pprof format's.
 """
 
+import gzip
+import io
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -56,22 +58,17 @@ def _unpack(data: bytes, most_bytes: int) -> bytes:
         if len(data) > most_bytes:
             raise PprofError(f"pprof: {len(data)} bytes, at most {most_bytes} are read{_REFUSED}")
         return bytes(data)
-    parts: list[bytes] = []
-    left, rest = most_bytes, bytes(data)
-    while rest:
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            part = unpacker.decompress(rest, left + 1)
-        except zlib.error as error:
-            raise PprofError(f"pprof: the gzip does not unpack ({error}){_REFUSED}") from error
-        left -= len(part)
-        if left < 0:
-            raise PprofError(f"pprof: unpacks to more than {most_bytes} bytes{_REFUSED}")
-        if not unpacker.eof:
-            raise PprofError(f"pprof: the gzip ends too early{_REFUSED}")
-        parts.append(part)
-        rest = unpacker.unused_data
-    return b"".join(parts)
+    # One reader over the bytes: what follows a member is copied for each member where zlib alone is used.
+    members = gzip.GzipFile(fileobj=io.BytesIO(data))
+    try:
+        plain = members.read(most_bytes + 1)
+    except EOFError:
+        raise PprofError(f"pprof: the gzip ends too early{_REFUSED}") from None
+    except (OSError, zlib.error) as error:
+        raise PprofError(f"pprof: the gzip does not unpack ({error}){_REFUSED}") from error
+    if len(plain) > most_bytes:
+        raise PprofError(f"pprof: unpacks to more than {most_bytes} bytes{_REFUSED}")
+    return plain
 
 
 def _columns(message: Any) -> Profile:

@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 
 import profile_rows as made
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from golden_bucket import COMMITTED
 from hypothesis import given
@@ -13,7 +15,7 @@ from pyro_assets.block.columns import ProfileRows
 from pyro_assets.block.profiles import read_profiles, write_profiles
 from pyro_assets.block.profiles_footer import read_footer
 from pyro_assets.block.profiles_forms import find_part
-from pyro_assets.block.profiles_pages import Chunk, check_pages, find_usual_pages
+from pyro_assets.block.profiles_pages import Chunk, check_pages, find_usual_pages, holds_nothing
 from pyro_assets.block.profiles_schema import REQUIRED
 from pyro_assets.errors import Where
 
@@ -25,9 +27,13 @@ def assert_found(section: memoryview) -> None:
     part = find_part(section)
     [careful] = read_footer(section, WHERE)
     assert part is not None
+    group = pq.ParquetFile(pa.BufferReader(section)).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    # These files were made by honest writers.
+    nulls = {one.path_in_schema: one.statistics.null_count for one in columns if one.statistics is not None}
     assert part.rows == careful.rows
     for path, chunk in careful.chunks.items():
-        assert part.holds(path) == careful.holds(path), path
+        assert part.has(path) and careful.has(path), path
         found = part.chunk(path)
         assert (found.values, found.start, found.end, found.dictionary) == (
             chunk.values,
@@ -36,6 +42,7 @@ def assert_found(section: memoryview) -> None:
             chunk.dictionary,
         ), path
         check_pages(section, chunk, path, WHERE)
+        assert holds_nothing(section, chunk, path) == (nulls.get(path) == chunk.values), path
         if not chunk.dictionary:
             assert find_usual_pages(section, found), path
 

@@ -2,7 +2,9 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
+import mutations
 import pytest
 import slow_decoder
 import slow_series
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from slow_values import Block
 
 from pyro_assets.block.reader import RawObject
-from pyro_assets.compaction.compact import Compacted, compact
+from pyro_assets.compaction.compact import Compacted, compact, without_unwritable
+from pyro_assets.errors import BadMetadata, Unwritable, Where
 from pyro_assets.storage.ulid import ulid_time_ms
 
 DEDUP = pytest.mark.parametrize("dedup", ["exact", "original"])
@@ -184,6 +187,44 @@ def test_a_broken_source_is_set_aside_and_the_others_are_compacted():
     expected = compact([raw[0], raw[2]])
     assert [block.data for block in result.blocks] == [block.data for block in expected.blocks]
     assert [meta is None for meta in result.metas] == [False, True, False]
+
+
+@pytest.mark.parametrize("level", [1, (1 << 32) - 1])
+def test_a_segment_that_claims_another_level_is_set_aside_and_19_go_on(level):
+    raw = [strategies.raw_object(strategies.plain_object(number)) for number in range(20)]
+    lying = replace(raw[7], data=mutations.with_metadata(raw[7].data, lambda meta: meta.update(compaction_level=level)))
+    result = compact([*raw[:7], lying, *raw[8:]])
+    assert [position for position, _ in result.set_aside] == [7]
+    assert isinstance(result.set_aside[0][1], BadMetadata)
+    assert [block.meta.level for block in result.blocks] == [1]
+    assert [block.data for block in result.blocks] == [block.data for block in compact([*raw[:7], *raw[8:]]).blocks]
+
+
+def test_a_block_whose_level_has_no_next_one_is_set_aside():
+    (block,) = compact([strategies.raw_object(strategies.plain_object())]).blocks
+    data = mutations.with_metadata(block.data, lambda meta: meta.update(compaction_level=(1 << 32) - 1))
+    assert [type(error) for _, error in compact([RawObject("blocks/1/t/x/block.bin", data)]).set_aside] == [BadMetadata]
+
+
+def test_of_valid_sources_whose_blocks_cannot_be_written_those_to_blame_are_set_aside():
+    raw = [strategies.raw_object(strategies.plain_object(number)) for number in range(5)]
+    keys = [one.object_key for one in raw]
+    bad, pair = keys[1], {keys[2], keys[4]}  # one alone, and two that do not go together
+
+    def make(chosen):
+        names = {one.object_key for one in chosen}
+        if bad in names or pair <= names:
+            raise Unwritable("string is too long", Where(section="symbols"), expected=1, actual=2)
+        return compact(chosen)
+
+    result = without_unwritable(raw, make)
+    assert [position for position, _ in result.set_aside] == [1, 4]
+    assert [meta is None for meta in result.metas] == [False, True, False, False, True]
+    for position, error in result.set_aside:
+        assert error.where == Where(keys[position], "symbols")
+        assert "string is too long" in str(error) and "the source is set aside" in str(error)
+    wanted = compact([raw[position] for position in (0, 2, 3)])
+    assert [block.data for block in result.blocks] == [block.data for block in wanted.blocks]
 
 
 def test_nothing_readable_gives_no_block():

@@ -247,6 +247,11 @@ def changed(**values: object):
         (changed(d_labels=[1, 1]), (BadMetadata,)),
         (changed(d_labels=[1, 1, 500]), (BadIndex,)),
         (changed(d_labels=[-1]), (BadMetadata,)),
+        (changed(d_labels=[0, -1]), (BadMetadata,)),  # a count that leads back to the one before it
+        (changed(d_labels=[0, 0, -2]), (BadMetadata,)),
+        (changed(d_labels=[1, 0, -1]), (BadIndex,)),
+        (changed(compaction_level=1), (BadMetadata,)),
+        (changed(compaction_level=(1 << 32) - 1), (BadMetadata,)),
     ],
 )
 def test_metadata_that_contradicts_itself_or_the_object(change, errors):
@@ -353,6 +358,28 @@ def test_dangling_references_are_counted_and_their_samples_kept(rich):
     blocks = [slow_decoder.decode_object(block.data) for block in compacted.blocks]
     assert Counter(slow_decoder.facts_of(blocks)) == Counter(strategies.rich_object().facts())
     assert compacted.facts["dangling"] == result.columns.facts["dangling"]
+
+
+def test_statistics_that_call_columns_empty_lose_nothing(rich):
+    """Labels, span and trace ids, comments, annotations and all else: null counts say that there is nothing."""
+    data = rich
+    for position, one in enumerate(slow_decoder.metadata_of(rich)["datasets"]):
+        if one["format"] == 0:
+            found = mutations.layout(rich, position)
+            lies = {
+                name: rich[found.fields[name.replace(".nulls", ".values")][0]]
+                for name in found.fields
+                if name.endswith(".nulls")
+            }
+            assert len(lies) > 15
+            data = mutations.patched(data, found, lies, refix=False)
+    assert data != rich
+    for _ in range(2):  # the second time the form of the footer is known
+        columns = read_blocks([RawObject("rich", data)], isolate=False).columns
+        assert Counter(facts_of_columns(columns)) == Counter(strategies.rich_object().facts())
+        expected = read_blocks([RawObject("rich", rich)]).columns.rows
+        for name in ("sample_labels", "span_id", "trace_id", "comments", "annotations", "period", "duration_ns"):
+            assert getattr(columns.rows, name) == getattr(expected, name), name
 
 
 def test_strings_that_are_not_utf8_are_kept_byte_for_byte():

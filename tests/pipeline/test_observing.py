@@ -299,13 +299,13 @@ def test_a_made_level_2_block_less_some_of_its_sources_is_the_others(golden: Gol
             rest = compact_rest(level2, raw(golden, list(known)), dedup="original", same_level=True)
             others = [key for key in blocks if key not in known]
             if not others:
-                assert rest.compacted.blocks == []
+                assert rest.blocks == []
                 continue
             wanted = compact(raw(golden, others), dedup="original")
-            (found,) = rest.compacted.blocks
+            (found,) = rest.blocks
             assert (found.meta.level, found.meta.tenant) == (2, b"acme")
-            assert sorted(rest.compacted.columns.rows.time_ns) == sorted(wanted.columns.rows.time_ns)
-            assert rest.compacted.columns.rows.value.sum() == wanted.columns.rows.value.sum()
+            assert sorted(rest.columns.rows.time_ns) == sorted(wanted.columns.rows.time_ns)
+            assert rest.columns.rows.value.sum() == wanted.columns.rows.value.sum()
 
 
 def test_real_blocks_merged_while_we_were_away_lose_and_double_nothing(golden: GoldenBucket, tmp_path: Path) -> None:
