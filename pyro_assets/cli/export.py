@@ -5,7 +5,6 @@ everything or refused something.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +98,7 @@ def _need_receivers(pipeline: "Pipeline") -> None:
 
 def _show(done: "Mapping[str, ExportCounts]", *, as_json: bool) -> None:
     if as_json:
-        show_json({name: asdict(counts) | {"summary": counts.summary} for name, counts in done.items()})
+        show_json({name: counts.to_dict() for name, counts in done.items()})
     else:
         rows = [
             [name, one.jobs, one.samples, one.refused.total(), one.requests, one.retries, size_text(one.bytes),

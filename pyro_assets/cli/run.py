@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +197,7 @@ def _document(
         "waiting_sources": last.waiting_sources if last else 0,
         "out_of_range": sum(tick.out_of_range for tick in ticks),
         "not_block_keys": last.not_block_keys if last else 0,
-        "receivers": {name: asdict(one) | {"summary": one.summary} for name, one in sent.items()},
+        "receivers": {name: one.to_dict() for name, one in sent.items()},
         "failures": [sentence for tick in ticks for sentence in tick.failures],
     }
 

@@ -4,6 +4,7 @@ Sending runs in threads of the step that derives, because waiting for the end of
 what people should see of an export here; what is sent, to whom and when belongs to `pipeline`.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -163,6 +164,8 @@ def _of_receiver(one: ExportReport) -> dict[str, dg.MetadataValue]:
         found["lag_max_seconds"] = dg.MetadataValue.float(round(one.lag.max_seconds, 3))
     for reason, count in one.reasons.items():
         found[f"refused_{reason}"] = dg.MetadataValue.int(count)
+    if one.refused:
+        found["refused_of"] = dg.MetadataValue.text(one.refused_words)
     if one.examples:
         found["refused_first"] = dg.MetadataValue.json(list(one.examples[:_SHOWN]))
     if one.paused:
@@ -219,10 +222,12 @@ def refused_result(reports: Sequence[HourReport]) -> dg.AssetCheckResult:
     refused = sum(one.refused for report in reports for one in report.exports)
     changed = sum(one.changed for report in reports for one in report.exports)
     examples = [f"{one.receiver}: {text}" for report in reports for one in report.exports for text in one.examples]
-    reasons: dict[str, int] = {}
-    for one in (one for report in reports for one in report.exports):
-        for reason, count in one.reasons.items():
-            reasons[reason] = reasons.get(reason, 0) + count
+    reasons: Counter[str] = Counter()
+    tenants: list[str] = []
+    for report in reports:
+        for one in report.exports:
+            reasons.update(one.reasons)
+            tenants += [f"{one.receiver}, {report.hour}: {one.refused_words}"] if one.refused else []
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     return dg.AssetCheckResult(
         check_name=REFUSED,
@@ -235,6 +240,7 @@ def refused_result(reports: Sequence[HourReport]) -> dg.AssetCheckResult:
         metadata={
             "refused": refused,
             "changed": changed,
+            "tenants": dg.MetadataValue.json(tenants[:_SHOWN]),
             "first": dg.MetadataValue.json(examples[:_SHOWN]),
             "what_to_do": dg.MetadataValue.text("\n".join(_ways_out(reports)) or "nothing"),
         },

@@ -16,12 +16,20 @@ _MAX_SHOWN: Final = 300
 
 #: Text of an answer -> reason of `refusals.REASONS`, the first that fits.
 _REASONS: Final = (
-    (re.compile(r"too far in the future|too-far-in-future"), "future"),
+    # First, because these texts quote labels, which may say anything.
+    (
+        re.compile(
+            r"max-label-names-per-series|label-name-too-long|label-value-too-long|label limit|too many labels"
+            r"|label (?:name|value) too long|label (?:name|value) length exceeds|number of labels exceeds"
+            r"|has \d+ label names; limit|labels size bytes exceeded"
+        ),
+        "label_limit",
+    ),
+    (re.compile(r"too far in the future|too-far-in-future|timestamp too new"), "future"),
     (re.compile(r"duplicate sample for timestamp|duplicate-timestamp|existing \S+, new value"), "conflict"),
     (re.compile(r"out of bounds|too old|timestamp-too-old|outside the retention"), "too_old"),
     (re.compile(r"out of order|out-of-order"), "out_of_order"),
-    (re.compile(r"label name .* is not unique|duplicate-label-names"), "duplicate_label"),
-    (re.compile(r"max-label-names-per-series|label-name-too-long|label-value-too-long|label limit"), "label_limit"),
+    (re.compile(r"label name .* is not unique|duplicate-label-names|duplicate label name"), "duplicate_label"),
     (re.compile(r"max-series-per-|per-user series limit|per-metric series limit"), "series_limit"),
 )
 

@@ -5,18 +5,20 @@ comes out of it is encoded batch by batch, so memory grows with a job and never 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import cache
+from itertools import accumulate, pairwise
 from typing import Final
 
 import numpy as np
 
+from pyro_assets.block.columns import I64
 from pyro_assets.export.encode import Encoder, compress
 from pyro_assets.export.receivers import Limits, Receiver
 from pyro_assets.export.refusals import Refusal, Refusals
-from pyro_assets.export.samples import Samples, dress
-from pyro_assets.export.validate import ActiveSeries, Validated, refusal_of, validate
+from pyro_assets.export.samples import U64, Samples, dress
+from pyro_assets.export.validate import ActiveSeries, Validated, origins, refusal_of, validate
 
 #: Series encoded at once, about; batches are slices of such a piece.
 _ENCODE_ROWS: Final = 8192
@@ -39,6 +41,7 @@ class Batch:
     _ends: tuple[int, ...]
     _samples: Samples
     _begin: int
+    _series: Callable[[], U64]
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -57,7 +60,21 @@ class Batch:
             ends,
             self._samples,
             self._begin + begin,
+            self._series,
         )
+
+    def take(self, rows: I64) -> "Batch":
+        """Some of its samples, in this order, as a batch of their own."""
+        base, ends = self._ends[0], self._ends
+        parts = [self.message[ends[row] - base : ends[row + 1] - base] for row in rows.tolist()]
+        sizes = [0, *map(len, parts)]
+        samples, series = self._samples.take(rows + self._begin), self.series().take(rows)
+        message = memoryview(b"".join(parts))
+        return Batch(self.org_id, self.timestamp_ms, message, tuple(accumulate(sizes)), samples, 0, lambda: series)
+
+    def series(self) -> U64:
+        """uint64[n], the hash of each sample's series in its X-Scope-OrgID."""
+        return self._series()[self._begin : self._begin + len(self)]
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """Two batches, the first not smaller; a batch of one sample has no halves."""
@@ -68,11 +85,9 @@ class Batch:
         """Describe one of its samples as refused."""
         return refusal_of(self._samples, self._begin + position, reason, detail)
 
-    def rules(self) -> dict[str, int]:
-        """Rule -> samples of it."""
-        samples, end = self._samples, self._begin + len(self)
-        counts = np.bincount(samples.rule[self._begin : end], minlength=len(samples.rules))
-        return {samples.rules[rule]: int(counts[rule]) for rule in np.flatnonzero(counts).tolist()}
+    def origins(self) -> dict[tuple[str, str], int]:
+        """(rule, tenant) -> samples of them."""
+        return origins(self._samples, np.arange(self._begin, self._begin + len(self)))
 
 
 @dataclass(slots=True)
@@ -172,6 +187,7 @@ def cut_batches(samples: Samples, receiver: Receiver) -> Iterator[Batch]:
         return
     limits = receiver.limits
     encoder = Encoder(samples)
+    series = cache(lambda: samples.series_hash([receiver.org_of(tenant) for tenant in samples.tenants]))
     total = np.zeros(len(samples) + 1, dtype=np.int64)
     np.cumsum(encoder.size, out=total[1:])
     orgs = [receiver.org_of(tenant) for tenant in samples.tenants]
@@ -192,7 +208,7 @@ def cut_batches(samples: Samples, receiver: Receiver) -> Iterator[Batch]:
                 ends = encoded.offsets[first - begin : last - begin + 1]
                 message = encoded.data[ends[0] : ends[-1]]
                 time = int(samples.timestamp_ms[begin])
-                yield Batch(name, time, message, tuple(ends.tolist()), samples, first)
+                yield Batch(name, time, message, tuple(ends.tolist()), samples, first, series)
             begin = piece
 
 

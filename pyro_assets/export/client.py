@@ -1,7 +1,7 @@
 """Sending: batches to one receiver until each sample is accepted, refused for good, or the receiver is given up.
 
-Retries with the same bytes, waits as the receiver asks, halves what it refuses and tells what became of every sample.
-Meaning of answers: `answers`; one attempt: `transport`. Receipts are the caller's.
+Retries with the same bytes, waits as the receiver asks and tells what became of every sample. Meaning of answers:
+`answers`; what of a refused batch is bad: `isolate`; one attempt: `transport`. Receipts are the caller's.
 """
 
 import random
@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from pyro_assets.errors import ExportError, ReceiverMisconfigured, ReceiverUnavailable
 from pyro_assets.export.answers import Answer, Verdict, advice, refusal_reason, retry_after_seconds, verdict
 from pyro_assets.export.batch import Batch
 from pyro_assets.export.encode import EMPTY_REQUEST, compress
-from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.isolate import Suspects, isolate
+from pyro_assets.export.receivers import HEAD_WINDOW_MS, Receiver
 from pyro_assets.export.refusals import Refusals
 from pyro_assets.export.transport import Clock, SystemClock, Transport
 
@@ -22,10 +25,10 @@ _LONGEST_PAUSE_SECONDS: Final = 30.0
 #: An internal error that comes so often while the receiver is well is about these samples: Prometheus before 2.50
 #: answers 500 to samples that it will never take.
 _PATIENCE_WITH_500: Final = 3
-#: Extra requests that one batch may cost; one bad sample among 2000 needs 23, ten need 151.
-_BISECTION_REQUESTS: Final = 200
-#: Samples that stand for a batch when both of its halves are refused.
-_WITNESSES: Final = 5
+#: So many samples, each refused alone for the age of their common time, stand for all of a batch.
+_WITNESSES: Final = 32
+#: What a receiver's head takes out of order by itself, and some minutes: only what is older is too old in every series.
+_SURELY_OLD_SECONDS: Final = HEAD_WINDOW_MS / 1000 + 300
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class Client:
         clock: tells the time and waits.
         jitter: random numbers in [0, 1) for pauses.
         keep_going: asked before every attempt and pause; False ends sending with ReceiverUnavailable.
+        suspects: series that the receiver refused before; the next client goes on with them.
     """
 
     def __init__(
@@ -81,12 +85,14 @@ class Client:
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
         keep_going: Callable[[], bool] = lambda: True,
+        suspects: Suspects | None = None,
     ) -> None:
         self.receiver = receiver
         self._clock: Clock = clock or SystemClock()
         self._transport = Transport(receiver, environ, self._clock)
         self._jitter = jitter
         self._keep_going = keep_going
+        self._suspects = suspects if suspects is not None else Suspects()
         self._may_send_at = 0.0
 
     def __enter__(self) -> "Client":
@@ -120,23 +126,68 @@ class Client:
         return report
 
     def _send_batch(self, batch: Batch, report: SendReport) -> None:
+        suspects = self._suspects.among(batch)
+        if suspects is None:
+            self._send_part(batch, report)
+            return
+        # What was refused before must not hold up the others again.
+        for rows, is_suspect in ((np.flatnonzero(~suspects), False), (np.flatnonzero(suspects), True)):
+            if len(rows):
+                self._send_part(batch.take(rows), report, is_suspect=is_suspect)
+
+    def _send_part(self, batch: Batch, report: SendReport, *, is_suspect: bool = False) -> None:
         answer, what = self._deliver(batch, report)
         if what is Verdict.ACCEPTED:
             report.accepted += len(batch)
-        elif what is Verdict.TOO_LARGE:
-            self._split(batch, answer, report)
+            if is_suspect:
+                self._suspects.note(batch, refused=False)
+        elif what is Verdict.TOO_LARGE and len(batch) > 1:
+            for half in batch.halves():
+                self._send_part(half, report, is_suspect=is_suspect)
         else:
-            _Bisection(self, report).isolate(batch, answer)
+            self._isolate(batch, answer, report, is_suspect=is_suspect)
 
-    def _split(self, batch: Batch, answer: Answer, report: SendReport) -> None:
-        if len(batch) == 1:
-            report.refused.add(batch.refusal(0, "series_too_large", str(answer)))
-            return
-        for half in batch.halves():
-            self._send_batch(half, report)
+    def _isolate(self, batch: Batch, answer: Answer, report: SendReport, *, is_suspect: bool) -> None:
+        def ask(part: Batch) -> Answer | None:
+            no, what = self._deliver(part, report, known=answer)
+            return None if what is Verdict.ACCEPTED else no
 
-    def _deliver(self, batch: Batch, report: SendReport) -> tuple[Answer, Verdict]:
+        def is_for_all(whole: Batch, no: Answer) -> bool:
+            return self._is_too_old(whole, no, ask)
+
+        for part, no in isolate(batch, answer, ask, is_for_all, is_suspect=is_suspect):
+            if no is None:
+                report.accepted += len(part)
+            else:
+                _refuse(part, no, report)
+            self._suspects.note(part, refused=no is not None)
+
+    def _is_too_old(self, batch: Batch, no: Answer, ask: Callable[[Batch], Answer | None]) -> bool:
+        """Whether the time of a batch is too old for the receiver, and so all of its samples are.
+
+        A block that is too old would cost a request for each of its samples otherwise. `out of bounds` is said of
+        times by every TSDB; `too old` may be said of single series where the window is short, unless the time is
+        older than what the head takes anyway.
+        """
+
+        def is_of_time(answer: Answer) -> bool:
+            return refusal_reason(answer.text) == "too_old" and ("out of bounds" in answer.text or is_old)
+
+        is_old = self._clock.time() - batch.timestamp_ms / 1000 > _SURELY_OLD_SECONDS
+        if len(batch) <= _WITNESSES or not is_of_time(no):
+            return False
+        # From all over the batch, and the same in every attempt.
+        places = np.random.default_rng(len(batch)).choice(len(batch) - 1, _WITNESSES - 1, replace=False) + 1
+        answers = (ask(batch.slice(place, place + 1)) for place in sorted(places.tolist()))
+        return all(other is not None and is_of_time(other) for other in answers)
+
+    def _deliver(self, batch: Batch, report: SendReport, known: Answer | None = None) -> tuple[Answer, Verdict]:
         """Send one batch until the receiver says yes or no to it.
+
+        Args:
+            batch: of these samples.
+            report: counts attempts.
+            known: that the receiver has refused more of them with this answer.
 
         Raises:
             ReceiverMisconfigured, ReceiverUnavailable.
@@ -151,6 +202,8 @@ class Client:
                 raise self._misconfigured(answer)
             if what is not Verdict.RETRY:
                 return answer, what
+            if known is not None and _is_same_refusal(answer, known):
+                return answer, Verdict.REFUSED
             internal_errors += answer.status == 500
             if internal_errors >= _PATIENCE_WITH_500 and answer.status == 500 and self._is_well(batch.org_id, report):
                 return answer, Verdict.REFUSED
@@ -199,74 +252,17 @@ class Client:
         return ReceiverUnavailable(f"receiver {name} ({url}): {why}; what is not sent yet stays pending", receiver=name)
 
 
-def _reason(answer: Answer) -> str:
-    return "series_too_large" if verdict(answer) is Verdict.TOO_LARGE else refusal_reason(answer.text)
+def _is_same_refusal(answer: Answer, known: Answer) -> bool:
+    """Whether an internal error repeats one that was found to be about samples, with a reason that says so."""
+    reason = refusal_reason(answer.text)
+    return answer.status == known.status == 500 and reason == refusal_reason(known.text) != "rejected"
 
 
-class _Bisection:
-    """Finds the samples that a receiver refuses among those of one batch, which all have the same time."""
-
-    def __init__(self, client: Client, report: SendReport) -> None:
-        self._client = client
-        self._report = report
-        self._left = _BISECTION_REQUESTS
-
-    def isolate(self, batch: Batch, answer: Answer) -> None:
-        """`batch` was refused with `answer`: send what can be sent of it, and count the rest as refused."""
-        if len(batch) == 1:
-            self._refuse(batch, _reason(answer), answer)
-            return
-        waiting = [(batch, answer)]
-        is_first = True
-        while waiting:
-            whole, whole_answer = waiting.pop()
-            halves = whole.halves()
-            if self._left < len(halves):
-                self._refuse(whole, "not_isolated", whole_answer)
-                continue
-            refused = [(half, no) for half in halves if (no := self._try(half)) is not None]
-            if is_first and len(refused) == len(halves) and self._all_alike(whole, refused):
-                self._refuse(whole, refusal_reason(whole_answer.text), whole_answer)
-                return
-            is_first = False
-            for half, no in reversed(refused):
-                if len(half) == 1:
-                    self._refuse(half, _reason(no), no)
-                else:
-                    waiting.append((half, no))
-
-    def _all_alike(self, batch: Batch, refused: list[tuple[Batch, Answer]]) -> bool:
-        """Whether a few samples from all over the batch are each refused for the same reason: then all are.
-
-        A block that is too old is refused as a whole, and 4,000 requests would only confirm it.
-        """
-        reasons = {refusal_reason(no.text) for _, no in refused}
-        if len(reasons) != 1:
-            return False
-        last = len(batch) - 1
-        for position in sorted({last * step // (_WITNESSES - 1) for step in range(_WITNESSES)}):
-            if self._left < 1:
-                return True
-            no = self._try(batch.slice(position, position + 1), counts=False)
-            if no is None or refusal_reason(no.text) not in reasons:
-                return False
-        return True
-
-    def _try(self, batch: Batch, *, counts: bool = True) -> Answer | None:
-        """Send a part; None when it is accepted, the answer when it is refused."""
-        self._left -= 1
-        answer, what = self._client._deliver(batch, self._report)
-        if what is Verdict.ACCEPTED:
-            if counts:
-                self._report.accepted += len(batch)
-            return None
-        return answer
-
-    def _refuse(self, batch: Batch, reason: str, answer: Answer) -> None:
-        refused = self._report.refused
-        for rule, count in batch.rules().items():
-            refused.counts[reason, rule] += count
-        for position in range(len(batch)):
-            if not refused.wants_example(reason):
-                break
-            refused.examples.append(batch.refusal(position, reason, str(answer)))
+def _refuse(batch: Batch, answer: Answer, report: SendReport) -> None:
+    reason = "series_too_large" if verdict(answer) is Verdict.TOO_LARGE else refusal_reason(answer.text)
+    for (rule, tenant), count in batch.origins().items():
+        report.refused.count(reason, rule, tenant, count)
+    for position in range(len(batch)):
+        if not report.refused.wants_example(reason):
+            break
+        report.refused.examples.append(batch.refusal(position, reason, str(answer)))

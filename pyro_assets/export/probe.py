@@ -38,7 +38,7 @@ class ReceiverCheck:
         name: of the receiver.
         answers: something answered.
         accepts: it would take samples from us: path, protocol and credentials are right.
-        product: what it says it is, "" when it does not.
+        product: what it says it is, "" when it does not; the configured kind says nothing of it.
         version: of it, "" when it does not say.
         problems: why nothing can be sent.
         warnings: what to set, there or in the file of receivers.
@@ -117,8 +117,6 @@ def _look(transport: Transport, org_id: str, check: ReceiverCheck) -> None:
     if isinstance(flags, dict) and "web.enable-remote-write-receiver" in flags:
         check.product = check.product or "Prometheus"
         _look_at_prometheus(receiver, config, check)
-    if not check.product and receiver.kind == "mimir":
-        check.product = "Mimir"
 
 
 def _look_at_prometheus(receiver: Receiver, config: Any, check: ReceiverCheck) -> None:

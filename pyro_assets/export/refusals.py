@@ -1,4 +1,4 @@
-"""What is not sent or not taken: counted by reason and rule, with the first examples of each reason.
+"""What is not sent or not taken: counted by reason, rule and tenant, with the first examples of each reason.
 
 Add a reason here with what it means; who finds it is elsewhere (`validate` before sending, `client` from answers).
 """
@@ -30,7 +30,6 @@ REASONS: Final[dict[str, str]] = {
     "label_limit": "the receiver's limit of labels or their length",
     "series_limit": "the receiver's limit of series",
     "rejected": "the receiver says no for another reason",
-    "not_isolated": "in a batch with refused samples that could not be told apart within the budget of requests",
 }
 #: Samples refused for these may be taken later, unchanged.
 TRANSIENT_REASONS: Final = frozenset({"future"})
@@ -75,10 +74,12 @@ class Refusals:
 
     Attributes:
         counts: (reason, rule) -> samples.
+        tenants: (tenant, reason) -> samples, the same ones.
         examples: at most MAX_EXAMPLES of each reason.
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    tenants: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: list[Refusal] = field(default_factory=list)
 
     @property
@@ -94,17 +95,31 @@ class Refusals:
             found[reason] += count
         return dict(sorted(found.items()))
 
+    @property
+    def by_tenant(self) -> dict[str, dict[str, int]]:
+        """Tenant -> reason -> samples, sorted."""
+        found: dict[str, dict[str, int]] = {}
+        for (tenant, reason), count in sorted(self.tenants.items()):
+            found.setdefault(tenant, {})[reason] = count
+        return found
+
     def wants_example(self, reason: str) -> bool:
         """Whether another example of a reason would be kept."""
         return sum(example.reason == reason for example in self.examples) < MAX_EXAMPLES
 
+    def count(self, reason: str, rule: str, tenant: str, samples: int = 1) -> None:
+        """Count samples of one rule and tenant."""
+        self.counts[reason, rule] += samples
+        self.tenants[tenant, reason] += samples
+
     def add(self, refusal: Refusal) -> None:
         """Count one, and keep it when it is among the first of its reason."""
-        self.counts[refusal.reason, refusal.rule] += 1
+        self.count(refusal.reason, refusal.rule, refusal.tenant)
         if self.wants_example(refusal.reason):
             self.examples.append(refusal)
 
     def merge(self, other: "Refusals") -> None:
         """Add what another found."""
         self.counts += other.counts
+        self.tenants += other.tenants
         self.examples += [example for example in other.examples if self.wants_example(example.reason)]

@@ -154,9 +154,8 @@ class _Checks:
         if not len(bad):
             return
         self.good[bad] = False
-        counts = np.bincount(samples.rule.take(bad), minlength=len(samples.rules))
-        for rule in np.flatnonzero(counts).tolist():
-            self.refusals.counts[reason, samples.rules[rule]] += int(counts[rule])
+        for (rule, tenant), count in origins(samples, bad).items():
+            self.refusals.count(reason, rule, tenant, count)
         for row in bad.tolist():
             if not self.refusals.wants_example(reason):
                 break
@@ -217,6 +216,16 @@ def refusal_of(samples: Samples, row: int, reason: str, detail: str = "") -> Ref
         float(samples.value[row]),
         detail,
     )
+
+
+def origins(samples: Samples, rows: I64) -> dict[tuple[str, str], int]:
+    """(rule, tenant) -> how many of the samples at these rows are theirs."""
+    width = max(1, len(samples.tenants))
+    counts = np.bincount(samples.rule.take(rows).astype(np.int64) * width + samples.tenant.take(rows))
+    return {
+        (samples.rules[number // width], samples.tenants[number % width]): int(counts[number])
+        for number in np.flatnonzero(counts).tolist()
+    }
 
 
 def _duplicates(samples: Samples, series: U64, good: Bool) -> Bool:

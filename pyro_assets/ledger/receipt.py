@@ -5,6 +5,7 @@ Add a field when it is stored and needed outside, with its place in `receipts`; 
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -13,6 +14,7 @@ from typing import Final, Literal
 #: the receiver keeps what it has; owed: of one tenant, whose samples wait while others' were sent.
 ReceiptState = Literal["sending", "sent", "refused", "too_old", "changed", "owed"]
 MAX_EXAMPLES: Final = 10
+_TENANTS_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Receipt:
         first_ms, last_ms: when it was closed for the first and the last time; None while it is open.
         attempts: how often sending was begun.
         rules: rule -> (samples, hash of them) of what was sent or may have been.
-        reasons: why samples were refused -> how many.
+        reasons: why samples were refused -> how many; tenants: the same by tenant.
         examples: the first refusals and changes in words.
         changed: rules whose samples differ from those that were sent.
         cost: bytes, requests, retries, seconds.
@@ -51,6 +53,7 @@ class Receipt:
     attempts: int = 0
     rules: dict[str, tuple[int, str]] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
+    tenants: dict[str, dict[str, int]] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     cost: dict[str, float] = field(default_factory=dict)
@@ -64,6 +67,7 @@ class Receipt:
         detail = {
             "rules": self.rules,
             "reasons": self.reasons,
+            "tenants": self.tenants,
             "examples": self.examples[:MAX_EXAMPLES],
             "changed": self.changed,
             "cost": self.cost,
@@ -124,7 +128,7 @@ class ReceiverHour:
     Attributes:
         jobs: that have a closed receipt; pending: that lack one (in the receiver's scope).
         samples, accepted, refused: over all receipts.
-        reasons: why samples were refused -> how many; examples: the first in words.
+        reasons: why samples were refused -> how many; tenants: the same by tenant; examples: the first in words.
         changed: jobs whose samples changed after they were sent.
         bytes, requests, retries, seconds: what sending cost.
         lags_ms: first source created -> receipt closed for the first time, per job.
@@ -138,6 +142,7 @@ class ReceiverHour:
     accepted: int = 0
     refused: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    tenants: dict[str, Counter[str]] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     changed: int = 0
     bytes: int = 0
@@ -147,3 +152,28 @@ class ReceiverHour:
     lags_ms: list[int] = field(default_factory=list)
     open: int = 0
     owed: Counter[str] = field(default_factory=Counter)
+
+
+Refused = dict[str, Counter[str]]
+
+
+def add_refusals(total: Refused, more: Mapping[str, Mapping[str, int]]) -> Refused:
+    """Adds refusals by tenant and reason to others, and returns those."""
+    for tenant, reasons in more.items():
+        total.setdefault(tenant, Counter()).update(reasons)
+    return total
+
+
+def words_of_refusals(tenants: Mapping[str, Mapping[str, int]]) -> str:
+    """Refusals by tenant and reason for people, the tenants with the most first.
+
+    >>> words_of_refusals({"a": {"too_old": 3}, "b": {"conflict": 1, "too_old": 9}})
+    "tenant 'b': 1 conflict, 9 too_old; tenant 'a': 3 too_old"
+    """
+    totals = sorted(tenants.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+    words = [
+        f"tenant {tenant!r}: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+        for tenant, reasons in totals
+    ]
+    more = len(words) - _TENANTS_SHOWN
+    return "; ".join(words[:_TENANTS_SHOWN]) + (f"; and {more} more tenants" if more > 0 else "")

@@ -15,7 +15,15 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.receipt import MAX_EXAMPLES, DueExport, Receipt, ReceiptState, ReceiverHour, StoredFile
+from pyro_assets.ledger.receipt import (
+    MAX_EXAMPLES,
+    DueExport,
+    Receipt,
+    ReceiptState,
+    ReceiverHour,
+    StoredFile,
+    add_refusals,
+)
 from pyro_assets.ledger.records import Lane
 from pyro_assets.ledger.schema import OPEN_STATES, jobs, receipts, series_files
 from pyro_assets.ledger.status import in_lane, within
@@ -440,6 +448,7 @@ def receipt_of(row: Any) -> Receipt:
         attempts=row.attempts,
         rules={rule: (int(count), str(digest)) for rule, (count, digest) in detail.get("rules", {}).items()},
         reasons=detail.get("reasons", {}),
+        tenants=detail.get("tenants", {}),
         examples=tuple(detail.get("examples", ())),
         changed=tuple(detail.get("changed", ())),
         cost=detail.get("cost", {}),
@@ -456,6 +465,7 @@ def _sum(status: ReceiverHour, receipt: Receipt) -> None:
     status.refused += receipt.refused
     status.changed += receipt.state == "changed"
     status.reasons.update(receipt.reasons)
+    add_refusals(status.tenants, receipt.tenants)
     for name in ("bytes", "requests", "retries"):
         setattr(status, name, getattr(status, name) + int(receipt.cost.get(name, 0)))
     status.seconds += receipt.cost.get("seconds", 0.0)

@@ -124,7 +124,7 @@ def _receivers(now: Overview) -> Iterator[Alert]:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in receiver.reasons.items())
             yield Alert(
                 "PyroAssetsRefusals",
-                f"{receiver.name} refused samples in the last hour: {reasons}",
+                f"{receiver.name} refused samples in the last hour: {receiver.refused_words or reasons}",
                 "The check no_sample_is_refused of exported_series shows the first of them. What is too old can be "
                 "written as files: pyro-assets export --format openmetrics.",
                 "/status#receivers",

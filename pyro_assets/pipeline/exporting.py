@@ -8,16 +8,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from pyro_assets.errors import BadRecord, LedgerError, ObjectMissing, PyroAssetsError, ReceiverUnavailable, SeriesError
 from pyro_assets.export.client import Client
+from pyro_assets.export.isolate import Suspects
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.validate import MAX_AHEAD_MS, ActiveSeries
 from pyro_assets.ledger.ledger import Lane, Ledger
-from pyro_assets.ledger.receipt import DueExport
+from pyro_assets.ledger.receipt import DueExport, add_refusals, words_of_refusals
 from pyro_assets.pipeline.receipt_files import ReceiptFiles
 from pyro_assets.pipeline.sending import Sender
 from pyro_assets.storage.interface import Bucket
@@ -37,7 +38,7 @@ class ExportCounts:
 
     Attributes:
         jobs: that have a closed receipt now; changed: of these, with samples that differ from those sent before.
-        samples: accepted; refused: not taken for good, by reason.
+        samples: accepted; refused: not taken for good, by reason; tenants: the same by tenant and reason.
         bytes, requests, retries, seconds: what it cost.
         paused: it is paused, nothing was sent.
         error: why it stopped early, without secrets; "" where it did not.
@@ -48,6 +49,7 @@ class ExportCounts:
     changed: int = 0
     samples: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    tenants: dict[str, Counter[str]] = field(default_factory=dict)
     bytes: int = 0
     requests: int = 0
     retries: int = 0
@@ -64,12 +66,18 @@ class ExportCounts:
         ('nothing to send', '30 samples of 2 jobs accepted')
         """
         parts = [f"{self.samples} samples of {self.jobs} jobs accepted"] if self.jobs else []
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.refused.items()))
-        parts += [f"{self.refused.total()} refused ({reasons})"] if self.refused else []
+        parts += [f"{self.refused.total()} refused ({words_of_refusals(self.tenants)})"] if self.refused else []
         parts += [f"{self.changed} jobs changed after they were sent"] if self.changed else []
         parts += ["paused"] if self.paused else []
         parts += [self.error] if self.error else []
         return "; ".join(parts) or "nothing to send"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, the summary among them."""
+        # `asdict` would make counters of pairs of counters.
+        plain = asdict(replace(self, refused=Counter(), tenants={}))
+        tenants = {tenant: dict(sorted(reasons.items())) for tenant, reasons in sorted(self.tenants.items())}
+        return plain | {"refused": dict(sorted(self.refused.items())), "tenants": tenants, "summary": self.summary}
 
 
 def start_ms_of(ledger: Ledger, receiver: Receiver, now_ms: int) -> int:
@@ -123,6 +131,7 @@ class Exporter:
         # Who is not sent to now still counts when it comes to whether a job is exported.
         self._starts = {one.name: start_ms_of(ledger, one, now_ms) for one in everyone} | self._since
         self.counts = {receiver.name: ExportCounts() for receiver in receivers}
+        self._suspects = {receiver.name: Suspects() for receiver in receivers}
         self._threads = [
             threading.Thread(target=self._work, args=(receiver,), name=f"export-{receiver.name}", daemon=True)
             for receiver in receivers
@@ -168,7 +177,13 @@ class Exporter:
     def _serve(self, receiver: Receiver, counts: ExportCounts) -> None:
         """Send until nothing is left (`stay`: until the end), or the receiver is given up (`counts.error`)."""
         limit = receiver.limits.active_series
-        with Client(receiver, self._secrets, clock=_Clock(self._stopped), keep_going=self._goes_on) as client:
+        with Client(
+            receiver,
+            self._secrets,
+            clock=_Clock(self._stopped),
+            keep_going=self._goes_on,
+            suspects=self._suspects[receiver.name],
+        ) as client:
             sender = Sender(
                 self._archive,
                 self._ledger,
@@ -222,6 +237,7 @@ class Exporter:
             counts.seconds += sent.report.seconds
             counts.samples += sent.report.accepted
             counts.refused.update(sent.report.refused.by_reason)
+            add_refusals(counts.tenants, sent.report.refused.by_tenant)
         if sent.error is not None:
             if self._stopped.is_set() and isinstance(sent.error, ReceiverUnavailable):
                 return None  # we ended it, which says nothing of the receiver

@@ -91,6 +91,7 @@ def _exports(ledger: Ledger, hour: str, scopes: Mapping[str, int]) -> tuple[tupl
                 accepted=status.accepted,
                 refused=status.refused,
                 reasons=dict(sorted(status.reasons.items())),
+                tenants={tenant: dict(reasons) for tenant, reasons in sorted(status.tenants.items())},
                 examples=tuple(status.examples),
                 bytes=status.bytes,
                 requests=status.requests,

@@ -11,6 +11,7 @@ from typing import Final
 
 from pyro_assets.errors import ConfigError
 from pyro_assets.ledger.lag import LagFigures, Stage
+from pyro_assets.ledger.receipt import Refused, add_refusals, words_of_refusals
 from pyro_assets.ledger.receivers import ReceiverState
 from pyro_assets.ledger.status import Backlog
 from pyro_assets.pipeline.hours import lag_of
@@ -30,7 +31,8 @@ class ReceiverNow:
         name, kind, url: as configured.
         state: what the ledger remembers.
         pending: jobs that it lacks since its start; oldest_hour: the first of their hours, "" without any.
-        accepted, refused: samples in the last hour; reasons: why they were refused -> how many.
+        accepted, refused: samples in the last hour; reasons: why they were refused -> how many; refused_words: the
+            same by tenant.
         lag_p95_seconds: first segment created -> accepted, over the last ten minutes; None without any.
     """
 
@@ -43,6 +45,7 @@ class ReceiverNow:
     accepted: int = 0
     refused: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
+    refused_words: str = ""
     lag_p95_seconds: float | None = None
 
 
@@ -102,11 +105,13 @@ def _receivers(pipeline: Pipeline, now_ms: int) -> tuple[ReceiverNow, ...]:
     ledger, found = pipeline.ledger, []
     lately_ms = now_ms - next(iter(SPANS_MS.values()))
     accepted: Counter[str] = Counter()
+    refusals: dict[str, Refused] = {}
     reasons: dict[str, Counter[str]] = {}
     lags: dict[str, dict[str, int]] = {}
     for receipt, created_ms in ledger.closed_between(now_ms - HOUR_MS, now_ms):
         accepted[receipt.receiver] += receipt.accepted
         reasons.setdefault(receipt.receiver, Counter()).update(receipt.reasons)
+        add_refusals(refusals.setdefault(receipt.receiver, {}), receipt.tenants)
         if receipt.accepted and receipt.first_ms is not None and receipt.first_ms > lately_ms:
             lags.setdefault(receipt.receiver, {})[receipt.job_id] = receipt.first_ms - created_ms
     starts = pipeline.receiver_starts()
@@ -125,6 +130,7 @@ def _receivers(pipeline: Pipeline, now_ms: int) -> tuple[ReceiverNow, ...]:
                 accepted=accepted[receiver.name],
                 refused=refused.total(),
                 reasons=dict(sorted(refused.items())),
+                refused_words=words_of_refusals(refusals.get(receiver.name, {})),
                 lag_p95_seconds=None if late is None else late.p95_seconds,
             )
         )

@@ -104,6 +104,7 @@ def parse_receipts(data: bytes, key: str, job_id: str, receiver: str) -> list[Re
                 **{name: kind[name] for name in _FIELDS},
                 rules={rule: (int(count), str(digest)) for rule, (count, digest) in kind.get("rules", {}).items()},
                 reasons=dict(kind.get("reasons", {})),
+                tenants=dict(kind.get("tenants", {})),
                 examples=tuple(kind.get("examples", ())),
                 changed=tuple(kind.get("changed", ())),
                 cost=dict(kind.get("cost", {})),

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pyro_assets.ledger.lag import LagFigures, Stage
+from pyro_assets.ledger.receipt import words_of_refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ class ExportReport:
         receiver: its name.
         jobs: that have a closed receipt; pending: that lack one; changed: whose samples changed after they were sent.
         samples: in the receipts; accepted, refused: what became of them.
-        reasons: why samples were refused -> how many; examples: the first refusals and changes in words.
+        reasons: why samples were refused -> how many; tenants: the same by tenant.
+        examples: the first refusals and changes in words.
         bytes, requests, retries, seconds: what sending cost.
         lag: first segment created -> accepted; None while nothing is.
         paused: it is paused.
@@ -172,6 +174,7 @@ class ExportReport:
     accepted: int = 0
     refused: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    tenants: dict[str, dict[str, int]] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
     bytes: int = 0
     requests: int = 0
@@ -180,6 +183,11 @@ class ExportReport:
     lag: Lag | None = None
     paused: bool = False
     error: str = ""
+
+    @property
+    def refused_words(self) -> str:
+        """Refusals by tenant and reason; "" where nobody noted the tenants."""
+        return words_of_refusals(self.tenants)
 
 
 @dataclass(frozen=True, slots=True)

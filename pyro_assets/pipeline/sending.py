@@ -5,7 +5,8 @@ between is repaired by sending the same samples again. Which jobs, and when, is 
 `export.client`'s.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.samples import Samples
 from pyro_assets.export.validate import ActiveSeries
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.receipt import DueExport, Receipt, ReceiptState, StoredFile
+from pyro_assets.ledger.receipt import DueExport, Receipt, ReceiptState, StoredFile, add_refusals
 from pyro_assets.pipeline.receipt_files import ReceiptFiles
 from pyro_assets.pipeline.series_files import SeriesFiles
 from pyro_assets.storage.interface import Bucket
@@ -149,9 +150,8 @@ class Sender:
         report.refused.merge(part.prepared.refusals)
         base = part.base
         refused = base.refused + report.refused.total
-        reasons = dict(base.reasons)
-        for reason, count in report.refused.by_reason.items():
-            reasons[reason] = reasons.get(reason, 0) + count
+        reasons = Counter(base.reasons) + Counter(report.refused.by_reason)
+        tenants = add_refusals(add_refusals({}, base.tenants), report.refused.by_tenant)
         samples = base.samples + part.prepared.derived
         changes = tuple(f"changed after it was sent: rule {rule!r}" for rule in part.changed)
         cost: dict[str, Any] = {
@@ -172,14 +172,15 @@ class Sender:
             sample_hash=part.prepared.digest if part.before is None else part.before.sample_hash,
             file_ms=part.file.written_ms,
             rules=part.rules,
-            reasons=reasons,
+            reasons=dict(reasons),
+            tenants={tenant: dict(of_tenant) for tenant, of_tenant in tenants.items()},
             examples=(*changes, *(str(example) for example in report.refused.examples), *base.examples),
             changed=part.changed,
             cost=cost,
         )
 
 
-def _state(changed: tuple[str, ...], samples: int, refused: int, reasons: dict[str, int]) -> ReceiptState:
+def _state(changed: tuple[str, ...], samples: int, refused: int, reasons: Mapping[str, int]) -> ReceiptState:
     if changed:
         return "changed"
     if not refused:

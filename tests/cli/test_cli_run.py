@@ -9,7 +9,7 @@ import pytest
 from cli_runner import fails, is_wrong_usage, places, run
 from exports import HOUR, expected, got
 from golden_bucket import GoldenBucket
-from scripted_server import scripted_server
+from scripted_server import Reply, Request, scripted_server
 
 GOLDEN = golden_bucket.committed()
 FUNCTION = "main.fibonacci"
@@ -186,6 +186,31 @@ def test_a_receiver_that_is_down_does_not_undo_the_run_but_is_said(tmp_path: Pat
         server.default = 204
         assert run(*where, "--receivers", tmp_path / "receivers.yaml").exit_code == 0
         assert {labels: sorted(set(values)) for labels, values in got(server).items()} == expected(tmp_path)
+
+
+def refuses_a_service(request: Request) -> Reply:
+    """Like a receiver without a window: a request with a series of this service is refused as a whole."""
+    bad = any(dict(labels).get("service_name") == "billing" for labels, _, _ in request.series)
+    return Reply(400, b"out of order sample") if bad else Reply()
+
+
+@pytest.mark.parametrize("command", ["run", "export"])
+def test_json_of_refused_samples_says_why_and_whose(tmp_path: Path, command: str):
+    where = ["--source-url", GOLDEN.root, *places(tmp_path)]
+    if command == "export":
+        assert run("run", *where).exit_code == 0
+    with scripted_server(default=refuses_a_service) as server:
+        file = receivers_file(tmp_path, server.url, start=HOUR)
+        result = run(command, *where, "--receivers", file, "--json")
+    (tenant,) = {dict(labels)["tenant"] for labels in expected(tmp_path) if ("service_name", "billing") in labels}
+    fails(result, "refused", f"tenant {tenant!r}")
+    document = json.loads(result.stdout)
+    done = (document["receivers"] if command == "run" else document)["local"]
+    refused = sum(("service_name", "billing") in labels for labels in expected(tmp_path))
+    assert refused > 5
+    assert done["refused"] == {"out_of_order": refused}
+    assert done["tenants"] == {tenant: {"out_of_order": refused}}
+    assert done["samples"] == sum(map(len, expected(tmp_path).values())) - refused
 
 
 def test_a_mistake_in_the_file_of_receivers_is_told_before_the_work(tmp_path: Path):

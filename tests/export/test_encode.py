@@ -95,4 +95,4 @@ def test_slices_of_a_batch_are_requests_of_their_own():
     assert decode_body(first.body()) + decode_body(second.body()) == whole
     assert decode_body(second.halves()[1].slice(1, 2).body()) == whole[9:]
     assert second.halves()[1].refusal(1, "rejected").labels["pod"] == "p00009"
-    assert batch.rules() == {"r": 10}
+    assert batch.origins() == {("r", batch.org_id): 10}

@@ -70,6 +70,9 @@ def test_a_receiver_that_says_nothing_about_itself():
         check = check_receiver(receiver(server.url, kind="generic"), {})
     assert check.accepts
     assert (check.product, check.version, check.problems, check.warnings) == ("", "", [], [])
+    # The kind is what somebody wrote into a file; Cortex and others are of kind mimir, too.
+    with scripted_server(default=pages()) as server:
+        assert check_receiver(receiver(server.url, kind="mimir"), {}).product == ""
     elsewhere = Receiver(name="r", url="http://127.0.0.1:9/other", tenants=["a"])
     assert "no answer" in check_receiver(elsewhere, {}).problems[0]
 
