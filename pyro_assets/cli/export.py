@@ -144,6 +144,7 @@ def _write(
             {
                 "files": [{"path": row[0], "day": row[1], "samples": row[2], "series": row[3]} for row in rows],
                 "refused": report.refused.by_reason,
+                "unreadable": report.unreadable,
             }
         )
     else:
@@ -153,5 +154,7 @@ def _write(
                 "\nfor each file: promtool tsdb create-blocks-from openmetrics FILE BLOCKS, then move what is in"
             )
             click.echo("BLOCKS into Prometheus' data folder")
+    if report.unreadable:
+        raise click.ClickException(f"{len(report.unreadable)} jobs are in no file: {report.unreadable[0]}")
     if report.refused.total:
         raise click.ClickException(f"{report.refused.total} samples are in no file: {report.refused.examples[0]}")

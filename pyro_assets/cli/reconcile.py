@@ -58,7 +58,7 @@ def reconcile(
             {"receiver": name, "compared": found.compared, "equal": found.equal, **totals, "queries": found.queries}
             | {"by_metric": [dict(zip(header, row, strict=True)) for row in rows]}
             | {"examples": [str(example) for example in found.examples]}
-            | {"unsendable": found.unsendable.by_reason}
+            | {"unsendable": found.unsendable.by_reason, "unreadable": list(found.unreadable.values())}
         )
     else:
         if rows:
@@ -67,7 +67,11 @@ def reconcile(
             click.echo(str(example))
         for reason, count in found.unsendable.by_reason.items():
             click.echo(f"{count} samples are not expected: our own rules keep them back ({reason})")
+        for why in found.unreadable.values():
+            click.echo(f"not compared: {why}")
         words = ", ".join(f"{count:,} {kind}" for kind, count in totals.items())
         click.echo(f"{found.compared:,} samples compared, {found.equal:,} equal, {words}")
+    if found.unreadable and not found.counts:
+        raise click.ClickException(f"{len(found.unreadable)} files of series could not be read")
     if not found.is_equal:
         raise click.ClickException(f"{name} does not hold what the series say")

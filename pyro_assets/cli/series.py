@@ -11,7 +11,7 @@ import click
 
 from pyro_assets.cli.options import archive_option
 from pyro_assets.cli.output import is_terminal, show_table, time_text
-from pyro_assets.errors import ObjectMissing
+from pyro_assets.errors import ObjectMissing, SeriesError
 from pyro_assets.storage.keys import SERIES, hour_from_path, hour_path, parse_series_name
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def series(
     from pyro_assets.series.store import json_lines
     from pyro_assets.storage.bucket import open_bucket
 
-    frames = _frames(open_bucket(archive_url), kind, paths, tenants, metrics)
+    unreadable: list[str] = []
+    frames = _frames(open_bucket(archive_url), kind, paths, tenants, metrics, unreadable)
     if as_json if as_json is not None else not is_terminal():
         count = 0
         for frame in frames:
@@ -59,6 +60,8 @@ def series(
         count = _show(frames, limit)
     if not count:
         click.echo(f"no such series in {archive_url}", err=True)
+    if unreadable:
+        raise click.ClickException(f"{len(unreadable)} files could not be read: {unreadable[0]}")
 
 
 def _hour_path(hour: str) -> str:
@@ -74,13 +77,18 @@ def _hour_path(hour: str) -> str:
 
 
 def _frames(
-    bucket: "ReadOnlyBucket", kind: str | None, hours: set[str], tenants: tuple[str, ...], metrics: tuple[str, ...]
+    bucket: "ReadOnlyBucket",
+    kind: str | None,
+    hours: set[str],
+    tenants: tuple[str, ...],
+    metrics: tuple[str, ...],
+    unreadable: list[str],
 ) -> "Iterator[pl.DataFrame]":
-    """What passes the filters, file by file, by hour and kind."""
+    """What passes the filters, file by file, by hour and kind; a damaged file is told in `unreadable`."""
     import polars as pl
 
     for folder in _folders(bucket, kind, hours):
-        for frame in _folder(bucket, folder):
+        for frame in _folder(bucket, folder, unreadable):
             passed = frame.filter(pl.col("tenant").is_in(tenants)) if tenants else frame
             if metrics:
                 names = passed["metric"].unique().to_list()
@@ -90,7 +98,7 @@ def _frames(
                 yield passed
 
 
-def _folder(bucket: "ReadOnlyBucket", prefix: str) -> "Iterator[pl.DataFrame]":
+def _folder(bucket: "ReadOnlyBucket", prefix: str, unreadable: list[str]) -> "Iterator[pl.DataFrame]":
     """The series of one kind and hour, file by file; where files are merged meanwhile, each job is seen once."""
     from pyro_assets.series.merged import current_files, without_jobs
     from pyro_assets.series.store import parquet_to_series
@@ -99,8 +107,13 @@ def _folder(bucket: "ReadOnlyBucket", prefix: str) -> "Iterator[pl.DataFrame]":
     for left in reversed(range(_TRIES)):
         try:
             for file in current_files(item.key for page in bucket.pages(prefix) for item in page):
-                if parse_series_name(file.key)[0] not in seen:
-                    frame = parquet_to_series(bucket.read(file.key), file.key)
+                if (job := parse_series_name(file.key)[0]) not in seen:
+                    try:
+                        frame = parquet_to_series(bucket.read(file.key), file.key)
+                    except SeriesError as error:
+                        unreadable.append(str(error))
+                        seen.add(job)
+                        continue
                     yield without_jobs(frame, file.without | seen)
                     seen.update(frame["job"].unique())
         except ObjectMissing:

@@ -59,10 +59,11 @@ class WrittenFile:
 
 @dataclass(slots=True)
 class FilesReport:
-    """What was written, and which samples were not: two of one series and time, or labels nobody takes."""
+    """What was written; samples that were not (two of one series and time, labels nobody takes); damaged files."""
 
     files: list[WrittenFile] = field(default_factory=list)
     refused: Refusals = field(default_factory=Refusals)
+    unreadable: list[str] = field(default_factory=list)
 
     @property
     def samples(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from pyro_assets.errors import ObjectMissing, SeriesError
 from pyro_assets.export.batch import prepare
 from pyro_assets.export.promql import LabelSet, Questions, selector
 from pyro_assets.export.receivers import Receiver
@@ -77,6 +78,7 @@ class Reconciliation:
         examples: the first differences of each kind.
         unsendable: samples that our own rules keep back; they are not expected.
         queries: asked.
+        unreadable: time of a file that could not be read -> why; what the receiver has of that time is not judged.
     """
 
     compared: int = 0
@@ -85,6 +87,7 @@ class Reconciliation:
     examples: list[Difference] = field(default_factory=list)
     unsendable: Refusals = field(default_factory=Refusals)
     queries: int = 0
+    unreadable: dict[int, str] = field(default_factory=dict)
 
     def total(self, kind: str) -> int:
         """Differences of a kind, see `KINDS`."""
@@ -93,7 +96,7 @@ class Reconciliation:
     @property
     def is_equal(self) -> bool:
         """Whether the receiver holds exactly what is expected."""
-        return not self.counts.total()
+        return not self.counts.total() and not self.unreadable
 
     def add(self, difference: Difference) -> None:
         """Count a difference."""
@@ -127,7 +130,7 @@ def reconcile(
         progress: called with the end of each window that is done.
 
     Raises:
-        SeriesError: a file holds no series.
+        StorageError: the archive does not answer.
         ReceiverMisconfigured, ReceiverUnavailable, BadAnswer, SecretMissing: the receiver cannot be asked.
     """
     result = Reconciliation()
@@ -135,7 +138,12 @@ def reconcile(
     for window_begin, window_end, inside in _windows(jobs, begin_ms, end_ms):
         expected: dict[tuple[str, str], dict[LabelSet, dict[int, float]]] = {}
         for job in inside:
-            prepared = prepare(job.read(), receiver, 0, ageless=True)
+            try:
+                samples = job.read()
+            except (SeriesError, ObjectMissing) as error:
+                result.unreadable[job.timestamp_ms] = str(error)
+                continue
+            prepared = prepare(samples, receiver, 0, ageless=True)
             result.unsendable.merge(prepared.refusals)
             _collect(prepared.samples, window_begin, window_end, expected)
         known |= {tenant for tenant, _ in expected}
@@ -223,6 +231,8 @@ def _compare(
                 result.equal += 1
                 continue
             kind = "missing" if first is None else "extra" if value is None else "differing"
+            if kind == "extra" and time in result.unreadable:
+                continue
             result.add(Difference(kind, tenant, labels, time, value, first))
 
 

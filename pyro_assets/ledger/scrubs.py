@@ -82,7 +82,7 @@ class Scrubs(Database):
             sent = connection.execute(
                 select(receipts.c.receiver, jobs.c.shard, receipts.c.job_id)
                 .join(jobs, jobs.c.id == receipts.c.job_id)
-                .where(of_hour, receipts.c.state != "sending", receipts.c.samples > 0)
+                .where(of_hour, receipts.c.last_ms.is_not(None), receipts.c.samples > 0)
                 .distinct()
             ).all()
         return Written(

@@ -90,8 +90,13 @@ def check_upkeep(it: Installation) -> Iterator[Finding]:
         # Of a day, until an hour ago: a job may be between its blocks and its record.
         found = orphaned_blocks(archive, ledger, it.now_ms, it.now_ms - HOUR_MS, _DAY_MS)
         orphans = list(islice(found, _MANY_ORPHANS))
+        damaged = ledger.damaged()
     finally:
         ledger.close()
+    if damaged:
+        text = f"{len(damaged):,} objects of the archive changed or vanished, {damaged[0].key} first"
+        remedy = "`pyro-assets verify --archive --repair` puts back what can be put back; restore the rest from a copy"
+        yield Finding("upkeep", "problem", text, remedy)
     if unmerged > _MANY_HOURS:
         text = f"files of series of {unmerged:,} hours are not merged: each hour has one per job"
         remedy = "let the schedule merge_every_hour run, or call `pyro-assets retention --apply` every day"

@@ -174,9 +174,12 @@ class ExportMethods(Parts):
         from pyro_assets.export.openmetrics import any_receiver, write_files
         from pyro_assets.pipeline.reconciling import files_between, read_files
 
-        jobs = read_files(self._archive, self._ledger, files_between(self._ledger, begin_ms, end_ms))
+        unreadable: list[str] = []
+        jobs = read_files(self._archive, self._ledger, files_between(self._ledger, begin_ms, end_ms), unreadable)
         wanted = receiver if receiver is not None else any_receiver()
-        return write_files(jobs, wanted, folder, file_format=file_format, from_ms=begin_ms, to_ms=end_ms)
+        report = write_files(jobs, wanted, folder, file_format=file_format, from_ms=begin_ms, to_ms=end_ms)
+        report.unreadable += unreadable
+        return report
 
     def health(self) -> "HealthMetrics":
         """The project's own metrics; make them once per process."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from pyro_assets.errors import RemovedByRetention
+from pyro_assets.errors import ObjectMissing, RemovedByRetention, SeriesError
 from pyro_assets.export.batch import prepare
 from pyro_assets.export.promql import Questions
 from pyro_assets.export.receivers import Receiver
@@ -36,15 +36,30 @@ class HourEstimate:
         return sum(map(len, self.series.values()))
 
 
-def read_files(archive: Bucket, ledger: Ledger, files: Sequence[tuple[int, StoredFile]]) -> Iterator[Samples]:
+def read_files(
+    archive: Bucket, ledger: Ledger, files: Sequence[tuple[int, StoredFile]], unreadable: list[str] | None = None
+) -> Iterator[Samples]:
     """The samples of files, one after the other.
+
+    Args:
+        archive: where they lie.
+        ledger: knows where they are now.
+        files: which.
+        unreadable: gets one sentence for each that is damaged or missing; without it, the first of them is raised.
 
     Raises:
         StorageError, SeriesError: one cannot be read.
     """
     reader = SeriesFiles(archive, ledger)
     for _, file in files:
-        yield reader.samples(file)
+        try:
+            samples = reader.samples(file)
+        except (SeriesError, ObjectMissing) as error:
+            if unreadable is None:
+                raise
+            unreadable.append(str(error))
+        else:
+            yield samples
 
 
 def files_between(

@@ -86,7 +86,7 @@ class Repairer:
         _, receiver, _, _, name = damage.key.split("/")
         job_id = name.partition("-")[0]
         job, _ = self.ledger.look_up(job_id)
-        known = [one for one in self.ledger.receipts_of(job_id) if one.receiver == receiver and one.state != "sending"]
+        known = [one for one in self.ledger.receipts_of(job_id) if one.receiver == receiver and one.last_ms is not None]
         due = DueExport(job.id, job.hour, job.shard, job.timestamp_ms, 0, 0, (), {})
         if known:
             # It says at least as much as the damaged one did: later receipts know all rules of earlier ones.

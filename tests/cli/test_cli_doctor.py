@@ -14,6 +14,7 @@ from cli_runner import places, run
 
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.schema import jobs
+from pyro_assets.ledger.scrubs import Damage
 from pyro_assets.storage.keys import HOUR_MS, block_key, hour_of, segment_key
 from pyro_assets.storage.ulid import make_ulid
 
@@ -184,3 +185,11 @@ def test_hours_that_nobody_merged(home: Path):
             job |= {"dedup": "exact", "hour": hour_of(number * HOUR_MS), "state": "derived"}
             connection.execute(jobs.insert().values(job))
     only(findings(home), "upkeep", "warning", "30 hours are not merged", "merge_every_hour")
+
+
+def test_rot_that_a_scrub_found(home: Path):
+    with contextlib.closing(Ledger.open(str(home / "ledger.db"))) as ledger:
+        ledger.note_scrub(
+            "2026-11-25-09:00", [Damage("series/x.parquet", "2026-11-25-09:00", "series", "it rotted")], 5
+        )
+    only(findings(home), "upkeep", "problem", "1 objects", "series/x.parquet", "verify --archive --repair")

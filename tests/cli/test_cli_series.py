@@ -1,6 +1,7 @@
 """`series` prints what an archive has: lines for scripts, a table for people, filtered."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,15 @@ def test_a_file_that_holds_no_series(tmp_path: Path):
 def test_wrong_usage(archive: Path):
     is_wrong_usage(run("series", "--hour", "yesterday"), "yesterday", "--hour")
     is_wrong_usage(run("series", "--limit", "0"), "--limit")
+
+
+def test_a_damaged_file_hides_no_other(archive: Path, tmp_path: Path):
+    place = tmp_path / "copy"
+    shutil.copytree(archive, place)
+    path = min(place.rglob("*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    result = run("series", "--archive-url", place)
+    fails(result, "1 files could not be read", path.name, "derive its job again")
+    assert len(result.stdout.splitlines()) == 6

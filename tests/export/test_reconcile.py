@@ -8,7 +8,7 @@ import pytest
 from remote_write import NOW_MS, row, samples
 from scripted_server import FakeClock, Reply, Request, ScriptedServer, scripted_server
 
-from pyro_assets.errors import BadAnswer, ReceiverMisconfigured, ReceiverUnavailable
+from pyro_assets.errors import BadAnswer, DamagedSeries, ReceiverMisconfigured, ReceiverUnavailable
 from pyro_assets.export import reconcile as module
 from pyro_assets.export.promql import Questions, query_base
 from pyro_assets.export.receivers import Receiver
@@ -84,6 +84,22 @@ def test_every_difference_is_named():
     assert str(differing) == f'differing {{__name__="{M}",a="x"}} at {NOW_MS}: expected 1.0, found 1.5'
     assert ("missing", NOW_MS // HOUR_MS, "acme", M) in result.counts
     assert result.compared == 3
+
+
+def test_a_damaged_file_hides_no_other_and_what_it_held_is_not_extra():
+    def damaged() -> Any:
+        raise DamagedSeries("series/x.parquet", "has rot")
+
+    held = Holding(({"__name__": M}, {NOW_MS: 1.0, NOW_MS + 5: 4.0, NOW_MS + 7: 9.0}))
+    with scripted_server(default=held) as server:
+        receiver = Receiver(name="r", url=f"{server.url}/api/v1/write", kind="prometheus", tenants=["acme"])
+        good = samples(row(M, 1.0, NOW_MS))
+        jobs = [JobSamples(NOW_MS, 1, lambda: good), JobSamples(NOW_MS + 5, 1, damaged)]
+        with Transport(receiver, {}) as transport:
+            result = reconcile(receiver, Questions(transport, FakeClock()), jobs, BEGIN_MS, BEGIN_MS + HOUR_MS)
+    assert (result.compared, result.equal, result.total("extra"), result.is_equal) == (1, 1, 1, False)
+    assert [one.timestamp_ms for one in result.examples] == [NOW_MS + 7]
+    assert "series/x.parquet has rot; derive its job again" in result.unreadable[NOW_MS + 5]
 
 
 def test_differences_that_cancel_in_a_sum_are_found():

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import exports
+import polars as pl
 import pytest
 from ledgers import HOUR_START_MS
 from parquet_world import ParquetWorld, an_hour
@@ -19,14 +20,16 @@ from pyro_assets.export.samples import open_series
 from pyro_assets.ledger.rules import RuleEdit
 from pyro_assets.ledger.scrubs import DAMAGE_KINDS
 from pyro_assets.pipeline.deriving import read_committed
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.pipeline.pipeline import SERIES_STEPS, Pipeline
 from pyro_assets.pipeline.rebuilding import rebuild
 from pyro_assets.pipeline.receipt_files import parse_receipts
 from pyro_assets.pipeline.record import parse_record
 from pyro_assets.pipeline.retention import Keep
 from pyro_assets.pipeline.scrubbing import NIGHTS, scrub
+from pyro_assets.pipeline.series_scan import Asked
 from pyro_assets.pipeline.settings import KINDS
-from pyro_assets.series.store import parquet_to_series
+from pyro_assets.pipeline.shown_series import SeriesReader
+from pyro_assets.series.store import parquet_to_series, series_to_parquet
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 
 WEEK_MS = 7 * 24 * HOUR_MS
@@ -176,6 +179,52 @@ def test_hundreds_of_flipped_bits_are_never_read_as_other_values(done: Path) -> 
             else:
                 assert same, (key, bit)
     assert checked > 780
+
+
+def test_a_damaged_file_of_series_costs_only_itself(place: Path) -> None:
+    with aged(place) as pipeline:
+        files = [file for _, file in pipeline.ledger.series_files_of(0, 2**60)]
+    bad = files[0]
+    path = place / "archive" / bad.key
+    good = path.read_bytes()
+    flip(path, 8 * (len(good) // 2))
+    others = sum(file.rows for file in files) - bad.rows
+    with scripted_server() as server, exports.opened(place, exports.scripted(server, "late")) as pipeline:
+        counts = pipeline.export([exports.HOUR])["late"]
+        # The job's other kind waits with it, every other job is there.
+        assert (counts.jobs, bad.key in counts.error, "derive its job again" in counts.error) == (2, True, True)
+        report = pipeline.write_files(None, place / "out", "openmetrics", 0, 2**60)
+        assert (report.samples, [bad.key in why for why in report.unreadable]) == (others, [True])
+        shown = SeriesReader(pipeline.archive, pipeline.ledger).metrics(Asked(0, 2**60))
+        assert [bad.key in why for why in shown.extent.unreadable] == [True]
+        assert sum(one.samples for one in shown.rows) == others
+        # A rule cannot be put into it, and the remedy works.
+        assert pipeline.run([exports.HOUR], SERIES_STEPS, run_id="again")[exports.HOUR].run.derived == 3
+        assert path.read_bytes() == good
+        assert pipeline.export([exports.HOUR])["late"].error == ""
+        assert sum(map(len, exports.got(server).values())) == others + bad.rows
+
+
+def test_a_damaged_receipt_costs_only_its_job(place: Path) -> None:
+    key = min(objects(place, "receipt"))
+    flip(place / "archive" / key, 800)
+    with scripted_server() as server, exports.opened(place, exports.scripted(server), ledger="new.db") as pipeline:
+        rebuild(pipeline.ledger, pipeline.archive, exports.NOW_MS)
+        counts = pipeline.export()["r"]
+        assert counts.jobs == 2
+        assert key in counts.error
+        assert not counts.fatal
+        assert exports.got(server) == {}
+
+
+def test_a_value_that_is_not_its_integer_is_rot(done: Path) -> None:
+    key, data = next(iter(objects(done, "series").items()))
+    frame = parquet_to_series(data, key)
+    wrong = frame.with_columns(value=pl.col("value") + pl.when(pl.int_range(pl.len()) == 3).then(1.0).otherwise(0.0))
+    with pytest.raises(DamagedSeries, match="for the same sample, the integer"):
+        open_series(series_to_parquet(wrong), key)
+    means = frame.with_columns(value_int=pl.lit(None, pl.Int64))
+    assert len(open_series(series_to_parquet(means), key)) == len(frame)
 
 
 def check_block(data: bytes, output: object) -> None:
