@@ -20,6 +20,7 @@ from pyro_assets.defs.partitions import hours
 from pyro_assets.defs.resolving import resolve_job, resolve_schedule
 from pyro_assets.defs.scrubbing import archive_asset, scrub_job, scrub_schedule
 from pyro_assets.defs.upkeep import upkeep_jobs, upkeep_schedules
+from pyro_assets.defs.verdicts import source_check
 from resources import environment
 from resources.pipeline import production_resources
 
@@ -45,6 +46,7 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
     upkeep, resolve, scrub = upkeep_jobs(), resolve_job(), scrub_job()
     return dg.Definitions(
         assets=dg.map_asset_specs(linked(environment.value(environment.WEB_URL)), assets),
+        asset_checks=[source_check()],
         jobs=[live, backfill, rules, *upkeep, resolve, scrub],
         sensors=[landing_sensor(live), housekeeping_sensor(backfill)],
         schedules=[*upkeep_schedules(*upkeep), resolve_schedule(resolve), scrub_schedule(scrub)],

@@ -40,6 +40,9 @@ class FakePipeline:
     upkeep: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     merged: MergeReport = field(default_factory=MergeReport)
     retained: RetentionReport = field(default_factory=RetentionReport)
+    problem: str = ""
+    listed: list[list[str]] = field(default_factory=list)
+    seen: RescanReport = field(default_factory=lambda: RescanReport(finished=True))
     swept: RescanReport = field(default_factory=RescanReport)
     scrubbed: ScrubReport = field(default_factory=ScrubReport)
     opened: int = 0
@@ -101,6 +104,16 @@ class FakePipeline:
     def sweep(self, max_keys: int) -> RescanReport:
         self.upkeep.append(("sweep", {"max_keys": max_keys}))
         return self.swept
+
+    def list_hours(self, hours: Sequence[str], *, deadline_monotonic: float | None = None) -> RescanReport:
+        self.listed.append(list(hours))
+        if self.seen.finished:
+            for hour in hours:
+                self.hours_known[hour] = replace(self.hour_report(hour), listed_ms=1)
+        return self.seen
+
+    def source_problem(self) -> str:
+        return self.problem
 
     def exporter(self, hours: Sequence[str], **how: Any) -> "FakeExporter":
         return FakeExporter(self, list(hours), how)
@@ -197,4 +210,5 @@ def hour_of_work(hour: str, jobs: int = 2, *, done: bool = False) -> HourReport:
         lags={"compacted": figures_of([(4_000, jobs)]), "derived": figures_of([(6_000, jobs), (9_000, 1)])},
         pending=0 if done else 20 * jobs,
         undone_jobs=0 if done else jobs,
+        listed_ms=1,
     )

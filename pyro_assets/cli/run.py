@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from pyro_assets.pipeline.pipeline import Pipeline
     from pyro_assets.pipeline.reports import HourReport, Progress, TickReport
 
+#: Hours that a run lists as a whole, at most: after an upgrade `pyro-assets rescan` does it for all.
+_MOST_LISTED = 48
+
 
 @click.command()
 @source_option
@@ -131,7 +134,7 @@ def run(
             # Receivers get a backfilled rule of hours that they have already, as live runs would have sent it.
             sent = pipeline.exporter(hours, explicit=False).finish() if rules else pipeline.export()
     seconds = time.monotonic() - begun
-    failures = [sentence for tick in ticks for sentence in tick.failures]
+    failures = [sentence for tick in ticks for sentence in (*tick.failures, *filter(None, [tick.source_problem]))]
     failures += [sentence for report in reports.values() for sentence in report.run.errors]
     if as_json:
         show_json(_document(reports, ticks, sent, seconds))
@@ -154,10 +157,14 @@ def _demand_folder(source_url: str) -> None:
 def _run_all_due(
     pipeline: "Pipeline", run_id: str, ticks: "list[TickReport]", progress: "Callable[[Progress], None]"
 ) -> "dict[str, HourReport]":
-    """Ticks and runs until nothing is due any more; of an hour that was run twice, the counts are added."""
+    """Ticks and runs until nothing is due any more; of an hour that was run twice, the counts are added.
+
+    Hours that became over since are listed as a whole then: ticks do not see what was uploaded late.
+    """
     from pyro_assets.pipeline.reports import total_run
 
     reports: dict[str, HourReport] = {}
+    has_looked = False
     while True:
         ticks.append(pipeline.tick())
         if ticks[-1].due:
@@ -168,7 +175,13 @@ def _run_all_due(
             if not any(report.run.compacted or report.run.derived for report in done.values()):
                 return reports
         elif not ticks[-1].truncated:
-            return reports
+            if has_looked:
+                return reports
+            has_looked = True
+            seen = pipeline.list_hours(pipeline.hours_to_list(_MOST_LISTED))
+            ticks[-1] = replace(ticks[-1], failures=(*ticks[-1].failures, *seen.failures))
+            if not seen.new:
+                return reports
 
 
 def _read_jobs(path: Path) -> list[list[str]]:

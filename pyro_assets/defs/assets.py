@@ -27,6 +27,7 @@ from pyro_assets.defs.jobs import CLOSE, LANE, lane_of
 from pyro_assets.defs.metadata import Metadata, hour_metadata
 from pyro_assets.defs.opening import opening
 from pyro_assets.defs.staying import Stay, stay
+from pyro_assets.errors import SettingsError
 from pyro_assets.pipeline.pipeline import STEPS, Lane, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Progress, total_run
 from resources.pipeline import PipelineResource
@@ -44,6 +45,8 @@ GROUP: Final = "profiles"
 OWNERS: Final = ["team:observability"]
 _PROGRESS_SECONDS: Final = 10.0
 _SHOWN_ERRORS: Final = 10
+#: What is said of an hour without segments, by whether somebody looked since it was over.
+_NOTHING: Final = {False: "no segment of it is known", True: "there is no segment of it in the bucket"}
 _LATEST_HOURS: Final = 2
 #: What a live run has time to compare before it goes on; the next one compares what is left.
 _LIVE_CHECK_SECONDS: Final = 5.0
@@ -161,6 +164,8 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
             if not live:
                 _warn(context, opened)
             hours = _hours(context, opened)
+            # Only ticks and rules know what they are about: whoever else asks for hours has somebody look there first.
+            unseen = [] if live or config.rules else _look(context, opened, hours, deadline)
             run = partial(
                 opened.run,
                 steps=steps,
@@ -184,7 +189,7 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                 else:
                     exports.finish()
                 seconds = _LIVE_CHECK_SECONDS if live else _CHECK_SECONDS
-                yield from check_results(opened, hours, checks, settle_ms, seconds)
+                yield from check_results(opened, hours, checks, settle_ms, seconds, live=live)
                 yield from export_check_results(opened, hours, checks, time.time_ns() // 10**6, settle_ms)
                 if live:
                     reports = stay(partial(_due, opened, lane, min(hours)), run, reports, Stay(deadline, say))
@@ -195,8 +200,23 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                 reports = {hour: _as_run(report, reports.get(hour, report)) for hour, report in now.items()}
             # Dagster writes what is yielded; until that is done the run must be heard, or it is taken for dead.
             yield from _results(context, assets, reports, exports)
+            if unseen:
+                raise dg.Failure(f"what is known is done, but not all was listed: {unseen[0]}", allow_retries=False)
 
     return compact_and_derive
+
+
+def _look(context: dg.AssetExecutionContext, opened: Pipeline, hours: Sequence[str], deadline: float) -> list[str]:
+    """List what was created in these hours, however late it was uploaded; what went wrong."""
+    try:
+        report = opened.list_hours(hours, deadline_monotonic=deadline)
+    except SettingsError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None
+    context.log.info(
+        f"{report.listed} keys listed, {sum(report.new.values())} of them new, {report.planned_jobs} jobs planned"
+    )
+    left = [] if report.finished or report.failures else ["there was no time for the rest; the next run goes on"]
+    return [*report.failures, *left]
 
 
 def _warn(context: dg.AssetExecutionContext, opened: Pipeline) -> None:
@@ -229,7 +249,7 @@ def _results(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Metadata per hour and asset. A run with failed jobs leaves the compaction materialised and fails after it."""
     for hour, report in reports.items():
-        unknown = "" if report.segments else f"; no segment of it is known (the sensor {LANDED} finds them)"
+        unknown = "" if report.segments else f"; {_NOTHING[report.listed_ms is not None]}"
         context.log.info(f"{hour}: {report.run.summary}{unknown}")
     for name, counts in exports.done.items():
         (context.log.error if counts.error else context.log.info)(f"receiver {name}: {counts.summary}")
@@ -250,10 +270,10 @@ def _results(
 
 
 def _say(context: dg.AssetExecutionContext, assets: frozenset[str], reports: Mapping[str, HourReport]) -> None:
-    """What a run that stays did so far, so that the UI need not wait for its end."""
+    """What a run that stays did so far, so that the UI need not wait for its end, where the hour is materialised."""
     for step, metadata in _shown(assets, reports).items():
         for hour, of_hour in metadata.items():
-            context.log_event(dg.AssetMaterialization(step, partition=hour, metadata=of_hour))
+            context.log_event(dg.AssetObservation(step, partition=hour, metadata=of_hour))
 
 
 def _shown(assets: frozenset[str], reports: Mapping[str, HourReport]) -> dict[str, dict[str, Metadata]]:

@@ -13,9 +13,9 @@ import dagster as dg
 
 from pyro_assets.defs.due import describe
 from pyro_assets.defs.metadata import verify_metadata
+from pyro_assets.pipeline.hours import over_since_ms
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.pipeline.reports import HourReport, VerifyReport
-from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
 ASSET: Final = "l1_blocks"
 TOTALS: Final = "totals_equal_sources"
@@ -27,6 +27,8 @@ _UNMADE: Final = {
     "overflowing_series": "series have values that do not fit 64 bits",
     "refused_rules": "rules with overflow: error gave a tenant more than max_series, and so none",
 }
+#: An hour that is over has been closed after this time, unless the queue is long or something is wrong.
+_CLOSING_MS: Final = 600_000
 
 
 def check_specs() -> list[dg.AssetCheckSpec]:
@@ -42,8 +44,8 @@ def check_specs() -> list[dg.AssetCheckSpec]:
             UNDONE,
             asset=ASSET,
             description="Every source of the hour is in a derived job, or set aside with a reason, and none was "
-            "deleted before it was read. While an hour is running, sources wait for their job: that is counted and no "
-            "failure.",
+            "deleted before it was read; and the bucket was listed for it as a whole since it is over. While an hour "
+            "is running, sources wait for their job: that is counted and no failure.",
         ),
         dg.AssetCheckSpec(
             SERIES_MADE,
@@ -55,7 +57,7 @@ def check_specs() -> list[dg.AssetCheckSpec]:
 
 
 def check_results(
-    opened: Pipeline, hours: Sequence[str], wanted: Collection[str], settle_ms: int, seconds: float
+    opened: Pipeline, hours: Sequence[str], wanted: Collection[str], settle_ms: int, seconds: float, *, live: bool
 ) -> Iterator[dg.AssetCheckResult]:
     """The checks over the hours of a run.
 
@@ -65,6 +67,7 @@ def check_results(
         wanted: names of the checks to make.
         settle_ms: an hour is over so long after its end.
         seconds: for comparing; what is left then, the next run compares.
+        live: the run did not list its hours: the one that closes an hour does, soon after it is over.
     """
     if TOTALS in wanted:
         end = time.monotonic() + seconds
@@ -73,7 +76,7 @@ def check_results(
         return
     reports = [opened.hour_report(hour) for hour in hours]
     if UNDONE in wanted:
-        yield undone_result(reports, time.time_ns() // 10**6, settle_ms)
+        yield undone_result(reports, time.time_ns() // 10**6, settle_ms, _CLOSING_MS if live else 0)
     if SERIES_MADE in wanted:
         yield series_result(reports)
 
@@ -98,8 +101,19 @@ def totals_result(reports: Sequence[VerifyReport]) -> dg.AssetCheckResult:
     )
 
 
-def undone_result(reports: Sequence[HourReport], now_ms: int, settle_ms: int) -> dg.AssetCheckResult:
-    """Whether every hour that is over, late uploads included, has nothing pending, and no hour has lost anything."""
+def undone_result(
+    reports: Sequence[HourReport], now_ms: int, settle_ms: int, closing_ms: int = 0
+) -> dg.AssetCheckResult:
+    """Whether every hour that is over, late uploads included, has nothing pending, and no hour has lost anything.
+
+    "Nothing pending" is only known of an hour for which the bucket was listed since it is over; that may take
+    `closing_ms` more.
+    """
+    unlisted = [
+        report.hour
+        for report in reports
+        if report.listed_ms is None and is_closed(report.hour, now_ms, settle_ms + closing_ms)
+    ]
     left = [report for report in reports if report.pending and is_closed(report.hour, now_ms, settle_ms)]
     waiting = sum(report.pending for report in reports if report not in left)
     failed = sum(report.pending for report in left)
@@ -108,12 +122,14 @@ def undone_result(reports: Sequence[HourReport], now_ms: int, settle_ms: int) ->
     return dg.AssetCheckResult(
         check_name=UNDONE,
         asset_key=ASSET,
-        passed=not left and not losing,
+        passed=not left and not losing and not unlisted,
         description=f"{lost} sources of {describe([report.hour for report in losing])} were deleted before they were "
         "read: their profiles are lost; see `pyro-assets quarantine list` and `pyro-assets doctor`"
         if losing
         else f"{failed} sources of {describe([report.hour for report in left])} are left: run these hours again"
         if left
+        else f"the bucket was not listed as a whole for {describe(unlisted)} since: run these hours again"
+        if unlisted
         else "every source is in a derived job or set aside"
         if not waiting
         else f"{waiting} sources wait for their job in an hour that is still running",
@@ -121,6 +137,7 @@ def undone_result(reports: Sequence[HourReport], now_ms: int, settle_ms: int) ->
             "left": failed,
             "lost": lost,
             "waiting": waiting,
+            "hours_not_listed": len(unlisted),
             "set_aside": sum(report.set_aside_total for report in reports),
             "segments": sum(report.segments for report in reports),
         },
@@ -147,7 +164,7 @@ def series_result(reports: Sequence[HourReport]) -> dg.AssetCheckResult:
 
 def is_closed(hour: str, now_ms: int, settle_ms: int) -> bool:
     """Whether an hour is over and late uploads had their time."""
-    return hour_start_ms(hour) + HOUR_MS + settle_ms <= now_ms
+    return over_since_ms(hour, settle_ms) <= now_ms
 
 
 def combined(reports: Sequence[VerifyReport]) -> VerifyReport:

@@ -4,13 +4,11 @@ Add a rule here when the sensor must decide something; talking to pipeline and i
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Final
 
 from pyro_assets.defs.landed import Landed
-from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
 _MAX_LATE_HOURS: Final = 500
 
@@ -23,11 +21,13 @@ class Watch:
         live_since: the first hour that the live lane takes by itself; what landed before it waits for a backfill.
         late: earlier hours that were processed already and got late uploads since; the live lane takes them too.
         landed: what was not reported yet.
+        said: check -> the description of its last verdict that a tick gave; a tick gives one only when it is another.
     """
 
     live_since: str
     late: tuple[str, ...] = ()
     landed: Landed = field(default_factory=Landed)
+    said: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_cursor(cls, cursor: str | None, live_since: str) -> "Watch":
@@ -39,13 +39,15 @@ class Watch:
         try:
             state = json.loads(cursor or "")
             landed = Landed.from_state(state["landed"])
-            return cls(str(state["live_since"]), tuple(map(str, state["late"])), landed)
+            said = {str(check): str(text) for check, text in state.get("said", {}).items()}
+            return cls(str(state["live_since"]), tuple(map(str, state["late"])), landed, said)
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls(live_since)
 
     def to_cursor(self) -> str:
         """As text for Dagster."""
-        state = {"live_since": self.live_since, "late": list(self.late), "landed": self.landed.to_state()}
+        landed = self.landed.to_state()
+        state = {"live_since": self.live_since, "late": list(self.late), "landed": landed, "said": dict(self.said)}
         return json.dumps(state)
 
     def after(self, arrivals: Iterable[str], unfinished_jobs: int, began: Callable[[str], bool]) -> "Watch":
@@ -63,24 +65,6 @@ class Watch:
     def takes(self, hour: str) -> bool:
         """Whether the live lane processes this hour."""
         return hour >= self.live_since or hour in self.late
-
-
-def spans(hours: Iterable[str]) -> list[tuple[str, str]]:
-    """Maximal runs of consecutive hours as (first, last), latest span first: fresh data does not wait for late ones.
-
-    >>> spans(["2026-11-25-13:00", "2026-11-25-09:00", "2026-11-25-12:00"])
-    [('2026-11-25-12:00', '2026-11-25-13:00'), ('2026-11-25-09:00', '2026-11-25-09:00')]
-    """
-    ordered = sorted(set(hours))
-    breaks = [
-        position + 1
-        for position, (before, after) in enumerate(pairwise(ordered))
-        if hour_start_ms(after) - hour_start_ms(before) != HOUR_MS
-    ]
-    groups = [
-        ordered[start:end] for start, end in zip([0, *breaks], [*breaks, len(ordered)], strict=True) if end > start
-    ]
-    return [(group[0], group[-1]) for group in reversed(groups)]
 
 
 def describe(hours: Sequence[str]) -> str:

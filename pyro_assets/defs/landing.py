@@ -11,12 +11,14 @@ from typing import Final
 import dagster as dg
 
 from pyro_assets.defs.assets import LANDED, SEGMENTS
-from pyro_assets.defs.due import Watch, describe, spans
+from pyro_assets.defs.due import Watch, describe
 from pyro_assets.defs.jobs import LIVE, RANGE_END, RANGE_START, AssetJob, lane_of, lane_tags
 from pyro_assets.defs.landed import Landed
 from pyro_assets.defs.metadata import arrival_metadata
 from pyro_assets.defs.silent import end_silent_runs
+from pyro_assets.defs.verdicts import source_verdict
 from pyro_assets.errors import StorageUnavailable
+from pyro_assets.pipeline.hours import spans
 from pyro_assets.pipeline.pipeline import Lane, Pipeline
 from pyro_assets.pipeline.reports import TickReport
 from pyro_assets.storage.keys import hour_of
@@ -52,13 +54,24 @@ def landing_sensor(job: AssetJob) -> dg.SensorDefinition:
             tick = opened.tick()
             watch = _watch(context.cursor, pipeline.live_since, tick, opened)
             end_silent_runs(context.instance, opened, tick.now_ms, pipeline.settings().lease_ms)
-        return decide(tick, watch, live_runs(context.instance))
+            # After a listing that failed nothing is known of the source.
+            known = tick.source_problem or not tick.failures
+            verdicts = [source_verdict(tick.source_problem)] if known else []
+        return decide(tick, watch, live_runs(context.instance), verdicts)
 
     return segments_landed
 
 
-def decide(tick: TickReport, watch: Watch, in_flight: Sequence[dg.DagsterRun]) -> dg.SensorResult:
+def decide(
+    tick: TickReport, watch: Watch, in_flight: Sequence[dg.DagsterRun], verdicts: Sequence[dg.AssetCheckEvaluation] = ()
+) -> dg.SensorResult:
     """What a tick leads to.
+
+    Args:
+        tick: what it found.
+        watch: what the one before remembered.
+        in_flight: live runs that are not over.
+        verdicts: of checks, as they are now; those that changed are reported.
 
     Raises:
         StorageUnavailable: a listing failed and there is nothing else to report, so that the tick is seen as failed.
@@ -79,14 +92,17 @@ def decide(tick: TickReport, watch: Watch, in_flight: Sequence[dg.DagsterRun]) -
     landed = watch.landed.plus(tick.arrivals)
     # A listing that goes on may bring thousands of hours, too many to remember.
     reports = landed.hours if requests or tick.truncated or landed.is_due(tick.now_ms) else {}
-    events = [
+    said = {verdict.check_name: verdict.description or "" for verdict in verdicts}
+    events: list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation] = [
         dg.AssetMaterialization(SEGMENTS, partition=hour, metadata=arrival_metadata(arrivals, tick.now_ms))
         for hour, arrivals in sorted(reports.items())
     ]
-    cursor = replace(watch, landed=Landed(reported_ms=tick.now_ms) if events else landed).to_cursor()
+    landed = Landed(reported_ms=tick.now_ms) if events else landed
+    cursor = replace(watch, landed=landed, said={**watch.said, **said}).to_cursor()
+    events += [verdict for verdict in verdicts if watch.said.get(verdict.check_name) != said[verdict.check_name]]
     if requests:
         return dg.SensorResult(run_requests=requests, asset_events=events, cursor=cursor)
-    if tick.failures and not tick.arrivals and not events:
+    if tick.failures and not tick.source_problem and not tick.arrivals and not events:
         raise StorageUnavailable(
             f"{len(tick.failures)} listings failed; what they hide comes with a later tick. {tick.failures[0]}"
         )
@@ -127,6 +143,8 @@ def skip_reason(tick: TickReport, watch: Watch, due: Sequence[str], in_flight: S
             f"; {sum(tick.due[hour] for hour in due)} due jobs of {describe(due)} are for it or the next" if due else ""
         )
         parts.append("; ".join(f"live run {run.run_id[:8]} is {run.status.value.lower()}" for run in in_flight) + left)
+    elif tick.source_problem:
+        parts.append(tick.source_problem)
     elif tick.waiting_sources or tick.unfinished_jobs:
         parts.append("nothing is due")
     else:

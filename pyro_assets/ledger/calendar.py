@@ -29,10 +29,14 @@ _JOBS: tuple[JobState, ...] = ("planned", "compacted", "derived", "exported", "q
 
 @dataclass(slots=True)
 class HourCounts:
-    """Jobs and sources of an hour by state; what a person took off the list is not counted as set aside or lost."""
+    """Jobs and sources of an hour by state; what a person took off the list is not counted as set aside or lost.
+
+    `is_listed`: it was listed as a whole after it was over.
+    """
 
     jobs: dict[str, int] = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
+    is_listed: bool = False
 
     @property
     def open_jobs(self) -> int:
@@ -107,6 +111,11 @@ class Calendar(Database):
                 counts = found.setdefault(hour, HourCounts()).jobs
                 for state, count in from_json(figures).jobs_by_state.items():
                     counts[state] = counts.get(state, 0) + count
+            listed = select(hour_upkeep.c.hour).where(
+                hour_upkeep.c.hour >= first, hour_upkeep.c.hour < end, hour_upkeep.c.listed_ms.is_not(None)
+            )
+            for hour in found.keys() & set(connection.execute(listed).scalars()):
+                found[hour].is_listed = True
         return dict(sorted(found.items()))
 
     def hours_cost(self, hours: Sequence[str]) -> HoursCost:

@@ -34,6 +34,7 @@ class HourStatus:
     services: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     facts: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
+    listed_ms: int | None = None
 
 
 def to_json(status: HourStatus) -> str:

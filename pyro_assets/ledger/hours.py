@@ -56,8 +56,13 @@ def hour_status_of(connection: Connection, hour: str, examples: int) -> HourStat
     status = HourStatus()
     _sum_sources(connection, hour, examples, status)
     _sum_jobs(connection, hour, status)
-    kept = connection.execute(select(hour_upkeep.c.figures).where(hour_upkeep.c.hour == hour)).scalar()
-    return status if kept is None else added(from_json(kept), status)
+    kept = connection.execute(
+        select(hour_upkeep.c.figures, hour_upkeep.c.listed_ms).where(hour_upkeep.c.hour == hour)
+    ).first()
+    if kept is not None and kept.figures is not None:
+        status = added(from_json(kept.figures), status)
+    status.listed_ms = None if kept is None else kept.listed_ms
+    return status
 
 
 def _sum_sources(connection: Connection, hour: str, examples: int, status: HourStatus) -> None:

@@ -14,6 +14,7 @@ from pyro_assets.ledger.expiry import Expiry
 from pyro_assets.ledger.health import Health
 from pyro_assets.ledger.hours import Hours
 from pyro_assets.ledger.lag import Lags
+from pyro_assets.ledger.listings import Listings
 from pyro_assets.ledger.loading import Loading
 from pyro_assets.ledger.modes import Modes
 from pyro_assets.ledger.pardons import Pardons
@@ -37,6 +38,7 @@ __all__ = ["Lane", "Ledger", "Policy", "Retry"]
 
 class Ledger(
     Sources,
+    Listings,
     Planner,
     Modes,
     Claims,

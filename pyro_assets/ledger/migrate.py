@@ -14,7 +14,7 @@ from pyro_assets.errors import SchemaMismatch
 from pyro_assets.ledger import schema
 
 #: The version that this code reads and writes.
-VERSION: Final = 6
+VERSION: Final = 7
 
 Step = Callable[[Connection], None]
 
@@ -58,6 +58,7 @@ STEPS: Final[dict[int, Step]] = {
     4: _add_active_series,
     5: _add_what_is_missing,
     6: _add_what_is_missing,
+    7: _add_what_is_missing,
 }
 
 

@@ -192,6 +192,8 @@ hour_upkeep = Table(
     Column("series_removed_ms", BigInteger),
     Column("blocks_removed_ms", BigInteger),
     Column("scrubbed_ms", BigInteger),  # when all that the archive holds of it was read and compared last
+    # When its last listing began that went from its first to its last key after the hour was over.
+    Column("listed_ms", BigInteger),
     # Rows of its sources and jobs were removed; what people see of the hour is kept as JSON.
     Column("collapsed_ms", BigInteger),
     Column("figures", Text),

@@ -19,6 +19,7 @@ from pyro_assets.pipeline.lifetimes import measure
 from pyro_assets.pipeline.rebuilding import guard
 from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.storage.bucket import open_bucket, place_of
+from pyro_assets.storage.discovery import what_is_missing
 from pyro_assets.storage.interface import ReadOnlyBucket
 from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, HOUR_MS, PROBE, SEGMENTS, parse_block_key
 from pyro_assets.storage.ulid import first_ulid, is_ulid, ulid_time_ms
@@ -87,6 +88,10 @@ def _source(it: Installation) -> Iterator[Finding]:
     source = open_bucket(it.source_url)
     wanted = SEGMENTS if it.settings().mode == "own" else BLOCKS
     folders = source.list_folder("").folders
+    if missing := what_is_missing(source):
+        what, _, remedy = missing.rpartition(": ")
+        yield Finding("source", "problem", what, remedy)
+        return
     if wanted not in folders:
         there = ", ".join(folders[:5]) or "nothing"
         remedy = f"name Pyroscope's bucket, with the prefix under which it keeps {wanted}/, or start Pyroscope"

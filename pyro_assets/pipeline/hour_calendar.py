@@ -19,7 +19,7 @@ HourState = Literal["failed", "pending", "unsent", "running", "done", "nothing",
 #: State -> what it means, for legends.
 MEANINGS: Final[Mapping[HourState, str]] = {
     "failed": "something was given up, set aside or lost",
-    "pending": "over, and not all of it has series",
+    "pending": "over, and not all of it is known to have series",
     "unsent": "series that a receiver lacks",
     "running": "not over yet",
     "done": "complete",
@@ -81,10 +81,12 @@ def cell(hour: str, counts: HourCounts | None, unsent: int, *, is_over: bool, is
     """The state of an hour.
 
     >>> cell("2026-11-25-09:00", HourCounts({"derived": 3}), 0, is_over=True).state
+    'pending'
+    >>> cell("2026-11-25-09:00", HourCounts({"derived": 3}, is_listed=True), 0, is_over=True).state
     'done'
     >>> late = HourCounts({"derived": 3, "planned": 1}, {"lost": 2})
     >>> cell("2026-11-25-09:00", late, 0, is_over=True).text
-    '2 segments lost, 1 job without series, 3 jobs done'
+    '2 segments lost, 1 job without series, 3 jobs done, never listed as a whole'
     """
     if counts is None:
         return HourCell(hour, "future" if is_future else "nothing", 0, "" if is_future else MEANINGS["nothing"])
@@ -100,13 +102,14 @@ def cell(hour: str, counts: HourCounts | None, unsent: int, *, is_over: bool, is
         _count(waiting, "segment", "in no job yet"),
         _count(unsent, "job", "not sent everywhere"),
         _count(counts.done_jobs, "job", "done"),
+        "never listed as a whole" if is_over and not counts.is_listed else "",
     ]
     state: HourState
     if is_bad:
         state = "failed"
     elif not is_over:
         state = "running"
-    elif counts.open_jobs or waiting:
+    elif counts.open_jobs or waiting or not counts.is_listed:
         state = "pending"
     elif unsent:
         state = "unsent"

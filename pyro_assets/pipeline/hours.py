@@ -3,7 +3,8 @@
 Add a figure here when the ledger knows it and a person should see it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 from pyro_assets.ledger.lag import LagFigures
@@ -38,7 +39,7 @@ def report_hour(
     status = ledger.hour_status(hour)
     lags = ledger.hour_lag(hour)
     exports, exported_lag = _exports(ledger, hour, scopes or {})
-    is_over = now_ms >= hour_start_ms(hour) + HOUR_MS + settle_ms
+    is_over = over_since_ms(hour, settle_ms) <= now_ms
     return HourReport(
         hour=hour,
         segments=sum(count for state, count in status.sources_by_state.items() if state != "out_of_range"),
@@ -67,13 +68,37 @@ def report_hour(
         services=tuple(ServiceSamples(*names, *counts) for names, counts in status.services.items()),
         facts=status.facts,
         examples=tuple(status.examples),
-        complete=is_over and not status.pending and not status.undone_jobs,
+        listed_ms=status.listed_ms,
+        complete=is_over and status.listed_ms is not None and not status.pending and not status.undone_jobs,
         exports=exports,
         exported_lag=exported_lag,
         run=run if run is not None else RunCounts(),
         rules=rules,
         snapshots=ledger.snapshots_of_hour(hour),
     )
+
+
+def over_since_ms(hour: str, settle_ms: int) -> int:
+    """From when on an hour is over: its end, and the time that late uploads have."""
+    return hour_start_ms(hour) + HOUR_MS + settle_ms
+
+
+def spans(hours: Iterable[str]) -> list[tuple[str, str]]:
+    """Maximal runs of consecutive hours as (first, last), latest span first: fresh data does not wait for late ones.
+
+    >>> spans(["2026-11-25-13:00", "2026-11-25-09:00", "2026-11-25-12:00"])
+    [('2026-11-25-12:00', '2026-11-25-13:00'), ('2026-11-25-09:00', '2026-11-25-09:00')]
+    """
+    ordered = sorted(set(hours))
+    breaks = [
+        position + 1
+        for position, (before, after) in enumerate(pairwise(ordered))
+        if hour_start_ms(after) - hour_start_ms(before) != HOUR_MS
+    ]
+    groups = [
+        ordered[start:end] for start, end in zip([0, *breaks], [*breaks, len(ordered)], strict=True) if end > start
+    ]
+    return [(group[0], group[-1]) for group in reversed(groups)]
 
 
 def _exports(ledger: Ledger, hour: str, scopes: Mapping[str, int]) -> tuple[tuple[ExportReport, ...], Lag | None]:

@@ -45,6 +45,7 @@ class TickReport:
         not_block_keys: keys in the listing that name no block, with some examples in `not_block_examples`.
         truncated: more was there than a tick takes; the next one goes on.
         failures: listings that failed, one sentence each; what they hide comes with a later tick.
+        source_problem: why the source cannot be Pyroscope's bucket; "" where it can.
         seconds: how long the tick took.
     """
 
@@ -62,6 +63,7 @@ class TickReport:
     not_block_examples: tuple[str, ...] = ()
     truncated: bool = False
     failures: tuple[str, ...] = ()
+    source_problem: str = ""
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -243,7 +245,8 @@ class HourReport:
         services: samples and unsymbolised ones per tenant and service.
         facts: name -> count of what was odd: dangling, total_mismatches, negative_samples, rounded_values, ...
         examples: the first of these in words.
-        complete: the hour is over, late uploads had their time, and nothing is pending.
+        listed_ms: when its last whole listing began after it was over; None where nobody looked since.
+        complete: the hour is over, was listed as a whole since, and nothing is pending.
         exports: what each receiver has of it; exported_lag: first segment created -> accepted, over all receivers.
         run: what the run that returned this report did; all zero from `hour_report`.
         rules: that the pipeline has in force, None where it was opened without.
@@ -277,6 +280,7 @@ class HourReport:
     services: tuple[ServiceSamples, ...] = ()
     facts: dict[str, int] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
+    listed_ms: int | None = None
     complete: bool = False
     exports: tuple[ExportReport, ...] = ()
     exported_lag: Lag | None = None

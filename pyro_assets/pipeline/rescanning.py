@@ -1,4 +1,4 @@
-"""Looking again where ticks no longer look: a span on demand, or the whole bucket in small steps.
+"""Looking again where ticks no longer look: hours before a run, a span on demand, or the whole bucket in small steps.
 
 Add another way to find what was missed here. What is found is recorded and planned as a tick does it, so looking
 twice, or beside a tick, finds nothing twice.
@@ -6,17 +6,19 @@ twice, or beside a tick, finds nothing twice.
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from pyro_assets.errors import StorageUnavailable
 from pyro_assets.ledger.ledger import Ledger, Policy
 from pyro_assets.ledger.policy import kind_of_mode
+from pyro_assets.pipeline.hours import over_since_ms, spans
 from pyro_assets.pipeline.settings import Settings
 from pyro_assets.pipeline.ticking import policy_of
 from pyro_assets.storage.discovery import Discovery, FoundBlock, folders_of
 from pyro_assets.storage.interface import ReadOnlyBucket
+from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 from pyro_assets.storage.rescan import list_span
 from pyro_assets.storage.ulid import first_ulid
 
@@ -25,6 +27,8 @@ SWEEP: Final = "sweep"
 #: Cursor of a folder that the sweep is through with: the greatest ULID.
 _DONE: Final = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"
 _LAST_MS: Final = 2**48 - 1
+#: A listing of hours that was interrupted is gone on with for so long; what it saw before is too old then.
+_RESUME_MS: Final = HOUR_MS
 
 
 @dataclass(slots=True)
@@ -77,20 +81,107 @@ def rescan(
     begun = time.perf_counter()
     report = RescanReport()
     policy = ledger.enter_mode(policy_of(settings), now_ms)
+    _list(source, ledger, settings, policy, max(begin_ms, 0), min(end_ms, _LAST_MS), now_ms, report, progress)
+    if not report.failures:
+        whole = [hour for hour in ledger.hours() if begin_ms <= hour_start_ms(hour) <= end_ms - HOUR_MS]
+        _note_listed(ledger, settings, whole, now_ms)
+    return _finish(ledger, policy, now_ms, begun, report, finished=True)
+
+
+def list_hours(
+    source: ReadOnlyBucket,
+    ledger: Ledger,
+    settings: Settings,
+    hours: Sequence[str],
+    now_ms: int,
+    deadline_monotonic: float | None = None,
+) -> RescanReport:
+    """Lists all that was created in these hours, as `rescan` does; interrupted, it goes on where it was.
+
+    Costs a request for each folder and one per thousand keys. Hours that are over count as listed then.
+
+    Args:
+        source: the bucket.
+        ledger: where to record.
+        settings: mode and rules of planning.
+        hours: partition keys.
+        now_ms: Unix milliseconds.
+        deadline_monotonic: no page is asked for after this `time.monotonic()`; the next call goes on.
+
+    Raises:
+        LedgerUnavailable: what was recorded until then stays.
+        SettingsError: the mode cannot change yet.
+    """
+    begun = time.perf_counter()
+    report = RescanReport()
+    policy = ledger.enter_mode(policy_of(settings), now_ms)
+    finished = True
+    for first, last in spans(hours):
+        begin_ms, end_ms = hour_start_ms(first), hour_start_ms(last) + HOUR_MS
+        # Cursors of a listing are called after its first hour: a longer one over the same hours may use them, too.
+        over_ms = over_since_ms(last, settings.settle_ms)
+        purpose = first if over_ms <= now_ms else ""
+        began_ms = ledger.listing_began(purpose, max(now_ms - _RESUME_MS, over_ms)) if purpose else None
+        failures = len(report.failures)
+        through = _list(
+            source, ledger, settings, policy, begin_ms, end_ms, now_ms, report, _silent, purpose, deadline_monotonic
+        )
+        if through and len(report.failures) == failures:
+            of_span = [hour for hour in hours if first <= hour <= last]
+            _note_listed(ledger, settings, of_span, now_ms if began_ms is None else began_ms)
+            if purpose:
+                ledger.drop_cursors(purpose)
+        finished &= through
+    return _finish(ledger, policy, now_ms, begun, report, finished=finished)
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Tells nobody how far a listing is."""
+
+
+def _list(
+    source: ReadOnlyBucket,
+    ledger: Ledger,
+    settings: Settings,
+    policy: Policy,
+    begin_ms: int,
+    end_ms: int,
+    now_ms: int,
+    report: RescanReport,
+    progress: Callable[[int, int], None],
+    purpose: str = "",
+    deadline_monotonic: float | None = None,
+) -> bool:
+    """Lists [begin_ms, end_ms) in all folders; with a purpose, from its cursors on. False where time was over."""
     discovery = Discovery()
     folders = list(folders_of(source, kind_of_mode(settings.mode), ledger.cursors(), discovery))
-    begin_ms, end_ms = max(begin_ms, 0), min(end_ms, _LAST_MS)
-    # The ULID before the first one of that millisecond is in no bucket: listing begins after it.
-    after = first_ulid(begin_ms - 1)[:10] + "Z" * 16 if begin_ms else ""
+    report.failures += [*discovery.failures, *filter(None, [discovery.missing])]
+    before, last = _before(begin_ms), _before(end_ms)
+    came = ledger.cursors(purpose) if purpose else {}
+    folders = [folder for folder in folders if came.get(folder, "") < last]
     for done, folder in enumerate(folders, 1):
         try:
-            for page in list_span(source, folder, after, first_ulid(end_ms), settings.list_page_keys):
+            for page in list_span(
+                source, folder, max(before, came.get(folder, "")), first_ulid(end_ms), settings.list_page_keys
+            ):
                 report.listed += page.keys
-                _record(ledger, policy, page.found, {}, now_ms, report)
+                ulid = last if page.finished else page.last_ulid
+                _record(ledger, policy, page.found, {folder: ulid} if purpose and ulid else {}, now_ms, report, purpose)
+                if deadline_monotonic is not None and time.monotonic() >= deadline_monotonic:
+                    return False
         except StorageUnavailable as error:
-            discovery.failures.append(str(error))
+            report.failures.append(str(error))
         progress(done, len(folders))
-    return _finish(ledger, policy, now_ms, begun, report, discovery, finished=True)
+    return True
+
+
+def _before(time_ms: int) -> str:
+    """The greatest ULID from before a millisecond, which is in no bucket: a listing after it begins with that time."""
+    return first_ulid(time_ms - 1)[:10] + "Z" * 16 if time_ms else ""
+
+
+def _note_listed(ledger: Ledger, settings: Settings, hours: Sequence[str], began_ms: int) -> None:
+    ledger.note_listed([hour for hour in hours if over_since_ms(hour, settings.settle_ms) <= began_ms], began_ms)
 
 
 def sweep(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int, max_keys: int) -> RescanReport:
@@ -122,15 +213,16 @@ def sweep(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: in
                 report.listed += page.keys
                 swept[folder] = _DONE if page.finished else page.last_ulid or swept.get(folder, "")
                 moved = {folder: swept[folder]} if swept[folder] else {}
-                _record(ledger, policy, page.found, moved, now_ms, report)
+                _record(ledger, policy, page.found, moved, now_ms, report, SWEEP)
                 if report.listed >= max_keys:
                     break
         except StorageUnavailable as error:
             discovery.failures.append(str(error))
-    finished = not discovery.failures and all(swept.get(folder) == _DONE for folder in left)
+    report.failures = discovery.failures
+    finished = not report.failures and all(swept.get(folder) == _DONE for folder in left)
     if finished:
         ledger.drop_cursors(SWEEP)
-    return _finish(ledger, policy, now_ms, begun, report, discovery, finished=finished)
+    return _finish(ledger, policy, now_ms, begun, report, finished=finished)
 
 
 def _record(
@@ -140,8 +232,9 @@ def _record(
     moved: dict[str, str],
     now_ms: int,
     report: RescanReport,
+    purpose: str,
 ) -> None:
-    recorded = ledger.record_sources(found, moved, now_ms, policy, SWEEP)
+    recorded = ledger.record_sources(found, moved, now_ms, policy, purpose)
     report.out_of_range += recorded.out_of_range
     for hour, count in Counter(item.block.hour for item in recorded.new).items():
         report.new[hour] = report.new.get(hour, 0) + count
@@ -153,13 +246,11 @@ def _finish(
     now_ms: int,
     begun: float,
     report: RescanReport,
-    discovery: Discovery,
     *,
     finished: bool,
 ) -> RescanReport:
     report.new = dict(sorted(report.new.items()))
     report.planned_jobs = ledger.plan(now_ms, policy)
-    report.failures = discovery.failures
-    report.finished = finished and not discovery.failures
+    report.finished = finished and not report.failures
     report.seconds = time.perf_counter() - begun
     return report

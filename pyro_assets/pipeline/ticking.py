@@ -69,6 +69,7 @@ def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int
         not_block_examples=tuple(found.examples),
         truncated=found.truncated,
         failures=tuple(found.failures),
+        source_problem=found.missing,
         seconds=time.perf_counter() - begun,
     )
 

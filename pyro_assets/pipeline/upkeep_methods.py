@@ -4,12 +4,14 @@ Add what a schedule or a supervisor asks for as a method that delegates.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pyro_assets.errors import AccessRefused, SettingsError, StorageUnavailable
 from pyro_assets.ledger.beats import Beat
+from pyro_assets.pipeline.hours import over_since_ms
 from pyro_assets.pipeline.parts import Parts
+from pyro_assets.storage.discovery import what_is_missing
 from pyro_assets.storage.keys import PROBE, hour_of
 
 if TYPE_CHECKING:
@@ -95,6 +97,26 @@ class UpkeepMethods(Parts):
 
         self._guard()
         return sweep(self._source, self._ledger, self._settings, self._clock(), max_keys)
+
+    def list_hours(self, hours: Sequence[str], *, deadline_monotonic: float | None = None) -> "RescanReport":
+        """Looks, before a run of these hours, for all that was created in them; see `rescanning.list_hours`."""
+        from pyro_assets.pipeline.rescanning import list_hours
+
+        self._guard()
+        return list_hours(self._source, self._ledger, self._settings, hours, self._clock(), deadline_monotonic)
+
+    def hours_to_list(self, limit: int) -> list[str]:
+        """Hours that are over and were not listed as a whole since: the last ones, at most `limit`, oldest first."""
+        now_ms, listed = self._clock(), self._ledger.listed_hours()
+        over = (hour for hour in self._ledger.hours() if over_since_ms(hour, self._settings.settle_ms) <= now_ms)
+        return [hour for hour in over if hour not in listed][-limit:]
+
+    def source_problem(self) -> str:
+        """Why the source cannot be Pyroscope's bucket, or does not answer; "" where all is well."""
+        try:
+            return what_is_missing(self._source)
+        except StorageUnavailable as error:
+            return str(error)
 
     def has_rules_to_resolve(self) -> bool:
         """Whether a rule of the ledger that is in force has `top_k`."""

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from pyro_assets.errors import NotABlockKey, StorageUnavailable
+from pyro_assets.errors import AccessRefused, NotABlockKey, StorageUnavailable
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
-from pyro_assets.storage.keys import ANONYMOUS, SEGMENTS, BlockKey, LevelKind, parse_block_key, parse_shard
+from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, SEGMENTS, BlockKey, LevelKind, parse_block_key, parse_shard
 from pyro_assets.storage.ulid import first_ulid, is_ulid, ulid_time_ms
 
 _EXAMPLES: Final = 5
@@ -56,6 +56,7 @@ class Discovery:
         not_block_keys: keys that name no block, the first of them in `examples`.
         truncated: there is more than `Window.max_keys`.
         failures: one sentence for each listing that failed; what was found before it is kept.
+        missing: why this cannot be Pyroscope's bucket, see `what_is_missing`; "" where it can.
     """
 
     found: list[FoundBlock] = field(default_factory=list)
@@ -64,6 +65,7 @@ class Discovery:
     examples: list[str] = field(default_factory=list)
     truncated: bool = False
     failures: list[str] = field(default_factory=list)
+    missing: str = ""
 
     def stray(self, key: str) -> None:
         """Counts a key that names no block."""
@@ -104,10 +106,33 @@ def discover(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str]
     return result
 
 
+def what_is_missing(bucket: ReadOnlyBucket) -> str:
+    """Why a bucket cannot be Pyroscope's, in words: it has neither segments nor blocks. "" where it has some.
+
+    Raises:
+        StorageUnavailable: the bucket does not answer.
+    """
+    top = bucket.list_folder("")
+    if {SEGMENTS, BLOCKS} & set(top.folders):
+        return ""
+    names = [*(f"{name}/" for name in top.folders), *(item.key for item in top.objects)]
+    there = f"only {', '.join(names[:_EXAMPLES])}" if names else "it is empty or does not exist"
+    return (
+        f"the source {bucket.url} has neither {SEGMENTS}/ nor {BLOCKS}/ ({there}): name Pyroscope's bucket, with the "
+        "prefix under which it writes, or start Pyroscope"
+    )
+
+
 def folders_of(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str], result: Discovery) -> Iterator[str]:
     """The folders that hold blocks; those with a cursor where a listing fails, which `result` is told."""
     try:
         top = bucket.list_folder(f"{kind}/")
+        if not top.folders:
+            result.missing = what_is_missing(bucket)
+    except AccessRefused as error:
+        # It does not exist, or is closed to us: that is no trouble that passes.
+        result.missing = str(error)
+        return
     except StorageUnavailable as error:
         result.failures.append(str(error))
         yield from sorted(folder for folder in cursors if folder.startswith(f"{kind}/"))

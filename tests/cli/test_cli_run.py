@@ -1,6 +1,7 @@
 """`run` does the whole pipeline; with `--jobs` it makes of the real bucket exactly what the original made of it."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from cli_runner import fails, is_wrong_usage, places, run
 from exports import HOUR, expected, got
 from golden_bucket import GoldenBucket
 from scripted_server import Reply, Request, scripted_server
+
+from pyro_assets.ledger.ledger import Ledger
 
 GOLDEN = golden_bucket.committed()
 FUNCTION = "main.fibonacci"
@@ -86,6 +89,18 @@ def test_people_get_a_table_and_a_second_run_has_nothing_to_do(tmp_path: Path):
     second = run("run", "--source-url", GOLDEN.root, *places(tmp_path))
     assert second.exit_code == 0
     assert f"nothing to do in {GOLDEN.root}" in second.stdout
+
+
+def test_hours_that_are_over_are_listed_as_a_whole_and_complete(tmp_path: Path):
+    assert run("run", "--source-url", GOLDEN.root, *places(tmp_path)).exit_code == 0
+    with closing(Ledger.open(str(tmp_path / "ledger.db"))) as ledger:
+        assert ledger.listed_hours() == set(ledger.hours()) != set()
+
+
+def test_a_prefix_without_segments_and_blocks_is_no_success(tmp_path: Path):
+    (tmp_path / "bucket" / "phlaredb").mkdir(parents=True)
+    result = run("run", "--source-url", tmp_path / "bucket", *places(tmp_path))
+    fails(result, "has neither segments/ nor blocks/ (only phlaredb/)")
 
 
 def test_observe_takes_the_originals_blocks(tmp_path: Path):

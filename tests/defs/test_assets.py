@@ -1,6 +1,7 @@
 """Assets through Dagster's own entry point: one hour, a range, a subset, a re-run, a failed derivation."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -8,6 +9,7 @@ from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.assets import ASSETS
+from pyro_assets.pipeline.rescanning import RescanReport
 
 START = "2026-11-20-00:00"
 HOURS = [f"2026-11-20-0{hour}:00" for hour in range(4)]
@@ -96,7 +98,49 @@ def test_a_re_run_with_nothing_new_says_so(instance: dg.DagsterInstance):
     assert {metadata["run"] for metadata in found.values()} == {"nothing to do"}
     messages = [record.user_message for record in instance.all_logs(result.run_id)]
     assert f"{HOURS[0]}: nothing to do" in messages
-    assert f"{HOURS[1]}: nothing to do; no segment of it is known (the sensor segments_landed finds them)" in messages
+    assert f"{HOURS[1]}: nothing to do; there is no segment of it in the bucket" in messages
+
+
+@pytest.mark.parametrize(
+    ("job", "tags", "looks"),
+    [
+        ("live", {}, False),
+        ("live", {"lane": "live-1", "lanes": "2"}, False),
+        ("backfill", {}, True),
+        ("backfill", {"lane": "close"}, True),
+        ("__ASSET_JOB", {}, True),
+    ],
+)
+def test_every_run_but_a_live_one_lists_its_hours_before_it_works(
+    instance: dg.DagsterInstance, job: str, tags: dict[str, str], looks: bool
+):
+    fake = FakePipeline({HOURS[0]: replace(hour_of_work(HOURS[0]), listed_ms=None)})
+    definitions = build_defs(resources_with(fake), start_hour=START)
+    result = definitions.resolve_job_def(job).execute_in_process(instance=instance, partition_key=HOURS[0], tags=tags)
+    assert fake.listed == ([[HOURS[0]]] if looks else [])
+    passed = {found.check_name: found.passed for found in result.get_asset_check_evaluations()}
+    # 2026-11-20 is long over: a live run says that nobody has looked there since.
+    assert passed["no_source_left_undone"] is looks
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (RescanReport(failures=["shard 3: 503 SlowDown"]), "shard 3: 503 SlowDown"),
+        (RescanReport(), "there was no time for the rest; the next run goes on"),
+    ],
+)
+def test_an_hour_that_could_not_be_listed_is_no_success(instance: dg.DagsterInstance, seen: RescanReport, why: str):
+    fake = FakePipeline({HOURS[0]: replace(hour_of_work(HOURS[0]), listed_ms=None)}, seen=seen)
+    result = materialise(instance, fake, HOURS[0], job="backfill")
+    # What is known is done all the same.
+    assert {name for name, _ in materialised(result)} == set(ASSETS)
+    assert materialised(result)["l1_blocks", HOURS[0]]["complete"] is False
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    assert failure.step_failure_data.user_failure_data.description.endswith(f"not all was listed: {why}")
+    (undone,) = [one for one in result.get_asset_check_evaluations() if one.check_name == "no_source_left_undone"]
+    assert not undone.passed
+    assert undone.description == f"the bucket was not listed as a whole for {HOURS[0]} since: run these hours again"
 
 
 def test_a_failed_derivation_leaves_the_compaction_materialised(instance: dg.DagsterInstance):
@@ -185,3 +229,19 @@ def test_a_live_run_stays_and_says_what_it_did_meanwhile(instance: dg.DagsterIns
     result = job.execute_in_process(instance=instance, partition_key=HOURS[0])
     assert len(fake.asked) == 4
     assert materialised(result)["l1_blocks", HOURS[0]]["run"] == "compacted 8 jobs, derived 8 jobs"
+
+
+def test_a_live_run_observes_its_progress_and_materialises_each_hour_once(instance: dg.DagsterInstance):
+    fake = FakePipeline({hour: hour_of_work(hour) for hour in HOURS[:2]})
+    result = materialise(instance, fake, *HOURS[:2])
+    assert result.success
+    events = [
+        (event.asset_key.to_user_string(), event.partition) for event in result.get_asset_materialization_events()
+    ]
+    assert sorted(events) == sorted((asset, hour) for asset in ASSETS for hour in HOURS[:2])
+    observed = {
+        (event.asset_key.to_user_string(), event.partition): event.asset_observation_data.asset_observation.metadata
+        for event in result.get_asset_observation_events()
+    }
+    assert set(observed) == set(events)
+    assert observed["l1_blocks", HOURS[0]]["run"].value == "compacted 2 jobs, derived 2 jobs"

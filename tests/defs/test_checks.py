@@ -80,9 +80,15 @@ def test_a_difference_fails_and_is_shown():
     ],
 )
 def test_what_is_pending_fails_once_the_hour_is_closed(pending: int, now_ms: int, passed: bool):
-    result = undone_result([replace(HourReport(HOUR), pending=pending)], now_ms, SETTLE_MS)
+    result = undone_result([HourReport(HOUR, pending=pending, listed_ms=1)], now_ms, SETTLE_MS)
     assert result.passed is passed
     assert result.metadata["left"].value == (0 if passed else 5)
+
+
+@pytest.mark.parametrize(("closing_ms", "passed"), [(0, False), (1, True)])
+def test_an_hour_that_was_never_listed_does_not_pass_once_it_should_have_been(closing_ms: int, passed: bool):
+    result = undone_result([HourReport(HOUR)], END_MS + SETTLE_MS, SETTLE_MS, closing_ms)
+    assert (result.passed, result.metadata["hours_not_listed"].value) == (passed, 0 if passed else 1)
 
 
 def test_one_hour_left_of_two_is_named():

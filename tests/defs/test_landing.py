@@ -41,6 +41,11 @@ class Case:
 
 CASES = {
     "nothing new": Case(tick(), skip="nothing new: every segment that landed is in a derived job"),
+    "no bucket of Pyroscope's": Case(tick(source_problem="the source x is empty"), skip="the source x is empty"),
+    "no bucket of Pyroscope's any more": Case(
+        tick(source_problem="the source x is empty", unfinished_jobs=3, failures=("503",)),
+        skip="the source x is empty; 503",
+    ),
     "new keys, too young for a job": Case(
         tick(arrivals={NOW: ARRIVALS}, waiting_sources=3),
         events=[NOW],
@@ -172,7 +177,8 @@ def test_tick(name: str):
             instance.add_run(dg.DagsterRun(job_name=job, run_id=run_id, tags=tags, status=dg.DagsterRunStatus.STARTED))
         result = evaluate(fake, instance, case.cursor.to_cursor())
     assert [partitions_of(request) for request in result.run_requests or ()] == case.runs
-    assert [event.partition for event in result.asset_events] == case.events
+    landed = [event for event in result.asset_events if isinstance(event, dg.AssetMaterialization)]
+    assert [event.partition for event in landed] == case.events
     assert (result.skip_reason.skip_message if result.skip_reason else None) == case.skip
     # A run key would de-duplicate for ever, also after a failure.
     assert all(request.run_key is None for request in result.run_requests or ())
@@ -199,7 +205,11 @@ def test_arrivals_without_a_run_are_reported_once_a_minute_and_none_is_lost():
         for second in range(0, 125, 5):
             result = evaluate(FakePipeline({}, [waiting(second)]), instance, cursor)
             cursor = result.cursor
-            reported += [(second, event.metadata["objects"].value) for event in result.asset_events]
+            reported += [
+                (second, event.metadata["objects"].value)
+                for event in result.asset_events
+                if isinstance(event, dg.AssetMaterialization)
+            ]
     assert reported == [(0, 3), (60, 36), (120, 36)]
 
 
@@ -240,7 +250,7 @@ def test_a_ledger_that_is_away_fails_the_tick():
 def test_events_say_what_landed():
     fake = FakePipeline({}, [tick(arrivals={NOW: ARRIVALS}, waiting_sources=3)])
     with dg.DagsterInstance.ephemeral() as instance:
-        (event,) = evaluate(fake, instance, None).asset_events
+        event, _ = evaluate(fake, instance, None).asset_events
     assert event.asset_key == dg.AssetKey("segments")
     values = {name: value.value for name, value in event.metadata.items()}
     assert values["objects"] == 3
@@ -261,3 +271,37 @@ def test_a_request_resolves_to_a_run_over_its_hours():
     assert {**job.run_tags, **request.tags}["lane"] == "live"
     assert lane_of(dg.DagsterRun(job_name="live", tags={**job.run_tags, **request.tags})) == Lane()
     assert request.tags["dagster/asset_partition_range_start"] == BEFORE
+
+
+def test_the_verdict_over_the_source_is_given_when_it_changes_and_not_at_every_tick():
+    problem = "the source x is empty"
+    fake = FakePipeline({}, [tick(source_problem=problem)])
+    given, cursor = [], None
+    with dg.DagsterInstance.ephemeral() as instance:
+        for found in (problem, problem, "", "", problem):
+            fake.ticks = [tick(source_problem=found)]
+            result = evaluate(fake, instance, cursor)
+            cursor = result.cursor
+            given.append([(event.check_name, event.passed, event.description) for event in result.asset_events])
+            for event in result.asset_events:
+                # As the daemon does it.
+                instance.report_runless_asset_event(event)
+        key = dg.AssetCheckKey(dg.AssetKey("segments"), "source_is_pyroscopes_bucket")
+        last = instance.get_latest_asset_check_evaluation_record(key)
+    bad = [("source_is_pyroscopes_bucket", False, problem)]
+    good = [("source_is_pyroscopes_bucket", True, "it can be listed, and has segments or blocks")]
+    assert given == [bad, [], good, [], bad]
+    assert last is not None
+    assert last.evaluation is not None
+    assert not last.evaluation.passed
+
+
+@pytest.mark.parametrize("problem", ["", "the source x is empty"])
+def test_a_person_can_ask_whether_the_source_is_there(problem: str):
+    definitions = build_defs(resources_with(FakePipeline(problem=problem)), start_hour="2026-11-01-00:00")
+    key = dg.AssetCheckKey(dg.AssetKey("segments"), "source_is_pyroscopes_bucket")
+    job = dg.define_asset_job("alone", dg.AssetSelection.checks(key))
+    merged = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job]))
+    with dg.DagsterInstance.ephemeral() as instance:
+        (found,) = merged.resolve_job_def("alone").execute_in_process(instance=instance).get_asset_check_evaluations()
+    assert (found.passed, found.description == problem) == (not problem, bool(problem))

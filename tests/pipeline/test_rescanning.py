@@ -6,7 +6,7 @@ import pytest
 from worlds import HOUR, NOW_MS, SETTINGS, World
 
 from pyro_assets.errors import StorageUnavailable
-from pyro_assets.pipeline.rescanning import SWEEP, rescan, sweep
+from pyro_assets.pipeline.rescanning import SWEEP, list_hours, rescan, sweep
 
 FAR_MS = 2**48
 
@@ -99,3 +99,105 @@ def test_a_sweep_that_fails_goes_on_later(world: World) -> None:
     assert (report.failures, report.finished) == (["503 SlowDown"], False)
     world.source.before = None
     assert sweep(world.source, world.ledger, SETTINGS, NOW_MS, 1000).new == {HOUR: 1}
+
+
+#: The hour and the time of late uploads are over.
+OVER_MS = NOW_MS + 1_920_000
+
+
+def throttled_at(world: World, folder: str) -> None:
+    def fault(method: str, key: str) -> None:
+        if method == "list_after" and key.startswith(folder):
+            raise StorageUnavailable("503 SlowDown", key=key)
+
+    world.source.before = fault
+
+
+def test_an_hour_that_ticks_have_passed_by_is_found_by_listing_it(world: World) -> None:
+    """282 segments were there, and a run of their hour read none of them and was green."""
+    for shard in range(3):
+        world.segment(3_000, shard=shard)
+    world.clock.forward(3_010)
+    world.pipeline.tick()
+    late = [world.segment(second, shard=second % 3) for second in range(-1_400, 1_400, 50)]
+    world.pipeline.tick()
+    assert (world.pipeline.hour_report(HOUR).segments, world.pipeline.hour_report(HOUR).complete) == (0, False)
+    report = world.pipeline.list_hours([HOUR])
+    assert (report.new, report.finished, report.failures) == ({HOUR: 56}, True, [])
+    done = world.pipeline.run([HOUR], run_id="run")[HOUR]
+    assert (done.segments, done.sources_by_state, done.complete) == (56, {"done": 56}, True)
+    assert {world.state_of(key) for key in late} == {"done"}
+    # Each key once, and none of the hours beside it.
+    assert (report.listed, world.pipeline.list_hours([HOUR]).new) == (56, {})
+
+
+def test_an_hour_that_is_not_over_counts_as_listed_by_nothing(world: World) -> None:
+    world.segment(-30)
+    assert list_hours(world.source, world.ledger, SETTINGS, [HOUR], OVER_MS - 1).finished
+    assert world.ledger.listed_hours() == set()
+    assert list_hours(world.source, world.ledger, SETTINGS, [HOUR], OVER_MS).finished
+    assert world.ledger.listed_hours() == {HOUR}
+
+
+def test_a_listing_that_fails_leaves_its_hour_unlisted_and_is_gone_on_with(world: World) -> None:
+    settings = replace(SETTINGS, list_page_keys=5)
+    for number in range(40):
+        world.segment(-1500 + number, shard=number % 4)
+    throttled_at(world, "segments/2/")
+    report = list_hours(world.source, world.ledger, settings, [HOUR], OVER_MS)
+    assert (report.failures, report.finished, report.new) == (["503 SlowDown"], False, {HOUR: 30})
+    assert world.ledger.listed_hours() == set()
+    world.source.before = None
+    again = list_hours(world.source, world.ledger, settings, [HOUR], OVER_MS + 1)
+    # The folders that were listed are not listed again.
+    assert (again.listed, again.new, again.finished) == (10, {HOUR: 10}, True)
+    assert world.ledger.listed_hours() == {HOUR}
+    assert world.ledger.hour_status(HOUR).listed_ms == OVER_MS
+    assert world.ledger.cursors(HOUR) == {}
+
+
+def test_a_listing_without_time_goes_on_page_by_page(world: World) -> None:
+    settings = replace(SETTINGS, list_page_keys=7)
+    for number in range(30):
+        world.segment(-1500 + number, shard=number % 2)
+    listed = 0
+    for _ in range(20):
+        report = list_hours(world.source, world.ledger, settings, [HOUR], OVER_MS, deadline_monotonic=0.0)
+        listed += report.listed
+        if report.finished:
+            break
+        assert world.ledger.listed_hours() == set()
+    assert (listed, states(world), world.ledger.listed_hours()) == (30, {"planned": 30}, {HOUR})
+
+
+def test_what_an_interrupted_listing_saw_long_ago_is_looked_at_again(world: World) -> None:
+    world.segment(-1500, shard=1)
+    world.segment(-1500, shard=2)
+    throttled_at(world, "segments/2/")
+    list_hours(world.source, world.ledger, SETTINGS, [HOUR], OVER_MS)
+    world.source.before = None
+    late = world.segment(-1400, shard=1)
+    assert list_hours(world.source, world.ledger, SETTINGS, [HOUR], OVER_MS + 3_600_001).finished
+    assert world.state_of(late) == "planned"
+
+
+def test_a_rescan_counts_as_a_listing_of_the_whole_hours_in_it(world: World) -> None:
+    world.segment(-30)
+    world.segment(3_600)
+    rescan(world.source, world.ledger, SETTINGS, NOW_MS - 60_000, FAR_MS, OVER_MS + 7_200_000)
+    assert world.ledger.listed_hours() == {"2026-11-25-14:00"}
+    rescan(world.source, world.ledger, SETTINGS, 0, FAR_MS, OVER_MS + 7_200_000)
+    assert world.ledger.listed_hours() == {HOUR, "2026-11-25-14:00"}
+
+
+@pytest.mark.parametrize("objects", [{}, {"blocs/4/acme/x/block.bin": b"", "readme": b""}])
+def test_a_bucket_that_is_not_pyroscopes_is_said_and_lists_no_hour(world: World, objects: dict[str, bytes]) -> None:
+    world.source.objects.update(objects)
+    there = "only blocs/, readme" if objects else "it is empty or does not exist"
+    said = f"the source memory://source has neither segments/ nor blocks/ ({there}): name Pyroscope's bucket"
+    assert world.pipeline.tick().source_problem.startswith(said)
+    report = list_hours(world.source, world.ledger, SETTINGS, [HOUR], OVER_MS)
+    assert [failure.startswith(said) for failure in report.failures] == [True]
+    assert world.ledger.listed_hours() == set()
+    world.source.objects["blocks/4/acme/01ARZ3NDEKTSV4RRFFQ69G5FAV/block.bin"] = b""
+    assert world.pipeline.tick().source_problem == ""

@@ -82,6 +82,9 @@ def test_an_hour_is_complete_when_it_is_over_and_done(world: World) -> None:
     world.clock.forward(1800 + 119)
     assert not world.pipeline.hour_report(HOUR).complete
     world.clock.forward(1)
+    # Done as far as anybody knows: nobody has looked since it is over.
+    assert not world.pipeline.hour_report(HOUR).complete
+    world.pipeline.list_hours([HOUR])
     assert world.pipeline.hour_report(HOUR).complete
     world.segment(-40)
     world.pipeline.tick()
