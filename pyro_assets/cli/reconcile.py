@@ -55,7 +55,14 @@ def reconcile(
     totals = {kind: found.total(kind) for kind in KINDS}
     if as_json:
         show_json(
-            {"receiver": name, "compared": found.compared, "equal": found.equal, **totals, "queries": found.queries}
+            {
+                "receiver": name,
+                "compared": found.compared,
+                "equal": found.equal,
+                **totals,
+                "refused": found.refused,
+                "queries": found.queries,
+            }
             | {"by_metric": [dict(zip(header, row, strict=True)) for row in rows]}
             | {"examples": [str(example) for example in found.examples]}
             | {"unsendable": found.unsendable.by_reason, "unreadable": list(found.unreadable.values())}
@@ -69,6 +76,8 @@ def reconcile(
             click.echo(f"{count} samples are not expected: our own rules keep them back ({reason})")
         for why in found.unreadable.values():
             click.echo(f"not compared: {why}")
+        if found.refused:
+            click.echo(f"{found.refused:,} samples are not expected: {name} refused them, say the receipts")
         words = ", ".join(f"{count:,} {kind}" for kind, count in totals.items())
         click.echo(f"{found.compared:,} samples compared, {found.equal:,} equal, {words}")
     if found.unreadable and not found.counts:

@@ -13,13 +13,15 @@ from typing import Any, Final
 import numpy as np
 
 from pyro_assets.errors import ObjectMissing, SeriesError
-from pyro_assets.export.batch import prepare
+from pyro_assets.export.batch import Prepared, prepare
 from pyro_assets.export.promql import LabelSet, Questions, selector
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.refusals import Refusals
 from pyro_assets.export.samples import NAME_LABEL, Samples
 from pyro_assets.series.names import METRIC_PREFIX
 
+#: (tenant, time) -> samples that the receiver may lack; infinite: nothing is known of them.
+Lacking = dict[tuple[str, int], float]
 MAX_EXAMPLES: Final = 20
 KINDS: Final = ("missing", "extra", "differing", "doubled")
 #: Samples per window, about: so many are in memory from either side.
@@ -38,11 +40,14 @@ class JobSamples:
         timestamp_ms: of all its samples.
         count: of its samples, at least about.
         read: gives them, as `samples.open_series` does.
+        may_lack: tenant -> how many of its samples the receiver may lack, because it refused them; infinite where
+            nothing is known of them, which leaves them out on both sides; None where nothing was sent.
     """
 
     timestamp_ms: int
     count: int
     read: Callable[[], Samples]
+    may_lack: Callable[[str], float | None] = lambda _tenant: 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class Reconciliation:
     Attributes:
         compared: samples that are expected.
         equal: of these, samples that the receiver holds with the same value.
+        refused: samples that it lacks because it refused them; they are not expected.
         counts: (kind, hour as ms // 3,600,000, tenant, metric) -> samples.
         examples: the first differences of each kind.
         unsendable: samples that our own rules keep back; they are not expected.
@@ -83,6 +89,7 @@ class Reconciliation:
 
     compared: int = 0
     equal: int = 0
+    refused: int = 0
     counts: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)
     examples: list[Difference] = field(default_factory=list)
     unsendable: Refusals = field(default_factory=Refusals)
@@ -137,6 +144,7 @@ def reconcile(
     known = {tenant for tenant in tenants if receiver.takes_tenant(tenant)}
     for window_begin, window_end, inside in _windows(jobs, begin_ms, end_ms):
         expected: dict[tuple[str, str], dict[LabelSet, dict[int, float]]] = {}
+        lacking: Lacking = {}
         for job in inside:
             try:
                 samples = job.read()
@@ -145,10 +153,11 @@ def reconcile(
                 continue
             prepared = prepare(samples, receiver, 0, ageless=True)
             result.unsendable.merge(prepared.refusals)
-            _collect(prepared.samples, window_begin, window_end, expected)
+            _collect(_sent(prepared, job, lacking), window_begin, window_end, expected)
         known |= {tenant for tenant, _ in expected}
         for tenant in sorted(known):
-            _compare_tenant(receiver, questions, tenant, expected, (window_begin, window_end), prefix, result)
+            window = (window_begin, window_end)
+            _compare_tenant(receiver, questions, tenant, expected, window, prefix, lacking, result)
         progress(window_end)
     return result
 
@@ -173,6 +182,21 @@ def _windows(jobs: Iterable[JobSamples], begin_ms: int, end_ms: int) -> Iterator
         begin_ms = end
 
 
+def _sent(prepared: Prepared, job: JobSamples, lacking: Lacking) -> Samples:
+    """What a receiver was sent of a job for certain; adds what it may lack of that to `lacking`."""
+    samples, is_sent = prepared.samples, []
+    for tenant in samples.tenants:
+        may_lack = job.may_lack(tenant)
+        is_sent.append(may_lack is not None and may_lack < math.inf)
+        if may_lack:
+            # Our own rules' refusals are in receipts, too, and are not expected anyway.
+            ours = sum(prepared.refusals.by_tenant.get(tenant, {}).values())
+            key = (tenant, job.timestamp_ms)
+            lacking[key] = lacking.get(key, 0) + max(0, may_lack - ours)
+    rows = np.array(is_sent, dtype=np.bool_).take(samples.tenant)
+    return samples if rows.all() else samples.take(np.flatnonzero(rows))
+
+
 def _collect(
     samples: Samples, begin_ms: int, end_ms: int, into: dict[tuple[str, str], dict[LabelSet, dict[int, float]]]
 ) -> None:
@@ -191,6 +215,7 @@ def _compare_tenant(
     expected: dict[tuple[str, str], dict[LabelSet, dict[int, float]]],
     window: tuple[int, int],
     prefix: str,
+    lacking: Lacking,
     result: Reconciliation,
 ) -> None:
     fixed = dict(receiver.labels)
@@ -205,7 +230,7 @@ def _compare_tenant(
     for metric in sorted(metrics):
         actual = questions.raw_samples({NAME_LABEL: metric, **fixed}, *window, org_id)
         result.queries += 1
-        _compare(receiver, tenant, expected.get((tenant, metric), {}), actual, result)
+        _compare(receiver, tenant, expected.get((tenant, metric), {}), actual, lacking, result)
 
 
 def _compare(
@@ -213,6 +238,7 @@ def _compare(
     tenant: str,
     expected: dict[LabelSet, dict[int, float]],
     actual: dict[LabelSet, dict[int, list[float]]],
+    lacking: Lacking,
     result: Reconciliation,
 ) -> None:
     is_decimal = receiver.kind == "victoriametrics"
@@ -220,14 +246,23 @@ def _compare(
         mine, theirs = expected.get(labels, {}), actual.get(labels, {})
         if not mine and receiver.selectors is not None and not _is_selected(receiver, labels):
             continue
-        result.compared += len(mine)
         for time in sorted(mine.keys() | theirs.keys()):
             value = mine.get(time)
             there = theirs.get(time, [])
             first = there[0] if there else None
+            may_lack = lacking.get((tenant, time), 0)
+            if may_lack == math.inf:
+                continue
+            is_equal = value == first or (is_decimal and _is_close(value, first))
+            if may_lack and value is not None and not is_equal:
+                # Refused because another value was there already: that one is somebody else's.
+                lacking[tenant, time] -= 1
+                result.refused += 1
+                continue
+            result.compared += value is not None
             for again in there[1:]:
                 result.add(Difference("doubled", tenant, labels, time, value, again))
-            if value == first or (is_decimal and _is_close(value, first)):
+            if is_equal:
                 result.equal += 1
                 continue
             kind = "missing" if first is None else "extra" if value is None else "differing"

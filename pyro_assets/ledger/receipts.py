@@ -271,15 +271,25 @@ class Receipts(Database):
                 found[receiver].owed[tenant] += 1
         return dict(sorted(found.items()))
 
-    def series_files_of(
-        self, begin_ms: int, end_ms: int, *, sent_to: str | None = None
-    ) -> list[tuple[int, StoredFile]]:
+    def receipts_between(self, receiver: str, begin_ms: int, end_ms: int) -> dict[tuple[str, str], list[Receipt]]:
+        """(job, kind) -> a receiver's receipts, of jobs with samples in [begin_ms, end_ms)."""
+        query = (
+            select(receipts)
+            .join(jobs, jobs.c.id == receipts.c.job_id)
+            .where(within(begin_ms, end_ms), receipts.c.receiver == receiver)
+        )
+        found: dict[tuple[str, str], list[Receipt]] = {}
+        with self._read() as connection:
+            for row in connection.execute(query):
+                found.setdefault((row.job_id, row.kind), []).append(receipt_of(row))
+        return found
+
+    def series_files_of(self, begin_ms: int, end_ms: int) -> list[tuple[int, StoredFile]]:
         """Timestamp and file of every committed job with samples in [begin_ms, end_ms), by time.
 
         Args:
             begin_ms: the first millisecond.
             end_ms: the first millisecond that is not asked for any more.
-            sent_to: only files of which this receiver has accepted everything.
         """
         query = (
             select(jobs.c.timestamp_ms, series_files)
@@ -288,8 +298,6 @@ class Receipts(Database):
             .where(series_files.c.rows > 0)
             .order_by(jobs.c.timestamp_ms, jobs.c.shard, series_files.c.kind)
         )
-        if sent_to is not None:
-            query = query.where(exists(_covers(sent_to).where(receipts.c.state == "sent")))
         with self._read() as connection:
             rows = connection.execute(query).all()
         return [(row.timestamp_ms, stored_file(row)) for row in rows]

@@ -4,9 +4,11 @@ Also what a first send would mean. Add a question here that needs ledger, archiv
 changed.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final
 
 from pyro_assets.errors import ObjectMissing, RemovedByRetention, SeriesError
 from pyro_assets.export.batch import prepare
@@ -16,10 +18,13 @@ from pyro_assets.export.reconcile import JobSamples, Reconciliation, reconcile
 from pyro_assets.export.samples import Samples
 from pyro_assets.export.transport import Transport
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.receipt import StoredFile
+from pyro_assets.ledger.receipt import Receipt, StoredFile
 from pyro_assets.pipeline.series_files import SeriesFiles
 from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import HOUR_MS
+
+#: States of receipts that do not tell what the receiver holds: something is on its way, or has changed since.
+_UNCERTAIN: Final = ("sending", "owed", "changed")
 
 
 @dataclass(slots=True)
@@ -62,9 +67,7 @@ def read_files(
             yield samples
 
 
-def files_between(
-    ledger: Ledger, begin_ms: int, end_ms: int, *, sent_to: str | None = None
-) -> list[tuple[int, StoredFile]]:
+def files_between(ledger: Ledger, begin_ms: int, end_ms: int) -> list[tuple[int, StoredFile]]:
     """Timestamp and file of every job with samples in [begin_ms, end_ms), by time.
 
     Raises:
@@ -77,7 +80,7 @@ def files_between(
             "for what came later. Where level-1 blocks are still there, a backfill derives series again; where rows of "
             "the ledger were removed, `pyro-assets rebuild-ledger --from --to` puts them back"
         )
-    return ledger.series_files_of(begin_ms, end_ms, sent_to=sent_to)
+    return ledger.series_files_of(begin_ms, end_ms)
 
 
 def reconcile_receiver(
@@ -92,11 +95,32 @@ def reconcile_receiver(
     progress: Callable[[int], None] = lambda _: None,
 ) -> Reconciliation:
     """See `Pipeline.reconcile`."""
-    files = files_between(ledger, begin_ms, end_ms, sent_to=receiver.name if only_sent else None)
+    files = files_between(ledger, begin_ms, end_ms)
+    receipts = ledger.receipts_between(receiver.name, begin_ms, end_ms) if only_sent else {}
     reader = SeriesFiles(archive, ledger)
-    jobs = [JobSamples(time_ms, file.rows, partial(reader.samples, file)) for time_ms, file in files]
+    jobs = []
+    for time_ms, file in files:
+        job = JobSamples(time_ms, file.rows, partial(reader.samples, file))
+        if only_sent:
+            known = receipts.get((file.job_id, file.kind), [])
+            job = replace(job, may_lack=partial(_may_lack, receiver, file, known))
+        jobs.append(job)
     with Transport(receiver, secrets) as transport:
         return reconcile(receiver, Questions(transport), jobs, begin_ms, end_ms, progress=progress)
+
+
+def _may_lack(receiver: Receiver, file: StoredFile, receipts: Sequence[Receipt], tenant: str) -> float | None:
+    """What receipts say that a receiver lacks of a tenant's samples; see `JobSamples.may_lack`."""
+    org_id = receiver.org_of(tenant)
+    receipt = next((one for one in receipts if one.tenant == org_id), None)
+    if receipt is None:
+        receipt = next((one for one in receipts if not one.tenant and org_id not in one.apart), None)
+    if receipt is None:
+        return None
+    if receipt.state in _UNCERTAIN or receipt.file_ms != file.written_ms:
+        return math.inf
+    # Receipts of older versions do not know whose samples were refused.
+    return sum(receipt.tenants.get(tenant, {}).values()) if receipt.tenants else receipt.refused
 
 
 def estimate(

@@ -103,6 +103,25 @@ def test_one_bad_series_in_two_thousand(tmp_path: Path, version: str):
 
 
 @pytest.mark.parametrize("version", PROMETHEUS_VERSIONS)
+def test_no_good_sample_is_lost_for_bad_neighbours_without_a_window(tmp_path: Path, version: str):
+    """Where the newest samples of some series are newer, all others arrive; the next job isolates nothing."""
+    bad = [number for number in range(3000) if number % 8 == 3 or number in (0, 499, 999, 1499, 1999)]
+    with prometheus(tmp_path, version=version) as server:
+        config = receiver(server)
+        ahead = samples(*(row(pod=f"p{number:05d}", timestamp_ms=NOW_MS + 60_000) for number in bad))
+        assert send(config, ahead).accepted == len(bad)
+        jobs = [many(3000, timestamp_ms=NOW_MS + step * 10_000) for step in range(3)]
+        with Client(config, {}) as client:
+            reports = [client.send(prepare(job, config, NOW_MS).batches()) for job in jobs]
+        for report in reports:
+            assert (report.error, report.accepted) == (None, 3000 - len(bad))
+            assert report.refused.by_reason == {"out_of_order": len(bad)}
+        assert reports[0].requests > reports[1].requests == reports[2].requests == len(bad) + 4
+        result = ask(config, *jobs)
+        assert (result.equal, result.total("missing")) == (3 * (3000 - len(bad)), 3 * len(bad))
+
+
+@pytest.mark.parametrize("version", PROMETHEUS_VERSIONS)
 @pytest.mark.parametrize("window", [None, "30m"])
 def test_a_block_that_is_too_old_is_found_out_with_few_requests(tmp_path: Path, version: str, window: str | None):
     with prometheus(tmp_path, version=version, window=window) as server:

@@ -122,6 +122,29 @@ def test_a_sample_that_is_there_twice_is_found():
     assert {one.actual for one in result.examples} == {2.0, 3.0}
 
 
+def test_what_receipts_say_was_refused_is_neither_missing_nor_are_the_others_extra():
+    job = samples(*(row(M, float(number), NOW_MS, a=str(number)) for number in range(5)))
+    held = Holding(*(({"__name__": M, "a": str(number)}, {NOW_MS: float(number)}) for number in (0, 1, 3)))
+    for may_lack, expected in (
+        (2, {"compared": 3, "equal": 3, "refused": 2, "missing": 0, "extra": 0}),
+        # One that was accepted is not there any more.
+        (1, {"compared": 4, "equal": 3, "refused": 1, "missing": 1, "extra": 0}),
+        (0, {"compared": 5, "equal": 3, "refused": 0, "missing": 2, "extra": 0}),
+        # Nothing was sent, and yet there is something.
+        (None, {"compared": 0, "equal": 0, "refused": 0, "missing": 0, "extra": 3}),
+        # It was begun, or has changed since: nothing is said of it.
+        (float("inf"), {"compared": 0, "equal": 0, "refused": 0, "missing": 0, "extra": 0}),
+    ):
+        given = JobSamples(NOW_MS, 5, lambda: job, lambda _, may=may_lack: may)
+        with scripted_server(default=held) as server:
+            receiver = Receiver(name="r", url=f"{server.url}/api/v1/write", kind="prometheus", tenants=["acme"])
+            with Transport(receiver, {}) as transport:
+                questions = Questions(transport, FakeClock())
+                found = reconcile(receiver, questions, [given], BEGIN_MS, BEGIN_MS + HOUR_MS, tenants=["acme"])
+        kinds = {kind: found.total(kind) for kind in ("missing", "extra")}
+        assert {"compared": found.compared, "equal": found.equal, "refused": found.refused, **kinds} == expected
+
+
 def test_windows_have_no_gaps_and_no_overlap(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "WINDOW_SAMPLES", 2)
     end_ms = BEGIN_MS + 3 * HOUR_MS

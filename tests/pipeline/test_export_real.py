@@ -162,6 +162,28 @@ def test_one_bad_series_in_2000(tmp_path: Path, version: str):
 
 
 @pytest.mark.parametrize("version", PROMETHEUS_VERSIONS)
+def test_of_a_job_with_refusals_reconcile_expects_what_was_accepted(tmp_path: Path, version: str):
+    with running(tmp_path, version) as (server, fields):
+        receiver = scripted(server, **fields)
+        with opened(tmp_path, receiver) as pipeline:
+            derive(pipeline)
+            victim, ((time, _),) = sorted(expected(tmp_path).items())[40]
+            labels = dict(victim)
+            metric = labels.pop("__name__")
+            # Somebody else's sample of the same series: newer, so that ours is refused, and its request with it.
+            ahead = row(metric, -1.0, time + 60_000, labels.pop("tenant"), **labels)
+            with Client(receiver, {}) as client:
+                assert client.send(prepare(samples(ahead), receiver, time + 60_000).batches()).accepted == 1
+            done = pipeline.export([HOUR])["r"]
+            assert (done.refused, done.error) == ({"out_of_order": 1}, "")
+            found = pipeline.reconcile("r", BEGIN_MS, BEGIN_MS + HOUR_MS, only_sent=True)
+        everything = sum(map(len, expected(tmp_path).values()))
+        assert (found.compared, found.equal, found.refused) == (everything - 1, everything - 1, 1)
+        assert (found.total("missing"), found.total("extra")) == (0, 1)  # what somebody else sent
+        assert [one.actual for one in found.examples] == [-1.0]
+
+
+@pytest.mark.parametrize("version", PROMETHEUS_VERSIONS)
 def test_a_block_that_is_too_old_by_the_receivers_answers(tmp_path: Path, version: str):
     """The declared window is wrong: one hour there, ten years here. Refused once, shown, and a file is the way out."""
     with running(tmp_path, f"{version}+1h") as (server, fields):
