@@ -39,6 +39,7 @@ from pyro_assets.storage.keys import (
     hour_of,
     hour_path,
     parse_series_name,
+    parse_shard,
     receipts_prefix,
     retention_key,
 )
@@ -168,6 +169,9 @@ class _Hour:
         missing = {commit_key(self.hour, shard, job): made for job, (shard, made) in written.records.items()}
         for job, (_, made) in written.records.items():
             blocks += () if job in written.removed else made
+        state = self.ledger.upkeep_states([self.hour]).get(self.hour)
+        is_collapsed = state is not None and state.collapsed_ms is not None
+        removed = self._removed() if is_collapsed else frozenset()
         collapsed: list[str] = []
         for item, data in self._read_below(f"{COMMITS}/{hour_path(self.hour)}/"):
             expected = missing.pop(item.key, None)
@@ -180,22 +184,20 @@ class _Hour:
             except _ROT as error:
                 yield self._damage("record", item.key, error)
                 continue
-            if expected is None and not written.records:
+            if expected is None and is_collapsed:
                 collapsed.append(record.job)
-                blocks += record.outputs
+                blocks += () if record.job in removed else record.outputs
         for key in sorted(missing):
             yield self._damage("record", key, ObjectMissing(f"{key} is missing", key=key))
         if collapsed:
-            yield from self._without_rows(collapsed, blocks)
+            yield from self._without_rows(collapsed)
 
-    def _without_rows(self, jobs: Sequence[str], blocks: list[Output]) -> Iterator[Damage]:
+    def _without_rows(self, jobs: Sequence[str]) -> Iterator[Damage]:
         """Series of an hour whose rows retention removed: the files vouch for themselves."""
         try:
             files = HourFiles(self.archive, self.hour)
         except BadRecord:
             return  # told by `_retention`
-        if files.retention.blocks:
-            blocks.clear()
         files.of(jobs)
         for key, why in files.damaged.items():
             yield Damage(key, self.hour, "series", why)
@@ -217,6 +219,12 @@ class _Hour:
             except _ROT as error:
                 yield self._damage("series", file.key, error)
 
+    def _removed(self) -> frozenset[str]:
+        try:
+            return read_record(self.archive, self.hour).blocks
+        except _ROT:
+            return frozenset()  # told by `_retention`
+
     def _retention(self, written: Written) -> Iterator[Damage]:
         key = retention_key(self.hour)
         try:
@@ -233,7 +241,7 @@ class _Hour:
             for item, data in self._read_below(prefix):
                 number, _, name = item.key.removeprefix(prefix).partition("/")
                 job = name.rpartition("-")[0]
-                expected.discard((receiver, int(number), job))
+                expected.discard((receiver, parse_shard(number) or 0, job))
                 try:
                     parse_receipts(_bytes(data), item.key, job, receiver)
                 except _ROT as error:

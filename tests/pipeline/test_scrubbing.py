@@ -29,6 +29,7 @@ from pyro_assets.pipeline.scrubbing import NIGHTS, scrub
 from pyro_assets.pipeline.series_scan import Asked
 from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.pipeline.shown_series import SeriesReader
+from pyro_assets.series.merged import MergedFile, read_job_series, write_merged
 from pyro_assets.series.store import parquet_to_series, series_to_parquet
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 
@@ -150,9 +151,12 @@ def test_hundreds_of_flipped_bits_are_never_read_as_other_values(done: Path) -> 
     chance = random.Random(7)
     with aged(done) as pipeline:
         outputs = {one.key: one for job in pipeline.ledger.archived_jobs([exports.HOUR]) for one in job.outputs}
+    found = {kind: sorted(objects(done, kind).items()) for kind in PREFIXES}
+    found["merged"] = [("merged", write_merged(read_job_series(data, key, key) for key, data in found["series"]))]
+    good = {key: MergedFile(found["merged"][0][1]).read(key) for key, _ in found["series"]}
     checked = 0
-    for kind, flips in (("series", 400), ("record", 200), ("receipt", 100), ("block", 100)):
-        files = sorted(objects(done, kind).items())
+    for kind, flips in (("series", 400), ("merged", 100), ("record", 200), ("receipt", 100), ("block", 100)):
+        files = found[kind]
         for number in range(flips):
             key, data = files[number % len(files)]
             bad = bytearray(data)
@@ -163,6 +167,9 @@ def test_hundreds_of_flipped_bits_are_never_read_as_other_values(done: Path) -> 
                 if kind == "series":
                     same = parquet_to_series(bytes(bad), key).equals(parquet_to_series(data, key))
                     open_series(bytes(bad), key)
+                elif kind == "merged":
+                    merged = MergedFile(bytes(bad), key)
+                    same = all(merged.read(job) == part for job, part in good.items())
                 elif kind == "record":
                     same = parse_record(bytes(bad), key) == parse_record(data, key)
                 elif kind == "receipt":
@@ -178,7 +185,7 @@ def test_hundreds_of_flipped_bits_are_never_read_as_other_values(done: Path) -> 
                 checked += 1
             else:
                 assert same, (key, bit)
-    assert checked > 780
+    assert checked > 880
 
 
 def test_a_damaged_file_of_series_costs_only_itself(place: Path) -> None:
