@@ -19,12 +19,16 @@ LANES: Final = "lanes"
 LIVE: Final = "live"
 BACKFILL: Final = "backfill"
 CLOSE: Final = "close"
+#: Of runs that people start in the asset graph; the run coordinator gives it.
+ASKED: Final = "asked"
 RULES: Final = "rules"
 UPKEEP: Final = "upkeep"
 SWEEP: Final = "sweep"
-# Dagster's own tags: how long a run may last, how often it is retried, and which partitions it is about.
+# Dagster's own tags: how long a run may last, how often it is retried, which of those that wait goes first, and which
+# partitions it is about.
 MAX_RUNTIME: Final = "dagster/max_runtime"
 MAX_RETRIES: Final = "dagster/max_retries"
+PRIORITY: Final = "dagster/priority"
 PARTITION: Final = "dagster/partition"
 RANGE_START: Final = "dagster/asset_partition_range_start"
 RANGE_END: Final = "dagster/asset_partition_range_end"
@@ -45,7 +49,7 @@ def live_job(selection: dg.AssetSelection) -> AssetJob:
         description="All that is due, and what becomes due in the next minute, requested by the sensor "
         "`segments_landed`; one run at a time in each lane.",
         # A live run that dies is not retried: the sensor requests the next one anyway, five seconds later.
-        tags={LANE: LIVE, MAX_RUNTIME: str(_LIVE_MAX_RUNTIME_SECONDS), MAX_RETRIES: "0"},
+        tags={LANE: LIVE, MAX_RUNTIME: str(_LIVE_MAX_RUNTIME_SECONDS), MAX_RETRIES: "0", PRIORITY: "10"},
         executor_def=dg.in_process_executor,
     )
 

@@ -52,6 +52,8 @@ def landing_sensor(job: AssetJob) -> dg.SensorDefinition:
         """One tick."""
         with pipeline.open() as opened:
             tick = opened.tick()
+            for sentence in tick.others:
+                context.log.warning(sentence)
             watch = _watch(context.cursor, pipeline.live_since, tick, opened)
             end_silent_runs(context.instance, opened, tick.now_ms, pipeline.settings().lease_ms)
             # After a listing that failed nothing is known of the source.
@@ -161,7 +163,7 @@ def skip_reason(tick: TickReport, watch: Watch, due: Sequence[str], in_flight: S
         parts.append(f"{tick.out_of_range} new segments were created outside the partitions and are left alone")
     if tick.truncated:
         parts.append("the listing goes on with the next tick")
-    parts += tick.failures[:1]
+    parts += [*tick.others[:1], *tick.failures[:1]]
     return "; ".join(parts)
 
 

@@ -9,6 +9,7 @@ from pyro_assets.ledger.beats import Beats
 from pyro_assets.ledger.calendar import Calendar
 from pyro_assets.ledger.claims import Claims, Retry
 from pyro_assets.ledger.collapsing import Collapsing
+from pyro_assets.ledger.configurations import Configurations
 from pyro_assets.ledger.decisions import DecisionRecords
 from pyro_assets.ledger.expiry import Expiry
 from pyro_assets.ledger.health import Health
@@ -38,6 +39,7 @@ __all__ = ["Lane", "Ledger", "Policy", "Retry"]
 
 class Ledger(
     Sources,
+    Configurations,
     Listings,
     Planner,
     Modes,

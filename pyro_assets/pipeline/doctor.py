@@ -12,6 +12,7 @@ from typing import Final
 from pyro_assets.errors import PyroAssetsError, StorageError
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.migrate import VERSION
+from pyro_assets.pipeline.configurations import contradictions, values_of
 from pyro_assets.pipeline.doctor_dagster import check_dagster
 from pyro_assets.pipeline.doctor_room import check_disk, check_growth, check_upkeep
 from pyro_assets.pipeline.findings import Finding, Installation
@@ -42,6 +43,7 @@ def examine(it: Installation) -> list[Finding]:
         ("source", _source),
         ("archive", _archive),
         ("ledger", _ledger),
+        ("configurations", _configurations),
         ("clock", _clock),
         ("mode", _mode),
         ("disk", check_disk),
@@ -130,6 +132,17 @@ def _ledger(it: Installation) -> Iterator[Finding]:
     finally:
         ledger.close()
     yield Finding("ledger", "ok", f"it can be read and written, and has schema version {VERSION}")
+
+
+def _configurations(it: Installation) -> Iterator[Finding]:
+    ledger = Ledger.open(it.ledger_url)
+    try:
+        seen = ledger.configurations(it.now_ms - _RECENT_MS)
+    finally:
+        ledger.close()
+    for sentence in contradictions(values_of(it.source_url, it.archive_url, it.settings()), seen, it.now_ms):
+        what, _, remedy = sentence.rpartition(": ")
+        yield Finding("configurations", "problem", what, remedy)
 
 
 def _clock(it: Installation) -> Iterator[Finding]:

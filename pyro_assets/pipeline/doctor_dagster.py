@@ -11,6 +11,8 @@ from pyro_assets.pipeline.findings import Finding, Installation
 
 #: What live and backfill runs rely on; the reasons stand in the project's own dagster.yaml.
 _DAGSTER: Final = ("run_coordinator", "run_monitoring", "run_retries", "retention")
+#: The first is ours; with Dagster's own, runs of single hours from the asset graph have no limit.
+_QUEUES: Final = ("LaneRunCoordinator", "QueuedRunCoordinator")
 
 
 def check_dagster(it: Installation) -> Iterator[Finding]:
@@ -51,9 +53,9 @@ def _values(path: Path, found: dict[str, Any]) -> Iterator[Finding]:
         text = f"{path} does not end runs whose machine died: such a one stays started, and its lane waits for ever"
         yield Finding("Dagster", "problem", text, "set run_monitoring: {enabled: true, max_runtime_seconds: 21600}")
     coordinator = found.get("run_coordinator")
-    if isinstance(coordinator, dict) and coordinator.get("class") != "QueuedRunCoordinator":
+    if isinstance(coordinator, dict) and coordinator.get("class") not in _QUEUES:
         text = f"{path} starts runs at once instead of queueing them: no limit of a lane holds"
-        yield Finding("Dagster", "problem", text, "use the QueuedRunCoordinator, as resources/dagster.yaml")
+        yield Finding("Dagster", "problem", text, "use the LaneRunCoordinator, as resources/dagster.yaml")
     retention = found.get("retention")
     for kind in ("sensor", "schedule"):
         if isinstance(retention, dict) and "purge_after_days" not in (retention.get(kind) or {}):

@@ -37,6 +37,7 @@ class Parts:
         config: "SeriesConfig | None" = None,
         *,
         rules: RulesReport | None = None,
+        file_hash: str = "",
         engine: Engine | None = None,
         receivers: "Sequence[Receiver] | None" = None,
         receivers_file: str = "",
@@ -49,6 +50,7 @@ class Parts:
         self._settings = settings if settings is not None else Settings()
         self._config = config
         self._rules = rules
+        self._file_hash = file_hash
         self._engine = engine if engine is not None else Engine()
         self._receivers = None if receivers is None and receivers_file else tuple(receivers or ())
         self._receivers_file = receivers_file

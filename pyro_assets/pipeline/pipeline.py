@@ -82,10 +82,11 @@ def open_pipeline(
     source = open_bucket(source_url)
     archive = open_bucket(archive_url, True)
     ledger = Ledger.open(ledger_url)
-    rules = None
+    rules, file_hash = None, ""
     if config is not None:
         from pyro_assets.pipeline.rules import merge_rules
 
+        file_hash = config.hash
         in_force = merge_rules(config, ledger.rules())
         config, rules = in_force.config, in_force.report()
     return Pipeline(
@@ -95,6 +96,7 @@ def open_pipeline(
         settings,
         config,
         rules=rules,
+        file_hash=file_hash,
         receivers_file=receivers_file,
         secrets=secrets,
         clock=clock,
@@ -119,6 +121,7 @@ class Pipeline(ExportMethods, UpkeepMethods):
             # An empty ledger may be a lost one: that cannot be told before the archive answers.
             return TickReport(now_ms, failures=(str(error),))
         found = tick(self._source, self._ledger, self._settings, now_ms)
+        found = replace(found, others=tuple(self.other_configurations("tick")))
         try:
             keep_versions(self._ledger, self._archive)
         except StorageError as error:

@@ -45,6 +45,7 @@ class TickReport:
         not_block_keys: keys in the listing that name no block, with some examples in `not_block_examples`.
         truncated: more was there than a tick takes; the next one goes on.
         failures: listings that failed, one sentence each; what they hide comes with a later tick.
+        others: other configurations at work on the same ledger, a sentence each.
         source_problem: why the source cannot be Pyroscope's bucket; "" where it can.
         seconds: how long the tick took.
     """
@@ -63,6 +64,7 @@ class TickReport:
     not_block_examples: tuple[str, ...] = ()
     truncated: bool = False
     failures: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     source_problem: str = ""
     seconds: float = 0.0
 

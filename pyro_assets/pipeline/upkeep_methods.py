@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from pyro_assets.errors import AccessRefused, SettingsError, StorageUnavailable
+from pyro_assets.errors import AccessRefused, ConfigError, SettingsError, StorageUnavailable
 from pyro_assets.ledger.beats import Beat
 from pyro_assets.pipeline.hours import over_since_ms
 from pyro_assets.pipeline.parts import Parts
@@ -143,6 +143,17 @@ class UpkeepMethods(Parts):
             found.append(resolve_rule(self._ledger, self._archive, stored, self._config, now_ms, author=SCHEDULE))
         return found
 
+    def other_configurations(self, what: str) -> list[str]:
+        """Notes the configuration of this process, a tick or a run; sentences about others at work on the ledger."""
+        from pyro_assets.pipeline.configurations import note, values_of
+
+        try:
+            receivers = self.receivers()
+        except ConfigError:
+            receivers = None
+        urls = self._source.url, self._archive.url
+        return note(self._ledger, values_of(*urls, self._settings, self._file_hash, receivers), what, self._clock())
+
     def warnings(self) -> list[str]:
         """What a person should know whenever work begins: sentences, empty where all is well.
 
@@ -150,17 +161,19 @@ class UpkeepMethods(Parts):
         """
         from pyro_assets.pipeline.lifetimes import measure
 
+        found = self.other_configurations("run")
         if self._settings.mode != "own":
-            return []
+            return found
         try:
             life = measure(self._source, self._clock(), max_shards=4)
         except StorageUnavailable:
-            return []
+            return found
         if not life.is_short:
-            return []
+            return found
         return [
+            *found,
             f"{life.sentence}: an outage of ours that is longer loses profiles; choose observe as the mode of "
-            "compaction, or raise Pyroscope's deletion delay"
+            "compaction, or raise Pyroscope's deletion delay",
         ]
 
     def check_archive(self) -> None:

@@ -86,6 +86,11 @@ CASES = {
         skip="nothing new: every segment that landed is in a derived job; 7 new segments were created outside the "
         "partitions and are left alone",
     ),
+    "another configuration at work": Case(
+        tick(others=("another process works on this ledger with another configuration: lanes 2 there, 1 here",)),
+        skip="nothing new: every segment that landed is in a derived job; another process works on this ledger with "
+        "another configuration: lanes 2 there, 1 here",
+    ),
     "more than a tick takes": Case(
         tick(arrivals={NOW: ARRIVALS}, truncated=True, waiting_sources=3),
         events=[NOW],
