@@ -12,8 +12,8 @@ from pyro_assets.block.metadata import BlockMeta
 from pyro_assets.block.object import parse_object
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.tsdb.labels import profile_type
-from pyro_assets.cli.output import text
 from pyro_assets.series.top import top_functions
+from pyro_assets.storage.shown import show_bytes
 from pyro_assets.storage.ulid import is_ulid, ulid_time_ms
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def describe(item: RawObject, top: int, only_type: str | None = None) -> dict[st
     meta = parse_object(item.data, item.object_key, item.meta)
     columns = read_blocks([item], isolate=False).columns
     chosen = np.array(
-        [only_type is None or text(profile_type(labels)) == only_type for labels in columns.series.labels], np.bool_
+        [only_type is None or show_bytes(profile_type(labels)) == only_type for labels in columns.series.labels],
+        np.bool_,
     )
     return {
         "key": item.object_key,
@@ -51,8 +52,8 @@ def _metadata(meta: BlockMeta, size_bytes: int) -> dict[str, Any]:
         "created_ms": ulid_time_ms(meta.id) if is_ulid(meta.id) else None,
         "level": meta.level,
         "shard": meta.shard,
-        "tenant": text(meta.tenant),
-        "created_by": text(meta.created_by),
+        "tenant": show_bytes(meta.tenant),
+        "created_by": show_bytes(meta.created_by),
         "min_time_ms": meta.min_time_ms,
         "max_time_ms": meta.max_time_ms,
         "format_version": meta.format_version,
@@ -71,8 +72,8 @@ def _datasets(meta: BlockMeta, columns: BlockColumns) -> list[dict[str, Any]]:
         sizes = [end - begin for begin, end in zip(dataset.toc, ends, strict=True)]
         names = ("profiles", "tsdb", "symbols") if dataset.format == 0 else ("dataset_index",)
         one: dict[str, Any] = {
-            "tenant": text(dataset.tenant),
-            "service": text(dataset.name),
+            "tenant": show_bytes(dataset.tenant),
+            "service": show_bytes(dataset.name),
             "format": dataset.format,
             "min_time_ms": dataset.min_time_ms,
             "max_time_ms": dataset.max_time_ms,
@@ -109,8 +110,8 @@ def _series(columns: BlockColumns, chosen: Any) -> list[dict[str, Any]]:
     dataset = np.repeat(np.arange(len(columns.datasets)), np.diff(series.dataset_start)).tolist()
     return [
         {
-            "tenant": text(columns.datasets[dataset[position]].tenant),
-            "service": text(columns.datasets[dataset[position]].name),
+            "tenant": show_bytes(columns.datasets[dataset[position]].tenant),
+            "service": show_bytes(columns.datasets[dataset[position]].name),
             "labels": _labels(series.labels[position]),
             "fingerprint": f"{int(series.fingerprint[position]):016x}",
             "profiles": profiles[position],
@@ -144,4 +145,4 @@ def _functions(columns: BlockColumns, top: int, only_type: str | None) -> list[d
 
 
 def _labels(labels: "Labels") -> dict[str, str]:
-    return {text(name): text(value) for name, value in labels}
+    return {show_bytes(name): show_bytes(value) for name, value in labels}

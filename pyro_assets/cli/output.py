@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from pyro_assets.storage.shown import show_bytes
 from pyro_assets.web.words import visible
 
 
@@ -70,17 +71,8 @@ def show_json(value: Any, *, indent: int | None = 2) -> None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
-        return text(value)
+        return show_bytes(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def text(data: bytes) -> str:
-    r"""Bytes for people: UTF-8, with escapes for what is not.
-
-    >>> text(b"caf\xc3\xa9 \xff")
-    'café \\xff'
-    """
-    return data.decode("utf-8", "backslashreplace")
 
 
 def size_text(size_bytes: int) -> str:

@@ -213,13 +213,3 @@ class Compaction:
     facts: Mapping[str, int] = field(default_factory=dict)
     instance: str | None = None
     seconds: float = 0.0
-
-
-def printable(data: bytes) -> str:
-    r"""Bytes as text that every database, terminal and JSON file takes; what is not UTF-8 is escaped.
-
-    >>> printable(b"acme"), printable(b"a\xff\0")
-    ('acme', 'a\\xff\\x00')
-    """
-    text = data.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

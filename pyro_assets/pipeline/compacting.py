@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pyro_assets.block.checksum import crc32c
 from pyro_assets.errors import BadRecord, BlockError, ObjectConflict, ObjectMissing
-from pyro_assets.ledger.records import Failure, Job, Output, printable
+from pyro_assets.ledger.records import Failure, Job, Output
 from pyro_assets.pipeline.deriving import read_committed
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.record import CommitRecord, RecordedSource, parse_record, record_key
@@ -18,6 +18,7 @@ from pyro_assets.pipeline.sources import ReadSources, read_sources
 from pyro_assets.pipeline.summary import Summary
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import block_key, parse_block_key
+from pyro_assets.storage.shown import printable
 
 if TYPE_CHECKING:
     from pyro_assets.block.columns import BlockColumns

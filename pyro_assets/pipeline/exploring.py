@@ -23,10 +23,10 @@ from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.pipeline.selecting import NarrowReader, Wanted, batches, spread
 from pyro_assets.series.call_tree import CallTree, TreeBuilder
 from pyro_assets.series.exact import sum_by
-from pyro_assets.series.names import show_bytes
 from pyro_assets.series.profiles import find_profiles
 from pyro_assets.series.rule_set import is_of_type
 from pyro_assets.series.selectors import parse_selector
+from pyro_assets.storage.shown import show_bytes
 
 if TYPE_CHECKING:
     from pyro_assets.storage.interface import Bucket, ReadOnlyBucket

@@ -21,10 +21,10 @@ from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.errors import StorageError, Where
 from pyro_assets.ledger.archived import ArchivedJob
 from pyro_assets.ledger.records import Output
-from pyro_assets.series.names import show_bytes
 from pyro_assets.series.rule_set import is_of_type
 from pyro_assets.series.selectors import Selector, parse_selector
 from pyro_assets.storage.interface import ByteRange, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.shown import show_bytes
 
 if TYPE_CHECKING:
     from pyro_assets.storage.interface import Bucket

@@ -14,12 +14,13 @@ from pyro_assets.block.reader import RawObject
 from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.errors import BlockError, StorageError, StorageUnavailable
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.records import Job, printable
+from pyro_assets.ledger.records import Job
 from pyro_assets.pipeline.deriving import read_outputs
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.reports import Difference, VerifyReport
 from pyro_assets.pipeline.sources import read_sources
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
+from pyro_assets.storage.shown import printable
 
 _MAX_DIFFERENCES = 100
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from pyro_assets.block.columns import I64, BlockColumns
-from pyro_assets.series.names import show_bytes
+from pyro_assets.storage.shown import show_bytes
 
 #: So many examples of label collisions are kept.
 MAX_EXAMPLES: Final = 5

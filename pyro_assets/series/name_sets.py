@@ -5,16 +5,18 @@ Add what must be known of names here; what stacks make of them is in `evaluate`.
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pyro_assets.block.columns import I64, Bool, SymbolTables
-from pyro_assets.series.names import show_bytes
 from pyro_assets.series.normalize import Family, normalize
 from pyro_assets.series.patterns import Pattern, match_names
+from pyro_assets.storage.shown import show_bytes
 
 #: Families of names to fold, and patterns of which one must match.
 NameSet = tuple[tuple[Family, ...], tuple[Pattern, ...]]
@@ -132,11 +134,12 @@ def distinct_names(symbols: SymbolTables) -> tuple[Any, I64]:
 
 
 def as_text(strings: Any) -> Any:
-    """Bytes as large_string; what is not UTF-8 is shown with escapes."""
-    try:
-        return strings.cast(pa.large_string())
-    except pa.ArrowInvalid:
-        return pa.array([show_bytes(text) for text in strings.to_pylist()], type=pa.large_string())
+    """Bytes as large_string, as `show_bytes` shows each of them."""
+    with suppress(pa.ArrowInvalid):
+        texts = strings.cast(pa.large_string())
+        if not pc.any(pc.match_substring(texts, "\\x")).as_py():
+            return texts
+    return pa.array([show_bytes(text) for text in strings.to_pylist()], type=pa.large_string())
 
 
 def leaf_codes(symbols: SymbolTables, code_of_line: I64) -> I64:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from pyro_assets.block.columns import Labels
+from pyro_assets.storage.shown import show_bytes
 
 METRIC_PREFIX: Final = "pyroscope_exported_metrics_"
 FUNCTION_METRIC_PREFIX: Final = "pyroscope_exported_metrics_functions_"
@@ -50,15 +51,6 @@ class PublicLabels:
     labels: TextLabels
     renamed: Labels
     collisions: tuple[str, ...] = ()
-
-
-def show_bytes(data: bytes) -> str:
-    r"""Bytes as text; what is not UTF-8 is shown with backslash escapes.
-
-    >>> show_bytes(b"caf\xc3\xa9 \xff")
-    'café \\xff'
-    """
-    return data.decode("utf-8", "backslashreplace")
 
 
 def is_metric_name(text: str) -> bool:

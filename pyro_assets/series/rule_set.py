@@ -15,8 +15,9 @@ import numpy as np
 from pyro_assets.block.columns import Labels
 from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.series.compiling import Compiler
-from pyro_assets.series.names import TextLabels, legal_label_name, metric_name, public_labels, show_bytes
+from pyro_assets.series.names import TextLabels, legal_label_name, metric_name, public_labels
 from pyro_assets.series.rules import KINDS, Grouping, Rule, rules_of
+from pyro_assets.storage.shown import show_bytes
 
 # So many label sets are remembered before all are forgotten.
 _REMEMBERED: Final = 10_000

@@ -13,7 +13,7 @@ from pyro_assets.block.columns import I64, BlockColumns, SymbolTables
 from pyro_assets.block.symbols.paths import find_runs, path_sums
 from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.series.name_sets import leaf_codes
-from pyro_assets.series.names import show_bytes
+from pyro_assets.storage.shown import show_bytes
 
 if TYPE_CHECKING:
     import polars as pl

@@ -14,6 +14,7 @@ from pyro_assets.export.receivers import Limits, Receiver
 from pyro_assets.export.samples import empty_samples, open_series, read_samples
 from pyro_assets.series.frame import to_polars
 from pyro_assets.series.store import series_to_parquet
+from pyro_assets.storage.shown import show_bytes
 
 
 def receiver(**fields) -> Receiver:
@@ -134,3 +135,11 @@ def test_times_ascend_per_tenant():
     batches = list(prepare(samples(*rows), receiver(), NOW_MS).batches())
     for first, second in pairwise(batches):
         assert first.org_id < second.org_id or first.timestamp_ms < second.timestamp_ms
+
+
+def test_tenants_that_look_alike_are_sent_under_names_of_their_own():
+    config = receiver()
+    alike = samples(*(row(tenant=show_bytes(tenant)) for tenant in (b"\xff", rb"\xff", rb"\x5cxff")))
+    batches = list(prepare(alike, config, NOW_MS).batches())
+    assert sorted(batch.org_id for batch in batches) == sorted([r"\xff", r"\x5cxff", r"\x5cx5cxff"])
+    assert {len(batch) for batch in batches} == {1}

@@ -212,14 +212,15 @@ def test_gauges_are_what_the_configuration_says():
     assert sorted(values_of(globbed).values()) == [2, 2]
 
 
-def test_two_tenants_with_equal_fingerprints_stay_apart():
+def test_tenants_with_equal_fingerprints_or_similar_names_stay_apart():
     given = profile([sample(1, b"f")])
-    columns, _ = job(given, of_tenant(b"globex", given), of_tenant(b"\xff", given))
+    columns, _ = job(given, of_tenant(b"globex", given), of_tenant(b"\xff", given), of_tenant(rb"\xff", given))
     assert len(set(columns.series.fingerprint.tolist())) == 1
     derived = derive(columns, JOB, config_of({"f": "{}"}, [rule("a", function="f")]))
     for kind, per_tenant in (("dimension", 1), ("function", 2)):
         counts = derived.frames[kind].group_by("tenant").len().sort("tenant").rows()
-        assert counts == [("\\xff", per_tenant), ("acme", per_tenant), ("globex", per_tenant)]
+        tenants = ["\\x5cxff", "\\xff", "acme", "globex"]
+        assert counts == [(tenant, per_tenant) for tenant in tenants]
 
 
 def test_equal_fingerprints_of_different_labels_do_not_matter():

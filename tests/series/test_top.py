@@ -8,8 +8,8 @@ from slow_series import Row
 from strategies import CPU, INUSE
 
 from pyro_assets.series import top
-from pyro_assets.series.names import show_bytes
 from pyro_assets.series.top import number_in_preorder, top_functions
+from pyro_assets.storage.shown import show_bytes
 
 Key = tuple[str, ...]
 

@@ -17,7 +17,7 @@ from pyro_assets.pipeline.exploring import Choices, Explored, Explorer, Moment, 
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.series.call_tree import TreeBuilder
 from pyro_assets.series.config import DEFAULT_GAUGES
-from pyro_assets.series.names import show_bytes
+from pyro_assets.storage.shown import show_bytes
 from pyro_assets.web.app import make_app
 from pyro_assets.web.explore_asked import Asked, with_label
 from pyro_assets.web.turns import Turns
