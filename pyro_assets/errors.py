@@ -42,6 +42,7 @@ and what to do. Logic does not belong here.
     │   ├── ReceiverMisconfigured it refuses us whatever we send: URL, credentials, headers
     │   │   └── SecretMissing     the variable or file of a secret is not there
     │   ├── ReceiverUnavailable   no useful answer until the time for retries was over
+    │   │   └── SendingStopped    we were asked to stop before the receiver was asked
     │   └── BadAnswer             it answers a question with something that cannot be read
     ├── DagsterError              Dagster's webserver does not do what was asked
     │   └── DagsterUnavailable    it does not answer, or has not loaded our code
@@ -312,6 +313,10 @@ class SecretMissing(ReceiverMisconfigured):
 
 class ReceiverUnavailable(ExportError):
     """No useful answer until the time for retries was over; the same samples may be sent again later."""
+
+
+class SendingStopped(ReceiverUnavailable):
+    """We were asked to stop before the receiver was asked; that says nothing of the receiver."""
 
 
 class BadAnswer(ExportError):

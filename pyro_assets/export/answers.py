@@ -34,6 +34,10 @@ _REASONS: Final = (
 )
 
 
+#: What receivers of several tenants answer to one of them that is over its limits or not allowed to write.
+TENANT_STATUSES: Final = frozenset({403, 429, 529})
+
+
 class Verdict(Enum):
     """What to do with an answer."""
 

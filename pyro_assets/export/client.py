@@ -11,8 +11,16 @@ from typing import Final
 
 import numpy as np
 
-from pyro_assets.errors import ExportError, ReceiverMisconfigured, ReceiverUnavailable
-from pyro_assets.export.answers import Answer, Verdict, advice, refusal_reason, retry_after_seconds, verdict
+from pyro_assets.errors import ExportError, ReceiverMisconfigured, ReceiverUnavailable, SendingStopped
+from pyro_assets.export.answers import (
+    TENANT_STATUSES,
+    Answer,
+    Verdict,
+    advice,
+    refusal_reason,
+    retry_after_seconds,
+    verdict,
+)
 from pyro_assets.export.batch import Batch
 from pyro_assets.export.encode import EMPTY_REQUEST, compress
 from pyro_assets.export.isolate import Suspects, isolate
@@ -29,6 +37,8 @@ _PATIENCE_WITH_500: Final = 3
 _WITNESSES: Final = 32
 #: What a receiver's head takes out of order by itself, and some minutes: only what is older is too old in every series.
 _SURELY_OLD_SECONDS: Final = HEAD_WINDOW_MS / 1000 + 300
+#: Who does not wait for one tenant asks for another one at this attempt: the trouble may have passed by then.
+_ASKED_AT_ATTEMPT: Final = 2
 
 
 @dataclass(slots=True)
@@ -75,6 +85,8 @@ class Client:
         jitter: random numbers in [0, 1) for pauses.
         keep_going: asked before every attempt and pause; False ends sending with ReceiverUnavailable.
         suspects: series that the receiver refused before; the next client goes on with them.
+        waits: False: what concerns one tenant alone is no reason to wait, and ends sending at once, see `send`.
+        tenant: named by all messages where it is the only one that is sent to.
     """
 
     def __init__(
@@ -86,6 +98,8 @@ class Client:
         jitter: Callable[[], float] = random.random,
         keep_going: Callable[[], bool] = lambda: True,
         suspects: Suspects | None = None,
+        waits: bool = True,
+        tenant: str = "",
     ) -> None:
         self.receiver = receiver
         self._clock: Clock = clock or SystemClock()
@@ -93,7 +107,10 @@ class Client:
         self._jitter = jitter
         self._keep_going = keep_going
         self._suspects = suspects if suspects is not None else Suspects()
+        self._waits, self._tenant = waits, tenant
         self._may_send_at = 0.0
+        self._others: frozenset[str] = frozenset()
+        self.settled = 0  # requests that were taken or refused
 
     def __enter__(self) -> "Client":
         return self
@@ -105,12 +122,18 @@ class Client:
         """Close its connections."""
         self._transport.close()
 
-    def send(self, batches: Iterable[Batch]) -> SendReport:
+    def send(self, batches: Iterable[Batch], others: Iterable[str] = ()) -> SendReport:
         """Send batches in their order, each to its end before the next.
 
         It stops at the first batch that the receiver neither takes nor refuses for good; `error` of the report is set
         then, and nothing of later batches was sent. Sending the same batches again is the way on.
+
+        Args:
+            batches: to send.
+            others: tenants (as X-Scope-OrgID) to ask where it could be one tenant's trouble; an error that is one
+                names that tenant.
         """
+        self._others = frozenset(others)
         report, begin = SendReport(), self._clock.monotonic()
         try:
             for batch in batches:
@@ -199,20 +222,26 @@ class Client:
             answer = self._attempt(body, batch, attempt, report)
             what = verdict(answer)
             if what is Verdict.MISCONFIGURED:
-                raise self._misconfigured(answer)
+                raise self._misconfigured(answer, self._concerned(answer, batch.org_id, report))
             if what is not Verdict.RETRY:
+                self.settled += 1
                 return answer, what
             if known is not None and _is_same_refusal(answer, known):
                 return answer, Verdict.REFUSED
+            if not self._waits and (answer.status in TENANT_STATUSES or attempt == _ASKED_AT_ATTEMPT):
+                tenant = self._concerned(answer, batch.org_id, report)
+                if tenant:
+                    raise self._unavailable(str(answer), tenant)
             internal_errors += answer.status == 500
             if internal_errors >= _PATIENCE_WITH_500 and answer.status == 500 and self._is_well(batch.org_id, report):
                 return answer, Verdict.REFUSED
-            self._pause(answer, attempt, give_up_at)
+            self._pause(answer, attempt, give_up_at, batch.org_id, report)
             attempt += 1
 
     def _attempt(self, body: bytes, batch: Batch, attempt: int, report: SendReport) -> Answer:
         if not self._keep_going():
-            raise self._unavailable("sending was asked to stop")
+            why = f"{self._place('')}: sending was asked to stop; what is not sent yet stays pending"
+            raise SendingStopped(why, receiver=self.receiver.name)
         rate = self.receiver.limits.samples_per_second
         if rate is not None:
             now = self._clock.monotonic()
@@ -226,30 +255,50 @@ class Client:
         report.answer_seconds += answer.seconds
         return answer
 
-    def _pause(self, answer: Answer, attempt: int, give_up_at: float) -> None:
+    def _pause(self, answer: Answer, attempt: int, give_up_at: float, org_id: str, report: SendReport) -> None:
         asked = retry_after_seconds(answer.retry_after, self._clock.time())
         backoff = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(attempt, 16))
         seconds = backoff * (0.5 + self._jitter() / 2) if asked is None else asked
         if self._clock.monotonic() + seconds > give_up_at:
             wish = f" and asks to wait {asked:.0f} s" if asked else ""
-            raise self._unavailable(f"{answer}{wish}")
-        if not self._keep_going():
-            raise self._unavailable(f"{answer}; sending was asked to stop")
-        self._clock.sleep(seconds)
+            raise self._unavailable(f"{answer}{wish}", self._concerned(answer, org_id, report))
+        goes_on = self._keep_going()
+        if goes_on:
+            self._clock.sleep(seconds)
+            goes_on = self._keep_going()
+        if not goes_on:
+            tenant = org_id if answer.status in TENANT_STATUSES else ""
+            raise self._unavailable(f"{answer}; sending was asked to stop", tenant)
+
+    def _concerned(self, answer: Answer, org_id: str, report: SendReport) -> str:
+        """The tenant where an answer concerns it alone, "" where it concerns the receiver as a whole."""
+        if answer.status in TENANT_STATUSES:
+            return org_id
+        others = sorted(self._others - {org_id})
+        return org_id if others and self._is_well(others[0], report) else ""
 
     def _is_well(self, org_id: str, report: SendReport) -> bool:
         """Whether a request without samples is accepted right now: then an internal error is about the samples."""
         report.requests += 1
         return verdict(self._transport.write(compress(EMPTY_REQUEST), org_id)) is Verdict.ACCEPTED
 
-    def _misconfigured(self, answer: Answer) -> ReceiverMisconfigured:
-        name, url = self.receiver.name, self.receiver.shown_url
+    def _misconfigured(self, answer: Answer, tenant: str) -> ReceiverMisconfigured:
         hint = advice(answer, has_credentials=bool(self.receiver.secret_refs))
-        return ReceiverMisconfigured(f"receiver {name} ({url}): {hint} ({answer})", receiver=name)
+        return ReceiverMisconfigured(
+            f"{self._place(tenant)}: {hint} ({answer})", receiver=self.receiver.name, tenant=tenant
+        )
 
-    def _unavailable(self, why: str) -> ReceiverUnavailable:
-        name, url = self.receiver.name, self.receiver.shown_url
-        return ReceiverUnavailable(f"receiver {name} ({url}): {why}; what is not sent yet stays pending", receiver=name)
+    def _unavailable(self, why: str, tenant: str = "") -> ReceiverUnavailable:
+        return ReceiverUnavailable(
+            f"{self._place(tenant)}: {why}; what is not sent yet stays pending",
+            receiver=self.receiver.name,
+            tenant=tenant,
+        )
+
+    def _place(self, tenant: str) -> str:
+        tenant = tenant or self._tenant
+        of_tenant = f", tenant {tenant!r}" if tenant else ""
+        return f"receiver {self.receiver.name} ({self.receiver.shown_url}){of_tenant}"
 
 
 def _is_same_refusal(answer: Answer, known: Answer) -> bool:

@@ -49,6 +49,11 @@ class ReceiverState:
     error_ms: int | None = None
     tenants: Mapping[str, TenantState] = field(default_factory=dict)
 
+    @property
+    def paused_tenants(self) -> list[str]:
+        """Tenants that are paused."""
+        return [tenant for tenant, state in self.tenants.items() if state.paused_ms is not None]
+
     def held_tenants(self, since_ms: int) -> list[str]:
         """Tenants that are paused, or failed at this time or later."""
         return [

@@ -89,8 +89,8 @@ class ExportMethods(Parts):
         exporter = self.exporter(wanted, explicit=explicit, names=names, deadline_monotonic=deadline_monotonic)
         return exporter.finish()
 
-    def pause(self, name: str, *, paused: bool) -> bool:
-        """Pauses or resumes a receiver: what it lacks stays pending meanwhile.
+    def pause(self, name: str, *, paused: bool, tenant: str = "") -> bool:
+        """Pauses or resumes a receiver, or one tenant (as it knows it) there: what is lacking stays pending meanwhile.
 
         Returns:
             Whether that changed anything.
@@ -98,7 +98,7 @@ class ExportMethods(Parts):
         Raises:
             ConfigError, SettingsError: there is no receiver of this name.
         """
-        return self._ledger.pause_receiver(self.receiver(name).name, self._clock(), paused=paused)
+        return self._ledger.pause_receiver(self.receiver(name).name, self._clock(), paused=paused, tenant=tenant)
 
     def keep_changed(self, name: str, begin_ms: int, end_ms: int) -> int:
         """Lets a receiver keep what it was sent where samples of [begin_ms, end_ms) changed afterwards.

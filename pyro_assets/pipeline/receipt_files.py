@@ -43,7 +43,7 @@ class ReceiptFiles:
                 now_ms += 1
 
     def read(self, due: DueExport, *, anew: bool = False) -> dict[str, Receipt]:
-        """Kind -> what the archive says that the receiver has of a job.
+        """Kind -> what the archive says that the receiver has of a job, of the tenant for which it is due.
 
         Args:
             due: the job.
@@ -64,7 +64,8 @@ class ReceiptFiles:
         found: dict[str, Receipt] = {}
         for key in sorted(keys):  # by time: the later one knows all rules of the earlier
             for receipt in parse_receipts(self.archive.read(key), key, due.job_id, self.receiver):
-                found[receipt.kind] = receipt
+                if receipt.tenant == due.tenant:
+                    found[receipt.kind] = receipt
         return found
 
     def _list(self, prefix: str) -> dict[str, list[str]]:
@@ -108,6 +109,8 @@ def parse_receipts(data: bytes, key: str, job_id: str, receiver: str) -> list[Re
                 examples=tuple(kind.get("examples", ())),
                 changed=tuple(kind.get("changed", ())),
                 cost=dict(kind.get("cost", {})),
+                tenant=str(kind.get("tenant", "")),
+                apart=tuple(kind.get("apart", ())),
             )
             for kind in plain["kinds"]
         ]
