@@ -8,9 +8,11 @@ and what to do. Logic does not belong here.
     │   ├── ObjectMissing         listed, but gone when read
     │   ├── ObjectChanged         shorter or longer than the listing said
     │   ├── ObjectConflict        to be created, but there with other bytes
+    │   ├── ObjectUnreadable      the bucket gives out others, but not this one
     │   ├── BadRecord             a record in the archive that does not parse, or is not what was written
     │   ├── NotABlockKey          a key under segments/ or blocks/ that names no block
     │   └── StorageUnavailable    the bucket does not answer, throttles or refuses
+    │       ├── Throttled         too many requests: those that it answers say nothing of the others
     │       └── AccessRefused     credentials, permissions, or no such bucket: a person must correct that
     ├── RemovedByRetention        retention removed what was asked for
     ├── BlockError                one object is not what the format says
@@ -86,6 +88,19 @@ class ObjectConflict(StorageError):
     """The object was to be created but exists with other bytes, which were left alone."""
 
 
+class ObjectUnreadable(StorageError):
+    """The bucket gives out other objects, but not these.
+
+    Attributes:
+        keys: of those that are not given out.
+        may_pass: whether it looks like a fault of the store, which passes; a refusal does not.
+    """
+
+    def __init__(self, message: str, *, keys: tuple[str, ...], may_pass: bool = False) -> None:
+        super().__init__(message, key=keys[0])
+        self.keys, self.may_pass = keys, may_pass
+
+
 class BadRecord(StorageError):
     """A record in the archive does not parse, or is not what was written."""
 
@@ -98,8 +113,19 @@ class StorageUnavailable(StorageError):
     """The bucket does not answer, throttles or refuses; trying again later may help."""
 
 
+class Throttled(StorageUnavailable):
+    """The bucket answers some requests and not others, whatever they ask for; it is asked again later."""
+
+
 class AccessRefused(StorageUnavailable):
-    """The bucket does not let us: credentials, permissions, or it does not exist; a person must correct that."""
+    """The bucket does not let us: credentials, permissions, or it does not exist; a person must correct that.
+
+    `reason` is what the store says, without what to do.
+    """
+
+    def __init__(self, message: str, *, key: str = "", reason: str = "") -> None:
+        super().__init__(message, key=key)
+        self.reason = reason or message
 
 
 @dataclass(frozen=True, slots=True)

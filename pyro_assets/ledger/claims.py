@@ -5,7 +5,7 @@ is done to a job in between belongs to the pipeline.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -234,8 +234,14 @@ class Claims(Database):
             )
         return False
 
-    def split(self, job: Job, now_ms: int) -> list[str]:
-        """Puts the sources of a claimed job that is not committed into two smaller ones: it was too large to be done.
+    def split(self, job: Job, now_ms: int, failure: Failure, apart: Collection[str] = ()) -> list[str]:
+        """Puts the sources of a claimed job that is not committed into smaller ones, because one of them spoils it.
+
+        Args:
+            job: as claimed.
+            now_ms: Unix milliseconds.
+            failure: why; kept of those parts that may fail in the same way.
+            apart: keys that each get a job of their own; without any the job is halved.
 
         Returns:
             Their ids.
@@ -246,7 +252,7 @@ class Claims(Database):
         """
         with self._holding(job) as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job.id)).one()
-            return split_sources(connection, row, now_ms, 2)
+            return split_sources(connection, row, now_ms, 2, apart, failure)
 
     @contextmanager
     def _holding(self, job: Job, values: Mapping[str, object] | None = None) -> Iterator[Connection]:
@@ -311,8 +317,7 @@ SUDDEN: Final = ("LimitExceeded", "WorkerDied")
 
 def _may_end_its_process(row: Any) -> bool:
     """See `Job.isolate`; an attempt without a failure that was kept of it is one whose worker did not come back."""
-    silent = row.attempts - 1 > (row.failures or 0)
-    return row.parent is not None or (row.attempts > 1 and (silent or row.cause in SUDDEN))
+    return row.cause in SUDDEN or row.attempts - 1 > (row.failures or 0)
 
 
 def _put_files(connection: Connection, job: Job, done: Derivation, now_ms: int) -> None:

@@ -4,6 +4,7 @@ Add a decision that changes the ledger alone here; one that also writes into the
 `pipeline.decisions`. Workers never call this; what was given up and why is listed by `quarantine`.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.loading import load_job
 from pyro_assets.ledger.plan import insert_parts
 from pyro_assets.ledger.policy import Policy
+from pyro_assets.ledger.quarantine import note_failure
 from pyro_assets.ledger.records import Failure, Job
 from pyro_assets.ledger.schema import UNHELD_STATES, job_sources, jobs, quarantine, sources
 
@@ -178,8 +180,15 @@ class Pardons(Database):
             connection.execute(quarantine.update().where(same).values(released_ms=now_ms))
 
 
-def split_sources(connection: Connection, job: Row[Any], now_ms: int, parts: int | None) -> list[str]:
-    """Splits a job inside the caller's transaction; see `Pardons.split_job`."""
+def split_sources(
+    connection: Connection,
+    job: Row[Any],
+    now_ms: int,
+    parts: int | None,
+    apart: Collection[str] = (),
+    failure: Failure | None = None,
+) -> list[str]:
+    """Splits a job inside the caller's transaction; see `Pardons.split_job` and `Claims.split`."""
     links = connection.execute(
         select(sources)
         .join(job_sources, job_sources.c.source_id == sources.c.id)
@@ -190,10 +199,23 @@ def split_sources(connection: Connection, job: Row[Any], now_ms: int, parts: int
         raise LedgerError(f"job {job.id} has a single source, which cannot be split")
     connection.execute(job_sources.delete().where(job_sources.c.job_id == job.id))
     connection.execute(jobs.update().where(jobs.c.id == job.id).values(state="split", lease_expires_ms=0))
-    connection.execute(quarantine.delete().where(quarantine.c.subject == "job", quarantine.c.subject_id == job.id))
-    size = -(-len(links) // min(parts or len(links), len(links)))
-    pieces = [links[start : start + size] for start in range(0, len(links), size)]
-    return insert_parts(connection, job, pieces, now_ms, Policy(mode=job.mode, dedup=job.dedup))
+    of_job = (quarantine.c.subject == "job") & (quarantine.c.subject_id == job.id)
+    kept = connection.execute(select(quarantine).where(of_job)).first()
+    if failure is None and kept is not None:
+        failure = Failure(kept.cause, kept.message, kept.section, kept.offset)
+    connection.execute(quarantine.delete().where(of_job))
+    pieces: list[Sequence[Row[Any]]]
+    if apart:
+        others = [link for link in links if link.key not in apart]
+        pieces = [piece for piece in (others, *([link] for link in links if link.key in apart)) if piece]
+    else:
+        size = -(-len(links) // min(parts or len(links), len(links)))
+        pieces = [links[start : start + size] for start in range(0, len(links), size)]
+    ids = insert_parts(connection, job, pieces, now_ms, Policy(mode=job.mode, dedup=job.dedup))
+    for part, piece in zip(ids, pieces, strict=True):
+        if failure is not None and (not apart or piece[0].key in apart):
+            note_failure(connection, "job", part, load_job(connection, part), failure, now_ms, given_up=False)
+    return ids
 
 
 def _given_up(connection: Connection, job_id: str) -> Job:

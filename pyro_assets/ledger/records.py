@@ -131,8 +131,8 @@ class Job:
         committed: its level-1 blocks are committed; blocks_removed: retention removed them since, or is about to.
         series_number: of its files of series that are written now; None in an hour that upkeep has not touched.
         failed: a failure of it may be kept, which its next step forgives.
-        isolate: it may take its process with it: a worker exceeded a limit over it or did not come back, or it is
-            a part of a job that was split.
+        isolate: it may take its process with it: a worker exceeded a limit over it, or over the job that it was a part
+            of, or did not come back.
         level: in observe mode the level of a block above 1, once it is known.
         compares: profiles that other jobs have are left out of it, see `observed`.
         known: blocks of these jobs.

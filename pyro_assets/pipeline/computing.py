@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from pyro_assets.errors import ObjectChanged, StorageUnavailable
+from pyro_assets.errors import ObjectChanged, ObjectUnreadable, StorageUnavailable
 from pyro_assets.ledger.records import Derivation, Failure, Job
 from pyro_assets.pipeline.allocator import keep_freed_memory
 from pyro_assets.pipeline.compacting import Compactor, HigherLevel, failure_of
@@ -40,7 +40,7 @@ class Answer:
         record: in the archive, of a job that was not committed; compact_seconds: how long that took.
         derived: its series, in the archive.
         failure: why it ended early; counts: whether that says something of the job; of_program: whether it looks like
-            a fault of the program.
+            a fault of the program; unreadable: the same where the bucket does not give out some sources.
         higher: nothing was done yet: it is a block of a higher level.
         seconds: how long all of it took.
     """
@@ -51,6 +51,7 @@ class Answer:
     failure: Failure | None = None
     counts: bool = True
     of_program: bool = False
+    unreadable: ObjectUnreadable | None = None
     higher: HigherLevel | None = None
     seconds: float = 0.0
 
@@ -83,6 +84,7 @@ def compute(task: Task, compactor: Compactor, deriver: Deriver | None) -> Answer
         answer.failure = failure_of(error)
         answer.counts = counts(error)
         answer.of_program = is_of_program(error)
+        answer.unreadable = error if isinstance(error, ObjectUnreadable) else None
     answer.seconds = time.perf_counter() - begun
     return answer
 

@@ -21,7 +21,7 @@ from pyro_assets.pipeline.rebuilding import guard
 from pyro_assets.pipeline.settings import KINDS
 from pyro_assets.storage.bucket import open_bucket, place_of
 from pyro_assets.storage.discovery import what_is_missing
-from pyro_assets.storage.interface import ReadOnlyBucket
+from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, HOUR_MS, PROBE, SEGMENTS, parse_block_key
 from pyro_assets.storage.ulid import first_ulid, is_ulid, ulid_time_ms
 
@@ -30,6 +30,8 @@ __all__ = ["Finding", "Installation", "examine"]
 _LATE_MS: Final = 60_000
 #: Where nothing is younger than this, Pyroscope seems to be down.
 _RECENT_MS: Final = 600_000
+#: So many of the source's objects are read: one that is not given out is no matter of the bucket.
+_LOOKED_AT: Final = 3
 _PACKAGES: Final = ("dagster", "pyarrow", "polars", "sqlalchemy", "fsspec")
 #: The first SQLite that has all the statements that are used.
 _SQLITE: Final = (3, 35)
@@ -101,10 +103,24 @@ def _source(it: Installation) -> Iterator[Finding]:
         return
     shards = source.list_folder(f"{wanted}/").folders
     yield Finding("source", "ok", f"{it.source_url} can be listed: {len(shards)} shards")
-    first = source.list_after(f"{wanted}/", "", 1)
-    if first:
-        source.get_range(first[0].key, 0, min(16, first[0].size_bytes))
-        yield Finding("source", "ok", "its objects can be read")
+    first = source.list_after(f"{wanted}/", "", _LOOKED_AT)
+    refused = [found for item in first if (found := _refusal(source, item)) is not None]
+    if first and len(refused) == len(first):
+        raise refused[0]
+    if refused:
+        remedy = "such a source is set aside after its attempts, and everything else goes on; see the message"
+        text = f"{len(refused)} of its first {len(first)} objects cannot be read: {' '.join(str(refused[0]).split())}"
+        yield Finding("source", "warning", text, remedy)
+    elif first:
+        yield Finding("source", "ok", f"its first {len(first)} objects can be read")
+
+
+def _refusal(source: ReadOnlyBucket, item: ObjectInfo) -> StorageError | None:
+    try:
+        source.get_range(item.key, 0, min(16, item.size_bytes))
+    except StorageError as error:
+        return error
+    return None
 
 
 def _archive(it: Installation) -> Iterator[Finding]:
@@ -198,6 +214,7 @@ def _work(it: Installation) -> Iterator[Finding]:
     try:
         backlog = ledger.backlog(it.now_ms, KINDS)
         given_up = ledger.quarantined()["job"]
+        retried = [one for one in ledger.kept_failures() if one.subject == "job" and not one.given_up]
         unheld = ledger.count_unheld()
         lags = ledger.lag(it.now_ms - HOUR_MS, it.now_ms + 1)
     finally:
@@ -205,6 +222,13 @@ def _work(it: Installation) -> Iterator[Finding]:
     lists = "`pyro-assets quarantine list` names them; then retry, release or forget"
     if given_up:
         yield Finding("work", "problem", f"{given_up:,} jobs were given up", lists)
+    if retried:
+        failure = retried[-1].failure
+        text = (
+            f"{len(retried):,} jobs failed and wait for their next attempt; one by {failure.cause}: {failure.message}"
+        )
+        remedy = "`pyro-assets quarantine list --all` names them; after their attempts they are given up, or set aside"
+        yield Finding("work", "warning", " ".join(text.split()), remedy)
     if unheld.get("set_aside"):
         yield Finding("work", "warning", f"{unheld['set_aside']:,} sources could not be read and were set aside", lists)
     if unheld.get("lost"):

@@ -122,6 +122,8 @@ def run_jobs(
         if attempt.outcome is Outcome.LATER:
             listed.append((hour, job_id))
             continue
+        listed.extend((hour, part) for part in attempt.parts)
+        tally.expect(len(attempt.parts))
         tally.suspects.judge(job, attempt, time.perf_counter() - started)
     tally.suspects.end()
     return tally.counts

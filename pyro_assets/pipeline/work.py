@@ -6,12 +6,12 @@ earlier attempt came, beyond what is committed.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pyro_assets.errors import LeaseLost, LedgerUnavailable, StorageError
+from pyro_assets.errors import LeaseLost, LedgerUnavailable, ObjectUnreadable, StorageError
 from pyro_assets.ledger.claims import Retry
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import Failure, Job
@@ -149,7 +149,8 @@ class Worker:
             failure = Failure("LimitExceeded" if answer.limit else "WorkerDied", answer.reason)
             # A process may be killed for no fault of its job, once.
             if not job.committed and (answer.limit or job.attempts > 1):
-                return self._reduce(job, attempt, failure)
+                # A single source has two chances: the machine may have been slow, or its memory short.
+                return self._reduce(job, attempt, failure, is_last=job.attempts > 1)
             return self._note_failure(job, attempt, failure, counts=True)
         try:
             if answer.higher is not None:
@@ -165,6 +166,8 @@ class Worker:
             if answer.failure is not None:
                 if answer.of_program:
                     return _suspect(job, attempt, answer.failure, None)
+                if answer.unreadable is not None:
+                    return self._set_apart(job, attempt, answer.unreadable)
                 return self._note_failure(job, attempt, answer.failure, counts=answer.counts)
             if answer.derived is None:
                 self.ledger.release(job)
@@ -226,18 +229,33 @@ class Worker:
         self.ledger.note_level(job, higher.level, higher.oldest_ms, higher.newest_ms)
         attempt.outcome = Outcome.LATER
 
-    def _reduce(self, job: Job, attempt: Attempt, failure: Failure) -> Attempt:
-        """Halves a job that ended its process, down to the one source that does so alone, which is set aside.
+    def _set_apart(self, job: Job, attempt: Attempt, error: ObjectUnreadable) -> Attempt:
+        """Splits sources that are not given out from the others, which go on; alone they have attempts of their own."""
+        is_last = job.attempts >= self.retry.max_attempts
+        # What may pass is waited for.
+        if error.may_pass and not is_last:
+            return self._note_failure(job, attempt, failure_of(error), counts=True)
+        return self._reduce(job, attempt, failure_of(error), error.keys, is_last=is_last)
 
-        That source has two chances: the machine may have been slow, or its memory short.
+    def _reduce(
+        self, job: Job, attempt: Attempt, failure: Failure, apart: Sequence[str] = (), *, is_last: bool
+    ) -> Attempt:
+        """Splits a job, which a source of it spoils, down to that one alone, which is set aside by its last attempt.
+
+        Args:
+            job: is not committed.
+            attempt: of it.
+            failure: why.
+            apart: keys that each get a job of their own; without any it is halved.
+            is_last: a single source is set aside.
         """
         try:
             committed = self.compactor.committed(job)
             if committed is None and len(job.sources) > 1:
-                parts = tuple(self.ledger.split(job, self.clock()))
-                text = f"{_text(job, failure)} (split into two smaller jobs)"
+                parts = tuple(self.ledger.split(job, self.clock(), failure, apart))
+                text = f"{_text(job, failure)} (split into {len(parts)} smaller jobs)"
                 return replace(attempt, outcome=Outcome.FAILED, error=text, parts=parts)
-            if committed is None and job.attempts > 1:
+            if committed is None and is_last:
                 committed = self.compactor.set_aside(job, failure)
             if committed is None:
                 return self._note_failure(job, attempt, failure, counts=True)
@@ -261,6 +279,8 @@ class Worker:
         return self._note_failure(job, attempt, attempt.failure, counts=False, grows=True)
 
     def _failed(self, job: Job, attempt: Attempt, error: Exception) -> Attempt:
+        if isinstance(error, ObjectUnreadable) and not job.committed:
+            return self._set_apart(job, attempt, error)
         if is_of_program(error):
             return _suspect(job, attempt, failure_of(error), error)
         return self._note_failure(job, attempt, failure_of(error), counts=counts(error))

@@ -250,5 +250,6 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
 def _unavailable(what: str, error: OSError, key: str) -> StorageUnavailable:
     text = f"{what}: {error.strerror or error}"
     if error.errno in _REFUSED:
-        return AccessRefused(f"{text}; give this user permission there, or name another folder", key=key)
+        remedy = "give this user permission there, or name another folder"
+        return AccessRefused(f"{text}; {remedy}", key=key, reason=text)
     return StorageUnavailable(text, key=key)

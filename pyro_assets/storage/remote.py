@@ -13,8 +13,10 @@ from pyro_assets.errors import (
     ObjectChanged,
     ObjectConflict,
     ObjectMissing,
+    ObjectUnreadable,
     StorageError,
     StorageUnavailable,
+    Throttled,
 )
 from pyro_assets.storage.interface import Bucket, ByteRange, Folder, ObjectInfo, ReadOnlyBucket
 
@@ -23,6 +25,9 @@ _NO_BUCKET: Final = frozenset({"NoSuchBucket"})
 _REFUSED: Final = frozenset(
     {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 )
+# Of one object, whatever the credentials: it was moved to a class from which it must be restored first.
+_ARCHIVED: Final = frozenset({"InvalidObjectState"})
+_SKEWED: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 _NO_CREDENTIALS: Final = frozenset({"NoCredentialsError", "PartialCredentialsError"})
 _THROTTLED: Final = frozenset({"SlowDown", "503", "429", "Throttling", "ThrottlingException", "RequestLimitExceeded"})
 NO_RANGE: Final = frozenset({"InvalidRange", "416"})
@@ -174,6 +179,8 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
         code = error_code(error)
         if code in NO_RANGE:
             return ObjectChanged(f"{key} is shorter than was listed: it was written again; it is read anew", key=key)
+        if code in _ARCHIVED:
+            return ObjectUnreadable(f"{key} is archived ({code}: {error}); {remedy_of(code)}", keys=(key,))
         if isinstance(error, FileNotFoundError) and code not in _NO_BUCKET:
             return ObjectMissing(f"{key} is not in {self.url} (any more)", key=key)
         return self._unavailable(f"does not do what was asked for {key or 'its keys'}", key, error)
@@ -184,11 +191,16 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
         reason = f"{code}: {error}" if code else f"{type(error).__name__}: {error}"
         if code in _NO_BUCKET:
             return AccessRefused(f"{self.url} names no bucket that exists ({reason}); correct it, or make it", key=key)
+        if code in _SKEWED:
+            remedy = "the clock of this machine is wrong, or the store's is; set it by NTP"
+            return AccessRefused(f"{self.url} refuses requests by their time: {reason}; {remedy}", key=key)
+        if code.startswith("KMS."):
+            return AccessRefused(f"{self.url} cannot decrypt: {reason}; {remedy_of(code)}", key=key, reason=reason)
         if code in _REFUSED or isinstance(error, PermissionError) or type(error).__name__ in _NO_CREDENTIALS:
             remedy = "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and what they may do there"
-            return AccessRefused(f"{self.url} refuses access: {reason}; {remedy}", key=key)
+            return AccessRefused(f"{self.url} refuses access: {reason}; {remedy}", key=key, reason=reason)
         if code in _THROTTLED:
-            return StorageUnavailable(f"{self.url} throttles ({reason}): it is asked again later", key=key)
+            return Throttled(f"{self.url} throttles ({reason}): it is asked again later", key=key)
         return StorageUnavailable(f"{self.url} {what}: {reason}", key=key)
 
 
@@ -229,6 +241,19 @@ class RemoteBucket(RemoteReadOnlyBucket, Bucket):
         if self.read(key) != data:
             raise ObjectConflict(f"{key} exists with other bytes; it was left alone", key=key)
         return False
+
+
+def remedy_of(reason: str) -> str:
+    """What to do about an object that is not given out while others are, by what the store says of it.
+
+    >>> remedy_of("KMS.DisabledException: key 7 is disabled")
+    'let its KMS key be used again (enabled, not deleted, kms:Decrypt for these credentials)'
+    """
+    if any(code in reason for code in _ARCHIVED):
+        return "restore it from its storage class (S3 Glacier, Deep Archive) by `aws s3api restore-object`"
+    if "kms" in reason.lower():
+        return "let its KMS key be used again (enabled, not deleted, kms:Decrypt for these credentials)"
+    return "look at what denies this one: its owner, its ACL, a policy or tag, the mode of its file, its KMS key"
 
 
 def error_code(error: BaseException | None) -> str:

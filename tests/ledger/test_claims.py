@@ -212,9 +212,20 @@ def test_a_job_that_failed_in_order_is_not_isolated(ledger: Ledger, counts: bool
     assert not claimed(ledger, identity, now_ms=NOW_MS * 2).isolate
 
 
-def test_the_parts_of_a_job_are_isolated(ledger: Ledger) -> None:
+def test_the_parts_of_a_job_that_ended_its_process_are_isolated(ledger: Ledger) -> None:
     job = claimed(ledger, planned(ledger))
-    assert all(claimed(ledger, part).isolate for part in ledger.split(job, NOW_MS))
+    parts = ledger.split(job, NOW_MS, Failure("LimitExceeded", "600 s"))
+    assert [claimed(ledger, part).isolate for part in parts] == [True, True]
+
+
+def test_a_source_that_is_split_off_is_alone_and_keeps_the_failure(ledger: Ledger) -> None:
+    job = claimed(ledger, planned(ledger))
+    keys = [source.key for source in job.sources]
+    parts = ledger.split(job, NOW_MS, BROKEN, apart=[keys[1]])
+    taken = [claimed(ledger, part) for part in parts]
+    assert [[source.key for source in part.sources] for part in taken] == [[keys[0], keys[2]], [keys[1]]]
+    assert not any(part.isolate for part in taken)
+    assert [(kept.subject_id, kept.failure) for kept in ledger.kept_failures()] == [(parts[1], BROKEN)]
 
 
 def test_progress_forgives_failures(ledger: Ledger) -> None:

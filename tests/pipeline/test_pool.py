@@ -140,7 +140,7 @@ def test_a_job_that_exceeds_a_limit_is_split_down_to_single_sources_which_have_a
         [(hour, report)] = pipeline.run_exact([GOLDEN.jobs[0][:3]], run_id="run").items()
         assert all("LimitExceeded: it took more than" in error for error in report.run.errors)
         # Of three and of two sources; then each source alone, in the same run.
-        assert [error.endswith("(split into two smaller jobs)") for error in report.run.errors].count(True) == 2
+        assert [error.endswith("(split into 2 smaller jobs)") for error in report.run.errors].count(True) == 2
         assert (report.run.failed, report.jobs_by_state) == (5, {"split": 2, "planned": 3})
     later = time.time_ns() // 1_000_000 + 600_000
     # Without the limit, or on a machine that is not busy any more, they are done.

@@ -159,6 +159,40 @@ def _authenticate(endpoint: str, after_requests: str) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "remedy"),
+    [
+        (403, "InvalidObjectState", "restore it from its storage class (S3 Glacier"),
+        (400, "KMS.DisabledException", "let its KMS key be used again"),
+        (403, "AccessDenied", "look at what denies this one: its owner, its ACL"),
+    ],
+)
+def test_one_object_that_is_not_given_out_is_set_aside_with_its_own_remedy(
+    store: Store, status: int, code: str, remedy: str
+) -> None:
+    store.put({key: GOLDEN.read(key) for key in JOB})
+    store.proxy.first(10_000, f"{JOB[3].split('/')[3]}/block.bin", error_reply(status, code))
+    with store.open(max_attempts=1) as pipeline:
+        pipeline.tick()
+        (hour,) = pipeline.hours()
+        report = pipeline.run([hour], run_id="run")[hour]
+    assert report.sources_by_state == {"done": 19, "set_aside": 1}
+    (aside,) = report.set_aside
+    assert (aside.key, aside.reason.startswith("ObjectUnreadable: ")) == (JOB[3], True)
+    assert code in aside.reason
+    assert remedy in aside.reason
+    assert "credentials (AWS" not in aside.reason
+
+
+def test_a_clock_that_is_wrong_is_not_a_matter_of_credentials(store: Store) -> None:
+    store.put({JOB[0]: GOLDEN.read(JOB[0])})
+    store.proxy.first(10_000, "", error_reply(403, "RequestTimeTooSkewed"))
+    for ask in (lambda bucket: bucket.list_folder("segments/"), lambda bucket: bucket.read(JOB[0])):
+        with pytest.raises(AccessRefused, match=r"by their time: RequestTimeTooSkewed.*set it by NTP") as refused:
+            ask(open_bucket(store.url))
+        assert "credentials" not in str(refused.value)
+
+
 def test_a_bucket_that_does_not_exist(store: Store) -> None:
     url = "s3://no-such-bucket-of-ours/prefix"
     with pytest.raises(AccessRefused, match=r"names no bucket that exists .*; correct it, or make it"):
