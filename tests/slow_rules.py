@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any
 
-from slow_series import Row, legal_name, matches, metric_of, parse_selector, profiles, text_labels
+from slow_series import Row, matches, metric_of, parse_selector, profiles, text_labels
 from slow_values import Stack
 
 SeriesValues = dict[tuple[str, str, tuple[tuple[str, str], ...]], Fraction]
@@ -153,10 +153,11 @@ def out_labels(rule: Mapping[str, Any], labels: Mapping[str, str], shard: int) -
     for name, value in labels.items():
         if name.startswith("__") or not value:
             continue
-        names = {name, legal_name(name)}
+        moved = "exported_" + name if name in ("function", "tenant", "pyroscope_shard") else name
+        names = {name, moved}
         if rule.get("by") is not None and not names & set(rule["by"]):
             continue
         if names & {*rule.get("without", []), *rule.get("labels", {})}:
             continue
-        out["exported_" + name if name in ("function", "tenant", "pyroscope_shard") else legal_name(name)] = value
+        out[moved] = value
     return tuple(sorted((out | dict(rule.get("labels", {})) | {"pyroscope_shard": str(shard)}).items()))

@@ -187,7 +187,7 @@ def native_labels(labels: Mapping[str, str], shard: int, function: str | None) -
     for name, value in labels.items():
         if name.startswith("__") or not value:
             continue
-        renamed = "exported_" + name if name in ("function", "tenant", "pyroscope_shard") else legal_name(name)
+        renamed = "exported_" + name if name in ("function", "tenant", "pyroscope_shard") else name
         if renamed in out:
             raise ValueError(f"labels collide: {name}")
         out[renamed] = value

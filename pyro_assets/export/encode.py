@@ -8,6 +8,7 @@ request is for `batch`; the tests hold the messages against protobuf's own encod
     Label        { string name = 1; string value = 2 }        Sample { double value = 1; int64 timestamp = 2 }
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,6 +55,12 @@ def encode_label(name: str, value: str) -> bytes:
     encoded_name, encoded_value = name.encode(), value.encode()
     inner = _NAME + uvarint(len(encoded_name)) + encoded_name + _VALUE + uvarint(len(encoded_value)) + encoded_value
     return _LABEL + uvarint(len(inner)) + inner
+
+
+def encode_series_without_samples(labels: Mapping[str, str]) -> bytes:
+    """A request with one series that a receiver judges and stores nothing of; labels are sorted by name."""
+    series = b"".join(encode_label(name, value) for name, value in labels.items())
+    return _TIMESERIES + uvarint(len(series)) + series
 
 
 def compress(message: bytes | memoryview) -> bytes:

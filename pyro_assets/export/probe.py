@@ -17,7 +17,7 @@ import yaml
 from pyro_assets.errors import ExportError, ReceiverMisconfigured
 from pyro_assets.export.answers import Answer, Verdict, advice, verdict
 from pyro_assets.export.durations import parse_duration_ms, show_duration
-from pyro_assets.export.encode import EMPTY_REQUEST, compress
+from pyro_assets.export.encode import EMPTY_REQUEST, compress, encode_series_without_samples
 from pyro_assets.export.promql import query_base
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.transport import Clock, Transport
@@ -28,6 +28,8 @@ _VM_DEDUP: Final = re.compile(r'dedup\.minScrapeInterval="?([0-9a-z]+)"?')
 _VM_RETENTION: Final = re.compile(r'retentionPeriod="?([0-9a-z.]+)"?')
 _CONFIG_BYTES: Final = 4 << 20
 _LINE_CHARACTERS: Final = 1024
+_SERIES_WITHOUT_SAMPLES: Final = encode_series_without_samples({"__name__": "pyro_assets_check", "label.name": "utf8"})
+_FIRST_UTF8_PROMETHEUS: Final = 3
 
 
 @dataclass(slots=True)
@@ -73,6 +75,8 @@ def check_receiver(receiver: Receiver, environ: Mapping[str, str], clock: Clock 
             _judge(answer, receiver, check)
             if check.answers:
                 _look(transport, org_id, check)
+            if check.accepts and receiver.label_names == "utf8":
+                _check_names(transport, org_id, check)
     except ExportError as error:
         check.problems.append(str(error))
     return check
@@ -119,6 +123,18 @@ def _look(transport: Transport, org_id: str, check: ReceiverCheck) -> None:
         _look_at_prometheus(receiver, config, check)
 
 
+def _check_names(transport: Transport, org_id: str, check: ReceiverCheck) -> None:
+    """Whether label names that are not legal everywhere arrive: a series that has one and no sample is sent."""
+    remedy = "write label_names: underscores or values"
+    answer = transport.write(compress(_SERIES_WITHOUT_SAMPLES), org_id)
+    if verdict(answer) is not Verdict.ACCEPTED:
+        check.problems.append(f"it does not take label_names: utf8 ({answer}); {remedy}, or allow them there")
+    major = check.version.lstrip("v").partition(".")[0]
+    # It acknowledges such series and drops them.
+    if check.product == "Prometheus" and major.isdigit() and int(major) < _FIRST_UTF8_PROMETHEUS:
+        check.problems.append(f"Prometheus {check.version} drops series with label_names: utf8 silently; {remedy}")
+
+
 def _look_at_prometheus(receiver: Receiver, config: Any, check: ReceiverCheck) -> None:
     _expect_kind(receiver, "prometheus", check)
     text = config.get("yaml") if isinstance(config, dict) else None
@@ -126,6 +142,12 @@ def _look_at_prometheus(receiver: Receiver, config: Any, check: ReceiverCheck) -
         return
     try:
         document = yaml.safe_load(text)
+        scheme = ((document or {}).get("global") or {}).get("metric_name_validation_scheme")
+        if scheme == "legacy" and receiver.label_names == "utf8":
+            check.problems.append(
+                "metric_name_validation_scheme: legacy is set there, so series with label_names: utf8 may be dropped "
+                "silently; remove it there, or write label_names: underscores"
+            )
         tsdb = ((document or {}).get("storage") or {}).get("tsdb") or {}
         window_ms = parse_duration_ms(str(tsdb.get("out_of_order_time_window") or "0"))
     except (yaml.YAMLError, AttributeError, ValueError):

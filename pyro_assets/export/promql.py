@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pyro_assets.errors import BadAnswer, ReceiverMisconfigured, ReceiverUnavailable
 from pyro_assets.export.answers import Answer, advice, retry_after_seconds
 from pyro_assets.export.receivers import Receiver
-from pyro_assets.export.text import escape
+from pyro_assets.export.text import escape, quote_name
 from pyro_assets.export.transport import Clock, SystemClock, Transport
 
 MAX_ANSWER_BYTES: Final = 512 << 20
@@ -54,7 +54,7 @@ def selector(labels: Mapping[str, str]) -> str:
     >>> print(selector({"__name__": "m", "tenant": 'a"b'}))
     {__name__="m",tenant="a\"b"}
     """
-    return "{" + ",".join(f'{name}="{escape(value)}"' for name, value in labels.items()) + "}"
+    return "{" + ",".join(f'{quote_name(name)}="{escape(value)}"' for name, value in labels.items()) + "}"
 
 
 class Questions:

@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from pyro_assets.errors import SelectorError
 from pyro_assets.export.durations import parse_duration_ms, show_duration
 from pyro_assets.export.secrets import SecretRef
-from pyro_assets.series.names import TENANT_LABEL
+from pyro_assets.series.names import TENANT_LABEL, LabelNames
 from pyro_assets.series.selectors import Selector, parse_selector
 from pyro_assets.storage.keys import hour_start_ms
 
@@ -197,6 +197,7 @@ class Receiver(Model):
         org_id: a fixed X-Scope-OrgID for everything.
         org_ids: tenant -> X-Scope-OrgID; other tenants are sent under their own name.
         labels: added to every series.
+        label_names: how label names that not every Prometheus takes are sent, see `series.names.exported_name`.
         tenant_label: name of the label that holds the tenant. Not said: "tenant" where tenants share the receiver and
             no fixed org_id was chosen, else none. null: none.
         out_of_order_window_ms: what the receiver is configured to take (Prometheus, Mimir); in YAML
@@ -221,6 +222,7 @@ class Receiver(Model):
     org_id: Text | None = None
     org_ids: dict[Text, Text] = {}
     labels: dict[str, Text] = {}
+    label_names: LabelNames = "underscores"
     tenant_label: str | None = None
     limits: Limits = Limits()
     out_of_order_window_ms: DurationMs | None = Field(default=None, alias="out_of_order_window")

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from pyro_assets.export.promql import LabelSet, Questions, selector
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.refusals import Refusals
 from pyro_assets.export.samples import NAME_LABEL, Samples
-from pyro_assets.series.names import METRIC_PREFIX
+from pyro_assets.series.names import METRIC_PREFIX, exported_name, show_bytes
+from pyro_assets.series.selectors import Matcher
 
 #: (tenant, time) -> samples that the receiver may lack; infinite: nothing is known of them.
 Lacking = dict[tuple[str, int], float]
@@ -279,5 +280,11 @@ def _is_close(expected: float | None, actual: float | None) -> bool:
 
 
 def _is_selected(receiver: Receiver, labels: LabelSet) -> bool:
-    named: dict[bytes, Any] = {name.encode(): value.encode() for name, value in labels}
-    return any(one.select([named]).all() for one in receiver.selectors or ())
+    """Whether a series may be one of ours: selectors speak of own names, which are called otherwise there."""
+    named = dict(labels)
+
+    def holds(matcher: Matcher) -> bool:
+        name = exported_name(show_bytes(matcher.name), receiver.label_names)
+        return bool(matcher.select([named.get(name, "").encode()])[0])
+
+    return any(all(map(holds, one.matchers)) for one in receiver.selectors or ())

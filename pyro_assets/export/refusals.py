@@ -13,7 +13,7 @@ MAX_EXAMPLES: Final = 5
 #: reason -> what it means. The first part is found by us before sending, the second in a receiver's answers.
 REASONS: Final[dict[str, str]] = {
     "bad_metric_name": "the metric's name is not [a-zA-Z_:][a-zA-Z0-9_:]*",
-    "bad_label_name": "a label's name is not [a-zA-Z_][a-zA-Z0-9_]*, or begins with two underscores",
+    "bad_label_name": "a label's name is not one that `label_names` of the receiver allows",
     "duplicate_label": "two labels have the same name, such as one of the series and one of the receiver's own",
     "too_many_labels": "more labels than the receiver takes",
     "label_name_too_long": "a label's name is longer than the receiver takes",

@@ -4,7 +4,7 @@
 run over distinct texts and labels, never over samples; what is legal is for `validate`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ from pyro_assets.block.columns import I64, Bool
 from pyro_assets.errors import DamagedSeries, SeriesError
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.series.frame import SCHEMA
+from pyro_assets.series.names import LabelNames, exported_name, exported_names, show_bytes
 from pyro_assets.series.sealing import damage, open_checked
 
 if TYPE_CHECKING:
@@ -194,10 +195,10 @@ def _number(parts: list[dict[str, Any]]) -> Samples:
 
 
 def dress(samples: Samples, receiver: Receiver) -> Samples:
-    """What a receiver is to get: its tenants and metrics, with its labels, in the order of sending.
+    """What a receiver is to get: its tenants and metrics, with its labels, by the names it takes, as they are sent.
 
     The order is X-Scope-OrgID, then time, then as given. Labels with an empty value, which mean nothing to
-    Prometheus, are gone.
+    Prometheus, are gone. Series of one rule that differ only in names which are called the same there are added up.
     """
     taken = np.array([receiver.takes_tenant(tenant) for tenant in samples.tenants], dtype=np.bool_)
     rows = np.flatnonzero(taken.take(samples.tenant)) if len(samples) else np.zeros(0, dtype=np.int64)
@@ -208,7 +209,8 @@ def dress(samples: Samples, receiver: Receiver) -> Samples:
     samples = samples.take(rows)
     if receiver.selectors is not None:
         samples = samples.take(np.flatnonzero(_selected(samples, receiver)))
-    return _with_labels(samples, receiver.labels, receiver.effective_tenant_label)
+    samples = _with_labels(samples, receiver.labels, receiver.effective_tenant_label)
+    return _with_names(samples, receiver.label_names)
 
 
 def _selected(samples: Samples, receiver: Receiver) -> Bool:
@@ -218,7 +220,7 @@ def _selected(samples: Samples, receiver: Receiver) -> Bool:
     for selector in receiver.selectors or ():
         fits = np.ones(len(samples), dtype=np.bool_)
         for matcher in selector.matchers:
-            name = matcher.name.decode("utf-8", "replace")
+            name = show_bytes(matcher.name)
             number = samples.names.index(name) if name in samples.names else -1
             candidates = np.flatnonzero(samples.pair_name == number)
             texts = [samples.values[value].encode() for value in samples.pair_value.take(candidates).tolist()]
@@ -256,6 +258,70 @@ def _with_labels(samples: Samples, labels: Mapping[str, str], tenant_label: str 
         names, values, np.concatenate(row), np.concatenate(name_code), np.concatenate(value_code),
         samples.tenants, samples.tenant, samples.rules, samples.rule, samples.timestamp_ms, samples.value,
     )  # fmt: skip
+
+
+def _with_names(samples: Samples, label_names: LabelNames) -> Samples:
+    """Labels called as they are sent; their own names are what stored series have."""
+    exported = [name if name == NAME_LABEL else exported_name(name, label_names) for name in samples.names]
+    if exported == samples.names:
+        return samples
+    row = np.repeat(np.arange(len(samples), dtype=np.int64), np.diff(samples.offsets))
+    name_code = samples.pair_name.take(samples.pair)
+    names, own = list(exported), name_code
+    may_meet = len(set(exported)) < len(exported)
+    if may_meet:
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(exported))}
+        key = row * len(exported) + np.array([numbers[name] for name in exported], dtype=np.int64).take(own)
+        key.sort()
+        met = np.zeros(len(samples), dtype=np.bool_)
+        met[key[1:][key[1:] == key[:-1]] // len(exported)] = True
+        for labels, codes in _name_sets(samples, own, row, met):
+            finals, _ = exported_names((samples.names[code] for code in codes), label_names)
+            new = np.arange(len(exported), dtype=np.int32)
+            for code in codes:
+                if finals[samples.names[code]] != exported[code]:
+                    new[code] = len(names)
+                    names.append(finals[samples.names[code]])
+            name_code = name_code.copy()
+            name_code[labels] = new.take(own.take(labels))
+    named = _arrange(
+        names, samples.values, row, name_code, samples.pair_value.take(samples.pair), samples.tenants,
+        samples.tenant, samples.rules, samples.rule, samples.timestamp_ms, samples.value,
+    )  # fmt: skip
+    return _added_up(named) if may_meet else named
+
+
+def _name_sets(samples: Samples, own: I32, row: I64, met: Bool) -> Iterator[tuple[I64, list[int]]]:
+    """The distinct sets of names of some samples: positions in `pair` of all their labels, and the names."""
+    weight = np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in samples.names], dtype=np.uint64)
+    total = np.zeros(len(own) + 1, dtype=np.uint64)
+    np.cumsum(weight.take(own), out=total[1:])
+    of_row = total.take(samples.offsets[1:]) - total.take(samples.offsets[:-1])
+    for one in np.unique(of_row.compress(met)).tolist():
+        chosen = met & (of_row == one)
+        labels = np.flatnonzero(chosen.take(row))
+        name = samples.names.index(NAME_LABEL) if NAME_LABEL in samples.names else -1
+        yield labels, [code for code in np.unique(own.take(labels)).tolist() if code != name]
+
+
+def _added_up(samples: Samples) -> Samples:
+    """Samples of one rule, tenant, time and label set as one; there were none before names were changed."""
+    series = samples.series_hash(samples.tenants)
+    order = np.lexsort((samples.rule, samples.timestamp_ms, series))
+    same = np.ones(len(order), dtype=np.bool_)
+    for column in (samples.rule, samples.timestamp_ms, series):
+        ordered = column.take(order)
+        same[1:] &= ordered[1:] == ordered[:-1]
+    if not same[1:].any():
+        return samples
+    same[0] = False
+    first = np.flatnonzero(~same)
+    value = np.add.reduceat(samples.value.take(order), first)
+    kept = np.sort(order.take(first))  # sorting is stable: the first of each stays where it was
+    rank = np.searchsorted(kept, order.take(first))
+    result = samples.take(kept)
+    result.value[rank] = value
+    return result
 
 
 def _arrange(

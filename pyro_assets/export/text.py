@@ -22,13 +22,22 @@ def escape(value: str) -> str:
     return value.translate(_ESCAPES)
 
 
+def quote_name(name: str) -> str:
+    """A label's name as it stands in a line or a selector: in quotes where it is not legal everywhere.
+
+    >>> quote_name("pod"), quote_name("__name__"), quote_name("k8s.pod")
+    ('pod', '__name__', '"k8s.pod"')
+    """
+    return name if name.isidentifier() and name.isascii() else f'"{escape(name)}"'
+
+
 def series_lines(samples: Samples) -> Any:
     """The series of each sample as text, `metric{name="value",...}`, labels in byte order: Arrow strings, n."""
     import pyarrow.compute as pc
 
     number = samples.names.index(NAME_LABEL) if NAME_LABEL in samples.names else -1
     pieces = [
-        f'{samples.names[name]}="{escape(samples.values[value])}"'
+        f'{quote_name(samples.names[name])}="{escape(samples.values[value])}"'
         for name, value in zip(samples.pair_name.tolist(), samples.pair_value.tolist(), strict=True)
     ]
     is_name = (samples.pair_name == number).take(samples.pair) if len(samples.pair) else np.zeros(0, dtype=np.bool_)

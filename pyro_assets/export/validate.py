@@ -15,7 +15,7 @@ from pyro_assets.block.columns import I64, Bool
 from pyro_assets.export.receivers import HEADER_VALUE, Receiver
 from pyro_assets.export.refusals import Refusal, Refusals
 from pyro_assets.export.samples import NAME_LABEL, U64, Samples
-from pyro_assets.series.names import is_label_name, is_metric_name
+from pyro_assets.series.names import exported_name, is_metric_name
 
 #: Receivers refuse what is ten minutes ahead; older ones take it, and then refuse everything of now.
 MAX_AHEAD_MS: Final = 5 * 60_000
@@ -103,7 +103,12 @@ def validate(
     names, texts = _named_labels(samples)
     checks.labels("bad_metric_name", names, lambda n, v: n == NAME_LABEL and not is_metric_name(v))
     checks.missing_name()
-    checks.labels("bad_label_name", names, lambda n, _: n != NAME_LABEL and not is_label_name(n), by_name=True)
+    checks.labels(
+        "bad_label_name",
+        names,
+        lambda n, _: n not in (NAME_LABEL, exported_name(n, receiver.label_names)),
+        by_name=True,
+    )
     checks.duplicate_labels()
     if receiver.max_labels is not None:
         checks.rows("too_many_labels", np.diff(samples.offsets) > receiver.max_labels)

@@ -41,13 +41,12 @@ def metric_name(profile_type: str, *, functions: bool) -> str:
 
 
 def public_labels(labels: Iterable[tuple[str, str]], shard: int) -> dict[str, str]:
-    """The labels of a series as Prometheus gets them, without those that a rule adds."""
+    """The labels of a series by their own names, without those that a rule adds."""
     public = {}
     for name, value in labels:
         if name.startswith("__"):
             continue
-        moved = f"exported_{name}" if name in _RESERVED else name
-        public[re.sub(r"[^a-zA-Z0-9_]", "_", moved)] = value
+        public[f"exported_{name}" if name in _RESERVED else name] = value
     return public | {"pyroscope_shard": str(shard)}
 
 

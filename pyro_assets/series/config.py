@@ -20,9 +20,9 @@ from pyro_assets.series.models import MODEL_CONFIG, SelectorText, TypeText
 from pyro_assets.series.names import (
     INSTANCE_LABEL,
     RULE_ID_LABEL,
+    exported_name,
     is_label_name,
     is_metric_name,
-    legal_label_name,
 )
 from pyro_assets.series.original_forms import Origins, as_one_list
 from pyro_assets.series.yaml_text import Document, Path, read_yaml, show_path
@@ -270,7 +270,7 @@ def _check_rule(rule: RecordingRule) -> Iterator[Problem]:
             yield place, f"{label.name!r} is no name of a label; use letters, digits and _, no digit or __ first"
         taken[label.name] = f"external_labels[{position}]"
     for position, name in enumerate(rule.group_by):
-        place, legal = ("group_by", position), legal_label_name(name)
+        place, legal = ("group_by", position), exported_name(name)
         if not name or name.startswith("__"):
             yield place, f"{name!r} cannot be a label of a series; names starting with __ are Prometheus's own"
         elif legal in taken:

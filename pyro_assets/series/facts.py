@@ -60,9 +60,10 @@ class SeriesFacts:
         skipped_zero_series: function series of native rules that would be 0, and are left out.
         rounded_values: series whose exact value is not a double, so that what is sent is rounded.
         negative_samples: samples with a value below 0; they count as they are.
-        label_collisions: label sets in which two labels wanted the same name; one of them is called `exported_...`.
+        label_collisions: label sets in which two labels wanted the same name, here or where names are sent by
+            underscores; one of them is called `U__...`.
         merged_series: native series that add up label sets (or profile types) that differ only in characters which
-            Prometheus does not allow in names.
+            Prometheus does not allow in names, there or as they are sent.
         collision_examples: a few of these, in words.
         overflowing_series: series left out because their value does not fit 64 bits; everything else is made.
         refused_rules: rules (per tenant) with `overflow: error` that gave more series than they may, and so none.

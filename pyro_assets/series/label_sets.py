@@ -106,16 +106,21 @@ def rank_groups(sets: LabelSets) -> tuple[list[str], I64, I64]:
 
 
 def note_collisions(sets: LabelSets, facts: SeriesFacts) -> None:
-    """Count where names had to be changed so that two labels, or two label sets, wanted to be the same."""
+    """Count where two labels, or two label sets, are called the same: here, or where names are sent by underscores."""
     examples: list[str] = []
     for meaning in sets.meanings:
         if meaning.collisions:
             facts.label_collisions += 1
             examples += meaning.collisions
-    # Two origins in one group: label sets that differ as stored and no longer as exported.
-    origin = sets.origin.ravel()
+    # Two origins in one group: label sets that differ as stored and no longer as sent.
+    origin, group = sets.origin.ravel(), sets.group.ravel()
+    if sets.memory.is_merging:
+        first: dict[tuple[bytes, int], int] = {}
+        owners = zip(sets.tenants, (sets.memory.sent[number] for number in sets.groups), strict=True)
+        of_group = [first.setdefault(owner, position) for position, owner in enumerate(owners)]
+        group = np.array(of_group, dtype=np.int64).take(group)
     made = np.flatnonzero(origin)
-    pairs = np.unique((sets.group.ravel().take(made) << 32) | origin.take(made))
+    pairs = np.unique((group.take(made) << 32) | origin.take(made))
     merged = np.unique((pairs >> 32)[1:][(pairs[1:] >> 32) == (pairs[:-1] >> 32)])
     facts.merged_series = len(merged)
     for position in merged[:MAX_EXAMPLES].tolist():

@@ -1,14 +1,15 @@
 """Names as Prometheus allows them: metrics of profile types, and the labels of profiles made public.
 
-Add what decides how something is called in a series. Everything that changes a label is counted, so that two labels
-never become one unnoticed. Which series exist is decided elsewhere.
+Add what decides how something is called in a series. Stored series have the profiles' own names; what a receiver gets
+is a function of the name alone, see `exported_name`, so that a series is called the same whatever stands beside it. Two
+labels of one series never become one, and where names meet it is counted. Which series exist is decided elsewhere.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from pyro_assets.block.columns import Labels
 from pyro_assets.storage.shown import show_bytes
@@ -29,7 +30,13 @@ OWN_LABELS: Final = frozenset({FUNCTION_LABEL, TENANT_LABEL, SHARD_LABEL})
 MOVED_PREFIX: Final = "exported_"
 PRIVATE_PREFIX: Final = "__"
 
+#: How label names that are not legal are sent: with underscores, as they are, or as Prometheus's value encoding.
+LabelNames = Literal["underscores", "utf8", "values"]
+
 _ILLEGAL: Final = re.compile(r"[^a-zA-Z0-9_]")
+_UNESCAPED: Final = re.compile(r"\A[0-9]|[^a-zA-Z0-9_]")
+#: ASCII without letters, digits and the underscore.
+_SEPARATOR: Final = re.compile(r"[^a-zA-Z0-9_\x80-\U0010ffff]")
 _LEGAL_METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LEGAL_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
@@ -42,10 +49,10 @@ class PublicLabels:
     """The public labels of one label set.
 
     Attributes:
-        labels: legal names and values, sorted by name; ours are not among them.
-        renamed: empty where names and values are shown as they are stored; otherwise what the labels were made of, for
-            telling when two label sets became one.
-        collisions: messages, one per label whose legal name another label of the set already had.
+        labels: own names and values as text, sorted by name; ours are not among them.
+        renamed: empty where names and values are sent as they stand in the profile; otherwise what the labels were
+            made of, for telling when two label sets became one.
+        collisions: messages, one per label whose name another label of the set had already.
     """
 
     labels: TextLabels
@@ -67,74 +74,123 @@ def is_label_name(text: str) -> bool:
     return _LEGAL_LABEL.fullmatch(text) is not None and not text.startswith(PRIVATE_PREFIX)
 
 
-def legal_label_name(text: str) -> str:
-    """A name that Prometheus allows: other characters become "_", a digit in front gets one before it.
-
-    Names that begin with two underscores are Prometheus's own; a name that became one loses all but the last.
-
-    >>> [legal_label_name(name) for name in ("a.b", "1a", "a-ü", ".-a", "..name__", "")]
-    ['a_b', '_1a', 'a__', '_a', '_name__', '_']
-    """
-    name = _ILLEGAL.sub("_", text)
-    if not name or name[0].isdigit():
-        name = "_" + name
-    return "_" + name.lstrip("_") if name.startswith(PRIVATE_PREFIX) else name
-
-
 @lru_cache(maxsize=4096)
-def _both_names(name: bytes) -> tuple[str, str]:
-    """As stored and as exported; there are few names and many label sets."""
-    text = show_bytes(name)
-    return text, legal_label_name(text)
+def exported_name(name: str, label_names: LabelNames = "underscores") -> str:
+    """What a label is called where it is sent to: a function of its own name alone. Legal names stay.
+
+    "underscores": ASCII characters that are not legal (`.`, `-`, `/`, space and the like) become "_", others their code
+    point between underscores; a name of which nothing else is left is written by code points alone. "values":
+    Prometheus's escaping, https://prometheus.io/docs/instrumenting/escaping_schemes/. Names that would begin with two
+    underscores, which are Prometheus's own, begin with one.
+
+    >>> [exported_name(name) for name in ("k8s.pod", "1a", "größe", "имя", "/", "..name__", "")]
+    ['k8s_pod', '_1a', 'gr_f6__df_e', '_438__43c__44f_', '_2f_', '_name__', '_']
+    >>> [exported_name(name, "values") for name in ("pod", "k8s.pod_name", "имя")]
+    ['pod', 'U__k8s_2e_pod__name', 'U___438__43c__44f_']
+    """
+    if is_label_name(name) or (label_names == "utf8" and name and not name.startswith(PRIVATE_PREFIX)):
+        return name
+    if label_names == "values":
+        return escaped_name(name)
+    legal = _legal(name)
+    if not legal.strip("_"):
+        legal = _ILLEGAL.sub(_code_point, name)
+    if not legal or legal[0].isdigit():
+        legal = "_" + legal
+    return "_" + legal.lstrip("_") if legal.startswith(PRIVATE_PREFIX) else legal
+
+
+def exported_names(
+    names: Iterable[str], label_names: LabelNames = "underscores"
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What the labels of one series are called, no two alike, and messages about those whose names met.
+
+    Legal names stay, and then the first in byte order has a name; the others are escaped by values.
+
+    >>> names, collisions = exported_names(["a.b", "a_b", "c.d"])
+    >>> names
+    {'a_b': 'a_b', 'a.b': 'U__a_2e_b', 'c.d': 'c_d'}
+    >>> collisions
+    ("label 'a.b' cannot be called 'a_b', another label is: it is called 'U__a_2e_b'",)
+    """
+    order = sorted((exported_name(name, label_names) != name, name) for name in set(names))
+    finals, collisions = _settled([(name, exported_name(name, label_names)) for _, name in order])
+    return {name: final for (_, name), final in zip(order, finals, strict=True)}, collisions
+
+
+def escaped_name(name: str) -> str:
+    """Any name, a legal one too, by Prometheus's escaping of values; different names stay different."""
+    return "U__" + _UNESCAPED.sub(_code_point, name.replace("_", "__"))
+
+
+def _settled(wanted: Iterable[tuple[str, str]]) -> tuple[list[str], tuple[str, ...]]:
+    """Names for labels that are pairs of their own name and the one they want; the first that wants one has it."""
+    result: dict[str, None] = {}
+    collisions = []
+    for own, name in wanted:
+        final = escaped_name(own) if name in result else name
+        while final in result:
+            final = escaped_name(final)
+        if final != name:
+            why = f"label {own!r} cannot be called {name!r}, another label is: it is called {final!r}"
+            collisions.append(why)
+        result[final] = None
+    return list(result), tuple(collisions)
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub(_code_point, _SEPARATOR.sub("_", text))
+
+
+def _code_point(character: re.Match[str]) -> str:
+    return f"_{ord(character[0]):x}_"
 
 
 def metric_name(profile_type: bytes, prefix: str = METRIC_PREFIX) -> str:
-    """The metric of a profile type.
+    """The metric of a profile type, whatever other types there are; always a legal name.
 
     >>> metric_name(b"process_cpu:cpu:nanoseconds:cpu:nanoseconds")
     'pyroscope_exported_metrics_process_cpu_cpu_nanoseconds_cpu_nanoseconds'
     >>> metric_name(b"memory:inuse_space:bytes:space:bytes", FUNCTION_METRIC_PREFIX)
     'pyroscope_exported_metrics_functions_memory_inuse_space_bytes_space_bytes'
     """
-    return prefix + _ILLEGAL.sub("_", show_bytes(profile_type))
+    return prefix + _legal(show_bytes(profile_type))
+
+
+#: There are few names and many label sets.
+_shown: Final = lru_cache(maxsize=4096)(show_bytes)
 
 
 def public_labels(
     labels: Labels, *, keep: Collection[str] | None = None, drop: Collection[str] = frozenset()
 ) -> PublicLabels:
-    """The labels of a series as Prometheus gets them, without those that a rule adds.
+    """The labels of a series by their own names, without those that a rule adds.
 
     Private labels (`__*`) and empty values are dropped. Labels called as one of ours, `function`, `tenant` or
-    `pyroscope_shard`, become `exported_<name>`; where two labels get the same name, the one that has it by nature
-    keeps it and the others, in byte order, are called `exported_<name>` and reported.
+    `pyroscope_shard`, become `exported_<name>`; where that is another label's name, or one name stands twice, the
+    others are called as `escaped_name` has it, and reported. So are names that meet where they are sent.
 
     Args:
-        labels: as stored.
-        keep: names of the labels to keep, as stored or as exported; None keeps all.
-        drop: names of the labels to leave out, as stored or as exported.
+        labels: as stored in the profile.
+        keep: own names of the labels to keep, or what they became; None keeps all.
+        drop: own names of the labels to leave out, or what they became.
 
     >>> public_labels(((b"__type__", b"cpu"), (b"a.b", b"1"), (b"function", b"f"))).labels
-    (('a_b', '1'), ('exported_function', 'f'))
+    (('a.b', '1'), ('exported_function', 'f'))
     """
     named = []
     for name, value in labels:
-        text, legal = _both_names(name)
+        text = _shown(name)
         if text.startswith(PRIVATE_PREFIX) or not value:
             continue
-        names = {text, legal}
+        wanted = MOVED_PREFIX + text if text in OWN_LABELS else text
+        names = {text, wanted}
         if (keep is None or names & set(keep)) and not names & set(drop):
-            named.append((legal != text, name, legal, value))
-    named.sort()
-    result: dict[str, str] = {}
-    collisions = []
-    for _, name, legal, value in named:
-        exported = legal
-        while exported in result or exported in OWN_LABELS:
-            if exported in result:
-                collisions.append(f"label {show_bytes(name)!r} cannot be called {exported!r}, another label is")
-            exported = MOVED_PREFIX + exported
-        result[exported] = show_bytes(value)
-    as_stored = {name.encode(): value.encode() for name, value in result.items()}
-    stored = tuple(sorted((name, value) for _, name, _, value in named))
-    renamed = () if as_stored == dict(stored) else stored
-    return PublicLabels(tuple(sorted(result.items())), renamed, tuple(collisions))
+            named.append((wanted != text, text, wanted, name, value))
+    named.sort(key=lambda one: one[:2])  # of a name that stands twice the first has it, as in selectors
+    finals, collisions = _settled([(text, wanted) for _, text, wanted, _, _ in named])
+    shown = dict(zip(finals, (show_bytes(value) for *_, value in named), strict=True))
+    sent, meetings = exported_names(finals)
+    stored = tuple(sorted((name, value) for *_, name, value in named))
+    is_as_stored = {sent[name].encode(): value.encode() for name, value in shown.items()} == dict(stored)
+    return PublicLabels(tuple(sorted(shown.items())), () if is_as_stored else stored, collisions + meetings)

@@ -8,14 +8,14 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from pyro_assets.block.columns import Labels
 from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.series.compiling import Compiler
-from pyro_assets.series.names import TextLabels, legal_label_name, metric_name, public_labels
+from pyro_assets.series.names import TextLabels, exported_names, metric_name, public_labels
 from pyro_assets.series.rules import KINDS, Grouping, Rule, rules_of
 from pyro_assets.storage.shown import show_bytes
 
@@ -72,6 +72,8 @@ class Memory:
             label is -1 minus its position among the constants. A metric comes before them as a pair of twice its
             number, -1 where the rule names it.
         texts: distinct strings of the groups.
+        sent: per group the first that has its metric and labels as they are sent with underscores, most often itself.
+        is_merging: whether a group is another's there.
     """
 
     meanings: list[Meaning] = field(default_factory=list)
@@ -79,7 +81,10 @@ class Memory:
     groups: list[Group] = field(default_factory=list)
     group_codes: list[bytes] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+    is_merging: bool = False
     _group_numbers: dict[Group, int] = field(default_factory=dict)
+    _sent_numbers: dict[Any, int] = field(default_factory=dict)
     _text_numbers: dict[str, int] = field(default_factory=dict)
     _origin_numbers: dict[tuple[bytes, Labels], int] = field(default_factory=dict)
 
@@ -93,6 +98,10 @@ class Memory:
                 codes += self.number_text(name), self.number_text(value) if isinstance(value, str) else -1 - value
             self.group_codes.append(np.array(codes, dtype=np.int32).tobytes())
             self.groups.append(group)
+            names, _ = exported_names(name for name, _ in group.labels)
+            labels = tuple(sorted((names[name], value) for name, value in group.labels))
+            self.sent.append(self._sent_numbers.setdefault((group.metric, labels), number))
+            self.is_merging |= self.sent[number] != number
         return number
 
     def number_text(self, text: str) -> int:
@@ -190,6 +199,7 @@ class RuleSet:
                 text = public.labels
             else:
                 text = _grouped(values, grouping.by)
+                collisions += exported_names(name for name, _ in text)[1]
             metric = None if grouping.metric_prefix is None else metric_name(kind, grouping.metric_prefix)
             groups.append(memory.number_group(_group(metric, text, grouping.constants)))
             origins.append(origin)
@@ -209,7 +219,7 @@ compile_rules: Final = Compiler(lambda config: RuleSet(rules_of(config), config.
 
 def _grouped(values: Mapping[bytes, bytes], by: Iterable[str]) -> TextLabels:
     kept = ((name, values.get(name.encode(), b"")) for name in by)
-    return tuple((legal_label_name(name), show_bytes(value)) for name, value in kept if value)
+    return tuple((name, show_bytes(value)) for name, value in kept if value)
 
 
 def _group(metric: str | None, labels: TextLabels, constants: tuple[str, ...]) -> Group:

@@ -1,7 +1,9 @@
 """Requests of a job: inside the limits, one time each, in time order, and the same digest for the same samples."""
 
 import tracemalloc
+from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from pyro_assets.export.batch import cut_batches, prepare
 from pyro_assets.export.receivers import Limits, Receiver
 from pyro_assets.export.samples import empty_samples, open_series, read_samples
 from pyro_assets.series.frame import to_polars
+from pyro_assets.series.names import exported_names
 from pyro_assets.series.store import series_to_parquet
 from pyro_assets.storage.shown import show_bytes
 
@@ -64,6 +67,68 @@ def test_tenants_that_share_an_org_id_share_requests():
     (batch,) = prepare(samples(row(tenant="a"), row(tenant="b")), config, NOW_MS).batches()
     assert batch.org_id == "all"
     assert [dict(labels)["tenant"] for labels, _, _ in decode_body(batch.body())] == ["a", "b"]
+
+
+def sent_labels(*rows: Any, **fields: Any) -> list[tuple[dict[str, str], float]]:
+    """Labels without the metric's name, and value, of all samples of some rows as one receiver gets them."""
+    prepared = prepare(samples(*rows), receiver(tenants=["acme"], **fields), NOW_MS)
+    assert not prepared.refusals.total
+    decoded = [one for batch in prepared.batches() for one in decode_body(batch.body())]
+    return [({name: text for name, text in labels if name != "__name__"}, value) for labels, value, _ in decoded]
+
+
+@pytest.mark.parametrize(
+    ("label_names", "dots", "letters"),
+    [
+        ("underscores", "k8s_pod", "_438__43c__44f_"),
+        ("values", "U__k8s_2e_pod", "U___438__43c__44f_"),
+        ("utf8", "k8s.pod", "имя"),
+    ],
+)
+def test_label_names_as_the_receiver_takes_them(label_names: str, dots: str, letters: str):
+    rows = [row(**{"k8s.pod": "a", "имя": "b"}), row(value=2.0, имя="b"), row(value=3.0, pod="c")]
+    assert sent_labels(*rows, label_names=label_names, labels={"site": "x"}) == [
+        ({dots: "a", letters: "b", "site": "x"}, 1.0),
+        ({letters: "b", "site": "x"}, 2.0),
+        ({"pod": "c", "site": "x"}, 3.0),
+    ]
+
+
+def test_only_in_a_series_with_both_labels_one_is_called_otherwise():
+    rows = [row(**{"a.b": "1", "a_b": "2"}), row(**{"a.b": "3"}), row(a_b="4"), row(**{"a.b": "5", "c.d": "6"})]
+    assert [labels for labels, _ in sent_labels(*rows)] == [
+        {"U__a_2e_b": "1", "a_b": "2"}, {"a_b": "3"}, {"a_b": "4"}, {"a_b": "5", "c_d": "6"}
+    ]  # fmt: skip
+    # A receiver's label is legal by nature.
+    assert sent_labels(row(**{"si-te": "1"}), labels={"si_te": "x"})[0][0] == {"U__si_2d_te": "1", "si_te": "x"}
+
+
+def test_series_that_are_called_the_same_there_are_added_up():
+    rows = [row(value=4.0, **{"a.b": "1"}), row(value=1.0, pod="p"), row(value=2.0, **{"a-b": "1"})]
+    rows += [row(value=8.0, rule="other", metric="n", a_b="1"), row(value=16.0, a_b="2")]
+    assert sent_labels(*rows) == [({"a_b": "1"}, 6.0), ({"pod": "p"}, 1.0), ({"a_b": "1"}, 8.0), ({"a_b": "2"}, 16.0)]
+    assert len(sent_labels(*rows, label_names="values")) == len(sent_labels(*rows, label_names="utf8")) == 5
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["a.b", "a-b", "a_b", "U__a_2e_b", "é", "c"]), st.just("x")), max_size=8),
+    st.sampled_from(["underscores", "values", "utf8"]),
+)
+def test_no_sample_is_lost_and_no_name_stands_twice(label_sets: list[dict[str, str]], label_names: Any):
+    distinct = [dict(labels) for labels in dict.fromkeys(tuple(sorted(labels.items())) for labels in label_sets)]
+    sent = sent_labels(*(row(value=2.0**number, **one) for number, one in enumerate(distinct)), label_names=label_names)
+    expected: Counter[Any] = Counter()
+    for number, labels in enumerate(distinct):
+        names, _ = exported_names(labels, label_names)
+        expected[tuple(sorted((names[name], text) for name, text in labels.items()))] += 2.0**number
+    assert {tuple(sorted(labels.items())): value for labels, value in sent} == expected
+    assert len(sent) == len(expected)
+
+
+def test_selectors_of_receivers_speak_of_own_names():
+    rows = [row(**{"k8s.pod": "a"}), row(value=2.0, k8s_pod="a")]
+    assert [value for _, value in sent_labels(*rows, select=['{"k8s.pod"="a"}'])] == [1.0]
+    assert [value for _, value in sent_labels(*rows, select=['{k8s_pod=~"a|b"}'])] == [2.0]
 
 
 def test_undressed_samples_are_not_cut():

@@ -115,6 +115,30 @@ def test_the_deduplication_of_a_victoriametrics():
         assert "set it to 1ms" in warnings(server, dedup=True, **kind)
 
 
+def test_whether_names_arrive_that_are_not_legal_everywhere():
+    def answer(request: Request) -> Reply:
+        if request.method == "POST" and request.series:
+            assert request.series[0].keys() == {"__name__", "label.name"}
+            return Reply(400, b"invalid label name")
+        return pages()(request)
+
+    with scripted_server(default=answer) as server:
+        assert check_receiver(receiver(server.url), {}).problems == []
+        [problem] = check_receiver(receiver(server.url, kind="mimir", label_names="utf8"), {}).problems
+    assert "does not take label_names: utf8" in problem
+    assert "write label_names: underscores or values" in problem
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("version", PROMETHEUS_VERSIONS)
+def test_whether_a_real_prometheus_takes_utf8_names(tmp_path: Path, version: str):
+    with prometheus(tmp_path, version=version) as server:
+        problems = check_receiver(receiver(server.url, label_names="utf8"), {}).problems
+        assert server.get("/api/v1/label/__name__/values")["data"] == []
+    drops = "drops series with label_names: utf8 silently; write label_names: underscores or values"
+    assert [problem.endswith(drops) for problem in problems] == ([True] if version == "prometheus" else [])
+
+
 @pytest.mark.service
 @pytest.mark.parametrize("version", PROMETHEUS_VERSIONS)
 def test_a_real_prometheus(tmp_path: Path, version: str):

@@ -3,6 +3,7 @@
 The rare answers are in test_client; here every answer is a real one.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.reconcile import JobSamples, Reconciliation, reconcile
 from pyro_assets.export.samples import Samples
 from pyro_assets.export.transport import Transport
+from pyro_assets.series.names import exported_name
 
 HOUR_MS = 3_600_000
 pytestmark = pytest.mark.service
@@ -153,6 +155,36 @@ def test_tenants_share_a_prometheus(tmp_path: Path):
         assert server.samples('m{tenant="b"}', NOW_MS, NOW_MS + 1) == {
             (("__name__", "m"), ("tenant", "b")): [(NOW_MS, "1")]
         }
+
+
+LABELLED = [{"k8s.pod": "a", "имя": "b"}, {"a.b": "1", "a_b": "2"}, {"a.b": "1"}, {"a-b": "1", "pod": "c"}]
+
+
+@pytest.mark.parametrize(
+    ("version", "label_names"),
+    [*itertools.product(PROMETHEUS_VERSIONS, ["underscores", "values"]), ("prometheus3", "utf8")],
+)
+def test_labels_of_any_name_arrive_at_a_prometheus(tmp_path: Path, version: str, label_names: str):
+    if version not in PROMETHEUS_VERSIONS:
+        pytest.skip("there is no Prometheus 3")
+    job = samples(*(row("m", float(number), **labels) for number, labels in enumerate(LABELLED)))
+    with prometheus(tmp_path, version=version) as server:
+        config = receiver(server, label_names=label_names)
+        assert send(config, job).accepted == len(LABELLED)
+        assert ask(config, job).is_equal
+        held = {name for labels in server.samples("m", NOW_MS, NOW_MS + 1) for name, _ in labels}
+    expected = {exported_name(name, label_names) for labels in LABELLED for name in labels}  # type: ignore[arg-type]
+    assert expected <= held
+
+
+def test_labels_of_any_name_arrive_at_a_victoriametrics(tmp_path: Path):
+    job = samples(*(row("m", float(number), **labels) for number, labels in enumerate(LABELLED)))
+    for label_names in ("underscores", "values", "utf8"):
+        with victoriametrics(tmp_path / label_names) as server:
+            config = receiver(server, kind="victoriametrics", dedup=True, label_names=label_names)
+            assert send(config, job).accepted == len(LABELLED)
+            server.flush()
+            assert ask(config, job).is_equal
 
 
 def test_a_hundred_thousand_series_in_one_job(tmp_path: Path):

@@ -55,10 +55,10 @@ def test_function_series_take_what_their_selector_matches():
     }
 
 
-def test_labels_are_made_legal_and_reserved_ones_moved():
+def test_labels_keep_their_names_and_reserved_ones_are_moved():
     rows = [row(FLOW, 1, 10, **{"http.method": "GET", "function": "x", "tenant": "y"})]
     assert fold([segment(*rows)], 3, {}) == {
-        key(FLOW_METRIC, http_method="GET", exported_function="x", exported_tenant="y"): 10
+        key(FLOW_METRIC, exported_function="x", exported_tenant="y", **{"http.method": "GET"}): 10
     }
 
 

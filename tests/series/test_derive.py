@@ -332,7 +332,7 @@ def test_group_by_of_a_name_that_is_not_legal():
     columns, _ = job(profile([1], labels=((b"k8s.pod", b"p"),)))
     derived = derive(columns, JOB, config_of(rules=[rule("r", by=("k8s.pod",))]))
     row = derived.frames["dimension"].filter(rule="r").row(0, named=True)
-    assert [label["name"] for label in row["labels"]] == ["k8s_pod", "profiles_rule_id", "pyroscope_instance"]
+    assert [label["name"] for label in row["labels"]] == ["k8s.pod", "profiles_rule_id", "pyroscope_instance"]
 
 
 # --- Exactness ----------------------------------------------------------------------------------------------
@@ -478,9 +478,12 @@ def test_facts_of_services():
 def test_labels_that_collide_are_reported_and_kept_apart():
     columns, _ = job(profile([1], labels=((b"a.b", b"x"), (b"a_b", b"y"))))
     derived = derive(columns, JOB, SeriesConfig())
-    assert by_labels(derived, "dimension", "a_b", "exported_a_b") == {("y", "x"): 1}
+    assert by_labels(derived, "dimension", "a_b", "a.b") == {("y", "x"): 1}
     assert (derived.facts.label_collisions, derived.facts.merged_series) == (1, 0)
-    assert "'a.b'" in derived.facts.collision_examples[0]
+    why = "label 'a.b' cannot be called 'a_b', another label is: it is called 'U__a_2e_b'"
+    assert derived.facts.collision_examples == [why]
+    by = derive(columns, JOB, config_of(rules=[rule("r", by=("a.b", "service_name"))])).facts
+    assert by.label_collisions == 1  # of the dimensions alone: what stands beside has no say
 
 
 def test_label_sets_that_become_one_series_are_reported():
@@ -491,7 +494,7 @@ def test_label_sets_that_become_one_series_are_reported():
         of_tenant(b"globex", profile([8], labels=((b"a-b", b"x"),))),
     )
     derived = derive(columns, JOB, SeriesConfig())
-    assert sorted(values_of(derived).values()) == [7, 8]
+    assert sorted(values_of(derived).values()) == [1, 2, 4, 8]  # they are added up where they are sent so
     assert (derived.facts.label_collisions, derived.facts.merged_series) == (0, 1)
     assert "different labels became one series" in derived.facts.collision_examples[0]
 
