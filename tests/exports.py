@@ -92,7 +92,8 @@ def expected(folder: Path, *, tenant_label: str | None = "tenant") -> Held:
     """What a receiver of everything is to hold, from the archive."""
     found: Held = {}
     for row in stored(folder):
-        labels = {"__name__": row["metric"]} | {pair["name"]: pair["value"] for pair in row["labels"]}
+        labels = {"__name__": row["metric"]}
+        labels |= {pair["name"].replace(".", "_"): pair["value"] for pair in row["labels"]}  # as underscores
         if tenant_label:
             labels[tenant_label] = row["tenant"]
         key = tuple(sorted((name, value) for name, value in labels.items() if value))

@@ -15,6 +15,8 @@ from series_values import values_of
 from pyro_assets.block.metadata import metadata_from_dict
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.compaction.compact import Compacted, compact
+from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.samples import dress, read_samples
 from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
 from pyro_assets.series.derive import derive, instance_hash
 from pyro_assets.series.job_info import JobInfo
@@ -200,13 +202,16 @@ def test_function_series_are_as_the_slow_evaluation_has_them(number):
     assert len(expected) > 3
 
 
-def test_a_label_with_a_dot_gets_a_legal_name():
+def test_a_label_with_a_dot_keeps_its_name_and_is_sent_with_an_underscore():
     job = next(job for job in COMMITTED.jobs if COMMITTED.shard(job) == 4)
     result = compacted(COMMITTED, job)
     derived = derive(result.columns, job_info(COMMITTED, job, result), SeriesConfig())
-    names = {name for _, _, labels in values_of(derived) for name, _ in labels}
-    assert "service_version" in names
-    assert not any("." in name for name in names)
+    assert "service.version" in {name for _, _, labels in values_of(derived) for name, _ in labels}
+    receiver = Receiver(name="r", url="http://localhost/", kind="prometheus")
+    sent = dress(read_samples(derived.frames["dimension"]), receiver)
+    assert "service_version" in sent.names
+    assert not any("." in name for name in sent.names)
+    assert len(sent) == len(derived.frames["dimension"])
 
 
 def test_the_slow_instance_is_ours():
