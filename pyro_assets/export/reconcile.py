@@ -18,8 +18,9 @@ from pyro_assets.export.promql import LabelSet, Questions, selector
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.refusals import Refusals
 from pyro_assets.export.samples import NAME_LABEL, Samples
-from pyro_assets.series.names import METRIC_PREFIX, exported_name, show_bytes
+from pyro_assets.series.names import METRIC_PREFIX, exported_name
 from pyro_assets.series.selectors import Matcher
+from pyro_assets.storage.shown import show_bytes
 
 #: (tenant, time) -> samples that the receiver may lack; infinite: nothing is known of them.
 Lacking = dict[tuple[str, int], float]

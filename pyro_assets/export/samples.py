@@ -17,8 +17,9 @@ from pyro_assets.block.columns import I64, Bool
 from pyro_assets.errors import DamagedSeries, SeriesError
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.series.frame import SCHEMA
-from pyro_assets.series.names import LabelNames, exported_name, exported_names, show_bytes
+from pyro_assets.series.names import LabelNames, exported_name, exported_names
 from pyro_assets.series.sealing import damage, open_checked
+from pyro_assets.storage.shown import show_bytes
 
 if TYPE_CHECKING:
     import polars as pl
