@@ -7,6 +7,7 @@ with its representative, and fall back to an exact sort where two different rows
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -96,6 +97,19 @@ def number_exactly(columns: Sequence[I64]) -> Distinct:
     code_of_class = np.empty(len(first), dtype=np.int64)
     code_of_class[by_first] = np.arange(len(first), dtype=np.int64)
     return Distinct(code_of_class.take(class_of), first.take(by_first))
+
+
+def number_ragged(start: I64, columns: Sequence[I64]) -> I64:
+    """A number per range of rows, equal where the ranges hold equal rows in equal order; memory follows the rows.
+
+    Args:
+        start: int64[n + 1], range i has the rows start[i]:start[i + 1].
+        columns: at least one, int64[m] each.
+    """
+    table = np.stack(columns, axis=1)
+    seen: dict[bytes, int] = {}
+    ranges = (table[begin:end].tobytes() for begin, end in pairwise(start.tolist()))
+    return np.fromiter((seen.setdefault(content, len(seen)) for content in ranges), np.int64, len(start) - 1)
 
 
 def distinct_rows(columns: Sequence[I64], number: Numbering = number_by_hash) -> Distinct:

@@ -45,19 +45,19 @@ def prune_symbols(tables: SymbolTables, stack: I64) -> tuple[SymbolTables, I64 |
 
 
 def _mark_parents(used: Bool, parent: I64, has_parent: Bool) -> None:
-    """Mark every ancestor of a marked node, one generation a round."""
+    """Mark every ancestor of a marked node; each round doubles the distance, so that a deep tree takes few."""
     is_inner = np.zeros(len(parent), dtype=np.bool_)
     is_inner[parent[has_parent]] = True
     if (used | is_inner).all():  # every leaf is used, so every node is
         used[:] = True
         return
-    frontier = np.flatnonzero(used & has_parent)
-    while len(frontier):
-        above = parent.take(frontier)
-        above = above[~used.take(above)]
-        used[above] = True
-        frontier = np.unique(above)
-        frontier = frontier[has_parent.take(frontier)]
+    hop = np.where(has_parent, parent, np.arange(len(parent), dtype=np.int64))
+    while True:
+        used[hop[used]] = True
+        further = hop.take(hop)
+        if np.array_equal(further, hop):
+            return
+        hop = further
 
 
 def _prune_locations(tables: SymbolTables) -> SymbolTables:

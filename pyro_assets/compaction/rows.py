@@ -6,7 +6,6 @@ source, row) and leave in the order (output dataset, labels, time, source).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from pyro_assets.compaction.distinct import (
     mix,
     number_by_hash,
     number_exactly,
+    number_ragged,
     verified,
 )
 from pyro_assets.compaction.gather import gather_ranges
@@ -230,10 +230,7 @@ def _contents(rows: ProfileRows, candidates: I64, stack: I64, number: Numbering)
         return all(np.array_equal(column.take(twin), column) for column in columns)
 
     def number_again() -> Distinct:
-        table = np.stack(columns, axis=1)
-        seen: dict[bytes, int] = {}
-        rows_bytes = (table[begin:end].tobytes() for begin, end in pairwise(start.tolist()))
-        return number_exactly([np.array([seen.setdefault(key, len(seen)) for key in rows_bytes], dtype=np.int64)])
+        return number_exactly([number_ragged(start, columns)])
 
     return verified(number(hashed), is_exact, number_again).codes
 

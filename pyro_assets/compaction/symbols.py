@@ -19,6 +19,7 @@ from pyro_assets.compaction.distinct import (
     mix,
     number_by_hash,
     number_exactly,
+    number_ragged,
     verified,
 )
 from pyro_assets.compaction.gather import gather_ranges, range_starts
@@ -197,11 +198,7 @@ def _distinct_locations(
         )
 
     def number_again() -> Distinct:
-        lines = np.full((int(line_count.max(initial=0)), 2, len(line_count)), -2, dtype=np.int64)
-        ordinal = np.arange(len(line_location), dtype=np.int64) - np.repeat(tables.line_start[:-1], line_count)
-        lines[ordinal, 0, line_location] = line_function
-        lines[ordinal, 1, line_location] = line_number
-        return number_exactly([*fixed, *lines.reshape(-1, len(line_count))])
+        return number_exactly([*fixed, number_ragged(tables.line_start, [line_function, line_number])])
 
     return verified(number(hashed), is_exact, number_again)
 
@@ -224,15 +221,14 @@ def _distinct_nodes(tables: SymbolTables, location: I64, unit: I64, number: Numb
         return np.array_equal(parent_code.take(classes.first).take(classes.codes), parent_code)
 
     def number_again() -> Distinct:
-        """Level by level, parents first: exact whatever the hashes do."""
-        class_of = np.empty(len(parent), dtype=np.int64)
-        class_of[root] = unit.take(root)
-        used = int(unit.max(initial=0)) + 1
-        for level in range(2, int(depth.max(initial=0)) + 1):
-            nodes = np.flatnonzero(depth == level)
-            found = number_exactly([class_of.take(parent.take(nodes)), location.take(nodes)])
-            class_of[nodes] = used + found.codes
-            used += len(found.first)
-        return number_exactly([class_of])
+        """Paths by their first 1, 2, 4, ... nodes, each numbered by two halves: exact whatever the hashes do."""
+        hop = np.where(parent < 0, np.arange(len(parent), dtype=np.int64), parent)
+        found = number_exactly([location, np.where(parent < 0, unit, np.int64(-1))])
+        while True:
+            further = hop.take(hop)
+            found = number_exactly([found.codes, found.codes.take(hop)])
+            if np.array_equal(further, hop):
+                return found
+            hop = further
 
     return verified(number(path_sums(runs, weight)), is_exact, number_again)

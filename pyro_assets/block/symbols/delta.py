@@ -21,7 +21,8 @@ BLOCK_VALUES: Final = 128
 MINI_BLOCKS: Final = 4
 _HEADER_START: Final = np.array([[BLOCK_VALUES & 0x7F | 0x80], [BLOCK_VALUES >> 7], [MINI_BLOCKS]], dtype=np.int64)
 _HEADER_PLACES: Final = np.arange(5, dtype=np.int64)[:, None]
-# Larger blocks would let a few bytes stand for very many values.
+#: Larger blocks would let a few bytes stand for very many values; encoders put at most 256 into 5 bytes.
+MOST_VALUES_PER_BYTE: Final = 64
 _MAX_BLOCK_VALUES: Final = 4096
 _PARQUET: Final = b"PAR1"
 _INT32, _INT64 = 1, 2
@@ -124,7 +125,7 @@ def _check_header(stream: int, data: bytes | memoryview, count: int) -> None:
     ):
         raise BadDeltaError(stream, f"blocks of {block_values} values in {mini_blocks} mini-blocks")
     blocks = -(-(count - 1) // block_values)
-    if len(data) < position + 1 + blocks * (1 + mini_blocks):
+    if len(data) < max(position + 1 + blocks * (1 + mini_blocks), count // MOST_VALUES_PER_BYTE):
         raise BadDeltaError(stream, f"{len(data)} bytes are too few for {count} values")
 
 

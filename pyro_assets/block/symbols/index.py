@@ -12,6 +12,7 @@ import google_crc32c
 
 from pyro_assets.block.checksum import check_crc, crc32c
 from pyro_assets.block.columns import U8
+from pyro_assets.block.symbols.delta import MOST_VALUES_PER_BYTE
 from pyro_assets.block.symbols.group_varint import MAX_GROUP_BYTES, MIN_GROUP_BYTES
 from pyro_assets.errors import BadCount, BadEncoding, BadLength, BadMagic, Truncated, UnsupportedVersion, Where
 
@@ -138,6 +139,7 @@ def parse_index(data: memoryview, array: U8, where: Where) -> list[Partition]:
             actual=count,
         )
     partitions: list[Partition] = []
+    left = index_offset
     for _ in range(count):
         number, chunks = _PARTITION.unpack_from(data, position)
         needed = _PARTITION.size + chunks * _CHUNK.size + 4 * _SYMBOL_BLOCK.size
@@ -157,6 +159,7 @@ def parse_index(data: memoryview, array: U8, where: Where) -> list[Partition]:
         chunk = _EMPTY_CHUNK
         if chunks:
             chunk = _parse_chunk(data, position, index_offset, where)
+            left = _take(chunk.size, left, position, where)
             _check_crc(array, chunk.offset, chunk.offset + chunk.size, chunk.crc, "stack-trace chunk", where)
             position += _CHUNK.size
         tables = []
@@ -165,6 +168,7 @@ def parse_index(data: memoryview, array: U8, where: Where) -> list[Partition]:
             offset, size, crc, items, per_block, header_size, encoding = headers[begin : begin + 7]
             table = SymbolBlock(offset, size, crc, items, per_block)
             _check_symbol_block(table, header_size, encoding, position, index_offset, kind, where)
+            left = _take(size, left, position, where)
             _check_crc(array, offset, offset + size, crc, KIND_NAMES[kind], where)
             tables.append(table)
             position += _SYMBOL_BLOCK.size
@@ -176,6 +180,15 @@ def parse_index(data: memoryview, array: U8, where: Where) -> list[Partition]:
     if count > 1 and len({partition.number for partition in partitions}) < count:
         raise BadCount("partition twice in the symbols index", where, offset=index_offset + _ENTRY_OFFSET)
     return partitions
+
+
+def _take(size: int, left: int, position: int, where: Where) -> int:
+    """What is left of the data when no byte is read twice: small sections could otherwise ask for any amount."""
+    if size > left:
+        raise BadLength(
+            "sizes of the symbols together", where, offset=position, expected=f"at most {left}", actual=size
+        )
+    return left - size
 
 
 def _check_crc(array: U8, begin: int, end: int, stored: int, what: str, where: Where) -> None:
@@ -257,9 +270,9 @@ def _check_symbol_block(
             expected=f"1 to {_MAX_ITEMS_PER_BLOCK}",
             actual=per_block,
         )
-    # Strings and locations take at least a byte each; the integer streams of the others are checked when decoded.
+    # Strings and locations take at least a byte each, the others some streams, which are checked when decoded.
     inner_blocks = -(-items // per_block) if items else 0
-    least = inner_blocks * header_size + (items if kind in (STRINGS, LOCATIONS) else 0)
+    least = inner_blocks * header_size + (items if kind in (STRINGS, LOCATIONS) else items // MOST_VALUES_PER_BYTE)
     if least > size or (size and not items):
         raise BadCount(
             f"number of {KIND_NAMES[kind]}",

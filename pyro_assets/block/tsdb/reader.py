@@ -57,10 +57,11 @@ def read_series(sections: Sequence[memoryview | bytes], wheres: Sequence[Where])
 class _Symbols:
     """One symbol table and the label sets that were already resolved with it."""
 
-    __slots__ = ("_resolved", "strings")
+    __slots__ = ("_resolved", "longest_bytes", "strings")
 
     def __init__(self, strings: list[bytes]) -> None:
         self.strings = strings
+        self.longest_bytes = max(map(len, strings), default=0)
         self._resolved: dict[bytes, Labels] = {}
 
     def resolved(self) -> dict[bytes, Labels]:
@@ -68,6 +69,11 @@ class _Symbols:
         if len(self._resolved) > _MOST_RESOLVED:
             self._resolved = {}
         return self._resolved
+
+
+#: Text of all labels of an index, each time a series has it. A long string that every series refers to is small in the
+#: index, and stands with each of them in what is made of it.
+_MOST_LABEL_BYTES = 256 << 20
 
 
 #: What of an index its look-up parts depend on: they themselves, the offsets of all parts, series references, symbols.
@@ -102,7 +108,11 @@ class _Job:
         if symbols is None:
             symbols = _Symbols(_read_symbols(index, toc, where))
             _symbol_tables.put(raw, symbols, len(raw))
+        before = len(self.labels)
         references, fingerprints = self._read_entries(index, toc, symbols, where)
+        # An entry refers to a string by a byte.
+        if (toc.label_indices - toc.series) * symbols.longest_bytes > _MOST_LABEL_BYTES:
+            _check_label_bytes(self.labels[before:], where)
         check_fingerprints(index, toc.fingerprints, len(index) - TOC_BYTES, references, fingerprints, where)
         count = len(symbols.strings)
         key = (index[toc.label_indices : toc.fingerprints], toc[:7], tuple(references), count)
@@ -171,6 +181,12 @@ class _Job:
         if position != end:
             raise BadLength("end of the series", where, offset=position, expected=end, actual=position)
         return references, fingerprints
+
+
+def _check_label_bytes(series: Sequence[Labels], where: Where) -> None:
+    size = sum(len(text) for labels in series for label in labels for text in label)
+    if size > _MOST_LABEL_BYTES:
+        raise BadLength("labels of all series", where, expected=f"at most {_MOST_LABEL_BYTES} bytes", actual=size)
 
 
 def _read_labels(entry: bytes, symbols: _Symbols, where: Where, base: int) -> tuple[Labels, int]:
