@@ -6,6 +6,7 @@ behind a checksum is reached. Independent of the package.
 
 import io
 import random
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,7 +37,18 @@ def refixed(data: bytes, crcs: list[Crc]) -> bytes:
     """The object with all these checksums computed again, in order."""
     out = bytearray(data)
     for crc in crcs:
-        out[crc.at : crc.at + 4] = crc32c(bytes(out[crc.start : crc.end])).to_bytes(4, "big")
+        content = bytes(out[crc.start : crc.end])
+        if crc.width:
+            signed = zlib.crc32(content) - (zlib.crc32(content) >> 31 << 32)
+            number = _uvarint((signed << 1) ^ (signed >> 31))
+            # Stretched to its place; one in sixteen places is too short for most checksums.
+            if len(number) <= crc.width:
+                spare = crc.width - len(number)
+                if spare:
+                    number = bytes([*number[:-1], number[-1] | 0x80, *[0x80] * (spare - 1), 0])
+                out[crc.at : crc.at + crc.width] = number
+        else:
+            out[crc.at : crc.at + 4] = crc32c(content).to_bytes(4, "big")
     return bytes(out)
 
 
@@ -164,7 +176,7 @@ EXTREMES = (
 def random_mutation(data: bytes, rng: random.Random, found: list[Layout]) -> tuple[str, bytes]:
     """A name and a mutant; half of the time all checksums are right again wherever lengths allow."""
     kinds = ["bits", "bytes", "field", "field", "field", "number", "truncate", "cut", "double"]
-    kinds += ["metadata", "section", "parquet", "parquet"]
+    kinds += ["metadata", "section", "parquet", "parquet", "covered", "covered", "covered"]
     kind = rng.choice(kinds)
     if kind == "section":
         return _random_section(data, rng)
@@ -181,6 +193,15 @@ def random_mutation(data: bytes, rng: random.Random, found: list[Layout]) -> tup
         begin = end - int.from_bytes(out[end : end + 4], "little")
         for _ in range(rng.randint(1, 3)):
             out[rng.randrange(begin, end)] = rng.choice((rng.randrange(256), 0, 0xFF, 0x7F))
+    elif kind == "covered":
+        # Inside of what one checksum covers, small parts as often as large ones; all checksums are right again.
+        crc, refix = rng.choice(crcs), True
+        for _ in range(rng.randint(1, 3)):
+            width = min(rng.choice((1, 1, 2, 4, 8)), crc.end - crc.start)
+            start = rng.randrange(crc.start, crc.end - width + 1) if width else crc.start
+            value = rng.choice((*EXTREMES, rng.getrandbits(64))) % (1 << 8 * width)
+            out[start : start + width] = value.to_bytes(width, rng.choice(("big", "little")))
+        kind = f"covered by {crc.name}"
     elif kind == "bytes":
         start = rng.randrange(len(out))
         length = min(rng.randint(1, 16), len(out) - start)
@@ -255,7 +276,9 @@ def _random_metadata(data: bytes, rng: random.Random) -> tuple[str, bytes]:
             else:
                 name = rng.choice(("table_of_contents", "labels"))
                 values = list(one[name]) or [0]
-                values[rng.randrange(len(values))] = rng.choice((extreme, rng.randrange(len(data))))
+                # -1 and -2 as counts lead backwards.
+                near = rng.choice((-1, -2, 0, 1, 2))
+                values[rng.randrange(len(values))] = rng.choice((extreme, near, rng.randrange(len(data))))
                 one[name] = values
         described = f"{name}={extreme}"
 

@@ -4,7 +4,9 @@ Add a field here when the format has one that could be falsified; `mutations` do
 package, like the slow decoder, whose byte reader it uses; meant for good objects.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from slow_bytes import Reader
 from slow_decoder import metadata_of
@@ -12,12 +14,13 @@ from slow_decoder import metadata_of
 
 @dataclass(frozen=True)
 class Crc:
-    """A checksum at `at` over [start, end)."""
+    """A checksum at `at` over [start, end): CRC-32C in four bytes; of a Parquet page CRC-32 in `width` of Thrift."""
 
     name: str
     start: int
     end: int
     at: int
+    width: int = 0
 
 
 @dataclass
@@ -40,7 +43,7 @@ def layout(data: bytes, dataset: int = 0) -> Layout:
     found.add("parquet.magic", toc[0])
     found.add("parquet.end_magic", toc[1] - 4)
     found.add("parquet.footer_length", toc[1] - 8, 4, "little")
-    _parquet(data, toc[1] - 8 - int.from_bytes(data[toc[1] - 8 : toc[1] - 4], "little"), found)
+    _parquet(data, toc[1] - 8 - int.from_bytes(data[toc[1] - 8 : toc[1] - 4], "little"), toc[0], found)
     _tsdb(data, toc[1], toc[2], found)
     _symbols(data, toc[2], end, found)
     found.add("footer.length", len(data) - 8)
@@ -63,11 +66,12 @@ _COLUMN_FIELDS = {
 }
 
 
-def _parquet(data: bytes, start: int, found: Layout) -> None:
-    """Note the numbers of a Parquet footer (Thrift's compact protocol) that take one byte."""
-    reader = Reader(data, start)
+def _parquet(data: bytes, start: int, section: int, found: Layout) -> None:
+    """Note the numbers of a Parquet footer that take one byte, and the checksums of the pages that it leads to."""
+    numbers: dict[tuple[int, ...], int] = {}
 
-    def note(path: tuple[int, ...], at: int) -> None:
+    def note(path: tuple[int, ...], at: int, value: int) -> None:
+        numbers[path] = value
         if path[:1] == (4,) and path[2:3] == (1,) and path[4:5] == (3,) and path[5:] in _COLUMN_FIELDS:
             name = f"parquet.column[{path[1]}/{path[3]}].{_COLUMN_FIELDS[path[5:]]}"
         elif path in ((1,), (3,), (4,), (4, 0, 1), (4, 0, 3)):
@@ -77,19 +81,55 @@ def _parquet(data: bytes, start: int, found: Layout) -> None:
         if data[at] < 0x80:
             found.add(name, at, 1)
 
+    _thrift(data, start, note)
+    for path, size in numbers.items():
+        if path[:1] == (4,) and path[2:3] == (1,) and path[4:] == (3, 7):
+            column = path[:-1]
+            first = numbers.get((*column, 11)) or numbers[*column, 9]
+            _pages(data, section + first, section + first + size, f"parquet.page[{path[1]}/{path[3]}]", found)
+
+
+def _pages(data: bytes, position: int, end: int, name: str, found: Layout) -> None:
+    """Note the sizes and checksums of the pages in [position, end)."""
+    while position < end:
+        fields: dict[tuple[int, ...], tuple[int, int]] = {}
+
+        def note(path: tuple[int, ...], at: int, value: int, fields: Any = fields) -> None:
+            fields[path] = (at, value)
+
+        after = _thrift(data, position, note)
+        stop = after + fields[3,][1]
+        for path, (at, _) in fields.items():
+            if path != (4,) and data[at] < 0x80:
+                found.add(f"{name}.{'/'.join(map(str, path))}@{position}", at, 1)
+        if (4,) in fields:
+            at = fields[4,][0]
+            width = next(i for i in range(1, 6) if data[at + i - 1] < 0x80)
+            found.crcs.append(Crc(f"{name}@{position}", after, stop, at, width))
+        position = stop
+
+
+def _thrift(data: bytes, start: int, note: Callable[[tuple[int, ...], int, int], None]) -> int:
+    """Walk through a struct of Thrift's compact protocol; `note` gets path, place and value of numbers and lists.
+
+    Returns:
+        Where the struct ends.
+    """
+    reader = Reader(data, start)
+
     def value(path: tuple[int, ...], kind: int) -> None:
         at = reader.position
         if kind in (3, 4, 5, 6):
-            reader.uvarint()
-            note(path, at)
+            raw = reader.uvarint()
+            note(path, at, (raw >> 1) ^ -(raw & 1))
         elif kind == 7:
             reader.take(8)
         elif kind == 8:
             reader.text()
         elif kind in (9, 10):
-            note(path, at)
             header = reader.u8()
             count = reader.uvarint() if header >> 4 == 15 else header >> 4
+            note(path, at, count)
             for number in range(count):
                 if header & 15 in (1, 2):
                     reader.u8()
@@ -105,6 +145,7 @@ def _parquet(data: bytes, start: int, found: Layout) -> None:
             value((*path, number), header & 15)
 
     struct(())
+    return reader.position
 
 
 def _framed(data: bytes, at: int, name: str, found: Layout) -> int:

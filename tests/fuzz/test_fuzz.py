@@ -10,6 +10,8 @@ import mutations
 import pytest
 import strategies
 
+from pyro_assets.compaction.compact import compact
+
 WORKER = Path(__file__).parent.parent / "fuzz_worker.py"
 #: Address space of the worker. Its libraries alone map about 1.5 GiB; what mutants may add is bounded apart.
 LIMIT_MIB = 4096
@@ -19,9 +21,11 @@ def corpus(folder: Path) -> list[str]:
     """Small real segments of every shard, and one object with everything that those lack."""
     bucket = golden_bucket.committed()
     keys = [key for job in bucket.jobs for key in sorted(job, key=lambda key: len(bucket.read(key)))[:3]]
-    rich = folder / "rich.bin"
-    rich.write_bytes(strategies.raw_object(strategies.rich_object()).data)
-    return [str(bucket.root / key) for key in keys] + [str(rich)] * 3
+    rich = strategies.raw_object(strategies.rich_object())
+    (folder / "rich.bin").write_bytes(rich.data)
+    # What we write ourselves: other pages, dictionaries.
+    (folder / "block.bin").write_bytes(compact([rich]).blocks[0].data)
+    return [str(bucket.root / key) for key in keys] + [str(folder / "rich.bin")] * 3 + [str(folder / "block.bin")]
 
 
 def fuzz(seed: int, count: int, paths: list[str], timeout: float) -> dict:
@@ -86,6 +90,20 @@ def parquet_mutants(values: tuple[int, ...]) -> dict[str, bytes]:
 def test_parquet_footers_that_contradict_their_schema_do_not_end_the_process(tmp_path):
     outcomes = read_in_another_process(parquet_mutants((0x06, 0x7E)), tmp_path)
     assert {name: outcome for name, outcome in outcomes.items() if outcome.startswith("died")} == {}
+
+
+def test_a_corpus_of_mutants_with_right_checksums_comes_to_what_it_came_to(tmp_path):
+    """One mutant for each check behind the checksums that deep fuzzing has reached, and some that are read."""
+    bucket = golden_bucket.committed()
+    mutants, expected = {}, {}
+    for number, seed in enumerate(json.loads((Path(__file__).parent / "seeds.json").read_text("utf-8"))):
+        data = bucket.read(seed["object"])
+        for start, end, content in reversed(seed["patches"]):
+            data = data[:start] + bytes.fromhex(content) + data[end:]
+        name = f"{number}: {seed['change']}"
+        mutants[name], expected[name] = data, seed["outcome"]
+    assert len(set(expected.values())) >= 9
+    assert read_in_another_process(mutants, tmp_path) == expected
 
 
 @pytest.mark.nightly
