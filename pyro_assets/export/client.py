@@ -23,7 +23,7 @@ from pyro_assets.export.answers import (
 )
 from pyro_assets.export.batch import Batch
 from pyro_assets.export.encode import EMPTY_REQUEST, compress
-from pyro_assets.export.isolate import Suspects, isolate
+from pyro_assets.export.isolate import RefusedSeries, isolate
 from pyro_assets.export.receivers import HEAD_WINDOW_MS, Receiver
 from pyro_assets.export.refusals import Refusals
 from pyro_assets.export.transport import Clock, SystemClock, Transport
@@ -84,7 +84,7 @@ class Client:
         clock: tells the time and waits.
         jitter: random numbers in [0, 1) for pauses.
         keep_going: asked before every attempt and pause; False ends sending with ReceiverUnavailable.
-        suspects: series that the receiver refused before; the next client goes on with them.
+        refused: series that the receiver refused before; the next client goes on with them.
         waits: False: what concerns one tenant alone is no reason to wait, and ends sending at once, see `send`.
         tenant: named by all messages where it is the only one that is sent to.
     """
@@ -97,7 +97,7 @@ class Client:
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
         keep_going: Callable[[], bool] = lambda: True,
-        suspects: Suspects | None = None,
+        refused: RefusedSeries | None = None,
         waits: bool = True,
         tenant: str = "",
     ) -> None:
@@ -106,7 +106,7 @@ class Client:
         self._transport = Transport(receiver, environ, self._clock)
         self._jitter = jitter
         self._keep_going = keep_going
-        self._suspects = suspects if suspects is not None else Suspects()
+        self.refused = refused if refused is not None else RefusedSeries()
         self._waits, self._tenant = waits, tenant
         self._may_send_at = 0.0
         self._others: frozenset[str] = frozenset()
@@ -149,7 +149,7 @@ class Client:
         return report
 
     def _send_batch(self, batch: Batch, report: SendReport) -> None:
-        suspects = self._suspects.among(batch)
+        suspects = self.refused.among(batch)
         if suspects is None:
             self._send_part(batch, report)
             return
@@ -163,7 +163,7 @@ class Client:
         if what is Verdict.ACCEPTED:
             report.accepted += len(batch)
             if is_suspect:
-                self._suspects.note(batch, refused=False)
+                self.refused.note(batch, refused=False)
         elif what is Verdict.TOO_LARGE and len(batch) > 1:
             for half in batch.halves():
                 self._send_part(half, report, is_suspect=is_suspect)
@@ -183,7 +183,7 @@ class Client:
                 report.accepted += len(part)
             else:
                 _refuse(part, no, report)
-            self._suspects.note(part, refused=no is not None)
+            self.refused.note(part, refused=no is not None)
 
     def _is_too_old(self, batch: Batch, no: Answer, ask: Callable[[Batch], Answer | None]) -> bool:
         """Whether the time of a batch is too old for the receiver, and so all of its samples are.

@@ -1,7 +1,7 @@
 """Isolating: which samples of a refused batch a receiver refuses, each of them proven by a request of its own.
 
 Many receivers refuse a request as a whole for one bad sample. A good sample is never given up for its neighbours: what
-is refused was refused alone. `Suspects` keep the price low: series that were refused are sent apart from then on.
+is refused was refused alone. `RefusedSeries` keep the price low: series that were refused are sent apart from then on.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,17 +15,21 @@ from pyro_assets.export.answers import Answer
 from pyro_assets.export.batch import Batch
 
 #: Series remembered per X-Scope-OrgID; more are isolated again in each job.
-_MOST_SUSPECTS: Final = 100_000
+_MOST_REMEMBERED: Final = 100_000
 
 
 @dataclass(slots=True)
-class Suspects:
-    """Series that a receiver refused when it saw them last, by X-Scope-OrgID; for one thread at a time."""
+class RefusedSeries:
+    """Series that a receiver refused when it saw them last, by X-Scope-OrgID; for one thread at a time.
+
+    Keep one per receiver as long as the process lives; `take_fresh` is what to keep for later ones.
+    """
 
     _series: dict[str, set[int]] = field(default_factory=dict)
+    _fresh: dict[str, set[int]] = field(default_factory=dict)
 
     def among(self, batch: Batch) -> Bool | None:
-        """bool[n]: which samples of a batch are of suspects; None where there are none."""
+        """bool[n]: which samples of a batch are of such series; None where none is."""
         known = self._series.get(batch.org_id)
         if not known:
             return None
@@ -39,9 +43,16 @@ class Suspects:
             return
         series = batch.series().tolist()
         if refused:
-            known.update(series[: max(0, _MOST_SUSPECTS - len(known))])
+            fresh = [one for one in series if one not in known][: max(0, _MOST_REMEMBERED - len(known))]
+            known.update(fresh)
+            self._fresh.setdefault(batch.org_id, set()).update(fresh)
         else:
             known.difference_update(series)
+
+    def take_fresh(self) -> dict[str, set[int]]:
+        """X-Scope-OrgID -> hashes of series that were refused since this was asked last and not before."""
+        fresh, self._fresh = self._fresh, {}
+        return {org_id: series for org_id, series in fresh.items() if series}
 
 
 def isolate(

@@ -1,19 +1,22 @@
-"""Series that a receiver got lately, for receivers that limit them: runs are processes of a minute, an hour is longer.
+"""Series that a receiver got or refused lately: runs are processes of a minute, and the next one is to know of them.
 
-Only receivers with such a limit have rows here. Which series may be sent is `export.validate`'s to say.
+What was sent is kept only for receivers that limit their active series. Which series may be sent is `export.validate`'s
+to say, and what refused ones are good for `export.isolate`'s.
 """
 
-from collections.abc import Collection, Mapping
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.schema import active_series
+from pyro_assets.ledger.schema import active_series, refused_series
 
 #: Receivers themselves count a series as active for at most so long after its last sample.
 REMEMBERED_MS: Final = 3 * 3_600_000
+#: After this time a series that was refused is tried among the others again.
+REFUSED_MS: Final = 24 * 3_600_000
 _ROWS_AT_ONCE: Final = 5_000
 _SIGN: Final = 1 << 63
 
@@ -27,8 +30,7 @@ class ActiveSeriesRecords(Database):
             active_series.c.receiver == receiver, active_series.c.tenant == tenant, active_series.c.hour == hour
         )
         with self._read() as connection:
-            # Databases have no unsigned numbers of 64 bits.
-            return {row[0] % (2 * _SIGN) for row in connection.execute(query)}
+            return {_unsigned(row[0]) for row in connection.execute(query)}
 
     def add_active_series(self, receiver: str, fresh: Mapping[tuple[str, int], Collection[int]], now_ms: int) -> None:
         """Notes series before their first sample is sent, and forgets those of long ago.
@@ -43,19 +45,45 @@ class ActiveSeriesRecords(Database):
                 "receiver": receiver,
                 "tenant": tenant,
                 "hour": hour,
-                "series": one - 2 * _SIGN if one >= _SIGN else one,
+                "series": _signed(one),
                 "noted_ms": now_ms,
             }
             for (tenant, hour), series in fresh.items()
             for one in sorted(series)
         ]
+        self._remember(active_series, receiver, rows, now_ms - REMEMBERED_MS)
+
+    def refused_series(self, receiver: str) -> dict[str, set[int]]:
+        """X-Scope-OrgID -> hashes of the series that a receiver refused lately."""
+        query = select(refused_series.c.tenant, refused_series.c.series).where(refused_series.c.receiver == receiver)
+        found: dict[str, set[int]] = {}
+        with self._read() as connection:
+            for tenant, series in connection.execute(query):
+                found.setdefault(tenant, set()).add(_unsigned(series))
+        return found
+
+    def add_refused_series(self, receiver: str, fresh: Mapping[str, Collection[int]], now_ms: int) -> None:
+        """Notes series that a receiver refused, and forgets those of long ago."""
+        rows = [
+            {"receiver": receiver, "tenant": tenant, "series": _signed(one), "noted_ms": now_ms}
+            for tenant, series in fresh.items()
+            for one in sorted(series)
+        ]
+        self._remember(refused_series, receiver, rows, now_ms - REFUSED_MS)
+
+    def _remember(self, table: Table, receiver: str, rows: Sequence[Mapping[str, Any]], oldest_ms: int) -> None:
         with self._write() as connection:
-            # Another process may send other jobs of the hour.
+            # Another process may note the same series.
             make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             for begin in range(0, len(rows), _ROWS_AT_ONCE):
-                connection.execute(make(active_series).on_conflict_do_nothing(), rows[begin : begin + _ROWS_AT_ONCE])
-            connection.execute(
-                active_series.delete().where(
-                    active_series.c.receiver == receiver, active_series.c.noted_ms < now_ms - REMEMBERED_MS
-                )
-            )
+                connection.execute(make(table).on_conflict_do_nothing(), rows[begin : begin + _ROWS_AT_ONCE])
+            connection.execute(table.delete().where(table.c.receiver == receiver, table.c.noted_ms < oldest_ms))
+
+
+def _signed(series: int) -> int:
+    """Databases have no unsigned numbers of 64 bits."""
+    return series - 2 * _SIGN if series >= _SIGN else series
+
+
+def _unsigned(series: int) -> int:
+    return series % (2 * _SIGN)

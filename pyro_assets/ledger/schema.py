@@ -270,6 +270,17 @@ active_series = Table(
     Index("ix_active_series_noted", "receiver", "noted_ms"),
 )
 
+#: Series that a receiver refused lately: the next run sends them apart. `tenant` is the X-Scope-OrgID.
+refused_series = Table(
+    "refused_series",
+    metadata,
+    Column("receiver", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("series", BigInteger, primary_key=True, autoincrement=False),
+    Column("noted_ms", BigInteger, nullable=False),
+    Index("ix_refused_series_noted", "receiver", "noted_ms"),
+)
+
 #: Why a job or a source was given up, for the person who decides what becomes of it.
 quarantine = Table(
     "quarantine",

@@ -24,7 +24,7 @@ from pyro_assets.errors import (
     SeriesError,
 )
 from pyro_assets.export.client import Client
-from pyro_assets.export.isolate import Suspects
+from pyro_assets.export.isolate import RefusedSeries
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.validate import MAX_AHEAD_MS, ActiveSeries
 from pyro_assets.ledger.ledger import Lane, Ledger
@@ -165,7 +165,7 @@ class Exporter:
         # Who is not sent to now still counts when it comes to whether a job is exported.
         self._starts = {one.name: start_ms_of(ledger, one, now_ms) for one in everyone} | self._since
         self.counts = {receiver.name: ExportCounts() for receiver in receivers}
-        self._suspects = {receiver.name: Suspects() for receiver in receivers}
+        self._refused = {one.name: RefusedSeries(ledger.refused_series(one.name)) for one in receivers}
         self._unfinished = False
         self._lock = threading.Lock()
         self._done: dict[str, set[str]] = {receiver.name: set() for receiver in receivers}
@@ -250,7 +250,7 @@ class Exporter:
             self._secrets,
             clock=_Clock(self._stopped),
             keep_going=self._goes_on,
-            suspects=self._suspects[receiver.name],
+            refused=self._refused[receiver.name],
             waits=bool(tenant),
             tenant=tenant,
         )

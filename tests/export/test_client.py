@@ -13,6 +13,7 @@ from pyro_assets.errors import ReceiverMisconfigured, ReceiverUnavailable, Secre
 from pyro_assets.export.answers import refusal_reason
 from pyro_assets.export.batch import Batch, prepare
 from pyro_assets.export.client import Client, SendReport
+from pyro_assets.export.isolate import RefusedSeries
 from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.samples import Samples
 
@@ -326,6 +327,21 @@ def test_series_that_were_refused_are_sent_apart_by_the_next_jobs():
     assert reports[0].requests < 80
     # One for the good ones, one for the suspects together, one for each of them.
     assert {one.requests for one in reports[1:]} == {6}
+
+
+def test_what_one_process_found_refused_the_next_one_sends_apart():
+    bad = {"p00003", "p00777"}
+    with scripted_server(default=refuses(*bad)) as server:
+        config = receiver(server)
+        first, second = jobs_of(config, 2, 2000)
+        with Client(config, {}, clock=FakeClock()) as client:
+            assert client.send(first).requests > 20
+            fresh = client.refused.take_fresh()
+            assert (list(fresh), len(fresh["acme"]), client.refused.take_fresh()) == (["acme"], 2, {})
+        with Client(config, {}, clock=FakeClock(), refused=RefusedSeries(fresh)) as client:
+            report = client.send(second)
+            assert client.refused.take_fresh() == {}
+    assert (report.accepted, report.refused.total, report.requests) == (1998, 2, 4)
 
 
 def test_a_series_that_is_taken_again_is_no_suspect_any_more():
