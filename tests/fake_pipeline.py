@@ -12,6 +12,7 @@ from pyro_assets.errors import PyroAssetsError
 from pyro_assets.ledger.beats import Beat
 from pyro_assets.ledger.lag import figures_of
 from pyro_assets.pipeline.exporting import ExportCounts
+from pyro_assets.pipeline.given_up import LeftOut
 from pyro_assets.pipeline.merging import MergeReport
 from pyro_assets.pipeline.pipeline import STEPS, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Lag, Progress, RunCounts, TickReport, VerifyReport
@@ -41,6 +42,7 @@ class FakePipeline:
     merged: MergeReport = field(default_factory=MergeReport)
     retained: RetentionReport = field(default_factory=RetentionReport)
     problem: str = ""
+    missing: LeftOut = field(default_factory=LeftOut)
     listed: list[list[str]] = field(default_factory=list)
     seen: RescanReport = field(default_factory=lambda: RescanReport(finished=True))
     swept: RescanReport = field(default_factory=RescanReport)
@@ -111,6 +113,9 @@ class FakePipeline:
             for hour in hours:
                 self.hours_known[hour] = replace(self.hour_report(hour), listed_ms=1)
         return self.seen
+
+    def left_out(self) -> LeftOut:
+        return self.missing
 
     def source_problem(self) -> str:
         return self.problem

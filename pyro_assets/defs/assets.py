@@ -13,7 +13,7 @@ from typing import Final
 import dagster as dg
 from pydantic import Field
 
-from pyro_assets.defs.checks import check_results, check_specs
+from pyro_assets.defs.checks import check_results, check_specs, still_failing
 from pyro_assets.defs.exports import (
     EXPORTED,
     Exports,
@@ -30,6 +30,7 @@ from pyro_assets.defs.staying import Stay, stay
 from pyro_assets.errors import SettingsError
 from pyro_assets.pipeline.pipeline import STEPS, Lane, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Progress, total_run
+from resources.environment import WEB_URL, value
 from resources.pipeline import PipelineResource
 
 SEGMENTS: Final = "segments"
@@ -189,7 +190,16 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                 else:
                     exports.finish()
                 seconds = _LIVE_CHECK_SECONDS if live else _CHECK_SECONDS
-                yield from check_results(opened, hours, checks, settle_ms, seconds, live=live)
+                yield from check_results(
+                    opened,
+                    hours,
+                    checks,
+                    settle_ms,
+                    seconds,
+                    live=live,
+                    failing=partial(still_failing, context.instance),
+                    web_url=value(WEB_URL),
+                )
                 yield from export_check_results(opened, hours, checks, time.time_ns() // 10**6, settle_ms)
                 if live:
                     reports = stay(partial(_due, opened, lane, min(hours)), run, reports, Stay(deadline, say))

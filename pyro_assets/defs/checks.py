@@ -6,13 +6,15 @@ compared belongs to `pipeline`.
 """
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
+from urllib.parse import quote
 
 import dagster as dg
 
 from pyro_assets.defs.due import describe
 from pyro_assets.defs.metadata import verify_metadata
+from pyro_assets.pipeline.given_up import Item, LeftOut
 from pyro_assets.pipeline.hours import over_since_ms
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.pipeline.reports import HourReport, VerifyReport
@@ -20,6 +22,7 @@ from pyro_assets.pipeline.reports import HourReport, VerifyReport
 ASSET: Final = "l1_blocks"
 TOTALS: Final = "totals_equal_sources"
 UNDONE: Final = "no_source_left_undone"
+LEFT_OUT: Final = "nothing_is_left_out"
 SERIES_ASSET: Final = "dimension_series"
 SERIES_MADE: Final = "every_series_made"
 #: Facts of derivations that fail the check.
@@ -27,6 +30,11 @@ _UNMADE: Final = {
     "overflowing_series": "series have values that do not fit 64 bits",
     "refused_rules": "rules with overflow: error gave a tenant more than max_series, and so none",
 }
+#: Metadata of a verdict: the hours for which it is bad.
+HOURS: Final = "hours_that_fail"
+_MOST_HOURS: Final = 100
+#: So many runs at most are at work at the same time.
+_HISTORY: Final = 50
 #: An hour that is over has been closed after this time, unless the queue is long or something is wrong.
 _CLOSING_MS: Final = 600_000
 
@@ -43,9 +51,16 @@ def check_specs() -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             UNDONE,
             asset=ASSET,
-            description="Every source of the hour is in a derived job, or set aside with a reason, and none was "
-            "deleted before it was read; and the bucket was listed for it as a whole since it is over. While an hour "
-            "is running, sources wait for their job: that is counted and no failure.",
+            description="Every source of the hour is in a derived job, or left out with a reason; and the bucket was "
+            "listed for it as a whole since it is over. While an hour is running, sources wait for their job: that is "
+            "counted and no failure. An hour that failed is looked at again by every run until it passes.",
+        ),
+        dg.AssetCheckSpec(
+            LEFT_OUT,
+            asset=ASSET,
+            description="No source of any hour is lost or set aside, and no job given up, unless a person has "
+            "acknowledged it (page Quarantine, or `pyro-assets quarantine forget`). What is only set aside is a "
+            "warning. Runs see to it, and ticks as soon as it changes.",
         ),
         dg.AssetCheckSpec(
             SERIES_MADE,
@@ -57,7 +72,15 @@ def check_specs() -> list[dg.AssetCheckSpec]:
 
 
 def check_results(
-    opened: Pipeline, hours: Sequence[str], wanted: Collection[str], settle_ms: int, seconds: float, *, live: bool
+    opened: Pipeline,
+    hours: Sequence[str],
+    wanted: Collection[str],
+    settle_ms: int,
+    seconds: float,
+    *,
+    live: bool,
+    failing: Callable[[str], Collection[str]],
+    web_url: str,
 ) -> Iterator[dg.AssetCheckResult]:
     """The checks over the hours of a run.
 
@@ -67,16 +90,22 @@ def check_results(
         wanted: names of the checks to make.
         settle_ms: an hour is over so long after its end.
         seconds: for comparing; what is left then, the next run compares.
+        failing: check -> hours for which it failed last, which must not be forgotten; see `still_failing`.
+        web_url: of our pages, for links; "" where it is not known.
         live: the run did not list its hours: the one that closes an hour does, soon after it is over.
     """
     if TOTALS in wanted:
         end = time.monotonic() + seconds
-        yield totals_result([opened.verify_hour(hour, deadline_monotonic=end) for hour in hours])
-    if not {UNDONE, SERIES_MADE} & set(wanted):
+        again = sorted({*hours, *failing(TOTALS)})
+        yield totals_result([opened.verify_hour(hour, deadline_monotonic=end) for hour in again])
+    if not {UNDONE, LEFT_OUT, SERIES_MADE} & set(wanted):
         return
     reports = [opened.hour_report(hour) for hour in hours]
     if UNDONE in wanted:
-        yield undone_result(reports, time.time_ns() // 10**6, settle_ms, _CLOSING_MS if live else 0)
+        others = [opened.hour_report(hour) for hour in failing(UNDONE) if hour not in hours]
+        yield undone_result([*reports, *others], time.time_ns() // 10**6, settle_ms, _CLOSING_MS if live else 0)
+    if LEFT_OUT in wanted:
+        yield left_out_result(opened.left_out(), web_url)
     if SERIES_MADE in wanted:
         yield series_result(reports)
 
@@ -97,14 +126,17 @@ def totals_result(reports: Sequence[VerifyReport]) -> dg.AssetCheckResult:
         + describe([report.hour for report in different])
         if different
         else f"{compared} jobs compared, {before} before; all totals equal",
-        metadata=verify_metadata(combined(reports)),
+        metadata={
+            HOURS: dg.MetadataValue.json([report.hour for report in different][:_MOST_HOURS]),
+            **verify_metadata(combined(reports)),
+        },
     )
 
 
 def undone_result(
     reports: Sequence[HourReport], now_ms: int, settle_ms: int, closing_ms: int = 0
 ) -> dg.AssetCheckResult:
-    """Whether every hour that is over, late uploads included, has nothing pending, and no hour has lost anything.
+    """Whether every hour that is over, late uploads included, has nothing pending.
 
     "Nothing pending" is only known of an hour for which the bucket was listed since it is over; that may take
     `closing_ms` more.
@@ -117,25 +149,20 @@ def undone_result(
     left = [report for report in reports if report.pending and is_closed(report.hour, now_ms, settle_ms)]
     waiting = sum(report.pending for report in reports if report not in left)
     failed = sum(report.pending for report in left)
-    losing = [report for report in reports if report.sources_by_state.get("lost")]
-    lost = sum(report.sources_by_state["lost"] for report in losing)
     return dg.AssetCheckResult(
         check_name=UNDONE,
         asset_key=ASSET,
-        passed=not left and not losing and not unlisted,
-        description=f"{lost} sources of {describe([report.hour for report in losing])} were deleted before they were "
-        "read: their profiles are lost; see `pyro-assets quarantine list` and `pyro-assets doctor`"
-        if losing
-        else f"{failed} sources of {describe([report.hour for report in left])} are left: run these hours again"
+        passed=not left and not unlisted,
+        description=f"{failed} sources of {describe([report.hour for report in left])} are left: run these hours again"
         if left
         else f"the bucket was not listed as a whole for {describe(unlisted)} since: run these hours again"
         if unlisted
-        else "every source is in a derived job or set aside"
+        else "every source is in a derived job or left out with a reason"
         if not waiting
         else f"{waiting} sources wait for their job in an hour that is still running",
         metadata={
+            HOURS: dg.MetadataValue.json(sorted({*(report.hour for report in left), *unlisted})[:_MOST_HOURS]),
             "left": failed,
-            "lost": lost,
             "waiting": waiting,
             "hours_not_listed": len(unlisted),
             "set_aside": sum(report.set_aside_total for report in reports),
@@ -160,6 +187,61 @@ def series_result(reports: Sequence[HourReport]) -> dg.AssetCheckResult:
         description="; ".join(found) + ": left out, everything else is made" if found else "every series was made",
         metadata={**counts, **({"examples": examples} if examples else {})},
     )
+
+
+def left_out_result(found: LeftOut, web_url: str) -> dg.AssetCheckResult:
+    """Whether nothing of any hour is lost, given up or set aside that nobody acknowledged: the same whoever asks."""
+    counts = {"lost": found.lost, "given up": found.given_up, "set aside": found.set_aside}
+    nouns = {"lost": "sources", "given up": "jobs", "set aside": "sources"}
+    listed = ", ".join(f"{count} {nouns[what]} {what}" for what, count in counts.items() if count)
+    hours = sorted({item.hour for item in found.items})
+    metadata: dict[str, dg.MetadataValue] = {
+        what.replace(" ", "_"): dg.MetadataValue.int(count) for what, count in counts.items()
+    }
+    if found.items:
+        metadata["items"] = _items(found.items, web_url)
+    if found.items and web_url:
+        metadata["page"] = dg.MetadataValue.url(f"{web_url.rstrip('/')}/quarantine")
+    return dg.AssetCheckResult(
+        check_name=LEFT_OUT,
+        asset_key=ASSET,
+        passed=not found.items,
+        severity=dg.AssetCheckSeverity.ERROR if found.lost or found.given_up else dg.AssetCheckSeverity.WARN,
+        description=f"{listed}, of {describe(hours)}: nobody has acknowledged that; see the page Quarantine, or "
+        "`pyro-assets quarantine list`, and retry, release or forget them"
+        if found.items
+        else "nothing is lost, given up or set aside that nobody has acknowledged",
+        metadata=metadata,
+    )
+
+
+def _items(items: Sequence[Item], web_url: str) -> dg.MetadataValue:
+    records = [
+        dg.TableRecord(
+            {
+                "key": item.name,
+                "state": item.state,
+                "hour": item.hour,
+                "cause": item.failure.cause if item.failure else "",
+                "reason": item.reason,
+                "link": f"{web_url.rstrip('/')}/quarantine/item?name={quote(item.name, safe='')}" if web_url else "",
+            }
+        )
+        for item in items
+    ]
+    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name, "string") for name in records[0].data]))
+
+
+def still_failing(instance: dg.DagsterInstance, check: str) -> list[str]:
+    """The hours for which a check failed when it was made last: they are looked at again until they pass."""
+    key = dg.AssetCheckKey(dg.AssetKey(ASSET), check)
+    # The latest record may be of a run that has not come to the check yet, such as the one that asks.
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=_HISTORY):
+        found = record.evaluation
+        if isinstance(found, dg.AssetCheckEvaluation):
+            hours = None if found.passed else found.metadata.get(HOURS)
+            return list(map(str, hours.value)) if isinstance(hours, dg.JsonMetadataValue) and hours.value else []
+    return []
 
 
 def is_closed(hour: str, now_ms: int, settle_ms: int) -> bool:

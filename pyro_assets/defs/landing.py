@@ -16,7 +16,7 @@ from pyro_assets.defs.jobs import LIVE, RANGE_END, RANGE_START, AssetJob, lane_o
 from pyro_assets.defs.landed import Landed
 from pyro_assets.defs.metadata import arrival_metadata
 from pyro_assets.defs.silent import end_silent_runs
-from pyro_assets.defs.verdicts import source_verdict
+from pyro_assets.defs.verdicts import left_out_verdict, source_verdict
 from pyro_assets.errors import StorageUnavailable
 from pyro_assets.pipeline.hours import spans
 from pyro_assets.pipeline.pipeline import Lane, Pipeline
@@ -59,6 +59,7 @@ def landing_sensor(job: AssetJob) -> dg.SensorDefinition:
             # After a listing that failed nothing is known of the source.
             known = tick.source_problem or not tick.failures
             verdicts = [source_verdict(tick.source_problem)] if known else []
+            verdicts.append(left_out_verdict(opened.left_out()))
         return decide(tick, watch, live_runs(context.instance), verdicts)
 
     return segments_landed

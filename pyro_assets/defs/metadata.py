@@ -80,6 +80,9 @@ def hour_metadata(report: HourReport, asset: str) -> Metadata:
         "seconds": dg.MetadataValue.float(round(report.job_seconds, 3)),
         "set_aside": dg.MetadataValue.int(report.set_aside_total),
     }
+    if report.left_out:
+        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(report.left_out.items()))
+        metadata["left_out"] = dg.MetadataValue.text(f"{counts}: not acknowledged, so the hour is not complete")
     times = {
         "oldest_profile": report.oldest_ms,
         "newest_profile": report.newest_ms,

@@ -1,4 +1,4 @@
-"""Checks of what is so whoever asks, and whichever hours a run is about: that the source is Pyroscope's bucket.
+"""Checks of what is so whoever asks, whichever hours a run is about: whether the source is there, what is left out.
 
 Ticks give these verdicts, of no run, as soon as they change; a person can ask for them beside the asset. Add a check
 here when its answer does not belong to the hours of a run; those that do are `checks`'.
@@ -9,7 +9,10 @@ from typing import Final
 import dagster as dg
 
 from pyro_assets.defs.assets import SEGMENTS
+from pyro_assets.defs.checks import ASSET, LEFT_OUT, left_out_result
 from pyro_assets.defs.opening import opening
+from pyro_assets.pipeline.given_up import LeftOut
+from resources.environment import WEB_URL, value
 from resources.pipeline import PipelineResource
 
 SOURCE: Final = "source_is_pyroscopes_bucket"
@@ -41,4 +44,17 @@ def source_verdict(problem: str) -> dg.AssetCheckEvaluation:
         check_name=SOURCE,
         passed=not problem,
         description=problem or "it can be listed, and has segments or blocks",
+    )
+
+
+def left_out_verdict(found: LeftOut) -> dg.AssetCheckEvaluation:
+    """The verdict over what nobody has acknowledged, as runs give it."""
+    result = left_out_result(found, value(WEB_URL))
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(ASSET),
+        check_name=LEFT_OUT,
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
     )

@@ -70,8 +70,11 @@ class Pardons(Database):
             row = connection.execute(query).first()
             return None if row is None else _unheld_source(row)
 
-    def count_unheld(self) -> dict[str, int]:
-        """State -> sources in it that no person has acknowledged, for the states that mean something is missing."""
+    def count_unheld(self, hour: str | None = None) -> dict[str, int]:
+        """State -> sources in it that no person has acknowledged, for the states that mean something is missing.
+
+        Of an hour (partition key), or of all.
+        """
         joined = sources.outerjoin(quarantine, _same_source())
         query = (
             select(sources.c.state, func.count())
@@ -79,6 +82,8 @@ class Pardons(Database):
             .where(sources.c.state.in_(UNHELD_STATES), quarantine.c.released_ms.is_(None))
             .group_by(sources.c.state)
         )
+        if hour is not None:
+            query = query.where(sources.c.hour == hour)
         with self._read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 

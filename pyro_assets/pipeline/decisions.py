@@ -14,6 +14,7 @@ from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import Derivation, Failure, Job, SeriesFile
 from pyro_assets.pipeline.record import CommitRecord, RecordedSource, parse_record, record_key
 from pyro_assets.pipeline.settings import KINDS
+from pyro_assets.pipeline.verdict_records import keep_decision
 from pyro_assets.storage.interface import Bucket
 
 #: retry: try again; release: put a job's sources into smaller jobs; forget: leave it out for good.
@@ -50,7 +51,7 @@ def decide(
 
     Raises:
         LedgerError: it cannot be decided like that; nothing was changed.
-        StorageError: the archive does not answer; nothing was changed.
+        StorageError: the archive does not answer; call it again.
     """
     is_source = "/" in name
     if action == "retry":
@@ -70,7 +71,10 @@ def decide(
     else:
         count = forget_job(ledger, archive, name, now_ms, f"person-{now_ms:x}-{os.getpid()}")
         done = f"ended; {count:,} sources are left out for good"
-    ledger.note_decision(Decision(now_ms, author, action, name, why))
+    decision = Decision(now_ms, author, action, name, why)
+    # Called again after a failure here, it is decided and written again.
+    keep_decision(archive, decision)
+    ledger.note_decision(decision)
     return done
 
 

@@ -66,6 +66,27 @@ def listed(ledger: Ledger, hour: str | None, *, everything: bool = False) -> lis
     return sorted(items, key=lambda item: (item.first_ms or 0, item.name))
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What nobody has acknowledged, of all hours: lost or set-aside sources and jobs given up; `items`: the first."""
+
+    lost: int = 0
+    set_aside: int = 0
+    given_up: int = 0
+    items: tuple[Item, ...] = ()
+
+
+def left_out(ledger: Ledger, most: int = 50) -> LeftOut:
+    """What is in no output, in numbers, and the first of it; costs next to nothing where that is nothing."""
+    sources, jobs = ledger.count_unheld(), ledger.quarantined()["job"]
+    lost, set_aside = sources.get("lost", 0), sources.get("set_aside", 0)
+    if not (lost or set_aside or jobs):
+        return LeftOut()
+    items = [_of_job(one) for one in ledger.kept_failures(limit=most) if one.subject == "job" and one.given_up]
+    items += [_of_source(one) for one in ledger.unheld_sources(limit=most)]
+    return LeftOut(lost, set_aside, jobs, tuple(items[:most]))
+
+
 def find(ledger: Ledger, names: Sequence[str]) -> list[Item]:
     """Those of these names that are in no output; whatever became of the others, they are not among them."""
     found = []

@@ -38,6 +38,7 @@ def report_hour(
     """
     status = ledger.hour_status(hour)
     lags = ledger.hour_lag(hour)
+    left_out = ledger.count_unheld(hour) if status.unheld_total else {}
     exports, exported_lag = _exports(ledger, hour, scopes or {})
     is_over = over_since_ms(hour, settle_ms) <= now_ms
     return HourReport(
@@ -69,7 +70,12 @@ def report_hour(
         facts=status.facts,
         examples=tuple(status.examples),
         listed_ms=status.listed_ms,
-        complete=is_over and status.listed_ms is not None and not status.pending and not status.undone_jobs,
+        left_out=left_out,
+        complete=is_over
+        and status.listed_ms is not None
+        and not left_out
+        and not status.pending
+        and not status.undone_jobs,
         exports=exports,
         exported_lag=exported_lag,
         run=run if run is not None else RunCounts(),

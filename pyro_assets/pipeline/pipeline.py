@@ -120,7 +120,7 @@ class Pipeline(ExportMethods, UpkeepMethods):
         except StorageUnavailable as error:
             # An empty ledger may be a lost one: that cannot be told before the archive answers.
             return TickReport(now_ms, failures=(str(error),))
-        found = tick(self._source, self._ledger, self._settings, now_ms)
+        found = tick(self._source, self._ledger, self._settings, now_ms, self._archive)
         found = replace(found, others=tuple(self.other_configurations("tick")))
         try:
             keep_versions(self._ledger, self._archive)

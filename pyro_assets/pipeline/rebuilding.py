@@ -19,6 +19,7 @@ from pyro_assets.pipeline.record import CommitRecord, parse_record
 from pyro_assets.pipeline.restored_files import HourFiles
 from pyro_assets.pipeline.rule_records import restore_rules
 from pyro_assets.pipeline.settings import KINDS
+from pyro_assets.pipeline.verdict_records import restore_verdicts
 from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import (
     COMMITS,
@@ -42,6 +43,7 @@ class RebuildReport:
         sources: named by the records.
         series_files: found.
         rules: versions of rules and snapshots that the archive has.
+        decisions: of people, on what was lost or set aside.
         receivers: whose start was put back.
         damaged: one sentence for each record that does not parse.
         damaged_series: one for each file of series that is not what was written; the next run derives its job again.
@@ -53,6 +55,7 @@ class RebuildReport:
     sources: int = 0
     series_files: int = 0
     rules: int = 0
+    decisions: int = 0
     receivers: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
     damaged_series: list[str] = field(default_factory=list)
@@ -113,6 +116,10 @@ def rebuild(
     except BadRecord as error:
         report.damaged.append(str(error))
     _restore_jobs(ledger, archive, f"{COMMITS}/", now_ms, report, progress)
+    try:
+        report.decisions = restore_verdicts(ledger, archive)
+    except BadRecord as error:
+        report.damaged.append(str(error))
     report.receivers = _restore_receivers(ledger, archive)
     if not report.damaged or skip_damaged:
         ledger.mark_rebuilding(now_ms, rebuilding=False)

@@ -248,7 +248,8 @@ class HourReport:
         facts: name -> count of what was odd: dangling, total_mismatches, negative_samples, rounded_values, ...
         examples: the first of these in words.
         listed_ms: when its last whole listing began after it was over; None where nobody looked since.
-        complete: the hour is over, was listed as a whole since, and nothing is pending.
+        left_out: state -> sources that no output holds and nobody acknowledged.
+        complete: the hour is over, was listed as a whole since, and nothing is pending or left out.
         exports: what each receiver has of it; exported_lag: first segment created -> accepted, over all receivers.
         run: what the run that returned this report did; all zero from `hour_report`.
         rules: that the pipeline has in force, None where it was opened without.
@@ -283,6 +284,7 @@ class HourReport:
     facts: dict[str, int] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
     listed_ms: int | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
     complete: bool = False
     exports: tuple[ExportReport, ...] = ()
     exported_lag: Lag | None = None

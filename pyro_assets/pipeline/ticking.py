@@ -14,8 +14,9 @@ from pyro_assets.ledger.policy import kind_of_mode
 from pyro_assets.pipeline.lifetimes import deleted_unseen
 from pyro_assets.pipeline.reports import HourArrivals, TickReport
 from pyro_assets.pipeline.settings import KINDS, Settings
+from pyro_assets.pipeline.verdict_records import keep_lost
 from pyro_assets.storage.discovery import Discovery, FoundBlock, Window, discover
-from pyro_assets.storage.interface import ReadOnlyBucket
+from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import ANONYMOUS, SEGMENTS
 from pyro_assets.storage.ulid import is_ulid, ulid_time_ms
 
@@ -42,7 +43,9 @@ def lanes_of(settings: Settings) -> list[Lane]:
     return [Lane(index, settings.lanes) for index in range(settings.lanes)] if settings.lanes > 1 else []
 
 
-def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int) -> TickReport:
+def tick(
+    source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int, archive: Bucket | None = None
+) -> TickReport:
     """One tick; see `Pipeline.tick`."""
     begun = time.perf_counter()
     policy = ledger.enter_mode(policy_of(settings), now_ms)
@@ -50,7 +53,7 @@ def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int
     cursors = ledger.cursors()
     found = discover(source, kind_of_mode(settings.mode), cursors, window)
     if settings.mode == "own":
-        _look_into_gaps(source, ledger, policy, cursors, found, now_ms)
+        _look_into_gaps(source, ledger, policy, cursors, found, now_ms, archive)
     recorded = ledger.record_sources(found.found, found.cursors, now_ms, policy)
     planned = ledger.plan(now_ms, policy)
     backlog = ledger.backlog(now_ms, KINDS)
@@ -75,7 +78,13 @@ def tick(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int
 
 
 def _look_into_gaps(
-    source: ReadOnlyBucket, ledger: Ledger, policy: Policy, cursors: Mapping[str, str], found: Discovery, now_ms: int
+    source: ReadOnlyBucket,
+    ledger: Ledger,
+    policy: Policy,
+    cursors: Mapping[str, str],
+    found: Discovery,
+    now_ms: int,
+    archive: Bucket | None,
 ) -> None:
     """Finds segments that came and were deleted while nobody ticked: a Pyroscope's blocks were made of them.
 
@@ -91,6 +100,8 @@ def _look_into_gaps(
             continue
         try:
             blocks = deleted_unseen(source, shard, cursor, first)
+            if archive is not None:
+                keep_lost(archive, blocks, _UNSEEN, now_ms)
         except StorageUnavailable as error:
             found.failures.append(str(error))
             # The next tick finds the gap again.

@@ -15,6 +15,7 @@ from pyro_assets.storage.discovery import what_is_missing
 from pyro_assets.storage.keys import PROBE, hour_of
 
 if TYPE_CHECKING:
+    from pyro_assets.pipeline.given_up import LeftOut
     from pyro_assets.pipeline.merging import MergeReport
     from pyro_assets.pipeline.rescanning import RescanReport
     from pyro_assets.pipeline.resolving import Resolved
@@ -110,6 +111,12 @@ class UpkeepMethods(Parts):
         now_ms, listed = self._clock(), self._ledger.listed_hours()
         over = (hour for hour in self._ledger.hours() if over_since_ms(hour, self._settings.settle_ms) <= now_ms)
         return [hour for hour in over if hour not in listed][-limit:]
+
+    def left_out(self) -> "LeftOut":
+        """What is lost, set aside or given up in any hour, and not acknowledged."""
+        from pyro_assets.pipeline.given_up import left_out
+
+        return left_out(self._ledger)
 
     def source_problem(self) -> str:
         """Why the source cannot be Pyroscope's bucket, or does not answer; "" where all is well."""

@@ -24,6 +24,7 @@ SERIES: Final = "series"
 RECEIPTS: Final = "receipts"
 RULES: Final = "rules"
 RETENTION: Final = "retention"
+VERDICTS: Final = "verdicts"
 #: Where a Pyroscope server looks for metadata of blocks that it does not know yet.
 OFFERS: Final = "dlq"
 #: Written to see whether the archive can be.

@@ -67,7 +67,12 @@ def test_source_and_archive_in_one_place(home: Path):
 
 def test_a_bucket_of_something_else(home: Path):
     (home / "other" / "photos").mkdir(parents=True)
-    only(findings(home, "--source-url", home / "other"), "source", "warning", "no folder segments/", "photos")
+    only(
+        findings(home, "--source-url", home / "other"),
+        "source",
+        "problem",
+        "neither segments/ nor blocks/ (only photos/)",
+    )
 
 
 def test_an_archive_that_cannot_be_written(home: Path):
@@ -138,9 +143,9 @@ def test_a_bucket_in_which_nothing_happens(home: Path):
         (("max_runtime_seconds: 21600", ""), "problem", ("machine died", "max_runtime_seconds: 21600")),
         (("run_monitoring:\n  enabled: true", "run_monitoring:\n  enabled: false"), "problem", ("machine died",)),
         (
-            ("class: QueuedRunCoordinator", "class: DefaultRunCoordinator"),
+            ("class: LaneRunCoordinator", "class: DefaultRunCoordinator"),
             "problem",
-            ("at once", "QueuedRunCoordinator"),
+            ("at once", "LaneRunCoordinator"),
         ),
         (("  sensor: {purge_after_days:", "  other: {purge_after_days:"), "warning", ("every tick of a sensor",)),
     ],

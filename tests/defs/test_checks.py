@@ -8,8 +8,20 @@ import pytest
 from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.defs.checks import SERIES_MADE, TOTALS, UNDONE, series_result, totals_result, undone_result
-from pyro_assets.pipeline.reports import Difference, HourReport, VerifyReport
+from pyro_assets.defs.checks import (
+    LEFT_OUT,
+    SERIES_MADE,
+    TOTALS,
+    UNDONE,
+    left_out_result,
+    series_result,
+    totals_result,
+    undone_result,
+)
+from pyro_assets.defs.exports import RECEIPTS, REFUSED
+from pyro_assets.ledger.records import Failure
+from pyro_assets.pipeline.given_up import Item, LeftOut
+from pyro_assets.pipeline.reports import Difference, ExportReport, HourReport, VerifyReport
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
 HOUR = "2026-11-20-03:00"
@@ -105,13 +117,73 @@ def test_hours_of_a_range_are_added_up():
     assert result.metadata["totals_compared"].value == 17
 
 
-def test_what_was_deleted_before_it_was_read_fails_the_check():
-    report = HourReport(HOUR, segments=3, sources_by_state={"done": 1, "lost": 2})
-    result = undone_result([report], hour_start_ms(HOUR), settle_ms=0)
-    assert not result.passed
-    assert result.description is not None
-    assert result.description.startswith(f"2 sources of {HOUR} were deleted before they were read")
-    assert result.metadata["lost"].value == 2
+LOST = Item("segments/4/anonymous/X/block.bin", "source", "lost", HOUR, None, "was gone", None, 1, 1, "")
+BROKEN = replace(LOST, name="segments/4/anonymous/Y/block.bin", state="set_aside", failure=Failure("BadMagic", "no"))
+JOB = replace(BROKEN, name="ab12", subject="job", state="given up", hour=NEXT)
+
+
+@pytest.mark.parametrize(
+    ("missing", "severity", "text"),
+    [
+        (LeftOut(lost=1, items=(LOST,)), dg.AssetCheckSeverity.ERROR, f"1 sources lost, of {HOUR}: nobody has"),
+        (LeftOut(set_aside=1, items=(BROKEN,)), dg.AssetCheckSeverity.WARN, f"1 sources set aside, of {HOUR}: nobody"),
+        (
+            LeftOut(given_up=1, set_aside=1, items=(JOB, BROKEN)),
+            dg.AssetCheckSeverity.ERROR,
+            f"1 jobs given up, 1 sources set aside, of 2 hours from {HOUR} to {NEXT}",
+        ),
+    ],
+)
+def test_what_is_left_out_of_any_hour_is_seen_whichever_hour_a_run_is_about(
+    missing: LeftOut, severity: dg.AssetCheckSeverity, text: str
+):
+    other = "2026-11-20-09:00"
+    found = run_checks(FakePipeline({other: hour_of_work(other)}, missing=missing), partition_key=other)[LEFT_OUT]
+    assert (found.passed, found.severity) == (False, severity)
+    assert found.description is not None
+    assert found.description.startswith(text)
+    rows = [record.data for record in found.metadata["items"].records]
+    assert [(row["key"], row["cause"]) for row in rows] == [
+        (item.name, item.failure.cause if item.failure else "") for item in missing.items
+    ]
+
+
+def test_items_that_are_left_out_link_to_their_page():
+    result = left_out_result(LeftOut(set_aside=1, items=(BROKEN,)), "http://pages:9119/")
+    (record,) = result.metadata["items"].records
+    link = "http://pages:9119/quarantine/item?name=segments%2F4%2Fanonymous%2FY%2Fblock.bin"
+    assert record.data["link"] == link
+    assert result.metadata["page"].value == "http://pages:9119/quarantine"
+    assert left_out_result(LeftOut(), "http://pages:9119").passed
+
+
+def test_a_bad_verdict_over_an_hour_outlives_runs_of_other_hours_until_the_hour_is_right():
+    fake = FakePipeline(
+        {HOUR: hour_of_work(HOUR), NEXT: hour_of_work(NEXT)},
+        verified={HOUR: VerifyReport(HOUR, 1, differences=(DIFFERENCE,))},
+    )
+    live = build_defs(resources_with(fake), start_hour="2026-11-20-00:00").resolve_job_def("live")
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def run(hour: str) -> dict[str, dg.AssetCheckEvaluation]:
+            result = live.execute_in_process(instance=instance, partition_key=hour)
+            return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+        fake.hours_known[HOUR] = replace(hour_of_work(HOUR), pending=2, undone_jobs=0)
+        assert not run(HOUR)[TOTALS].passed
+        later = run(NEXT)
+        assert later[TOTALS].description == f"1 totals differ in {HOUR}"
+        assert later[UNDONE].description == f"2 sources of {HOUR} are left: run these hours again"
+        fake.verified.clear()
+        fake.hours_known[HOUR] = hour_of_work(HOUR, done=True)
+        last = run(NEXT)
+        assert (last[TOTALS].passed, last[UNDONE].passed) == (True, True)
+
+
+@pytest.mark.parametrize("exports", [(), (ExportReport("vm"),)])
+def test_without_a_receiver_nothing_of_exported_series_has_passed(exports: tuple[ExportReport, ...]):
+    found = run_checks(FakePipeline({HOUR: replace(hour_of_work(HOUR), exports=exports)}), partition_key=HOUR)
+    assert ({RECEIPTS, REFUSED} <= set(found)) == ({RECEIPTS, REFUSED} & set(found) != set()) == bool(exports)
 
 
 def test_series_that_could_not_be_made_fail_their_check_with_names():

@@ -48,9 +48,7 @@ def submit(instance: dg.DagsterInstance, job: str, *assets: str, tags: dict[str,
 def dequeued(instance: dg.DagsterInstance) -> list[str]:
     """The runs that the daemon would start now."""
     daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
-    return [
-        run.run_id for run in daemon._get_runs_to_dequeue(instance, instance.run_coordinator.get_run_queue_config())
-    ]
+    return [run.run_id for run in daemon._get_runs_to_dequeue(instance, instance.get_concurrency_config(), None)]
 
 
 def test_single_hours_from_the_asset_graph_go_one_at_a_time_and_never_take_lives_place(instance: dg.DagsterInstance):

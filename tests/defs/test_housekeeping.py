@@ -137,7 +137,7 @@ def test_the_run_that_closes_an_hour_is_short_lived_and_pruned_too(instance: dg.
     definition = build_defs(resources_with(fake), start_hour=START).resolve_job_def("backfill")
     result = definition.execute_in_process(instance=instance, partition_key=HOUR, tags=request.tags)
     assert result.dagster_run.tags["lane"] == "close"
-    assert len(result.get_asset_check_evaluations()) == 4
+    assert "nothing_is_left_out" in {found.check_name for found in result.get_asset_check_evaluations()}
     assert prune(instance, fake, much_later(), KEEP) == 2
 
 

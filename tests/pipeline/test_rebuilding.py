@@ -6,11 +6,15 @@ from pathlib import Path
 import fakes
 import pytest
 from ledger_content import content
+from ledgers import NOW_MS
 from parquet_world import ParquetWorld
 from worlds import HOUR, FaultyLedger, World
 
-from pyro_assets.errors import RebuildNeeded, SettingsError
+from pyro_assets.errors import RebuildNeeded, SettingsError, ValueOverflow
+from pyro_assets.pipeline.decisions import decide
 from pyro_assets.pipeline.rebuilding import rebuild
+from pyro_assets.storage.keys import block_key
+from pyro_assets.storage.ulid import make_ulid
 
 
 @pytest.fixture
@@ -139,3 +143,42 @@ def test_a_source_that_was_tried_again_belongs_to_its_second_job(world: World, t
     lose(world, tmp_path)
     rebuild(world.ledger, world.archive, world.clock())
     assert content(world.ledger) == before
+
+
+def test_losses_and_what_people_acknowledged_survive_a_rebuild(world: World, tmp_path: Path) -> None:
+    a_bit_of_everything(world)
+    (broken,) = (one.key for one in world.ledger.unheld_sources() if one.state == "set_aside")
+    decide(world.ledger, world.archive, "forget", broken, world.clock(), author="ann", why="a disk died")
+    # What was deleted before any tick saw it is in no job and no commit record.
+    world.source.objects.clear()
+    gone = block_key(0, "acme", make_ulid(NOW_MS + 30_000, bytes(10)))
+    world.source.objects[gone] = b"level 1\nacme 5"
+    world.clock.forward(600)
+    world.segment(590, shard=0)
+    world.tick_and_run()
+    before = world.ledger.count_unheld(), world.ledger.past_decisions(), world.pipeline.left_out()
+    assert before[0] == {"lost": 2}
+    lose(world, tmp_path)
+    for _ in range(2):
+        # Interrupted at the very end, it is called again.
+        world.ledger.mark_rebuilding(world.clock(), rebuilding=True)
+        assert rebuild(world.ledger, world.archive, world.clock()).decisions == 1
+    after = world.ledger.count_unheld(), world.ledger.past_decisions(), world.pipeline.left_out()
+    assert after[:2] == before[:2]
+    assert [item.name for item in after[2].items] == [item.name for item in before[2].items]
+    assert world.pipeline.hour_report(HOUR).left_out == {"lost": 2}
+
+
+def test_a_job_that_was_forgotten_stays_forgotten_after_a_rebuild(world: World, tmp_path: Path) -> None:
+    world.segment(-30)
+    world.engine.fail["compact"] = ValueOverflow("too large")
+    for _ in range(4):
+        world.tick_and_run()
+        world.clock.forward(1000)
+    assert world.pipeline.left_out().given_up == 1
+    (item,) = world.pipeline.left_out().items
+    decide(world.ledger, world.archive, "forget", item.name, world.clock(), author="ann")
+    assert world.pipeline.left_out().items == ()
+    lose(world, tmp_path)
+    rebuild(world.ledger, world.archive, world.clock())
+    assert (world.pipeline.left_out().items, world.pipeline.hour_report(HOUR).left_out) == ((), {})
