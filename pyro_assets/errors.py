@@ -55,6 +55,9 @@ and what to do. Logic does not belong here.
 from dataclasses import dataclass
 from typing import Any
 
+#: Characters of one value in a message; keys of objects are shorter.
+_LONGEST_VALUE = 1500
+
 
 class PyroAssetsError(Exception):
     """The root: whatever this project raises on purpose. All of them travel between processes (pickle)."""
@@ -174,8 +177,14 @@ class BlockError(PyroAssetsError):
         if remedy is not None:
             self.remedy = remedy
         at = f" at byte {offset}" if offset >= 0 else ""
-        difference = "" if expected is None and actual is None else f": expected {expected}, found {actual}"
-        super().__init__(f"{what} ({where}{at}){difference}; {self.remedy}")
+        difference = "" if expected is None and actual is None else f": expected {_cut(expected)}, found {_cut(actual)}"
+        super().__init__(f"{_cut(what)} ({_cut(where)}{at}){difference}; {self.remedy}")
+
+
+def _cut(value: object) -> str:
+    """A value for a message, which is kept and shown: names in untrusted bytes may be megabytes long."""
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}... ({len(text)} characters)"
 
 
 class Truncated(BlockError):

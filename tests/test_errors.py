@@ -39,3 +39,10 @@ def test_a_block_error_says_what_where_and_what_to_do():
     )
     assert "CRC of the series (k/b, dataset checkout, section tsdb at byte 7): expected 1, found 2" in str(error)
     assert "set aside" in str(error)
+
+
+def test_a_long_name_in_untrusted_bytes_does_not_make_a_long_message():
+    where = errors.Where("segments/1/anonymous/01/block.bin", "metadata", "x" * 1_000_000)
+    error = errors.BadIndex("string of " + "y" * 1_000_000, where, expected="z" * 1_000_000, actual=["z" * 1_000_000])
+    assert len(str(error)) < 10_000
+    assert "segments/1/anonymous/01/block.bin" in str(error)

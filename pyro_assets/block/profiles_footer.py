@@ -33,6 +33,8 @@ _LONGEST_FOOTER: Final = 4 << 20
 #: More samples than this in one section are refused: lists have 32-bit offsets, and memory has an end.
 _MOST_SAMPLES: Final = 1 << 27
 _DEEPEST_GROUP: Final = 10
+#: Children repeat the path of their group; ours have 55 characters at most.
+_LONGEST_PATH: Final = 256
 
 #: Physical types by number.
 _PHYSICAL: Final = ("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
@@ -176,6 +178,10 @@ def _leaves(elements: list[Any], where: Where) -> list[tuple[str, Leaf]]:
         if left > 1:
             stack.append((left - 1, path, definition, repetition))
         path += _field(element, 4, bytes, "name of a column", where).decode(errors="backslashreplace")
+        if len(path) > _LONGEST_PATH:
+            raise BadEncoding(
+                "path of a column", where, expected=f"at most {_LONGEST_PATH} characters", actual=len(path)
+            )
         kind = _field(element, 3, int, f"repetition of {path}", where)
         definition, repetition = definition + (kind > 0), repetition + (kind == 2)
         if 5 in element and width:

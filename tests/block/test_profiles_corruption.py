@@ -270,6 +270,22 @@ def test_another_number_of_columns() -> None:
     check(replaced(GOOD.index(old, FOOTER), old, new), BadCount, "rows of the profiles")
 
 
+def test_a_long_name_of_a_group_is_not_repeated_with_every_child() -> None:
+    """A footer of four MiB could otherwise ask for a terabyte of paths."""
+    name = b"x" * 300
+    leaf = b"\x15\x04\x25\x00\x18\x01a\x00"
+    old = GOOD[FOOTER:].index(b"\x06schema")
+    footer = GOOD[FOOTER:-8]
+    group = b"\x35\x00\x18" + b"\xac\x02" + name + b"\x15\x0a\x00"
+    begin = footer.index(b"\x19\xfc")
+    count = footer[begin + 2]
+    end = old + len(b"\x06schema\x15\x1a\x00")
+    changed = footer[:begin] + b"\x19\xfc" + bytes([count + 6]) + footer[begin + 3 : end - 2] + b"\x1c\x00"
+    changed += group + leaf * 5 + footer[end:]
+    bad = GOOD[:FOOTER] + changed + len(changed).to_bytes(4, "little") + b"PAR1"
+    check(bad, BadEncoding, "path of a column.*at most 256 characters")
+
+
 def test_a_group_without_its_children() -> None:
     """The root claims 14 children of 13: the tree needs more elements than there are."""
     old, new = b"\x06schema\x15\x1a", b"\x06schema\x15\x1c"

@@ -1,6 +1,6 @@
 """What hashing decides is verified: with hashes that collide, merging gives the same tables, row for row."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import golden_bucket
 import numpy as np
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from pyro_assets.block.columns import SymbolTables
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.compaction.distinct import number_by_hash
+from pyro_assets.compaction.prune import prune_symbols
 from pyro_assets.compaction.rows import _by_stack, drop_copies
 from pyro_assets.compaction.symbols import MergedSymbols, merge_symbols
 
@@ -62,6 +63,46 @@ def test_copies_are_found_by_content_not_by_hash(number, job):
     colliding = drop_copies(rows, together, rows.stack, order, number)
     assert by_hash.kept.tolist() == colliding.kept.tolist()
     assert (by_hash.duplicates, by_hash.conflicts) == (colliding.duplicates, colliding.conflicts)
+
+
+def deep(nodes: int) -> list[int]:
+    """Two stacks that take turns in the table, so that no node follows its parent: as deep as there is room."""
+    return [-1, 0, *range(nodes - 2)]
+
+
+def test_deep_trees_whose_hashes_collide_are_merged_exactly():
+    tables = read_blocks([strategies.raw_object(strategies.plain_object())], isolate=False).columns.symbols
+    nodes = 20_000
+    locations = len(tables.location_address)
+    tree = replace(
+        tables,
+        node_start=np.array([0, nodes]),
+        node_parent=np.array(deep(nodes), dtype=np.int64),
+        node_location=np.array([-1, *(place // 2 % locations for place in range(nodes - 1))], dtype=np.int64),
+    )
+    output = np.zeros(1, dtype=np.int64)
+    by_hash = merge_symbols(tree, output)
+    assert len(by_hash.tables.node_parent) < nodes
+    assert same(by_hash, merge_symbols(tree, output, COLLIDING["all collide"]))
+
+
+def test_what_deep_stacks_need_is_kept_and_the_rest_dropped():
+    tables = read_blocks([strategies.raw_object(strategies.plain_object())], isolate=False).columns.symbols
+    nodes = 20_000
+    tree = replace(
+        tables,
+        node_start=np.array([0, nodes]),
+        node_parent=np.array(deep(nodes), dtype=np.int64),
+        node_location=np.array([-1, *[0] * (nodes - 1)], dtype=np.int64),
+    )
+    pruned, row = prune_symbols(tree, np.array([nodes - 3], dtype=np.int64))
+    wanted = {0}
+    node = nodes - 3
+    while node > 0:
+        wanted.add(node)
+        node = tree.node_parent[node]
+    assert np.flatnonzero(row >= 0).tolist() == sorted(wanted)
+    assert len(pruned.node_parent) == len(wanted)
 
 
 def test_samples_whose_row_and_stack_need_more_than_63_bits():

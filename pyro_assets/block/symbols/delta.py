@@ -64,13 +64,19 @@ def decode(narrow: Streams, narrow_counts: Sequence[int], wide: Streams, wide_co
         return _read(file, bool(narrow), bool(wide))
     except (pa.ArrowException, OSError):
         pass
-    for stream, (data, count) in enumerate(zip([*narrow, *wide], [*narrow_counts, *wide_counts], strict=True)):
-        is_narrow = stream < len(narrow)
-        one = ([data], [count], [], []) if is_narrow else ([], [], [data], [count])
+    begin, end = 0, len(narrow) + len(wide)
+    # By halves: a job may have a hundred thousand streams.
+    while begin < end:
+        middle = max((begin + end) // 2, begin + 1)
+        own, other = slice(begin, middle), slice(max(begin - len(narrow), 0), max(middle - len(narrow), 0))
         try:
-            _read(_parquet_file(*one)[0], is_narrow, not is_narrow)
+            file, _ = _parquet_file(narrow[own], narrow_counts[own], wide[other], wide_counts[other])
+            _read(file, bool(narrow[own]), bool(wide[other]))
+            begin = middle
         except (pa.ArrowException, OSError) as error:
-            raise BadDeltaError(stream, str(error)) from None
+            if middle == begin + 1:
+                raise BadDeltaError(begin, str(error)) from None
+            end = middle
     raise BadDeltaError(0, "the streams do not decode together")
 
 

@@ -19,6 +19,8 @@ _U32 = Struct(">I").pack
 _U64 = Struct(">Q").pack
 _PAIR = Struct(">QQ").pack
 _MAX_U32 = (1 << 32) - 1
+#: Text of an index's postings, in which each pair of name and value stands: the format ends at 4 GiB, memory before.
+_MOST_PAIR_BYTES = 1 << 30
 
 Label = tuple[bytes, bytes]
 #: One series: labels, fingerprint, series index, first and last time.
@@ -47,7 +49,7 @@ def write_index(
         The whole section.
 
     Raises:
-        Unwritable: a series index outside 32 bits, or a last time before the first.
+        Unwritable: a series index outside 32 bits, a last time before the first, or more text than an index may have.
     """
     where = where or Where(section="tsdb")
     first, last = min_time_ns.tolist(), max_time_ns.tolist()
@@ -70,6 +72,9 @@ def write_index(
     series = len(out)
     references, holders = _append_series(out, columns, strings)
     pairs = sorted(holders)
+    size = sum(len(name) + len(value) for name, value in pairs)
+    if size > _MOST_PAIR_BYTES:
+        raise Unwritable("labels of all series", where, expected=f"at most {_MOST_PAIR_BYTES} bytes", actual=size)
     label_indices = len(out)
     names = _append_label_indices(out, pairs, strings, written)
     postings = len(out)

@@ -3,12 +3,14 @@
 import tracemalloc
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from slow_bytes import crc32c
 from slow_symbol_codecs import encode_tree
 from symbol_surgery import SymbolSurgery
 from symbol_tables import Unit, build, differing, example
 
+from pyro_assets.block.symbols.index import encode_index, parse_index
 from pyro_assets.block.symbols.reader import read_symbols
 from pyro_assets.block.symbols.writer import write_symbols
 from pyro_assets.errors import (
@@ -321,6 +323,26 @@ def test_references_past_the_end_dangle(stored: int) -> None:
     surgery.data[surgery.at("functions data") + 4] = stored  # the zig-zag of the only name
     read = read_symbols([memoryview(surgery.reseal())], [Where()])
     assert (read.function_name.tolist(), read.dangling.tolist()) == ([-1], [1])
+
+
+def test_partitions_that_share_bytes_are_refused() -> None:
+    """A few headers could otherwise have the same megabytes read any number of times."""
+    array = np.frombuffer(GOOD, np.uint8)
+    [partition] = parse_index(memoryview(GOOD), array, Where())
+    end = SymbolSurgery(GOOD).index
+    shared = GOOD[:end] + encode_index([partition, partition._replace(number=1)], end)
+    with pytest.raises(BadLength, match="sizes of the symbols together"):
+        read_symbols([memoryview(shared)], [Where()])
+
+
+def test_tables_of_streams_have_no_more_items_than_their_bytes_allow() -> None:
+    """Even where the streams are not decoded, as for names alone."""
+    surgery = SymbolSurgery(GOOD)
+    for name in ("mappings items", "mappings inner count"):
+        surgery.set(name, 60_000)
+    surgery.set("mappings per block", 1 << 16)
+    with pytest.raises(BadCount, match="number of mappings"):
+        read_symbols([memoryview(surgery.reseal())], [Where()], names_only=True)
 
 
 def test_hostile_counts_allocate_nothing() -> None:

@@ -17,7 +17,7 @@ from pyro_assets.block.metadata import metadata_from_dict
 from pyro_assets.block.object import dataset_sections, index_section, parse_object
 from pyro_assets.block.tsdb.reader import read_series
 from pyro_assets.block.tsdb.writer import write_index
-from pyro_assets.errors import Unwritable, Where
+from pyro_assets.errors import BadLength, Unwritable, Where
 
 HERE = Where("memory", "tsdb")
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -119,3 +119,21 @@ def test_refuses_what_the_format_cannot_hold() -> None:
     for index, first, last in ((1 << 32, 0, 0), (-1, 0, 0), (0, 1, 0)):
         with pytest.raises(Unwritable, match="series 0"):
             write_index(labels, prints, one + index, one + first, one + last, HERE)
+
+
+def test_labels_whose_pairs_take_more_than_a_gibibyte_are_unwritable() -> None:
+    none = np.zeros(1025, np.int64)
+    series = [((b"n" * (1 << 20), b"%d" % number),) for number in range(1025)]
+    with pytest.raises(Unwritable, match=r"labels of all series.*at most 1073741824 bytes"):
+        write_index(series, none.astype(np.uint64), none, none, none, HERE)
+
+
+def test_a_long_label_of_very_many_series_is_refused_though_it_is_small_in_the_index() -> None:
+    series = [((b"n" * (1 << 20), b"v"), (b"pod", b"%d" % number)) for number in range(300)]
+    none = np.zeros(300, np.int64)
+    index = write_index(series, none.astype(np.uint64), np.arange(300), none, none)
+    assert len(index) < 5 << 20
+    with pytest.raises(BadLength, match="labels of all series"):
+        read_series([index], [HERE])
+    fewer = write_index(series[:200], none[:200].astype(np.uint64), np.arange(200), none[:200], none[:200])
+    assert read_series([fewer], [HERE]).labels == series[:200]
