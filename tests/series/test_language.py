@@ -85,33 +85,6 @@ def test_a_catastrophic_expression_takes_linear_time():
     assert time.process_time() - started < 2
 
 
-FOLDED = [
-    ("generics", "slices.SortFunc[go.shape.int]", "slices.SortFunc[]"),
-    ("generics", "main.Map[go.shape.string,map[string]int]", "main.Map[]"),
-    ("generics", "std::vector<std::pair<int, long> >::push_back", "std::vector::push_back"),
-    ("generics", "main.(*Server).Serve", "main.(*Server).Serve"),
-    ("lambdas", "com.acme.A$$Lambda$14/0x0000000800c0.run", "com.acme.A$$Lambda.run"),
-    ("lambdas", "com.acme.A$$Lambda/0x00007f.run", "com.acme.A$$Lambda.run"),
-    ("lambdas", "com.acme.A.lambda$main$0", "com.acme.A.lambda$main"),
-    ("lambdas", "main.serve.func1.2", "main.serve.func"),
-    ("lambdas", "app::run::{closure#3}", "app::run::{closure}"),
-    ("proxies", "com.sun.proxy.$Proxy12.get", "com.sun.proxy.$Proxy.get"),
-    ("proxies", "a.B$$EnhancerBySpringCGLIB$$1f2e3d.run", "a.B$$EnhancerBySpringCGLIB.run"),
-    ("proxies", "a.B$$SpringCGLIB$$0.run", "a.B$$SpringCGLIB.run"),
-    ("proxies", "jdk.GeneratedMethodAccessor42.invoke", "jdk.GeneratedMethodAccessor.invoke"),
-    ("addresses", "libc.so.6+0x12ab34", "libc.so.6"),
-    ("addresses", "core::fmt::write::h0123456789abcdef", "core::fmt::write"),
-    ("addresses", "0x00007f0012345678", "0x00007f0012345678"),
-]
-
-
-@pytest.mark.parametrize(("family", "name", "expected"), FOLDED)
-def test_families_of_names(family: Any, name: str, expected: str):
-    assert normalize(text_array(name), [family]).to_pylist() == [expected]
-    # Folding what is folded changes nothing.
-    assert normalize(text_array(expected), [family]).to_pylist() == [expected]
-
-
 @given(st.lists(st.text(max_size=20), max_size=5))
 def test_folding_never_loses_a_name(names):
     folded = normalize(text_array(*names), FAMILIES).to_pylist()
