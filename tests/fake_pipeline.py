@@ -169,7 +169,7 @@ class FakeExporter:
     hours: list[str]
     how: dict[str, Any]
 
-    def finish(self, seconds: float | None = None) -> dict[str, ExportCounts]:
+    def finish(self, seconds: float | None = None, idle_seconds: float | None = None) -> dict[str, ExportCounts]:
         self.pipeline.sent.append({"hours": self.hours, **self.how})
         return self.stop()
 

@@ -50,6 +50,12 @@ def open_exporting(source_url: str, archive_url: str, ledger_url: str, receivers
 @receivers_option
 @click.option("--receiver", "names", multiple=True, metavar="NAME", help="Only this receiver (repeatable).")
 @span_options()
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Send once more what --receiver has acknowledged between --from and --to, because it lost it. Receipts stay "
+    "as they are.",
+)
 @click.option("--estimate", is_flag=True, help="Only tell how many series and samples each hour has.")
 @click.option(
     "--format",
@@ -67,6 +73,7 @@ def export(
     names: tuple[str, ...],
     begin_ms: int | None,
     end_ms: int | None,
+    again: bool,
     estimate: bool,
     file_format: Any,
     out: Path | None,
@@ -77,12 +84,16 @@ def export(
         raise click.UsageError("--format and --out belong together")
     if file_format is not None and len(names) > 1:
         raise click.UsageError("files are for one receiver at a time")
+    if again and (not names or begin_ms is None or end_ms is None or estimate or file_format is not None):
+        raise click.UsageError("--again needs --receiver, --from and --to, and only sends")
     check_span(begin_ms, end_ms)
     everything = begin_ms is None and end_ms is None
     begin_ms, end_ms = whole_span(begin_ms, end_ms)
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
         if file_format is not None and out is not None:
             _write(pipeline, names, file_format, out, (begin_ms, end_ms), as_json=as_json)
+        elif again:
+            _show(_send_again(pipeline, names, begin_ms, end_ms), as_json=as_json)
         elif estimate:
             _estimate(pipeline, names, begin_ms, end_ms, as_json=as_json)
         else:
@@ -94,6 +105,18 @@ def export(
 def _need_receivers(pipeline: "Pipeline") -> None:
     if not pipeline.receivers():
         raise click.ClickException(f"no receiver is configured; name a file of receivers in {env.RECEIVERS.name}")
+
+
+def _send_again(pipeline: "Pipeline", names: tuple[str, ...], begin_ms: int, end_ms: int) -> "dict[str, ExportCounts]":
+    for name in names:
+        click.echo(f"{name} gets once more what it has acknowledged of these hours; its receipts stay", err=True)
+        if not pipeline.receiver(name).is_idempotent:
+            click.echo(
+                f"Warning: {name} is not declared to take the same sample twice: what it has not lost may be refused "
+                "there, or count twice. Declare out_of_order_window, or dedup for VictoriaMetrics, where it is so",
+                err=True,
+            )
+    return {name: pipeline.send_again(name, begin_ms, end_ms) for name in names}
 
 
 def _show(done: "Mapping[str, ExportCounts]", *, as_json: bool) -> None:
@@ -112,7 +135,7 @@ def _show(done: "Mapping[str, ExportCounts]", *, as_json: bool) -> None:
                     f"{name} takes nothing so old; write files to import there: pyro-assets export --receiver {name} "
                     "--format openmetrics --from TIME --to TIME --out DIR"
                 )
-    troubled = [f"{name}: {one.summary}" for name, one in done.items() if one.error or one.refused or one.changed]
+    troubled = [f"{name}: {one.summary}" for name, one in done.items() if not one.is_whole]
     if troubled:
         raise click.ClickException(troubled[0])
 

@@ -5,11 +5,12 @@ would not take samples.
 """
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 
 from pyro_assets.cli.export import open_exporting, receivers_option
-from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
+from pyro_assets.cli.options import archive_option, json_option, ledger_option, open_ledger, source_option
 from pyro_assets.cli.output import show_json, show_table, time_text
 from pyro_assets.cli.times import check_span, span_options
 from resources import environment as env
@@ -31,7 +32,7 @@ def list_them(source_url: str, archive_url: str, ledger_url: str, receivers_file
     """List the receivers of the file, and how sending to them went last."""
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
         states = pipeline.receiver_states()
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "receiver": one.name,
                 "kind": one.kind,
@@ -41,26 +42,32 @@ def list_them(source_url: str, archive_url: str, ledger_url: str, receivers_file
                 "state": "paused" if (state := states[one.name]).paused_ms else "failing" if state.error else "ready",
                 "last_accepted": time_text(state.ok_ms),
                 "error": state.error,
+                "held": state.held_words,
             }
             for one in pipeline.receivers()
         ]
     if as_json:
         show_json(rows)
     elif rows:
-        show_table(list(rows[0]), [list(row.values()) for row in rows])
+        show_table(list(rows[0])[:-1], [list(row.values())[:-1] for row in rows])
+        for row in rows:
+            for tenant, why in row["held"].items():
+                click.echo(f"{row['receiver']}: tenant {tenant!r}: {why}")
     else:
         click.echo(f"no receiver is configured; name a file of receivers in {env.RECEIVERS.name}")
 
 
 @receivers.command()
+@ledger_option
 @receivers_option
 @click.argument("names", nargs=-1)
 @json_option
-def check(receivers_file: str, names: tuple[str, ...], as_json: bool) -> None:
+def check(ledger_url: str, receivers_file: str, names: tuple[str, ...], as_json: bool) -> None:
     """Ask receivers (all by default) whether they answer, accept the credentials, and what they are.
 
-    No sample is sent.
+    Every tenant is asked: those named in the file, and those that the ledger knows of. No sample is sent.
     """
+    from pyro_assets.errors import LedgerError
     from pyro_assets.export.probe import check_receiver
     from pyro_assets.export.receivers_file import Receivers, load_receivers
 
@@ -68,7 +75,14 @@ def check(receivers_file: str, names: tuple[str, ...], as_json: bool) -> None:
     unknown = [name for name in names if listed.named(name) is None]
     if unknown:
         raise click.ClickException(f"there is no receiver {unknown[0]!r} in {receivers_file or 'any file'}")
-    checks = [check_receiver(one, environment_secrets()) for one in listed.receivers if not names or one.name in names]
+    tenants: list[str] = []
+    try:
+        with open_ledger(ledger_url) as ledger:
+            tenants = ledger.tenants_lately()
+    except LedgerError as error:
+        click.echo(f"Warning: only tenants of the file are asked: {error}", err=True)
+    chosen = [one for one in listed.receivers if not names or one.name in names]
+    checks = [check_receiver(one, environment_secrets(), tenants=tenants) for one in chosen]
     if not checks:
         raise click.ClickException(f"no receiver is configured; name a file of receivers in {env.RECEIVERS.name}")
     if as_json:
@@ -87,9 +101,15 @@ def check(receivers_file: str, names: tuple[str, ...], as_json: bool) -> None:
         raise click.ClickException(f"{', '.join(bad)} would not take samples")
 
 
-def _set(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str, *, paused: bool) -> None:
+_tenant_option = click.option("--tenant", default="", help="Only this tenant (X-Scope-OrgID) of the receiver.")
+
+
+def _set(
+    source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str, tenant: str, *, paused: bool
+) -> None:
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
-        changed = pipeline.pause(name, paused=paused)
+        changed = pipeline.pause(name, paused=paused, tenant=tenant)
+    name += f", tenant {tenant!r}," if tenant else ""
     word = "paused" if paused else "resumed"
     click.echo(f"{name} is {word}" if changed else f"{name} was {'paused' if paused else 'not paused'} already")
 
@@ -100,9 +120,10 @@ def _set(source_url: str, archive_url: str, ledger_url: str, receivers_file: str
 @ledger_option
 @receivers_option
 @click.argument("name")
-def pause(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str) -> None:
-    """Send nothing to a receiver until it is resumed; what it lacks stays pending."""
-    _set(source_url, archive_url, ledger_url, receivers_file, name, paused=True)
+@_tenant_option
+def pause(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str, tenant: str) -> None:
+    """Send nothing to a receiver, or to one tenant there, until it is resumed; what is lacking stays pending."""
+    _set(source_url, archive_url, ledger_url, receivers_file, name, tenant, paused=True)
 
 
 @receivers.command()
@@ -111,9 +132,10 @@ def pause(source_url: str, archive_url: str, ledger_url: str, receivers_file: st
 @ledger_option
 @receivers_option
 @click.argument("name")
-def resume(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str) -> None:
-    """Go on sending to a receiver."""
-    _set(source_url, archive_url, ledger_url, receivers_file, name, paused=False)
+@_tenant_option
+def resume(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str, tenant: str) -> None:
+    """Go on sending to a receiver, or to one tenant there."""
+    _set(source_url, archive_url, ledger_url, receivers_file, name, tenant, paused=False)
 
 
 @receivers.command()

@@ -98,6 +98,7 @@ def run(
     if rules and jobs_file:
         raise click.UsageError("--jobs compacts and --rule does not: choose one")
     jobs = _read_jobs(jobs_file) if jobs_file else None
+    from pyro_assets.pipeline.exporting import END_SECONDS, IDLE_SECONDS
     from pyro_assets.pipeline.pipeline import SERIES_STEPS, open_pipeline
     from pyro_assets.series.config import load_config, parse_config
 
@@ -132,7 +133,11 @@ def run(
         sent: Mapping[str, ExportCounts] = {}
         if has_receivers:
             # Receivers get a backfilled rule of hours that they have already, as live runs would have sent it.
-            sent = pipeline.exporter(hours, explicit=False).finish() if rules else pipeline.export()
+            bounds = (END_SECONDS, IDLE_SECONDS)
+            if rules:
+                sent = pipeline.exporter(hours, explicit=False).finish(*bounds)
+            else:
+                sent = pipeline.export(seconds=END_SECONDS, idle_seconds=IDLE_SECONDS)
     seconds = time.monotonic() - begun
     failures = [sentence for tick in ticks for sentence in (*tick.failures, *filter(None, [tick.source_problem]))]
     failures += [sentence for report in reports.values() for sentence in report.run.errors]
@@ -140,7 +145,7 @@ def run(
         show_json(_document(reports, ticks, sent, seconds))
     else:
         _show(reports, ticks, sent, seconds, source_url)
-    failures += [f"{name}: {one.summary}" for name, one in sent.items() if one.error or one.refused or one.changed]
+    failures += [f"{name}: {one.summary}" for name, one in sent.items() if not one.is_whole]
     if failures or any(report.run.failed for report in reports.values()):
         raise click.ClickException(failures[0] if len(failures) == 1 else f"{len(failures)} failures: {failures[0]}")
 

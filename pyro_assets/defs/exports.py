@@ -27,8 +27,9 @@ RECEIPTS: Final = "every_sample_has_a_receipt"
 REFUSED: Final = "no_sample_is_refused"
 RECONCILED: Final = "receivers_hold_what_was_sent"
 _SHOWN: Final = 10
-#: What a live run still waits for receivers at its end.
+#: What a live run still waits for receivers at its end; and every run without an answer that settles something.
 _LIVE_FINISH_SECONDS: Final = 10.0
+_IDLE_SECONDS: Final = 60.0
 
 
 def exported_spec(group: str, owners: Sequence[str]) -> dg.AssetSpec:
@@ -83,7 +84,8 @@ class Exports:
     def finish(self) -> None:
         """Let receivers have what is due now."""
         if self.exporter is not None:
-            self.done = self.exporter.finish(_LIVE_FINISH_SECONDS if self.live else None)
+            # One that is not live goes on as long as somebody takes samples.
+            self.done = self.exporter.finish(_LIVE_FINISH_SECONDS if self.live else None, _IDLE_SECONDS)
 
     @property
     def failure(self) -> str:
@@ -168,6 +170,10 @@ def _of_receiver(one: ExportReport) -> dict[str, dg.MetadataValue]:
         found["refused_of"] = dg.MetadataValue.text(one.refused_words)
     if one.examples:
         found["refused_first"] = dg.MetadataValue.json(list(one.examples[:_SHOWN]))
+    if one.owed:
+        found["owed_jobs"] = dg.MetadataValue.json(dict(one.owed))
+    if one.held:
+        found["held_tenants"] = dg.MetadataValue.json(dict(one.held))
     if one.paused:
         found["paused"] = dg.MetadataValue.bool(True)
     if one.error:
@@ -197,7 +203,7 @@ def receipts_result(reports: Sequence[HourReport], now_ms: int, settle_ms: int) 
         (report.hour, one)
         for report in reports
         for one in report.exports
-        if one.pending and not one.paused and hour_start_ms(report.hour) + HOUR_MS + settle_ms <= now_ms
+        if one.pending and not one.waits and hour_start_ms(report.hour) + HOUR_MS + settle_ms <= now_ms
     ]
     pending = sum(one.pending for report in reports for one in report.exports)
     receivers = {one.receiver for report in reports for one in report.exports}
@@ -206,6 +212,8 @@ def receipts_result(reports: Sequence[HourReport], now_ms: int, settle_ms: int) 
         names = ", ".join(sorted({one.receiver for _, one in left}))
         jobs = sum(one.pending for _, one in left)
         text = f"{names}: {jobs} jobs of {describe(sorted({hour for hour, _ in left}))} are not sent"
+        tenants = sorted({tenant for _, one in left for tenant in one.owed})
+        text += f"; some of them only to {', '.join(map(repr, tenants[:_SHOWN]))}" if tenants else ""
     elif pending:
         text = f"{pending} jobs are on their way to {len(receivers)} receivers"
     return dg.AssetCheckResult(

@@ -7,7 +7,7 @@ breaks the promise that every sample counts once.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -19,7 +19,7 @@ from pyro_assets.export.answers import Answer, Verdict, advice, verdict
 from pyro_assets.export.durations import parse_duration_ms, show_duration
 from pyro_assets.export.encode import EMPTY_REQUEST, compress, encode_series_without_samples
 from pyro_assets.export.promql import query_base
-from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.receivers import HEADER_VALUE, Receiver, is_pattern
 from pyro_assets.export.transport import Clock, Transport
 
 _VM_VERSION: Final = re.compile(r'vm_app_version\{[^}]*short_version="([^"]*)"')
@@ -39,7 +39,8 @@ class ReceiverCheck:
     Attributes:
         name: of the receiver.
         answers: something answered.
-        accepts: it would take samples from us: path, protocol and credentials are right.
+        accepts: it would take samples from us, of every tenant: path, protocol and credentials are right.
+        tenants: X-Scope-OrgID that it was asked about -> why it would take no samples, "" where it would.
         product: what it says it is, "" when it does not; the configured kind says nothing of it.
         version: of it, "" when it does not say.
         problems: why nothing can be sent.
@@ -55,42 +56,52 @@ class ReceiverCheck:
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    tenants: dict[str, str] = field(default_factory=dict)
 
 
-def check_receiver(receiver: Receiver, environ: Mapping[str, str], clock: Clock | None = None) -> ReceiverCheck:
+def check_receiver(
+    receiver: Receiver, environ: Mapping[str, str], clock: Clock | None = None, tenants: Iterable[str] = ()
+) -> ReceiverCheck:
     """Check one receiver; sends no sample and raises nothing that is about the receiver.
 
     Args:
         receiver: which one.
         environ: where secrets that are environment variables are looked up.
         clock: measures its answer.
+        tenants: to ask about, beside those that the receiver names.
     """
     check = ReceiverCheck(receiver.name, warnings=receiver.warnings())
-    org_id = receiver.org_of(receiver.only_tenant) if receiver.only_tenant is not None else receiver.org_id or ""
+    named = [tenant for tenant in receiver.tenants if not is_pattern(tenant)]
+    taken = sorted(tenant for tenant in tenants if receiver.takes_tenant(tenant))
+    # Mimir wants some X-Scope-OrgID; any will do where no tenant is known.
+    wanted = dict.fromkeys(map(receiver.org_of, [*named, *receiver.org_ids, *taken]))
+    # A name that cannot be a header is refused before it is sent, sample by sample.
+    orgs = [org for org in wanted if HEADER_VALUE.fullmatch(org)] or [receiver.org_of("anonymous")]
     try:
         with Transport(receiver, environ, clock) as transport:
-            # Mimir wants some X-Scope-OrgID; any tenant of ours will do.
-            org_id = org_id or next(iter(receiver.org_ids.values()), "anonymous")
-            answer = transport.write(compress(EMPTY_REQUEST), org_id)
-            _judge(answer, receiver, check)
+            for org_id in orgs:
+                _judge(transport.write(compress(EMPTY_REQUEST), org_id), receiver, check, org_id)
+                if not check.answers:
+                    break
+            check.accepts = check.answers and not any(check.tenants.values())
             if check.answers:
-                _look(transport, org_id, check)
+                _look(transport, next(iter(orgs)), check)
             if check.accepts and receiver.label_names == "utf8":
-                _check_names(transport, org_id, check)
+                _check_names(transport, next(iter(orgs)), check)
     except ExportError as error:
         check.problems.append(str(error))
     return check
 
 
-def _judge(answer: Answer, receiver: Receiver, check: ReceiverCheck) -> None:
+def _judge(answer: Answer, receiver: Receiver, check: ReceiverCheck, org_id: str) -> None:
     what = verdict(answer)
-    check.answers, check.seconds = answer.status != 0, answer.seconds
-    check.accepts = what is Verdict.ACCEPTED
-    if what is Verdict.MISCONFIGURED:
-        hint = advice(answer, has_credentials=bool(receiver.secret_refs))
-        check.problems.append(f"{receiver.shown_url}: {hint} ({answer})")
-    elif what is not Verdict.ACCEPTED:
-        check.problems.append(f"{receiver.shown_url}: {answer}")
+    if not check.tenants:
+        check.answers, check.seconds = answer.status != 0, answer.seconds
+    hint = advice(answer, has_credentials=bool(receiver.secret_refs)) if what is Verdict.MISCONFIGURED else ""
+    check.tenants[org_id] = "" if what is Verdict.ACCEPTED else f"{hint} ({answer})" if hint else str(answer)
+    if check.tenants[org_id]:
+        of_tenant = f", tenant {org_id!r}" if check.answers else ""
+        check.problems.append(f"{receiver.shown_url}{of_tenant}: {check.tenants[org_id]}")
 
 
 def _look(transport: Transport, org_id: str, check: ReceiverCheck) -> None:

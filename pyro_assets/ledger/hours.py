@@ -17,6 +17,7 @@ from pyro_assets.ledger.schema import (
     UNHELD_STATES,
     hour_upkeep,
     jobs,
+    outputs,
     series_files,
     sources,
 )
@@ -28,6 +29,18 @@ _SECONDS: Final = ("compact_seconds", "derive_seconds")
 
 class Hours(Database):
     """The part of the ledger that sums up hours."""
+
+    def tenants_lately(self, hours: int = 24) -> list[str]:
+        """Tenants with blocks in the latest hours."""
+        latest = self.hours()[-hours:]
+        with self._read() as connection:
+            rows = connection.execute(
+                select(outputs.c.tenant)
+                .distinct()
+                .join(jobs, jobs.c.id == outputs.c.job_id)
+                .where(jobs.c.hour.in_(latest))
+            )
+            return sorted(row[0] for row in rows)
 
     def hours(self) -> list[str]:
         """All hours with sources inside the partitions, oldest first."""

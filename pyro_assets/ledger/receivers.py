@@ -54,6 +54,13 @@ class ReceiverState:
         """Tenants that are paused."""
         return [tenant for tenant, state in self.tenants.items() if state.paused_ms is not None]
 
+    @property
+    def held_words(self) -> dict[str, str]:
+        """Tenant -> why nothing is sent to it: paused, or the error."""
+        return {
+            tenant: "paused" if state.paused_ms is not None else state.error for tenant, state in self.tenants.items()
+        }
+
     def held_tenants(self, since_ms: int) -> list[str]:
         """Tenants that are paused, or failed at this time or later."""
         return [

@@ -25,6 +25,7 @@ SEVERITIES: Final[dict[str, Severity]] = {
     "PyroAssetsReceivers": "critical",
     "PyroAssetsRot": "critical",
     "PyroAssetsLag": "warning",
+    "PyroAssetsTenantHeld": "warning",
     "PyroAssetsQuarantine": "warning",
     "PyroAssetsRefusals": "warning",
 }
@@ -116,8 +117,19 @@ def _receivers(now: Overview) -> Iterator[Alert]:
             yield Alert(
                 "PyroAssetsReceiverDown",
                 f"{receiver.name} takes no samples: {receiver.state.error}",
-                f"Call pyro-assets receivers check --receiver {receiver.name}; what it lacks stays pending and is "
+                f"Call pyro-assets receivers check {receiver.name}; what it lacks stays pending and is "
                 "sent when it is back.",
+                "/status#receivers",
+            )
+        failing = {tenant: state.error for tenant, state in receiver.state.tenants.items() if state.error}
+        if failing and receiver.state.paused_ms is None:
+            first = next(iter(failing))
+            more = f" (and of {len(failing) - 1} more tenants)" if len(failing) > 1 else ""
+            yield Alert(
+                "PyroAssetsTenantHeld",
+                f"{receiver.name} takes no samples of tenant {first!r}{more}: {failing[first]}",
+                f"Raise its limits or permissions there; pyro-assets receivers check {receiver.name} asks all tenants. "
+                "Others get theirs meanwhile, and what this one is owed is sent when it is taken.",
                 "/status#receivers",
             )
         if receiver.refused:

@@ -75,8 +75,12 @@ class ExportMethods(Parts):
         *,
         names: Sequence[str] = (),
         deadline_monotonic: float | None = None,
+        seconds: float | None = None,
+        idle_seconds: float | None = None,
     ) -> "dict[str, ExportCounts]":
         """Sends what receivers lack: of these hours, or of all since each receiver's start.
+
+        For so many seconds at most, see `Exporter.finish`; what is left then is said.
 
         Returns:
             What was done, by receiver. A receiver that is down is reported there, not raised.
@@ -87,7 +91,19 @@ class ExportMethods(Parts):
         explicit = hours is not None
         wanted = list(self.export_due_hours(names)) if hours is None else hours
         exporter = self.exporter(wanted, explicit=explicit, names=names, deadline_monotonic=deadline_monotonic)
-        return exporter.finish()
+        return exporter.finish(seconds, idle_seconds)
+
+    def send_again(self, name: str, begin_ms: int, end_ms: int) -> "ExportCounts":
+        """Sends once more what a receiver has acknowledged of [begin_ms, end_ms); receipts stay as they are.
+
+        Raises:
+            ConfigError, SettingsError: there is no receiver of this name.
+            RemovedByRetention, StorageError, SeriesError: the archive does not have the series any more.
+        """
+        from pyro_assets.pipeline.resending import send_again
+
+        receiver = self.receiver(name)
+        return send_again(self._archive, self._ledger, receiver, self._secrets, begin_ms, end_ms, self._clock())
 
     def pause(self, name: str, *, paused: bool, tenant: str = "") -> bool:
         """Pauses or resumes a receiver, or one tenant (as it knows it) there: what is lacking stays pending meanwhile.
@@ -210,22 +226,23 @@ class ExportMethods(Parts):
         except ConfigError:
             return {}  # a report is about what is known; the run and the tick say that the file is refused
 
-    def _worth_a_run(self, receivers: "Sequence[Receiver]") -> dict[str, int]:
-        """Receivers for whose sake a run should be requested -> their start, Unix ms."""
-        starts = {}
+    def _worth_a_run(self, receivers: "Sequence[Receiver]") -> "dict[str, tuple[int, list[str]]]":
+        """Receivers for whose sake a run should be requested -> their start (Unix ms), and tenants that are none."""
+        found = {}
         for receiver in receivers:
             state = self._ledger.receiver_state(receiver.name)
-            failed = state.error_ms is not None and self._clock() - state.error_ms < _RECEIVER_AGAIN_MS
-            if state.paused_ms is None and not failed:
-                starts[receiver.name] = self._start_ms(receiver)
-        return starts
+            since_ms = self._clock() - _RECEIVER_AGAIN_MS
+            if state.paused_ms is None and (state.error_ms is None or state.error_ms <= since_ms):
+                found[receiver.name] = self._start_ms(receiver), state.held_tenants(since_ms + 1)
+        return found
 
     def _with_exports(
-        self, due: Mapping[str, int], starts: Mapping[str, int], lane: Lane | None = None
+        self, due: Mapping[str, int], worth: "Mapping[str, tuple[int, list[str]]]", lane: Lane | None = None
     ) -> dict[str, int]:
         """What is due, with the hours that wait to be sent to these receivers."""
         hours = dict(due)
-        for name, since_ms in starts.items():
-            for hour, jobs in self._ledger.export_due_hours(name, since_ms=since_ms, lane=lane).items():
+        for name, (since_ms, held) in worth.items():
+            waiting = self._ledger.export_due_hours(name, since_ms=since_ms, lane=lane, without=held)
+            for hour, jobs in waiting.items():
                 hours[hour] = hours.get(hour, 0) + jobs
         return dict(sorted(hours.items()))

@@ -41,6 +41,9 @@ HOLD_MS: Final = 30_000
 _AGAIN_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.3
 _JOBS_AT_ONCE: Final = 100
+#: What a run waits for receivers once its jobs are derived: in all, and without an answer that settles something.
+END_SECONDS: Final = 120.0
+IDLE_SECONDS: Final = 60.0
 #: Tenants of a receiver that are sent to on their own at a time; others wait for their turn.
 _APART_AT_ONCE: Final = 8
 

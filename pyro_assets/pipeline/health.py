@@ -211,12 +211,21 @@ class HealthMetrics:
         up = Family("pyro_assets_receiver_up", "gauge", "1 where sending to a receiver went well last, else 0.")
         paused = Family("pyro_assets_receiver_paused", "gauge", "1 where a receiver is paused, else 0.")
         pending = Family("pyro_assets_export_pending_jobs", "gauge", "Jobs that a receiver lacks since its start.")
+        tenant_up = Family(
+            "pyro_assets_receiver_tenant_up", "gauge", "0 where a receiver takes no samples of a tenant."
+        )
+        owed = Family("pyro_assets_export_owed_jobs", "gauge", "Jobs that a receiver lacks of one tenant alone.")
         for name, since_ms in sorted(starts.items()):
             state = self._ledger.receiver_state(name)
             up.add(not state.error, receiver=name)
             paused.add(state.paused_ms is not None, receiver=name)
             pending.add(sum(self._ledger.export_due_hours(name, since_ms=since_ms).values()), receiver=name)
-        return [up, paused, pending]
+            waiting = self._ledger.owed_tenants(name)
+            for tenant in sorted({*state.tenants, *waiting}):
+                is_failing = tenant in state.tenants and bool(state.tenants[tenant].error)
+                tenant_up.add(not is_failing, receiver=name, tenant=tenant)
+                owed.add(waiting.get(tenant, 0), receiver=name, tenant=tenant)
+        return [up, paused, pending, tenant_up, owed]
 
 
 def exposition(families: Iterable[Family]) -> str:

@@ -131,6 +131,8 @@ def _exports(ledger: Ledger, hour: str, scopes: Mapping[str, int]) -> tuple[tupl
                 lag=lag_of(status.lags_ms),
                 paused=state.paused_ms is not None,
                 error=state.error,
+                owed=dict(sorted(status.owed.items())),
+                held=state.held_words,
             )
         )
     return tuple(reports), lag_of(lags_ms)

@@ -33,6 +33,7 @@ class ReceiverNow:
         pending: jobs that it lacks since its start; oldest_hour: the first of their hours, "" without any.
         accepted, refused: samples in the last hour; reasons: why they were refused -> how many; refused_words: the
             same by tenant.
+        owed: tenant (as the receiver knows it) -> jobs that wait for it alone.
         lag_p95_seconds: first segment created -> accepted, over the last ten minutes; None without any.
     """
 
@@ -46,6 +47,7 @@ class ReceiverNow:
     refused: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     refused_words: str = ""
+    owed: Mapping[str, int] = field(default_factory=dict)
     lag_p95_seconds: float | None = None
 
 
@@ -131,6 +133,7 @@ def _receivers(pipeline: Pipeline, now_ms: int) -> tuple[ReceiverNow, ...]:
                 refused=refused.total(),
                 reasons=dict(sorted(refused.items())),
                 refused_words=words_of_refusals(refusals.get(receiver.name, {})),
+                owed=ledger.owed_tenants(receiver.name),
                 lag_p95_seconds=None if late is None else late.p95_seconds,
             )
         )

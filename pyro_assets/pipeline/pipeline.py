@@ -127,14 +127,14 @@ class Pipeline(ExportMethods, UpkeepMethods):
         except StorageError as error:
             found = replace(found, failures=(*found.failures, f"rules are not kept in the archive: {error}"))
         try:
-            starts = self._worth_a_run(self.receivers())
+            worth = self._worth_a_run(self.receivers())
         except ConfigError as error:
             return replace(found, failures=(*found.failures, f"nothing is sent: {error}"))
         lanes = tuple(
-            self._with_exports(due, starts, lane)
+            self._with_exports(due, worth, lane)
             for due, lane in zip(found.lanes, lanes_of(self._settings), strict=True)
         )
-        return replace(found, due=self._with_exports(found.due, starts), lanes=lanes)
+        return replace(found, due=self._with_exports(found.due, worth), lanes=lanes)
 
     def run(
         self,

@@ -168,6 +168,8 @@ class ExportReport:
         lag: first segment created -> accepted; None while nothing is.
         paused: it is paused.
         error: why sending stopped last, "" when it went well.
+        owed: tenant (as the receiver knows it) -> jobs of the hour that wait for it alone.
+        held: tenant -> why nothing is sent to it right now.
     """
 
     receiver: str
@@ -187,6 +189,14 @@ class ExportReport:
     lag: Lag | None = None
     paused: bool = False
     error: str = ""
+    owed: dict[str, int] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def waits(self) -> bool:
+        """Whether what is pending is no failure: the receiver is paused, or all tenants that lack something are."""
+        is_owed = bool(self.owed) and sum(self.owed.values()) >= self.pending
+        return self.paused or (is_owed and all(self.held.get(tenant) == "paused" for tenant in self.owed))
 
     @property
     def refused_words(self) -> str:

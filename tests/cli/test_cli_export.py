@@ -127,3 +127,40 @@ def test_reconcile_says_what_is_missing(place: Path):
         sent = run("reconcile", *options(place, server.url), "--receiver", "local", *HOURS, "--only-sent", "--json")
         assert sent.exit_code == 0, sent.output
     is_wrong_usage(run("reconcile", "--receiver", "local"), "--from")
+
+
+def test_what_a_receiver_lost_is_sent_again(place: Path):
+    with scripted_server() as server:
+        where = options(place, server.url)
+        assert run("export", *where, *HOURS).exit_code == 0
+        server.requests.clear()
+        result = run("export", *where, "--again", "--receiver", "local", *HOURS)
+        assert result.exit_code == 0, result.output
+        assert "once more what it has acknowledged" in result.output
+        assert "Warning" not in result.output
+        assert got(server) == expected(place)
+        plain = options(place, server.url, out_of_order_window=None)
+        assert "may be refused" in run("export", *plain, "--again", "--receiver", "local", *HOURS).output
+        is_wrong_usage(run("export", *where, "--again", *HOURS), "--receiver")
+        is_wrong_usage(run("export", *where, "--again", "--receiver", "local"), "--from")
+
+
+def test_a_tenants_trouble_is_shown_and_one_tenant_is_paused(place: Path):
+    bad = next(iter({dict(labels)["tenant"] for labels in expected(place)}))
+
+    def limited(request: Any) -> Reply:
+        return Reply(429, b"over") if request.headers["X-Scope-OrgID"] == bad else Reply()
+
+    with scripted_server(default=limited) as server:
+        where = options(place, server.url, retry_for="0s")
+        fails(run("export", *where, *HOURS), f"tenant {bad!r}")
+        listed = run("receivers", "list", *where).stdout
+        assert "ready" in listed
+        assert f"local: tenant {bad!r}: receiver local" in listed
+        fails(run("receivers", "check", *where[4:]), "local would not take samples")
+        checked = json.loads(run("receivers", "check", *where[4:], "--json").stdout.partition("\nError")[0])
+        assert "status 429" in checked[0]["tenants"][bad]
+        assert list(checked[0]["tenants"].values()).count("") == len(checked[0]["tenants"]) - 1 > 0
+        assert f"local, tenant {bad!r}, is paused" in run("receivers", "pause", *where, "local", "--tenant", bad).stdout
+        assert f"local: tenant {bad!r}: paused" in run("receivers", "list", *where).stdout
+        assert "is resumed" in run("receivers", "resume", *where, "local", "--tenant", bad).stdout
