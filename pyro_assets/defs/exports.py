@@ -27,6 +27,10 @@ RECEIPTS: Final = "every_sample_has_a_receipt"
 REFUSED: Final = "no_sample_is_refused"
 RECONCILED: Final = "receivers_hold_what_was_sent"
 _SHOWN: Final = 10
+#: Reasons of refusals that a person can do something about by a limit, of the receiver or declared for it.
+_LIMITS: Final = frozenset(
+    {"active_series", "label_limit", "label_name_too_long", "label_value_too_long", "series_limit", "too_many_labels"}
+)
 #: What a live run still waits for receivers at its end; and every run without an answer that settles something.
 _LIVE_FINISH_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 60.0
@@ -256,7 +260,7 @@ def refused_result(reports: Sequence[HourReport]) -> dg.AssetCheckResult:
 
 
 def _ways_out(reports: Sequence[HourReport]) -> list[str]:
-    """Commands for what a receiver did not take for its age, or has with other values."""
+    """What to do about samples that a receiver did not take for their age or limits, or has with other values."""
     ways = []
     for report in reports:
         end = hour_of(hour_start_ms(report.hour) + HOUR_MS)
@@ -264,11 +268,24 @@ def _ways_out(reports: Sequence[HourReport]) -> list[str]:
             when = f"--from {report.hour} --to {end}"
             file = f"pyro-assets export --receiver {one.receiver} --format openmetrics {when} --out DIR"
             if one.reasons.get("too_old"):
-                ways.append(f"too old for {one.receiver}: write files to import there: {file}")
+                whose = _tenants_of(one, "too_old")
+                ways.append(f"too old for {one.receiver}{whose}: write files to import there: {file}")
+            ways += [
+                f"{reason} at {one.receiver}{_tenants_of(one, reason)}: raise that limit there and in the file of "
+                "receivers, or make fewer series or shorter labels by the rules"
+                for reason in sorted(_LIMITS & set(one.reasons))
+            ]
             if one.changed:
                 keep = f"pyro-assets receivers keep {one.receiver} {when}"
                 ways.append(f"changed after {one.receiver} got it: keep what it has: {keep}; or write a file: {file}")
     return ways[:_SHOWN]
+
+
+def _tenants_of(one: ExportReport, reason: str) -> str:
+    """Whose samples were refused for a reason."""
+    tenants = [tenant for tenant, reasons in sorted(one.tenants.items()) if reason in reasons]
+    more = f" and {len(tenants) - _SHOWN} more" if len(tenants) > _SHOWN else ""
+    return f" (tenant {', '.join(map(repr, tenants[:_SHOWN]))}{more})" if tenants else ""
 
 
 def reconciled_result(opened: Pipeline, hours: Sequence[str]) -> dg.AssetCheckResult:

@@ -4,6 +4,7 @@ Many receivers refuse a request as a whole for one bad sample. A good sample is 
 is refused was refused alone. `RefusedSeries` keep the price low: series that were refused are sent apart from then on.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,38 +21,42 @@ _MOST_REMEMBERED: Final = 100_000
 
 @dataclass(slots=True)
 class RefusedSeries:
-    """Series that a receiver refused when it saw them last, by X-Scope-OrgID; for one thread at a time.
+    """Series that a receiver refused when it saw them last, by X-Scope-OrgID; threads may share it.
 
     Keep one per receiver as long as the process lives; `take_fresh` is what to keep for later ones.
     """
 
     _series: dict[str, set[int]] = field(default_factory=dict)
     _fresh: dict[str, set[int]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def among(self, batch: Batch) -> Bool | None:
         """bool[n]: which samples of a batch are of such series; None where none is."""
-        known = self._series.get(batch.org_id)
-        if not known:
+        with self._lock:
+            known = np.array(sorted(self._series.get(batch.org_id, ())), dtype=np.uint64)
+        if not len(known):
             return None
-        found = np.isin(batch.series(), np.fromiter(known, dtype=np.uint64, count=len(known)))
+        found = np.isin(batch.series(), known)
         return found if found.any() else None
 
     def note(self, batch: Batch, *, refused: bool) -> None:
         """Remember what became of a batch's series."""
-        known = self._series.setdefault(batch.org_id, set())
-        if not refused and not known:
+        if not refused and not self._series.get(batch.org_id):
             return
         series = batch.series().tolist()
-        if refused:
-            fresh = [one for one in series if one not in known][: max(0, _MOST_REMEMBERED - len(known))]
-            known.update(fresh)
-            self._fresh.setdefault(batch.org_id, set()).update(fresh)
-        else:
-            known.difference_update(series)
+        with self._lock:
+            known = self._series.setdefault(batch.org_id, set())
+            if refused:
+                fresh = [one for one in series if one not in known][: max(0, _MOST_REMEMBERED - len(known))]
+                known.update(fresh)
+                self._fresh.setdefault(batch.org_id, set()).update(fresh)
+            else:
+                known.difference_update(series)
 
     def take_fresh(self) -> dict[str, set[int]]:
         """X-Scope-OrgID -> hashes of series that were refused since this was asked last and not before."""
-        fresh, self._fresh = self._fresh, {}
+        with self._lock:
+            fresh, self._fresh = self._fresh, {}
         return {org_id: series for org_id, series in fresh.items() if series}
 
 

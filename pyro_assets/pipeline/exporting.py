@@ -329,6 +329,9 @@ class Exporter:
         name = sender.receiver.name
         counts = self.counts[name]
         sent = sender.send(job)
+        if refused := sender.client.refused.take_fresh():
+            # Also where sending stopped: the next attempt then begins with what is not refused.
+            self._ledger.add_refused_series(name, refused, self._clock())
         if sent.is_busy:
             return False
         with self._lock:

@@ -130,8 +130,6 @@ class Sender:
         if to_send or any(receipt.samples or receipt.apart for receipt in closed):
             self.files.write(due, closed, now_ms)
         owed = [receipt for part in parts for receipt in part.owed]
-        if refused := self.client.refused.take_fresh():
-            self.ledger.add_refused_series(self.receiver.name, refused, now_ms)
         self.ledger.put_receipts(closed, now_ms, wanted_by=self.wanted_by(due.timestamp_ms), owed=owed)
         return Sent(tuple(closed), total)
 

@@ -109,3 +109,14 @@ def test_checks():
     assert f"pyro-assets export --receiver local --format openmetrics {when} --out DIR" in str(ways)
     assert f"pyro-assets receivers keep local {when}" in str(ways)
     assert refused_result([report]).metadata["what_to_do"].value == "nothing"
+
+
+def test_advice_about_refusals_names_the_tenants():
+    tenants = {"acme": {"too_old": 7, "series_limit": 2}, "globex": {"too_old": 1}}
+    one = replace(REFUSED, reasons={"too_old": 8, "series_limit": 2}, tenants=tenants)
+    metadata = refused_result([HourReport(HOUR, exports=(one,))]).metadata
+    ways = str(metadata["what_to_do"].value)
+    assert "too old for local (tenant 'acme', 'globex'): write files" in ways
+    assert "series_limit at local (tenant 'acme'): raise that limit" in ways
+    words = "local, 2026-11-20-03:00: tenant 'acme': 2 series_limit, 7 too_old; tenant 'globex': 1 too_old"
+    assert metadata["tenants"].value == [words]
