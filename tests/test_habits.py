@@ -41,3 +41,9 @@ def test_workflows_call_the_one_script_and_pin_what_they_use():
         assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", one) for one in used), path.name
     ci = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text())
     assert "bash .ci/run" in [step.get("run") for step in ci["jobs"]["test"]["steps"]]
+
+
+def test_the_glossary_has_twenty_words_each_said_once():
+    text = (ROOT / "resources" / "docs" / "glossary.md").read_text()
+    words = re.findall(r"^\| \*\*(.+?)\*\* \|", text, re.MULTILINE)
+    assert len(words) == len(set(words)) == 20
