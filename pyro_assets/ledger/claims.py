@@ -112,7 +112,7 @@ class Claims(Database):
         Args:
             job: as claimed.
             level: its compaction level.
-            oldest_ms: its first profile, as its metadata says.
+            oldest_ms: its first profile.
             newest_ms: its last profile.
 
         Raises:

@@ -229,7 +229,9 @@ class Compactor:
             reason = f"its compaction level is {meta.level}; observe mode takes what Pyroscope compacted"
             made.broken[key] = Failure("OtherLevel", reason)
         elif meta.level > _OBSERVED_LEVEL and job.level is None:
-            return HigherLevel(meta.level, meta.min_time_ms, meta.max_time_ms)
+            # Of its profiles, not of its metadata, which may say anything: what others have of it is sought by time.
+            own = self.engine.summarise(read.columns)
+            return HigherLevel(meta.level, own.oldest_ms or 0, own.newest_ms or 0)
         else:
             made.blocks = blocks if known else [(meta.tenant, parse_block_key(key).ulid, content)]
         return made

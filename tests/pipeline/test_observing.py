@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fakes
+import mutations
 import pytest
 from golden_bucket import GoldenBucket
 from hypothesis import given, settings
@@ -308,9 +309,15 @@ def test_a_made_level_2_block_less_some_of_its_sources_is_the_others(golden: Gol
             assert rest.columns.rows.value.sum() == wanted.columns.rows.value.sum()
 
 
-def test_real_blocks_merged_while_we_were_away_lose_and_double_nothing(golden: GoldenBucket, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_lying", [False, True], ids=["", "its metadata claims other times"])
+def test_real_blocks_merged_while_we_were_away_lose_and_double_nothing(
+    golden: GoldenBucket, tmp_path: Path, is_lying: bool
+) -> None:
     blocks = sorted(key for job in golden.jobs for key in golden.level1_keys(job) if key.startswith("blocks/4/acme/"))
     (merged,) = compact(raw(golden, blocks), dedup="original").blocks
+    data = merged.data
+    if is_lying:
+        data = mutations.with_metadata(data, lambda meta: meta.update(min_time=1, max_time=2))
     seen = blocks[:3]
     source = tmp_path / "source"
     for key in seen:
@@ -327,7 +334,7 @@ def test_real_blocks_merged_while_we_were_away_lose_and_double_nothing(golden: G
                 for key in seen:
                     (source / key).unlink()
                 (source / block_key(4, merged.tenant, merged.id)).parent.mkdir(parents=True)
-                (source / block_key(4, merged.tenant, merged.id)).write_bytes(merged.data)
+                (source / block_key(4, merged.tenant, merged.id)).write_bytes(data)
                 _run_all(pipeline)
             assert all(pipeline.verify_hour(hour).equal for hour in pipeline.hours())
         totals.append(_totals(archive))
