@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from ledgers import HOUR, NOW_MS
+from parquet_world import ParquetWorld
 from worlds import SETTINGS, World
 
 from pyro_assets.errors import SettingsError
@@ -165,7 +166,8 @@ def test_another_rule_of_duplicates_holds_for_jobs_planned_from_then_on(four: Bo
     ]
 
 
-def test_a_rebuilt_ledger_knows_where_the_modes_met(both: Both, tmp_path: Path) -> None:
+def test_a_rebuilt_ledger_knows_where_the_modes_met(tmp_path: Path) -> None:
+    both = Both(ParquetWorld(tmp_path))
     for _ in range(3):
         both.segment()
     both.finish(both.own)
@@ -174,7 +176,7 @@ def test_a_rebuilt_ledger_knows_where_the_modes_met(both: Both, tmp_path: Path) 
     both.finish(both.observe)
     lost = both.world.ledger
     (tmp_path / "new").mkdir()
-    world = World(tmp_path / "new")
+    world = ParquetWorld(tmp_path / "new")
     world.source, world.archive, world.clock = both.world.source, both.world.archive, both.world.clock
     rebuild(world.ledger, world.archive, world.clock())
     again = Both(world)
@@ -182,6 +184,7 @@ def test_a_rebuilt_ledger_knows_where_the_modes_met(both: Both, tmp_path: Path) 
     assert again.values() == [1, 2, 3, 4]
     world.ledger.close()
     assert lost.mode_in_force() is not None
+    lost.close()
 
 
 @hypothesis_settings(deadline=None, max_examples=10)
