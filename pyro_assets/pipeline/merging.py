@@ -36,9 +36,9 @@ class MergeReport:
         files_before, files_after: of these hours.
         size_before_bytes, size_after_bytes: the same.
         busy: hours that are over but not at rest: a job is open or held, or was derived just now.
-        damaged: why hours were left as they are: a file of theirs is damaged or missing.
         left: hours that there was no time for.
         seconds: how long it took.
+        damaged: why hours were left as they are: a file of theirs is damaged or missing.
     """
 
     hours: dict[str, int] = field(default_factory=dict)
@@ -47,9 +47,9 @@ class MergeReport:
     size_before_bytes: int = 0
     size_after_bytes: int = 0
     busy: list[str] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
     left: int = 0
     seconds: float = 0.0
+    damaged: list[str] = field(default_factory=list)
 
 
 def merge_hours(
