@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exports import HOUR, Held, config, derive, expected, got, opened, scripted
+from exports import HOUR, NOW_MS, Held, config, derive, expected, got, opened, scripted
 from scripted_server import Answering, Reply, Request, ScriptedServer, scripted_server
 
+from pyro_assets.pipeline.alerts import alerts
 from pyro_assets.pipeline.exporting import ExportCounts
+from pyro_assets.pipeline.health import exposition
+from pyro_assets.pipeline.overview import look
 from pyro_assets.pipeline.pipeline import Pipeline
 
 STEPS: Any = frozenset({"dimension_series", "function_series"})
@@ -184,3 +187,75 @@ def test_tenants_are_paused_and_resumed_one_by_one(tmp_path: Path):
         assert pipeline.pause("r", paused=False, tenant=one)
         assert pipeline.export([HOUR])["r"].error == ""
         assert taken(server) == wanted
+
+
+def test_a_run_does_not_wait_for_a_receiver_that_settles_nothing(tmp_path: Path):
+    """What is left is said and counted, and the next export goes on."""
+    slow = {"retry_for": "5m", "timeout": "30s"}
+    busy = Reply(503, b"busy", {"Retry-After": "60"})
+    with scripted_server(default=busy) as server, opened(tmp_path, receiver(server, **slow)) as pipeline:
+        derive(pipeline)
+        done = pipeline.export([HOUR], idle_seconds=0.5)["r"]
+        assert not done.is_whole
+        assert done.left == 3
+        assert "3 jobs are left for the next run" in done.summary
+        assert "status 503" in done.error
+        assert "status 503" in pipeline.receiver_states()["r"].error
+        # One limited tenant is waited for no longer.
+        bad = next(iter(tenants(tmp_path)))
+        server.default = refusing(bad, Reply(429, b"slow", {"Retry-After": "60"}))
+        done = pipeline.export([HOUR], idle_seconds=0.5)["r"]
+        assert done.left > 0
+        assert list(done.held) == [bad]
+        server.default, server.requests = 204, []
+        assert pipeline.export([HOUR])["r"].is_whole
+        assert left(pipeline) == (3, 0)
+
+
+def test_a_run_ends_although_a_receiver_trickles(tmp_path: Path):
+    short, slow = {"timeout": "200ms", "retry_for": "300ms"}, Reply(204, trickle="headers")
+    with scripted_server(default=slow) as server, opened(tmp_path, receiver(server, **short)) as pipeline:
+        derive(pipeline)
+        assert "no answer" in pipeline.export([HOUR])["r"].error
+
+
+def test_jobs_that_lie_in_the_future_are_said(tmp_path: Path):
+    with scripted_server() as server, opened(tmp_path, receiver(server), now_ms=NOW_MS - 3_600_000) as pipeline:
+        derive(pipeline)
+        assert pipeline.export([HOUR])["r"].summary == "3 jobs lie in the future and wait for their time"
+        assert server.requests == []
+
+
+def test_a_tenant_that_is_held_up_is_no_reason_for_a_run_but_others_are(tmp_path: Path):
+    with scripted_server() as server, opened(tmp_path, receiver(server)) as pipeline:
+        derive(pipeline)
+        bad = next(iter(tenants(tmp_path)))
+        server.default = refusing(bad, 429)
+        pipeline.export([HOUR])
+        worth = pipeline._worth_a_run(pipeline.receivers())
+        assert worth["r"][1] == [bad]
+        assert pipeline._with_exports({}, worth) == {}
+        # A minute later it is asked again.
+        assert list(pipeline._with_exports({}, {"r": (worth["r"][0], [])})) == [HOUR]
+
+
+def test_a_tenants_state_is_shown_wherever_the_receivers_is(tmp_path: Path):
+    with scripted_server() as server, opened(tmp_path, receiver(server)) as pipeline:
+        derive(pipeline)
+        bad = next(iter(tenants(tmp_path)))
+        server.default = refusing(bad, Reply(403, b"no"))
+        pipeline.export([HOUR])
+        (report,) = pipeline.hour_report(HOUR).exports
+        assert report.owed[bad] > 0
+        assert "check their permissions" in report.held[bad]
+        assert not report.waits
+        now = look(pipeline, NOW_MS)
+        assert list(now.receivers[0].owed) == [bad]
+        [alert] = [one for one in alerts(now) if one.name == "PyroAssetsTenantHeld"]
+        assert f"no samples of tenant {bad!r}" in alert.summary
+        text = exposition(pipeline.health().collect())
+        assert f'pyro_assets_receiver_tenant_up{{receiver="r",tenant="{bad}"}} 0' in text
+        assert 'pyro_assets_receiver_up{receiver="r"} 1' in text
+        assert f'pyro_assets_export_owed_jobs{{receiver="r",tenant="{bad}"}} {report.owed[bad]}' in text
+        pipeline.pause("r", paused=True, tenant=bad)
+        assert pipeline.hour_report(HOUR).exports[0].waits
