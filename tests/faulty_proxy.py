@@ -25,12 +25,13 @@ class FaultyProxy:
     Attributes:
         url: its endpoint.
         fault: asked for every request.
-        requests: "METHOD path" of each.
+        requests: "METHOD path" of each; headers: of each.
     """
 
     url: str = ""
     fault: Fault = lambda _method, _path: None
     requests: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     def first(self, times: int, matches: str, reply: "Reply | Callable[[bytes], bytes]") -> None:
         """Errs at the first so many GET requests whose path has this in it."""
@@ -62,6 +63,7 @@ def faulty_proxy(target: str) -> Iterator[FaultyProxy]:
 
         def handle_any(self) -> None:
             proxy.requests.append(f"{self.command} {self.path}")
+            proxy.headers.append({name.lower(): value for name, value in self.headers.items()})
             fault = proxy.fault(self.command, self.path)
             if isinstance(fault, Reply):
                 self._answer(fault.status, fault.headers, fault.body)

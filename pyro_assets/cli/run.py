@@ -1,7 +1,7 @@
 """`pyro-assets run`: the whole pipeline once, without a daemon, and what it did as a table or JSON.
 
-Add an option when a person needs it; the work is `pyro_assets.pipeline`'s. Exit status 1 when a job failed, a
-listing did, or a receiver did not get everything.
+Add an option when a person needs it; the work is `pyro_assets.pipeline`'s. Exit status 1 when something is left undone
+or out: see the command's help.
 """
 
 import json
@@ -91,6 +91,10 @@ def run(
     """Find, compact and derive everything that is due, once; send it where receivers are configured.
 
     With --rule, backfill rules instead: of all hours, or of those between --from and --to.
+
+    Exit status: 0 all is done; 1 a job failed or waits for its next attempt, a source of these hours is set aside or
+    lost and nobody has acknowledged it, a listing failed, or a receiver did not get everything; 2 a setting cannot be
+    used.
     """
     check_span(begin_ms, end_ms)
     if not rules and (begin_ms, end_ms) != (None, None):
@@ -138,16 +142,33 @@ def run(
                 sent = pipeline.exporter(hours, explicit=False).finish(*bounds)
             else:
                 sent = pipeline.export(seconds=END_SECONDS, idle_seconds=IDLE_SECONDS)
+        left_out = [] if rules else _left_out(pipeline, reports)
     seconds = time.monotonic() - begun
     failures = [sentence for tick in ticks for sentence in (*tick.failures, *filter(None, [tick.source_problem]))]
     failures += [sentence for report in reports.values() for sentence in report.run.errors]
     if as_json:
-        show_json(_document(reports, ticks, sent, seconds))
+        show_json(_document(reports, ticks, sent, seconds) | {"left_out": left_out})
     else:
         _show(reports, ticks, sent, seconds, source_url)
     failures += [f"{name}: {one.summary}" for name, one in sent.items() if not one.is_whole]
+    failures += left_out
     if failures or any(report.run.failed for report in reports.values()):
         raise click.ClickException(failures[0] if len(failures) == 1 else f"{len(failures)} failures: {failures[0]}")
+
+
+def _left_out(pipeline: "Pipeline", reports: "Mapping[str, HourReport]") -> list[str]:
+    """What is in no output of these hours, or waits for another attempt in any hour, in sentences."""
+    waiting = [one for one in pipeline.ledger.kept_failures() if one.subject == "job" and not one.given_up]
+    said = [
+        f"job {one.subject_id} of {one.hour} waits for its next attempt: {one.failure.cause}: {one.failure.message}"
+        for one in waiting
+    ]
+    for hour, report in reports.items():
+        if report.set_aside_total:
+            first = report.set_aside[0]
+            more = f"{report.set_aside_total:,} sources of {hour} are in no output, the first: "
+            said.append(f"{more}{first.key}: {first.state}: {first.reason}")
+    return said
 
 
 def _demand_folder(source_url: str) -> None:

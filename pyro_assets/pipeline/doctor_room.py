@@ -56,14 +56,15 @@ def check_growth(it: Installation) -> Iterator[Finding]:
     """What a day adds to archive and ledger, and how long there is room for it."""
     ledger = Ledger.open(it.ledger_url)
     try:
-        day = ledger.growth(hour_of(it.now_ms - _DAY_MS), hour_of(it.now_ms))
+        # The running hour is what a new installation has.
+        day = ledger.growth(hour_of(it.now_ms - _DAY_MS + HOUR_MS), hour_of(it.now_ms + HOUR_MS))
     finally:
         ledger.close()
     if not day.sources:
         return
     text = (
-        f"the last day added {day.sources:,} sources, {day.block_bytes / _MIB:,.1f} MiB of blocks and "
-        f"{day.series_bytes / _MIB:,.1f} MiB of series"
+        f"the last 24 hours, with the running one, added {day.sources:,} sources, "
+        f"{day.block_bytes / _MIB:,.1f} MiB of blocks and {day.series_bytes / _MIB:,.1f} MiB of series"
     )
     place = place_of(it.archive_url)
     added = day.block_bytes + day.series_bytes

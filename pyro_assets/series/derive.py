@@ -19,7 +19,7 @@ from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts, count_services, 
 from pyro_assets.series.frame import identities, series_table, to_polars
 from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.label_sets import find_label_sets, note_collisions, rank_groups
-from pyro_assets.series.names import METRIC_PREFIX
+from pyro_assets.series.names import METRIC_PREFIX, SHARD_LABEL
 from pyro_assets.series.rule_series import rule_series
 from pyro_assets.series.rule_set import compile_rules
 from pyro_assets.series.rules import INSTANCE_VALUE, KINDS, SHARD_VALUE
@@ -82,7 +82,7 @@ def derive(columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: fro
     sets = find_label_sets(columns, rules)
     facts = SeriesFacts(services=count_services(columns))
     facts.negative_samples = int(np.count_nonzero(columns.rows.value < 0))
-    note_collisions(sets, facts)
+    note_collisions(sets, facts, {SHARD_LABEL: str(job.shard)})
     rule, group, sums = sum_series(columns, rules, sets, kinds, facts)
     tenants, rank, tenant_rank = rank_groups(sets)
     order = np.lexsort((rank.take(group), rule, tenant_rank.take(group), rules.kind_of_rule.take(rule)))

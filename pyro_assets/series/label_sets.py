@@ -4,7 +4,7 @@ Everything that depends on labels but not on values is worked out here, once per
 then carry numbers. What to sum over them is in `sums`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,8 +105,14 @@ def rank_groups(sets: LabelSets) -> tuple[list[str], I64, I64]:
     return tenants, rank, np.array([number[tenant] for tenant in tenants], dtype=np.int64)
 
 
-def note_collisions(sets: LabelSets, facts: SeriesFacts) -> None:
-    """Count where two labels, or two label sets, are called the same: here, or where names are sent by underscores."""
+def note_collisions(sets: LabelSets, facts: SeriesFacts, of_job: Mapping[str, str]) -> None:
+    """Count where two labels, or two label sets, are called the same: here, or where names are sent by underscores.
+
+    Args:
+        sets: of all rules.
+        facts: get the counts and examples.
+        of_job: label -> value of those that are the job's, not the profile's; others are a rule's.
+    """
     examples: list[str] = []
     for meaning in sets.meanings:
         if meaning.collisions:
@@ -125,5 +131,6 @@ def note_collisions(sets: LabelSets, facts: SeriesFacts) -> None:
     facts.merged_series = len(merged)
     for position in merged[:MAX_EXAMPLES].tolist():
         one = sets.describe(position)
-        examples.append(f"different labels became one series of {one.metric}: {dict(one.labels)}")
+        labels = {name: value if isinstance(value, str) else of_job.get(name, "…") for name, value in one.labels}
+        examples.append(f"different labels became one series of {one.metric}: {labels}")
     facts.collision_examples = list(dict.fromkeys(examples))[:MAX_EXAMPLES]

@@ -116,13 +116,14 @@ def parse_series_key(key: str) -> tuple[str, str]:
 def json_lines(frame: "pl.DataFrame") -> Iterator[str]:
     r"""Series as JSON objects, one a line, without the newline.
 
-    Each has labels (with `__name__`), tenant, timestamp_ms and value; keys are sorted.
+    Each has labels (with `__name__`), tenant, timestamp_ms and value (the exact integer where it is one), by key.
 
     Args:
-        frame: at least the columns tenant, metric, labels, timestamp_ms and value.
+        frame: at least the columns tenant, metric, labels, timestamp_ms, value and value_int.
     """
-    columns = [frame[name].to_list() for name in ("tenant", "metric", "labels", "timestamp_ms", "value")]
-    for tenant, metric, labels, timestamp_ms, value in zip(*columns, strict=True):
+    columns = [frame[name].to_list() for name in ("tenant", "metric", "labels", "timestamp_ms", "value", "value_int")]
+    for tenant, metric, labels, timestamp_ms, rounded, exact in zip(*columns, strict=True):
+        value = rounded if exact is None else exact
         named = {"__name__": metric} | {label["name"]: label["value"] for label in labels}
         yield json.dumps(
             {"labels": named, "tenant": tenant, "timestamp_ms": timestamp_ms, "value": value}, sort_keys=True

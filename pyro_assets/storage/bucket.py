@@ -4,8 +4,9 @@ Add a scheme here when a store needs a class of its own; reading, listing and wr
 """
 
 import posixpath
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal, overload
+from typing import Any, Final, Literal, overload
 from urllib.parse import unquote, urlsplit
 
 from pyro_assets.errors import SettingsError
@@ -48,14 +49,33 @@ def open_bucket(url: str, writable: bool = False) -> ReadOnlyBucket:
     if not place:
         raise SettingsError(f"{url!r} names no bucket; write for example s3://bucket/prefix")
     is_s3 = scheme in _S3_SCHEMES
+    options = _merged(_S3_OPTIONS, _configured(fsspec.config.conf)) if is_s3 else {}
     try:
-        filesystem = fsspec.filesystem(scheme, use_listings_cache=False, **(_S3_OPTIONS if is_s3 else {}))
+        filesystem = fsspec.filesystem(scheme, **(options | {"use_listings_cache": False}))
     except (ValueError, ImportError) as error:
         raise SettingsError(f"buckets of {url!r} cannot be opened: {error}") from error
     if is_s3:
         filesystem.retries = _S3_TRIES
         return S3Bucket(url, filesystem, place) if writable else S3ReadOnlyBucket(url, filesystem, place)
     return RemoteBucket(url, filesystem, place) if writable else RemoteReadOnlyBucket(url, filesystem, place)
+
+
+def _configured(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person says of S3 by FSSPEC_S3 or a file of fsspec's; it knows both names of the protocol."""
+    return {name: value for scheme in _S3_SCHEMES for name, value in conf.get(scheme, {}).items()}
+
+
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of both, theirs where both say something: fsspec takes the whole of ours instead.
+
+    >>> _merged({"config_kwargs": {"a": {"b": 1, "c": 2}}}, {"config_kwargs": {"a": {"c": 3}}, "d": 4})
+    {'config_kwargs': {'a': {'b': 1, 'c': 3}}, 'd': 4}
+    """
+    merged = {**ours, **theirs}
+    for name in ours.keys() & theirs.keys():
+        if isinstance(ours[name], Mapping) and isinstance(theirs[name], Mapping):
+            merged[name] = _merged(ours[name], theirs[name])
+    return merged
 
 
 def place_of(url: str) -> str:

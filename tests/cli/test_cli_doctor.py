@@ -124,7 +124,7 @@ def test_dagster_without_its_settings(home: Path):
 def test_clocks_and_what_was_set_aside(home: Path):
     put(home / "source", -60, segment_key, 5)
     put(home / "source", 30, segment_key, 6)
-    assert run("run", "--source-url", home / "source", *places(home)).exit_code == 0
+    assert run("run", "--source-url", home / "source", *places(home)).exit_code == 1
     found = findings(home)
     only(found, "clock", "warning", "in the future", "NTP")
     only(found, "work", "warning", "1 sources could not be read", "quarantine list")
@@ -133,7 +133,7 @@ def test_clocks_and_what_was_set_aside(home: Path):
 def test_a_bucket_in_which_nothing_happens(home: Path):
     shutil.rmtree(home / "source")
     put(home / "source", 7200)
-    assert run("run", "--source-url", home / "source", *places(home)).exit_code == 0
+    assert run("run", "--source-url", home / "source", *places(home)).exit_code == 1
     only(findings(home), "clock", "warning", "120 minutes old")
 
 
@@ -178,6 +178,16 @@ def test_growth_against_room_and_what_crashed_writers_left(home: Path):
     block.parent.mkdir(parents=True)
     block.write_bytes(b"left by a crash")
     only(findings(home), "upkeep", "warning", "2 objects", "--keep-temporary-days")
+
+
+def test_growth_counts_the_running_hour(home: Path):
+    assert (
+        run("generate", "--url", home / "bucket", "--live", "--seconds", 1, "--rate", 2, "--shards", 1).exit_code == 0
+    )
+    run("run", "--source-url", home / "bucket", *places(home), env={"PYRO_ASSETS_JOB_AGE_SECONDS": "0"})
+    found = run("doctor", "--source-url", home / "bucket", *places(home), "--json").stdout
+    [growth] = [one for one in json.loads(found) if one["check"] == "growth"]
+    assert "the last 24 hours, with the running one, added " in growth["text"]
 
 
 def test_hours_that_nobody_merged(home: Path):

@@ -1,6 +1,7 @@
 """`export`, `receivers` and `reconcile` as a person uses them, against scripted receivers."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,11 @@ def test_reconcile_says_what_is_missing(place: Path):
         assert result.exit_code == 1
         found = json.loads(result.stdout)
         assert found["missing"] == found["compared"] == sum(map(len, expected(place).values()))
+        assert found["running_hour"] is None
+        begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        until = ["--from", begin.isoformat(), "--to", (begin + timedelta(hours=2)).isoformat()]
+        running = run("reconcile", *options(place, server.url), "--receiver", "local", *until)
+        assert "is still running: what is derived and not sent yet counts as missing" in running.stdout
         sent = run("reconcile", *options(place, server.url), "--receiver", "local", *HOURS, "--only-sent", "--json")
         assert sent.exit_code == 0, sent.output
     is_wrong_usage(run("reconcile", "--receiver", "local"), "--from")

@@ -130,9 +130,34 @@ def test_a_source_that_is_broken_is_set_aside_and_named(tmp_path: Path):
         target.parent.mkdir(parents=True)
         data = GOLDEN.read(one)
         target.write_bytes(data[:-5] if one == key else data)
-    result = run("run", "--source-url", tmp_path / "bucket", *places(tmp_path))
-    assert result.exit_code == 0, result.output
+    where = ["run", "--source-url", tmp_path / "bucket", *places(tmp_path)]
+    result = run(*where)
     assert f"set_aside: {key}: " in result.stdout
+    fails(result, f"1 sources of {HOUR} are in no output, the first: {key}: set_aside: ")
+    # Where there is nothing to do, nobody is told again.
+    assert run(*where).exit_code == 0
+
+
+def test_a_failed_job_that_waits_for_its_next_attempt_is_said(tmp_path: Path):
+    where = ["run", "--source-url", tmp_path / "bucket", *places(tmp_path)]
+    for one in GOLDEN.jobs[0]:
+        target = tmp_path / "bucket" / one
+        target.parent.mkdir(parents=True)
+        target.write_bytes(GOLDEN.read(one))
+    # A folder in the place of the series makes the derivation fail, whose files cannot be written then.
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "series").write_bytes(b"no folder")
+    assert run(*where).exit_code == 1
+    again = run(*where, "--json")
+    (sentence,) = json.loads(again.stdout)["left_out"]
+    assert f"of {HOUR} waits for its next attempt: " in sentence
+    fails(again, "waits for its next attempt: ")
+
+
+def test_what_the_exit_status_means_stands_in_the_help():
+    text = " ".join(run("run", "--help").stdout.split())
+    for word in ("waits for its next attempt", "set aside or lost", "did not get everything"):
+        assert word in text
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[[]]", "[[1]]", '["segments/1"]'])

@@ -46,6 +46,16 @@ def lines(archive: Path, *options: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def test_integers_are_exact_where_a_double_is_not(tmp_path: Path):
+    large = 2**53 + 1
+    row = {"tenant": "t", "metric": "m", "labels": [], "timestamp_ms": 1, "value": float(large), "value_int": large}
+    path = tmp_path / "series" / "kind=dimension" / "hour=2026-11-25T09" / "job.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(series_to_parquet(pl.DataFrame([row | {"rule": "r", "job": "j"}])))
+    assert [line["value"] for line in lines(tmp_path)] == [large]
+    assert f"{large:,}" in run("series", "--archive-url", tmp_path, "--table").stdout
+
+
 def test_lines_of_json_where_no_person_looks(archive: Path):
     found = lines(archive)
     assert len(found) == 8

@@ -497,6 +497,7 @@ def test_label_sets_that_become_one_series_are_reported():
     assert sorted(values_of(derived).values()) == [1, 2, 4, 8]  # they are added up where they are sent so
     assert (derived.facts.label_collisions, derived.facts.merged_series) == (0, 1)
     assert "different labels became one series" in derived.facts.collision_examples[0]
+    assert f"'pyroscope_shard': '{JOB.shard}'" in derived.facts.collision_examples[0]
 
 
 def test_profile_types_that_become_one_metric_are_reported():

@@ -118,6 +118,6 @@ def test_lines_of_json_are_as_recorded_samples_are():
         },
         "tenant": "acme",
         "timestamp_ms": 1_700_000_000_123,
-        "value": float(2**53),
+        "value": 2**53 + 1,
     }
     assert next(json_lines(frames()["dimension"])).startswith('{"labels": {"__name__": ')
