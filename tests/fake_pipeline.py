@@ -67,6 +67,7 @@ class FakePipeline:
         run_id: str,
         rules: Sequence[str] = (),
         lane: object = None,
+        asked: bool = False,
         deadline_monotonic: float | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, HourReport]:

@@ -187,6 +187,7 @@ def _run_all_due(
 
     Hours that became over since are listed as a whole then: ticks do not see what was uploaded late.
     """
+    from pyro_assets.pipeline.hours import hours_over
     from pyro_assets.pipeline.reports import total_run
 
     reports: dict[str, HourReport] = {}
@@ -194,7 +195,12 @@ def _run_all_due(
     while True:
         ticks.append(pipeline.tick())
         if ticks[-1].due:
-            done = pipeline.run(list(ticks[-1].due), run_id=run_id, progress=progress)
+            # Hours that are over wait for whoever asks for them; that they are old is no lag.
+            over = set(hours_over(ticks[-1].due, pipeline.settings.settle_ms, ticks[-1].now_ms))
+            done: dict[str, HourReport] = {}
+            for hours in (sorted(set(ticks[-1].due) - over), sorted(over)):
+                asked = bool(over.intersection(hours))
+                done |= pipeline.run(hours, run_id=run_id, asked=asked, progress=progress) if hours else {}
             for hour, report in done.items():
                 earlier = {"earlier": reports[hour]} if hour in reports else {}
                 reports[hour] = replace(report, run=total_run({**earlier, "now": report}))

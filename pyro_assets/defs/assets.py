@@ -167,8 +167,11 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
             hours = _hours(context, opened)
             # Only ticks and rules know what they are about: whoever else asks for hours has somebody look there first.
             unseen = [] if live or config.rules else _look(context, opened, hours, deadline)
+            # Who asks for hours gets what is before a receiver's start, too; and that it is old is no lag.
+            asked = lane is None and context.run.tags.get(LANE) != CLOSE and not config.rules
             run = partial(
                 opened.run,
+                asked=asked,
                 steps=steps,
                 run_id=run_id,
                 rules=config.rules,
@@ -178,8 +181,6 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
             )
             say = partial(_say, context, assets)
             settle_ms = pipeline.settings().settle_ms
-            # Only who asks for hours sends what is before a receiver's start.
-            asked = lane is None and context.run.tags.get(LANE) != CLOSE and not config.rules
             sending = Sending(live=live, asked=asked, until_monotonic=deadline, lane=lane)
             with exporting(opened, hours if exported else [], sending) as exports:
                 reports = run(hours) if steps else {}

@@ -96,6 +96,10 @@ def hour_metadata(report: HourReport, asset: str) -> Metadata:
         metadata["lag_p50_seconds"] = dg.MetadataValue.float(lag.p50_ms / 1000)
         metadata["lag_p95_seconds"] = dg.MetadataValue.float(lag.p95_ms / 1000)
         metadata["lag_max_seconds"] = dg.MetadataValue.float(lag.max_ms / 1000)
+    asked = report.asked.get("derived" if kind else "compacted")
+    if asked is not None and asked.count:
+        metadata["backfill_jobs"] = dg.MetadataValue.int(asked.count)
+        metadata["backfill_seconds"] = dg.MetadataValue.float(asked.max_ms / 1000)
     if asset == "l1_blocks" and (lags := _lags(report)) is not None:
         metadata["lags"] = lags
     metadata["dagster/row_count"] = dg.MetadataValue.int(rows)

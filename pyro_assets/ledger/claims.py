@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, case, func, select
+from sqlalchemy import BigInteger, Connection, bindparam, case, func, select
 
 from pyro_assets.errors import LeaseLost
 from pyro_assets.ledger.database import Database
@@ -19,7 +19,16 @@ from pyro_assets.ledger.observed import has_lower, may_begin
 from pyro_assets.ledger.pardons import split_sources
 from pyro_assets.ledger.quarantine import forgive, give_up, note_failure
 from pyro_assets.ledger.records import Compaction, Derivation, Failure, Job
-from pyro_assets.ledger.schema import JobState, job_sources, jobs, outputs, quarantine, series_files, sources
+from pyro_assets.ledger.schema import (
+    OPEN_STATES,
+    JobState,
+    job_sources,
+    jobs,
+    outputs,
+    quarantine,
+    series_files,
+    sources,
+)
 from pyro_assets.ledger.upkeep import note_work
 
 #: What a rule's backfill may claim, beside the open jobs: everything that has level-1 blocks.
@@ -47,11 +56,20 @@ class Claims(Database):
     """The part of the ledger that workers use."""
 
     def claim(
-        self, job_id: str, run_id: str, now_ms: int, lease_ms: int, retry: Retry, *, states: Sequence[JobState]
+        self,
+        job_id: str,
+        run_id: str,
+        now_ms: int,
+        lease_ms: int,
+        retry: Retry,
+        *,
+        states: Sequence[JobState],
+        asked_ms: int | None = None,
     ) -> Job | None:
         """Takes a job that is in one of these states and that nobody has.
 
-        A job whose workers died `retry.max_attempts` times without a word is quarantined instead.
+        A job whose workers died `retry.max_attempts` times without a word is quarantined instead. `asked_ms`: when the
+        run began, where a person asked for it; what it does of a job that is not done is no lag then.
 
         Returns:
             The job, or None when another worker has it, it waits for another try, or its state is another one.
@@ -65,6 +83,7 @@ class Claims(Database):
                     "states": list(states),
                     "at_ms": now_ms,
                     "run_id": run_id,
+                    "asked_ms": asked_ms,
                     "lease_expires_ms": now_ms + lease_ms,
                 },
             ).first()
@@ -289,6 +308,9 @@ _CLAIM: Final = (
         lease_expires_ms=bindparam("lease_expires_ms"),
         fence=jobs.c.fence + 1,
         attempts=jobs.c.attempts + 1,
+        asked_ms=case(
+            (jobs.c.state.in_(OPEN_STATES), bindparam("asked_ms", type_=BigInteger())), else_=jobs.c.asked_ms
+        ),
     )
     .returning(
         *jobs.c,

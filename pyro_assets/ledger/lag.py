@@ -1,5 +1,7 @@
-"""Lag: from the creation of a job's first source until it was compacted, derived, exported.
+"""Lag: from the creation of a job's first source until it was compacted, derived, exported by live work.
 
+What a person asks for, such as a backfill of last year, is as old as it is: of that, the time since the run or export
+began is told apart.
 Histograms are made by the database over the jobs that reached a stage in a span of time, or those of an hour. Add a
 stage here when jobs get one; names of metrics and what people see belong to the faces.
 """
@@ -8,9 +10,9 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from pyro_assets.ledger.database import Database
 from pyro_assets.ledger.schema import jobs
@@ -57,13 +59,28 @@ class Lags(Database):
     """The part of the ledger that tells how late things are."""
 
     def lag(self, since_ms: int, until_ms: int) -> dict[Stage, LagFigures]:
-        """Lags of the jobs that reached a stage in [since_ms, until_ms), Unix ms; costs what happened in it.
-
-        A backfill of last year counts as late as it is.
-        """
+        """Lags of the jobs that reached a stage in [since_ms, until_ms), Unix ms; costs what happened in it."""
         with self._read() as connection:
             return {
                 stage: _figures(connection, stage, and_(_reached(stage) >= since_ms, _reached(stage) < until_ms))
+                for stage in STAGES
+            }
+
+    def asked(self, since_ms: int, until_ms: int) -> dict[Stage, LagFigures]:
+        """The same of what people asked for: from the begin of the run or export until a job reached a stage."""
+        with self._read() as connection:
+            return {
+                stage: _figures(
+                    connection, stage, and_(_reached(stage) >= since_ms, _reached(stage) < until_ms), asked=True
+                )
+                for stage in STAGES
+            }
+
+    def hour_asked(self, hour: str) -> dict[Stage, LagFigures]:
+        """The same of the jobs of an hour (partition key)."""
+        with self._read() as connection:
+            return {
+                stage: _figures(connection, stage, and_(jobs.c.hour == hour, _reached(stage).is_not(None)), asked=True)
                 for stage in STAGES
             }
 
@@ -106,8 +123,15 @@ def _reached(stage: Stage) -> ColumnElement[int]:
     return _COLUMNS[stage]
 
 
-def _figures(connection: Connection, stage: Stage, wanted: ColumnElement[bool]) -> LagFigures:
+def is_live(reached_ms: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether something of a job was reached then without being asked for."""
+    return or_(jobs.c.asked_ms.is_(None), reached_ms < jobs.c.asked_ms)
+
+
+def _figures(connection: Connection, stage: Stage, wanted: ColumnElement[bool], *, asked: bool = False) -> LagFigures:
+    reached = _reached(stage)
     # Grouped by the exact lag: as many rows as there are different ones, whatever the number of jobs.
-    lag = (_reached(stage) - jobs.c.first_created_ms).label("lag_ms")
-    rows = connection.execute(select(lag, func.count()).where(wanted).group_by(lag).order_by(lag))
+    lag = (reached - (jobs.c.asked_ms if asked else jobs.c.first_created_ms)).label("lag_ms")
+    counted = ~is_live(reached) if asked else is_live(reached)
+    rows = connection.execute(select(lag, func.count()).where(wanted, counted).group_by(lag).order_by(lag))
     return figures_of([(int(row[0]), int(row[1])) for row in rows])

@@ -14,7 +14,7 @@ from pyro_assets.errors import SchemaMismatch
 from pyro_assets.ledger import schema
 
 #: The version that this code reads and writes.
-VERSION: Final = 8
+VERSION: Final = 9
 
 Step = Callable[[Connection], None]
 
@@ -60,6 +60,7 @@ STEPS: Final[dict[int, Step]] = {
     6: _add_what_is_missing,
     7: _add_what_is_missing,
     8: _add_what_is_missing,
+    9: _add_what_is_missing,
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
 
 from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.lag import is_live
 from pyro_assets.ledger.receipt import (
     MAX_EXAMPLES,
     DueExport,
@@ -151,6 +152,7 @@ class Receipts(Database):
         *,
         wanted_by: Sequence[str] = (),
         owed: Sequence[Receipt] = (),
+        asked_ms: int | None = None,
     ) -> None:
         """Opens or closes receipts of one job, in one transaction.
 
@@ -158,9 +160,13 @@ class Receipts(Database):
             written: as they shall be; `attempts`, `first_ms` and `last_ms` are kept up here.
             now_ms: Unix milliseconds.
             wanted_by: names of all receivers that are to get the job; when each has all of it, it is exported.
+            asked_ms: when the export began, where a person asked for it: that it is late is no lag then.
             owed: receipts that tenants have from now on where they have none.
         """
         with self._write() as connection:
+            if asked_ms is not None and written:
+                first = and_(jobs.c.id.in_({receipt.job_id for receipt in written}), jobs.c.asked_ms.is_(None))
+                connection.execute(jobs.update().where(first).values(asked_ms=asked_ms))
             for receipt in written:
                 _put(connection, receipt, now_ms)
             for receipt in owed:
@@ -227,7 +233,7 @@ class Receipts(Database):
         found: dict[str, ReceiverHour] = {}
         with self._read() as connection:
             rows = connection.execute(
-                select(receipts, jobs.c.first_created_ms)
+                select(receipts, jobs.c.first_created_ms, is_live(receipts.c.first_ms).label("is_live"))
                 .join(jobs, jobs.c.id == receipts.c.job_id)
                 .where(jobs.c.hour == hour)
                 .order_by(receipts.c.receiver, jobs.c.timestamp_ms)
@@ -245,7 +251,7 @@ class Receipts(Database):
                 if receipt.tenant and receipt.state in _UNCLOSED:
                     waits.add((row.receiver, receipt.tenant, row.job_id))
                 _sum(status, receipt)
-                if row.first_ms is not None and row.accepted:
+                if row.first_ms is not None and row.accepted and row.is_live:
                     lag = row.first_ms - row.first_created_ms
                     lags[row.receiver, row.job_id] = max(lag, lags.get((row.receiver, row.job_id), 0))
             for (receiver, _), lag in lags.items():

@@ -98,6 +98,8 @@ jobs = Table(
     Column("compacted_ms", BigInteger),
     Column("derived_ms", BigInteger),  # the first time: ends the lag
     Column("exported_ms", BigInteger),
+    # When the run or the export began that a person asked for: stages reached since then are no lag, see `lag`.
+    Column("asked_ms", BigInteger),
     Column("verified_ms", BigInteger),  # level-1 blocks were read back and found equal to the sources
     Column("config_hash", _Hash),  # the rules of its series
     Column("blocks_removed_ms", BigInteger),  # retention removed its level-1 blocks, or is about to

@@ -110,7 +110,7 @@ def _receivers(now: Overview) -> Iterator[Alert]:
                 "PyroAssetsLag",
                 f"series reach {receiver.name} {receiver.lag_p95_seconds:,.0f} s after their first segment (p95)",
                 "Look at the live runs in Dagster (tag lane, live or live-0…) and at what is pending; a receiver that "
-                "answers slowly shows in its retries. A backfill that sends old hours counts as late, too.",
+                "answers slowly shows in its retries.",
                 "/status#lag",
             )
         if receiver.state.error and receiver.state.paused_ms is None:

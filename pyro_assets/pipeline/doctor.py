@@ -246,4 +246,6 @@ def _work(it: Installation) -> Iterator[Finding]:
         yield Finding("work", "ok", waiting)
     if (derived := lags["derived"]).count:
         p50, p95 = derived.p50_ms / 1000, derived.p95_ms / 1000
-        yield Finding("work", "ok", f"lag of the last hour to stored series: p50 {p50:,.1f} s, p95 {p95:,.1f} s")
+        yield Finding(
+            "work", "ok", f"lag of live jobs of the last hour to stored series: p50 {p50:,.1f} s, p95 {p95:,.1f} s"
+        )

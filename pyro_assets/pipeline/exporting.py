@@ -162,6 +162,7 @@ class Exporter:
         self._deadline = deadline_monotonic
         self._stopped, self._draining = threading.Event(), threading.Event()
         now_ms = clock()
+        self._asked_ms = now_ms if explicit else None
         # Looked up for all receivers: it also notes those that are seen for the first time.
         starts = {receiver.name: start_ms_of(ledger, receiver, now_ms) for receiver in receivers}
         self._since = dict.fromkeys(starts, 0) if explicit else starts
@@ -268,6 +269,7 @@ class Exporter:
                 ActiveSeries(limit, partial(self._ledger.active_series, receiver.name)) if limit else None,
                 self._wanted_by,
                 self._clock,
+                self._asked_ms,
                 is_held=lambda org: org in apart.held,
                 hold=partial(self._hold, receiver.name),
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pyro_assets.errors import ConfigError
-from pyro_assets.ledger.lag import LAG_BOUNDS_MS, STAGES, Stage
+from pyro_assets.ledger.lag import LAG_BOUNDS_MS, STAGES, LagFigures, Stage
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.receipt import Receipt
 from pyro_assets.pipeline.settings import KINDS
@@ -48,6 +48,10 @@ class _Lag:
         self.counts[next((i for i, bound in enumerate(LAG_BUCKETS) if seconds <= bound), len(LAG_BUCKETS))] += 1
         self.total += seconds
 
+    def add(self, figures: LagFigures) -> None:
+        self.counts = [before + more for before, more in zip(self.counts, figures.buckets, strict=True)]
+        self.total += figures.sum_ms / 1000
+
     def samples(self, family: "Family", **labels: str) -> None:
         """Add its cumulative buckets, sum and count to a metric."""
         running = 0
@@ -74,6 +78,7 @@ class HealthMetrics:
         self._done = dict.fromkeys(("jobs", "bytes_in", "bytes_out", "profiles", "duplicates", "conflicts"), 0)
         self._lags: dict[str, _Lag] = {}
         self._stages: dict[Stage, _Lag] = {stage: _Lag() for stage in STAGES}
+        self._asked: dict[Stage, _Lag] = {stage: _Lag() for stage in STAGES}
         self._sums: dict[str, dict[str, float]] = {}
         self._refused: dict[tuple[str, str], int] = {}
         self._rules: dict[tuple[str, str], tuple[int, int]] = {}
@@ -98,14 +103,14 @@ class HealthMetrics:
         lags: dict[tuple[str, str], float] = {}
         for receipt, created_ms in self._ledger.closed_between(self._until_ms, until_ms):
             self._count(receipt)
-            if receipt.first_ms is not None and receipt.accepted:
+            if receipt.first_ms is not None and receipt.accepted and created_ms is not None:
                 lags[receipt.receiver, receipt.job_id] = (receipt.first_ms - created_ms) / 1000
         for (receiver, _), seconds in lags.items():
             self._lags.setdefault(receiver, _Lag()).observe(seconds)
         for stage, figures in self._ledger.lag(self._until_ms + 1, until_ms + 1).items():
-            of_stage = self._stages[stage]
-            of_stage.counts = [before + more for before, more in zip(of_stage.counts, figures.buckets, strict=True)]
-            of_stage.total += figures.sum_ms / 1000
+            self._stages[stage].add(figures)
+        for stage, figures in self._ledger.asked(self._until_ms + 1, until_ms + 1).items():
+            self._asked[stage].add(figures)
         self._until_ms = until_ms
 
     def _count(self, receipt: Receipt) -> None:
@@ -163,10 +168,20 @@ class HealthMetrics:
             family = Family(metric, "counter", text)
             family.add(self._done[name])
             yield family
-        lag = Family("pyro_assets_lag_seconds", "histogram", "First segment of a job created until it reached a stage.")
+        lag = Family(
+            "pyro_assets_lag_seconds", "histogram", "First segment of a live job created until it reached a stage."
+        )
         for stage, of_stage in self._stages.items():
             of_stage.samples(lag, stage=stage)
         yield lag
+        asked = Family(
+            "pyro_assets_backfill_seconds",
+            "histogram",
+            "Begin of a run or export that a person asked for until a job of it reached a stage; these have no lag.",
+        )
+        for stage, of_stage in self._asked.items():
+            of_stage.samples(asked, stage=stage)
+        yield asked
 
     def _exports(self, now_ms: int) -> Iterable[Family]:
         try:
@@ -202,7 +217,11 @@ class HealthMetrics:
         yield rules
 
     def _lag_family(self, names: Sequence[str]) -> Family:
-        lag = Family("pyro_assets_export_lag_seconds", "histogram", "First segment created until a receiver accepted.")
+        lag = Family(
+            "pyro_assets_export_lag_seconds",
+            "histogram",
+            "First segment of a live job created until a receiver accepted.",
+        )
         for name in names:
             self._lags.get(name, _Lag()).samples(lag, receiver=name)
         return lag

@@ -60,6 +60,7 @@ def report_hour(
         newest_ms=status.newest_ms,
         lag=_in_seconds(lags["derived"]),
         lags=lags,
+        asked=ledger.hour_asked(hour),
         lags_lately={} if is_over else ledger.lag(now_ms - LATELY_MS, now_ms + 1),
         pending=status.pending,
         undone_jobs=status.undone_jobs,
@@ -87,6 +88,11 @@ def report_hour(
 def over_since_ms(hour: str, settle_ms: int) -> int:
     """From when on an hour is over: its end, and the time that late uploads have."""
     return hour_start_ms(hour) + HOUR_MS + settle_ms
+
+
+def hours_over(hours: Iterable[str], settle_ms: int, now_ms: int) -> list[str]:
+    """Those hours that are over."""
+    return [hour for hour in hours if over_since_ms(hour, settle_ms) <= now_ms]
 
 
 def spans(hours: Iterable[str]) -> list[tuple[str, str]]:

@@ -114,7 +114,8 @@ def _receivers(pipeline: Pipeline, now_ms: int) -> tuple[ReceiverNow, ...]:
         accepted[receipt.receiver] += receipt.accepted
         reasons.setdefault(receipt.receiver, Counter()).update(receipt.reasons)
         add_refusals(refusals.setdefault(receipt.receiver, {}), receipt.tenants)
-        if receipt.accepted and receipt.first_ms is not None and receipt.first_ms > lately_ms:
+        is_late = receipt.accepted and receipt.first_ms is not None and receipt.first_ms > lately_ms
+        if is_late and receipt.first_ms is not None and created_ms is not None:
             lags.setdefault(receipt.receiver, {})[receipt.job_id] = receipt.first_ms - created_ms
     starts = pipeline.receiver_starts()
     for receiver in pipeline.receivers():

@@ -144,6 +144,7 @@ class Pipeline(ExportMethods, UpkeepMethods):
         run_id: str,
         rules: Sequence[str] = (),
         lane: Lane | None = None,
+        asked: bool = False,
         deadline_monotonic: float | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> dict[str, HourReport]:
@@ -160,6 +161,7 @@ class Pipeline(ExportMethods, UpkeepMethods):
             run_id: who holds the leases.
             rules: names (ids) of the rules to backfill; none for all.
             lane: the share of the shards that this run takes; all by default.
+            asked: a person wants these hours, which may be old: what is done of them is no lag.
             deadline_monotonic: no job is begun after this `time.monotonic()`; what is left comes with the next run.
             progress: called after each job.
 
@@ -183,7 +185,8 @@ class Pipeline(ExportMethods, UpkeepMethods):
             progress=progress,
             newest_first=self._settings.order == "newest",
         )
-        counts = run_hours(self._ledger, self._worker(run_id, order.kinds, marks), hours, order)
+        worker = self._worker(run_id, order.kinds, marks, self._clock() if asked else None)
+        counts = run_hours(self._ledger, worker, hours, order)
         return {hour: self._report(hour, counts.get(hour), marks) for hour in sorted(set(hours))}
 
     def run_exact(
@@ -291,7 +294,9 @@ class Pipeline(ExportMethods, UpkeepMethods):
             marks.append(RuleMark(rule, known[rule], rule_hash(self._config, rule)))
         return tuple(marks)
 
-    def _worker(self, run_id: str, kinds: frozenset[str], rules: "tuple[RuleMark, ...]" = ()) -> "Worker":
+    def _worker(
+        self, run_id: str, kinds: frozenset[str], rules: "tuple[RuleMark, ...]" = (), asked_ms: int | None = None
+    ) -> "Worker":
         from pyro_assets.pipeline.compacting import Compactor
         from pyro_assets.pipeline.deriving import Deriver
         from pyro_assets.pipeline.pool import Limits
@@ -317,6 +322,7 @@ class Pipeline(ExportMethods, UpkeepMethods):
             processes=settings.workers,
             limits=Limits(settings.job_seconds, settings.job_memory_bytes),
             trust=self._trust(),
+            asked_ms=asked_ms,
         )
 
     def _trust(self) -> "Trust":

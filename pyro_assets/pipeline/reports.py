@@ -251,6 +251,8 @@ class HourReport:
         lag: first segment created -> derived, None while no job is derived.
         lags: the same and the others by stage, as histograms; lags_lately: of whatever was done in the last five
             minutes, empty for an hour that is over.
+        asked: of jobs that a person asked for (a backfill), by stage: from the run's begin until they reached it. They
+            have no lag.
         pending: sources that are not in a derived job yet; undone_jobs: jobs not derived yet.
         oldest_pending_ms: creation time of the oldest pending source.
         set_aside: the first of the sources that no output holds (`set_aside_total` counts all).
@@ -285,6 +287,7 @@ class HourReport:
     lag: Lag | None = None
     lags: Mapping[Stage, LagFigures] = field(default_factory=dict)
     lags_lately: Mapping[Stage, LagFigures] = field(default_factory=dict)
+    asked: Mapping[Stage, LagFigures] = field(default_factory=dict)
     pending: int = 0
     undone_jobs: int = 0
     oldest_pending_ms: int | None = None

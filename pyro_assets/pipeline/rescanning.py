@@ -13,7 +13,7 @@ from typing import Final
 from pyro_assets.errors import StorageUnavailable
 from pyro_assets.ledger.ledger import Ledger, Policy
 from pyro_assets.ledger.policy import kind_of_mode
-from pyro_assets.pipeline.hours import over_since_ms, spans
+from pyro_assets.pipeline.hours import hours_over, over_since_ms, spans
 from pyro_assets.pipeline.settings import Settings
 from pyro_assets.pipeline.ticking import policy_of
 from pyro_assets.storage.discovery import Discovery, FoundBlock, folders_of
@@ -181,7 +181,7 @@ def _before(time_ms: int) -> str:
 
 
 def _note_listed(ledger: Ledger, settings: Settings, hours: Sequence[str], began_ms: int) -> None:
-    ledger.note_listed([hour for hour in hours if over_since_ms(hour, settings.settle_ms) <= began_ms], began_ms)
+    ledger.note_listed(hours_over(hours, settings.settle_ms, began_ms), began_ms)
 
 
 def sweep(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int, max_keys: int) -> RescanReport:

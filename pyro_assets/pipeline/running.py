@@ -233,7 +233,8 @@ def _wants_pool(worker: Worker, left: int, needs_seconds: float) -> bool:
 
 def _claim(worker: Worker, job_id: str, order: Order) -> Job | None:
     states = OPEN_STATES if order.compact else COMMITTED_STATES
-    return worker.ledger.claim(job_id, worker.run_id, worker.clock(), worker.lease_ms, worker.retry, states=states)
+    ledger, now_ms, asked_ms = worker.ledger, worker.clock(), worker.asked_ms
+    return ledger.claim(job_id, worker.run_id, now_ms, worker.lease_ms, worker.retry, states=states, asked_ms=asked_ms)
 
 
 def _kinds(job: Job, order: Order) -> frozenset[str]:

@@ -72,6 +72,7 @@ class Sender:
     Attributes:
         wanted_by: receivers that are to get a job, given its timestamp.
         clock: Unix milliseconds.
+        asked_ms: when this export began, where a person asked for it.
         is_held: whether a tenant (as the receiver knows it) is not sent to with the others.
         hold: called with a tenant's own trouble; what the job has of it is owed then.
     """
@@ -84,6 +85,7 @@ class Sender:
     active: ActiveSeries | None
     wanted_by: Callable[[int], list[str]]
     clock: Callable[[], int]
+    asked_ms: int | None = None
     is_held: Callable[[str], bool] = lambda _: False
     hold: Callable[[ExportError], None] = lambda _: None
     _series: SeriesFiles = field(init=False)
@@ -130,7 +132,8 @@ class Sender:
         if to_send or any(receipt.samples or receipt.apart for receipt in closed):
             self.files.write(due, closed, now_ms)
         owed = [receipt for part in parts for receipt in part.owed]
-        self.ledger.put_receipts(closed, now_ms, wanted_by=self.wanted_by(due.timestamp_ms), owed=owed)
+        wanted_by = self.wanted_by(due.timestamp_ms)
+        self.ledger.put_receipts(closed, now_ms, wanted_by=wanted_by, owed=owed, asked_ms=self.asked_ms)
         return Sent(tuple(closed), total)
 
     def _send_part(self, part: _Part, total: SendReport) -> ExportError | None:

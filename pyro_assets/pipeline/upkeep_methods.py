@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyro_assets.errors import AccessRefused, ConfigError, SettingsError, StorageUnavailable
 from pyro_assets.ledger.beats import Beat
-from pyro_assets.pipeline.hours import over_since_ms
+from pyro_assets.pipeline.hours import hours_over
 from pyro_assets.pipeline.parts import Parts
 from pyro_assets.storage.discovery import what_is_missing
 from pyro_assets.storage.keys import PROBE, hour_of
@@ -108,8 +108,8 @@ class UpkeepMethods(Parts):
 
     def hours_to_list(self, limit: int) -> list[str]:
         """Hours that are over and were not listed as a whole since: the last ones, at most `limit`, oldest first."""
-        now_ms, listed = self._clock(), self._ledger.listed_hours()
-        over = (hour for hour in self._ledger.hours() if over_since_ms(hour, self._settings.settle_ms) <= now_ms)
+        listed = self._ledger.listed_hours()
+        over = hours_over(self._ledger.hours(), self._settings.settle_ms, self._clock())
         return [hour for hour in over if hour not in listed][-limit:]
 
     def left_out(self) -> "LeftOut":

@@ -84,6 +84,7 @@ class Worker:
         pool_after_seconds: processes are started when this process alone would need so long for what is left.
         config_for: what a job is derived with where that is not what is in force, see `RuleKeeper`.
         trust: shared by all workers of a process.
+        asked_ms: when the run began, where a person asked for it.
     """
 
     ledger: Ledger
@@ -98,6 +99,7 @@ class Worker:
     pool_after_seconds: float = 3.0
     config_for: Callable[[Job], "SeriesConfig | None"] | None = None
     trust: Trust = field(default_factory=Trust)
+    asked_ms: int | None = None
 
     def do(self, job: Job, kinds: frozenset[str]) -> Attempt:
         """Does what a claimed job lacks.

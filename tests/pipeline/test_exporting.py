@@ -36,7 +36,7 @@ def tenants_of(server: ScriptedServer) -> set[str]:
 def test_every_sample_is_sent_once_and_has_a_receipt(tmp_path: Path):
     with scripted_server() as server, opened(tmp_path, scripted(server)) as pipeline:
         derive(pipeline)
-        done = pipeline.export([HOUR])["r"]
+        done = pipeline.export()["r"]
         assert got(server) == expected(tmp_path)
         samples = sum(map(len, expected(tmp_path).values()))
         assert (done.jobs, done.samples, done.refused.total(), done.error) == (3, samples, 0, "")

@@ -10,7 +10,9 @@ from servers import binary
 from web_client import Client
 
 from pyro_assets.errors import LedgerUnavailable
+from pyro_assets.pipeline.alerts import alerts
 from pyro_assets.pipeline.health import HealthMetrics, exposition
+from pyro_assets.pipeline.overview import look
 from pyro_assets.web.app import make_app
 from pyro_assets.web.site import Site
 
@@ -20,14 +22,14 @@ def figures(text: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
-def scraped(folder: Path) -> str:
-    """What is there after one export of the golden jobs."""
+def scraped(folder: Path, *, asked: bool = False) -> str:
+    """What is there after one export of the golden jobs, which a person asked for or not."""
     with scripted_server() as server, opened(folder, scripted(server)) as pipeline:
         times = iter(range(0, 10**9, 60_000))
         clock = pipeline._clock
         metrics = HealthMetrics(pipeline._ledger, lambda: {"r": 0}, lambda: clock() + next(times))
         derive(pipeline)
-        pipeline.export([HOUR])
+        pipeline.export([HOUR] if asked else None)
         return Client(make_app(Site(pipeline, metrics))).get("/metrics").text
 
 
@@ -46,6 +48,28 @@ def test_figures_of_an_export(tmp_path: Path):
     assert found["pyro_assets_lost_segments"] == 0
     assert found['pyro_assets_receiver_answer_seconds_count{receiver="r"}'] > 0
     assert any(name.startswith("pyro_assets_rule_series{") for name in found)
+
+
+def test_an_export_that_a_person_asked_for_has_no_lag_and_raises_no_alert(tmp_path: Path):
+    found = figures(scraped(tmp_path, asked=True))
+    assert found['pyro_assets_export_lag_seconds_count{receiver="r"}'] == 0
+    assert found['pyro_assets_lag_seconds_count{stage="exported"}'] == 0
+    assert found['pyro_assets_backfill_seconds_count{stage="exported"}'] == 3
+    # Stages that live runs had reached before keep their lag.
+    assert found['pyro_assets_lag_seconds_count{stage="derived"}'] == 3
+    assert found['pyro_assets_backfill_seconds_count{stage="derived"}'] == 0
+
+
+def test_a_backfill_of_old_hours_raises_no_alert_of_lag(tmp_path: Path):
+    with scripted_server() as server, opened(tmp_path, scripted(server)) as pipeline:
+        derive(pipeline)
+        pipeline.export([HOUR])
+        now = look(pipeline, pipeline._clock())
+        assert [receiver.lag_p95_seconds for receiver in now.receivers] == [None]
+        assert now.receivers[0].accepted > 0
+        assert "PyroAssetsLag" not in {alert.name for alert in alerts(now)}
+        report = pipeline.hour_report(HOUR)
+        assert (report.exported_lag, report.asked["exported"].count) == (None, 3)
 
 
 @pytest.mark.service
