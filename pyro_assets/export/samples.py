@@ -210,8 +210,13 @@ def dress(samples: Samples, receiver: Receiver) -> Samples:
     samples = samples.take(rows)
     if receiver.selectors is not None:
         samples = samples.take(np.flatnonzero(_selected(samples, receiver)))
+    exported = [name if name == NAME_LABEL else exported_name(name, receiver.label_names) for name in samples.names]
+    every = [*exported, *receiver.labels, receiver.effective_tenant_label]
+    if len(set(every)) == len(every):
+        samples = replace(samples, names=exported)
+        return _with_labels(samples, receiver.labels, receiver.effective_tenant_label)
     samples = _with_labels(samples, receiver.labels, receiver.effective_tenant_label)
-    return _with_names(samples, receiver.label_names)
+    return _added_up(_with_names(samples, receiver.label_names))
 
 
 def _selected(samples: Samples, receiver: Receiver) -> Bool:
@@ -262,34 +267,28 @@ def _with_labels(samples: Samples, labels: Mapping[str, str], tenant_label: str 
 
 
 def _with_names(samples: Samples, label_names: LabelNames) -> Samples:
-    """Labels called as they are sent; their own names are what stored series have."""
+    """Labels called as they are sent, where two names of some sample may be called the same."""
     exported = [name if name == NAME_LABEL else exported_name(name, label_names) for name in samples.names]
-    if exported == samples.names:
-        return samples
     row = np.repeat(np.arange(len(samples), dtype=np.int64), np.diff(samples.offsets))
-    name_code = samples.pair_name.take(samples.pair)
-    names, own = list(exported), name_code
-    may_meet = len(set(exported)) < len(exported)
-    if may_meet:
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(exported))}
-        key = row * len(exported) + np.array([numbers[name] for name in exported], dtype=np.int64).take(own)
-        key.sort()
-        met = np.zeros(len(samples), dtype=np.bool_)
-        met[key[1:][key[1:] == key[:-1]] // len(exported)] = True
-        for labels, codes in _name_sets(samples, own, row, met):
-            finals, _ = exported_names((samples.names[code] for code in codes), label_names)
-            new = np.arange(len(exported), dtype=np.int32)
-            for code in codes:
-                if finals[samples.names[code]] != exported[code]:
-                    new[code] = len(names)
-                    names.append(finals[samples.names[code]])
-            name_code = name_code.copy()
-            name_code[labels] = new.take(own.take(labels))
-    named = _arrange(
+    own = samples.pair_name.take(samples.pair)
+    names, name_code = list(exported), own.copy()
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(exported))}
+    key = row * len(exported) + np.array([numbers[name] for name in exported], dtype=np.int64).take(own)
+    key.sort()
+    met = np.zeros(len(samples), dtype=np.bool_)
+    met[key[1:][key[1:] == key[:-1]] // max(len(exported), 1)] = True
+    for labels, codes in _name_sets(samples, own, row, met):
+        finals, _ = exported_names(tuple(samples.names[code] for code in codes), label_names)
+        new = np.arange(len(exported), dtype=np.int32)
+        for code in codes:
+            if finals[samples.names[code]] != exported[code]:
+                new[code] = len(names)
+                names.append(finals[samples.names[code]])
+        name_code[labels] = new.take(own.take(labels))
+    return _arrange(
         names, samples.values, row, name_code, samples.pair_value.take(samples.pair), samples.tenants,
         samples.tenant, samples.rules, samples.rule, samples.timestamp_ms, samples.value,
     )  # fmt: skip
-    return _added_up(named) if may_meet else named
 
 
 def _name_sets(samples: Samples, own: I32, row: I64, met: Bool) -> Iterator[tuple[I64, list[int]]]:
@@ -307,15 +306,19 @@ def _name_sets(samples: Samples, own: I32, row: I64, met: Bool) -> Iterator[tupl
 
 def _added_up(samples: Samples) -> Samples:
     """Samples of one rule, tenant, time and label set as one; there were none before names were changed."""
+    if not len(samples):
+        return samples
     series = samples.series_hash(samples.tenants)
     order = np.lexsort((samples.rule, samples.timestamp_ms, series))
     same = np.ones(len(order), dtype=np.bool_)
     for column in (samples.rule, samples.timestamp_ms, series):
         ordered = column.take(order)
         same[1:] &= ordered[1:] == ordered[:-1]
-    if not same[1:].any():
-        return samples
     same[0] = False
+    for place in np.flatnonzero(same).tolist():  # equal hashes are compared in full
+        same[place] = samples.labels(int(order[place])) == samples.labels(int(order[place - 1]))
+    if not same.any():
+        return samples
     first = np.flatnonzero(~same)
     value = np.add.reduceat(samples.value.take(order), first)
     kept = np.sort(order.take(first))  # sorting is stable: the first of each stays where it was

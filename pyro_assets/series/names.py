@@ -6,7 +6,7 @@ labels of one series never become one, and where names meet it is counted. Which
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -100,14 +100,15 @@ def exported_name(name: str, label_names: LabelNames = "underscores") -> str:
     return "_" + legal.lstrip("_") if legal.startswith(PRIVATE_PREFIX) else legal
 
 
+@lru_cache(maxsize=4096)
 def exported_names(
-    names: Iterable[str], label_names: LabelNames = "underscores"
-) -> tuple[dict[str, str], tuple[str, ...]]:
+    names: tuple[str, ...], label_names: LabelNames = "underscores"
+) -> tuple[Mapping[str, str], tuple[str, ...]]:
     """What the labels of one series are called, no two alike, and messages about those whose names met.
 
     Legal names stay, and then the first in byte order has a name; the others are escaped by values.
 
-    >>> names, collisions = exported_names(["a.b", "a_b", "c.d"])
+    >>> names, collisions = exported_names(("a.b", "a_b", "c.d"))
     >>> names
     {'a_b': 'a_b', 'a.b': 'U__a_2e_b', 'c.d': 'c_d'}
     >>> collisions
@@ -157,10 +158,6 @@ def metric_name(profile_type: bytes, prefix: str = METRIC_PREFIX) -> str:
     return prefix + _legal(show_bytes(profile_type))
 
 
-#: There are few names and many label sets.
-_shown: Final = lru_cache(maxsize=4096)(show_bytes)
-
-
 def public_labels(
     labels: Labels, *, keep: Collection[str] | None = None, drop: Collection[str] = frozenset()
 ) -> PublicLabels:
@@ -178,19 +175,44 @@ def public_labels(
     >>> public_labels(((b"__type__", b"cpu"), (b"a.b", b"1"), (b"function", b"f"))).labels
     (('a.b', '1'), ('exported_function', 'f'))
     """
+    kept = [label for label in labels if label[1]]
+    called = _called(tuple(name for name, _ in kept), None if keep is None else frozenset(keep), frozenset(drop))
+    shown = tuple([(name, show_bytes(kept[place][1])) for name, place in called.places])
+    stored: Labels = ()
+    if not called.is_as_stored or any(
+        text.encode() != kept[place][1] for (_, text), (_, place) in zip(shown, called.places, strict=True)
+    ):
+        stored = tuple(sorted(kept[place] for _, place in called.places))
+    return PublicLabels(shown, stored, called.collisions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """What labels are called.
+
+    Attributes:
+        places: of the labels that stay, in the order of their names: the name, and which one it is.
+        is_as_stored: all are sent under the names that stand in the profile.
+    """
+
+    places: tuple[tuple[str, int], ...]
+    is_as_stored: bool
+    collisions: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def _called(names: tuple[bytes, ...], keep: frozenset[str] | None, drop: frozenset[str]) -> _Called:
+    """There are many label sets and few sets of names."""
     named = []
-    for name, value in labels:
-        text = _shown(name)
-        if text.startswith(PRIVATE_PREFIX) or not value:
-            continue
+    for place, name in enumerate(names):
+        text = show_bytes(name)
         wanted = MOVED_PREFIX + text if text in OWN_LABELS else text
-        names = {text, wanted}
-        if (keep is None or names & set(keep)) and not names & set(drop):
-            named.append((wanted != text, text, wanted, name, value))
-    named.sort(key=lambda one: one[:2])  # of a name that stands twice the first has it, as in selectors
-    finals, collisions = _settled([(text, wanted) for _, text, wanted, _, _ in named])
-    shown = dict(zip(finals, (show_bytes(value) for *_, value in named), strict=True))
-    sent, meetings = exported_names(finals)
-    stored = tuple(sorted((name, value) for *_, name, value in named))
-    is_as_stored = {sent[name].encode(): value.encode() for name, value in shown.items()} == dict(stored)
-    return PublicLabels(tuple(sorted(shown.items())), () if is_as_stored else stored, collisions + meetings)
+        either = {text, wanted}
+        if not text.startswith(PRIVATE_PREFIX) and (keep is None or either & keep) and not either & drop:
+            named.append((wanted != text, text, wanted, place))
+    named.sort()  # of a name that stands twice the first has it, as in selectors
+    finals, collisions = _settled([(text, wanted) for _, text, wanted, _ in named])
+    sent, meetings = exported_names(tuple(finals))
+    places = [place for *_, place in named]
+    is_as_stored = all(sent[name].encode() == names[place] for name, place in zip(finals, places, strict=True))
+    return _Called(tuple(sorted(zip(finals, places, strict=True))), is_as_stored, collisions + meetings)

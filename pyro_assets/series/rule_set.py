@@ -98,8 +98,8 @@ class Memory:
                 codes += self.number_text(name), self.number_text(value) if isinstance(value, str) else -1 - value
             self.group_codes.append(np.array(codes, dtype=np.int32).tobytes())
             self.groups.append(group)
-            names, _ = exported_names(name for name, _ in group.labels)
-            labels = tuple(sorted((names[name], value) for name, value in group.labels))
+            names, _ = exported_names(tuple(name for name, _ in group.labels))
+            labels = frozenset((names[name], value) for name, value in group.labels)
             self.sent.append(self._sent_numbers.setdefault((group.metric, labels), number))
             self.is_merging |= self.sent[number] != number
         return number
@@ -199,7 +199,7 @@ class RuleSet:
                 text = public.labels
             else:
                 text = _grouped(values, grouping.by)
-                collisions += exported_names(name for name, _ in text)[1]
+                collisions += exported_names(tuple(name for name, _ in text))[1]
             metric = None if grouping.metric_prefix is None else metric_name(kind, grouping.metric_prefix)
             groups.append(memory.number_group(_group(metric, text, grouping.constants)))
             origins.append(origin)

@@ -119,7 +119,7 @@ def test_no_sample_is_lost_and_no_name_stands_twice(label_sets: list[dict[str, s
     sent = sent_labels(*(row(value=2.0**number, **one) for number, one in enumerate(distinct)), label_names=label_names)
     expected: Counter[Any] = Counter()
     for number, labels in enumerate(distinct):
-        names, _ = exported_names(labels, label_names)
+        names, _ = exported_names(tuple(labels), label_names)
         expected[tuple(sorted((names[name], text) for name, text in labels.items()))] += 2.0**number
     assert {tuple(sorted(labels.items())): value for labels, value in sent} == expected
     assert len(sent) == len(expected)

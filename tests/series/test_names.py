@@ -57,7 +57,7 @@ def test_a_name_is_a_function_of_the_label_alone():
         "/": "_2f_",
         "%": "_25_",
     }
-    assert exported_names(names) == (alone, ())
+    assert exported_names(tuple(names)) == (alone, ())
 
 
 def test_where_two_meet_the_one_that_was_not_legal_is_escaped_and_named():
@@ -70,7 +70,7 @@ def test_where_two_meet_the_one_that_was_not_legal_is_escaped_and_named():
     )
     assert public == public_labels(labels[::-1])
     # Whoever writes that name himself keeps it.
-    assert exported_names(["a.b", "a_b", "U__a_2e_b"])[0]["a.b"] == "U__U____a__2e__b"
+    assert exported_names(("a.b", "a_b", "U__a_2e_b"))[0]["a.b"] == "U__U____a__2e__b"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_whatever_comes_in_is_legal_and_unique(labels: list[tuple[bytes, bytes]]
     assert not OWN_LABELS & set(names)
     assert all(value for _, value in public.labels)
     for label_names in get_args(LabelNames):
-        sent, _ = exported_names(names, label_names)
+        sent, _ = exported_names(tuple(names), label_names)
         assert len(set(sent.values())) == len(names)
         assert all(is_label_name(name) or (label_names == "utf8" and name[:2] != "__") for name in sent.values())
     visible = [(n, v) for n, v in labels if v and not show_bytes(n).startswith("__")]
