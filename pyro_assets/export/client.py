@@ -223,11 +223,11 @@ class Client:
             what = verdict(answer)
             if what is Verdict.MISCONFIGURED:
                 raise self._misconfigured(answer, self._concerned(answer, batch.org_id, report))
+            if known is not None and _is_same_refusal(answer, known):
+                what = Verdict.REFUSED
             if what is not Verdict.RETRY:
                 self.settled += 1
                 return answer, what
-            if known is not None and _is_same_refusal(answer, known):
-                return answer, Verdict.REFUSED
             if not self._waits and (answer.status in TENANT_STATUSES or attempt == _ASKED_AT_ATTEMPT):
                 tenant = self._concerned(answer, batch.org_id, report)
                 if tenant:
