@@ -6,6 +6,7 @@ then carry numbers. What to sum over them is in `sums`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, compress
 
 import numpy as np
 import numpy.typing as npt
@@ -109,17 +110,18 @@ def note_collisions(sets: LabelSets, facts: SeriesFacts, of_job: Mapping[str, st
     """Count where two labels, or two label sets, are called the same: here, or where names are sent by underscores.
 
     Args:
-        sets: of all rules.
-        facts: get the counts and examples.
+        sets: of all rules of one form.
+        facts: get the counts and examples, beside those of other forms.
         of_job: label -> value of those that are the job's, not the profile's; others are a rule's.
     """
-    examples: list[str] = []
-    for meaning in sets.meanings:
-        if meaning.collisions:
-            facts.label_collisions += 1
-            examples += meaning.collisions
+    examples = list(facts.collision_examples)
+    is_selected: Bool = np.logical_or.reduce(sets.selected, axis=1)
+    collided = [meaning.collisions for meaning in compress(sets.meanings, is_selected) if meaning.collisions]
+    # The label sets of one job are the same whatever rules are asked.
+    facts.label_collisions = max(facts.label_collisions, len(collided))
+    examples += chain.from_iterable(collided)
     # Two origins in one group: label sets that differ as stored and no longer as sent.
-    origin, group = sets.origin.ravel(), sets.group.ravel()
+    origin, group = (sets.origin * is_selected[:, None]).ravel(), sets.group.ravel()
     if sets.memory.is_merging:
         first: dict[tuple[bytes, int], int] = {}
         owners = zip(sets.tenants, (sets.memory.sent[number] for number in sets.groups), strict=True)
@@ -128,9 +130,9 @@ def note_collisions(sets: LabelSets, facts: SeriesFacts, of_job: Mapping[str, st
     made = np.flatnonzero(origin)
     pairs = np.unique((group.take(made) << 32) | origin.take(made))
     merged = np.unique((pairs >> 32)[1:][(pairs[1:] >> 32) == (pairs[:-1] >> 32)])
-    facts.merged_series = len(merged)
+    facts.merged_series += len(merged)
     for position in merged[:MAX_EXAMPLES].tolist():
         one = sets.describe(position)
         labels = {name: value if isinstance(value, str) else of_job.get(name, "…") for name, value in one.labels}
-        examples.append(f"different labels became one series of {one.metric}: {labels}")
+        examples.append(f"different labels became one series of {one.metric or 'a rule'}: {labels}")
     facts.collision_examples = list(dict.fromkeys(examples))[:MAX_EXAMPLES]

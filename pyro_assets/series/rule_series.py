@@ -19,9 +19,10 @@ from pyro_assets.series.exact import Wide, add_up, carry, join, number_keys, num
 from pyro_assets.series.facts import SeriesFacts, Unmade, note_overflows
 from pyro_assets.series.frame import series_table
 from pyro_assets.series.job_info import JobInfo
-from pyro_assets.series.label_sets import LabelSets, find_label_sets, rank_groups
+from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions, rank_groups
 from pyro_assets.series.language import OTHER
 from pyro_assets.series.name_sets import NameSets, find_names
+from pyro_assets.series.names import SHARD_LABEL
 from pyro_assets.series.rules import KINDS, SHARD_VALUE
 
 _NANO: Final = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
@@ -74,6 +75,7 @@ def rule_series(
     """
     rules = compile_language(config)
     sets = find_label_sets(columns, rules.labels)
+    note_collisions(sets, facts, {SHARD_LABEL: str(job.shard)})
     names = find_names(columns.symbols, rules.names)
     chosen, multiplier = _choose(rules, sets, kinds, facts)
     size = targets_per_rule(names)

@@ -486,6 +486,15 @@ def test_labels_that_collide_are_reported_and_kept_apart():
     assert by.label_collisions == 1  # of the dimensions alone: what stands beside has no say
 
 
+def test_labels_that_collide_in_rules_alone_are_reported():
+    columns, _ = job(profile([1], labels=((b"a.b", b"x"), (b"a_b", b"y"))), profile([2], pod="b"))
+    rules = [Rule(name="some", selector='{"a.b"="x"}'), Rule(name="none", selector='{pod="c"}')]
+    only_rules = parse_config("dimensions: {selectors: []}").model_copy(update={"rules": rules})
+    facts = derive(columns, JOB, only_rules).facts
+    assert (facts.label_collisions, facts.merged_series, len(facts.collision_examples)) == (1, 0, 1)
+    assert derive(columns, JOB, only_rules.model_copy(update={"rules": rules[1:]})).facts.label_collisions == 0
+
+
 def test_label_sets_that_become_one_series_are_reported():
     columns, _ = job(
         profile([1], labels=((b"a.b", b"x"),)),
