@@ -18,7 +18,7 @@ def broken_source(folder: Path) -> str:
         target.parent.mkdir(parents=True)
         data = GOLDEN.read(key)
         target.write_bytes(data[:-5] if key == GOLDEN.jobs[0][0] else data)
-    assert run("run", "--source-url", folder / "bucket", *places(folder)).exit_code == 0
+    assert run("run", "--source-url", folder / "bucket", *places(folder)).exit_code == 1
     return GOLDEN.jobs[0][0]
 
 
