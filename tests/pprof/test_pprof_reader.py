@@ -2,13 +2,13 @@
 
 import gzip
 import time
-import tracemalloc
 import zlib
 
 import made_pprof
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory import at_most
 
 from pyro_assets.errors import PprofError
 from pyro_assets.generator.counts import KINDS, count
@@ -225,18 +225,16 @@ def test_a_bomb_is_not_unpacked() -> None:
     """A gigabyte of zeros in a megabyte: no more than the limit is ever unpacked."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     zeros = bytes(1 << 20)
-    bomb = b"".join(packer.compress(zeros) for _ in range(200)) + packer.flush()
-    tracemalloc.start()
-    with pytest.raises(PprofError, match=f"unpacks to more than {MOST_BYTES} bytes"):
-        parse_profile(bomb)
-    with pytest.raises(PprofError, match="unpacks to more than 1000 bytes"):
-        parse_profile(bomb, most_bytes=1000)
-    with pytest.raises(PprofError, match="unpacks to more than 1000 bytes"):
-        parse_profile(gzip.compress(bytes(600)) * 2, most_bytes=1000)
-    with pytest.raises(PprofError, match="2000 bytes, at most 1000 are read"):
-        parse_profile(bytes(2000), most_bytes=1000)
-    assert tracemalloc.get_traced_memory()[1] < 4 * MOST_BYTES
-    tracemalloc.stop()
+    bomb = b"".join(packer.compress(zeros) for _ in range(1024)) + packer.flush()
+    with at_most(8 * MOST_BYTES):
+        with pytest.raises(PprofError, match=f"unpacks to more than {MOST_BYTES} bytes"):
+            parse_profile(bomb)
+        with pytest.raises(PprofError, match="unpacks to more than 1000 bytes"):
+            parse_profile(bomb, most_bytes=1000)
+        with pytest.raises(PprofError, match="unpacks to more than 1000 bytes"):
+            parse_profile(gzip.compress(bytes(600)) * 2, most_bytes=1000)
+        with pytest.raises(PprofError, match="2000 bytes, at most 1000 are read"):
+            parse_profile(bytes(2000), most_bytes=1000)
 
 
 def test_empty_gzip_members_take_linear_time():

@@ -88,17 +88,18 @@ def test_the_calendar(world: World):
     world.segment(2 * 3600, shard=9)
     world.clock.forward(4 * 3600)
     world.pipeline.tick()
+    world.pipeline.list_hours([WORLD_HOUR])
     client = client_of(world.pipeline)
     days = client.call("GET", "/status/hours?days=2").json["days"]
     assert [len(day["cells"]) for day in days] == [24, 24]
     states = {one["hour"]: (one["state"], one["text"]) for day in days for one in day["cells"]}
     assert states[WORLD_HOUR] == ("done", "1 job done")
     later = WORLD_HOUR.replace("13:00", "15:00")
-    assert states[later] == ("pending", "1 job without series")
+    assert states[later] == ("pending", "1 job without series, never listed as a whole")
     assert states[WORLD_HOUR.replace("13:00", "23:00")][0] == "future"
     page = client.get("/status", {"days": "2"})
     # The text stands in the page, not only the colour.
-    assert f'title="{later[:10]} 15:00: 1 job without series"' in page.text
+    assert f'title="{later[:10]} 15:00: 1 job without series, never listed as a whole"' in page.text
     assert f'href="/status/hours/{later.replace(":", "%3A")}"' in page.text
     before = client.get("/status", {"days": "7", "before": days[0]["date"]})
     assert "Later" in before.words
@@ -117,8 +118,10 @@ def test_states_of_hours_in_order_of_what_to_look_at():
     assert cell(hour, HourCounts({"planned": 1}), 5, is_over=False).state == "running"
     assert cell(hour, HourCounts({"planned": 1}), 5, is_over=True).state == "pending"
     assert cell(hour, HourCounts(sources={"pending": 1}), 0, is_over=True).state == "pending"
-    assert cell(hour, HourCounts({"derived": 1}), 5, is_over=True).state == "unsent"
+    assert cell(hour, HourCounts({"derived": 1}), 5, is_over=True).state == "pending"  # nobody looked for others
+    assert cell(hour, HourCounts({"derived": 1}, is_listed=True), 5, is_over=True).state == "unsent"
     assert cell(hour, None, 0, is_over=True).state == "nothing"
+    everything.is_listed = True
     text = "1 job given up, 1 segment set aside, 1 job without series, 3 segments in no job yet, 2 jobs done"
     assert cell(hour, everything, 0, is_over=True).text == text
 
