@@ -33,6 +33,7 @@ _UNMADE: Final = {
 #: Metadata of a verdict: the hours for which it is bad.
 HOURS: Final = "hours_that_fail"
 _MOST_HOURS: Final = 100
+_LINKED: Final = 10
 #: So many runs at most are at work at the same time.
 _HISTORY: Final = 50
 #: An hour that is over has been closed after this time, unless the queue is long or something is wrong.
@@ -199,9 +200,13 @@ def left_out_result(found: LeftOut, web_url: str) -> dg.AssetCheckResult:
         what.replace(" ", "_"): dg.MetadataValue.int(count) for what, count in counts.items()
     }
     if found.items:
-        metadata["items"] = _items(found.items, web_url)
+        metadata["items"] = _items(found.items)
     if found.items and web_url:
-        metadata["page"] = dg.MetadataValue.url(f"{web_url.rstrip('/')}/quarantine")
+        base = f"{web_url.rstrip('/')}/quarantine"
+        metadata["page"] = dg.MetadataValue.url(base)
+        # Only an entry of its own is a link in the UI, not a cell of a table.
+        for number, item in enumerate(found.items[:_LINKED], 1):
+            metadata[f"item_{number}"] = dg.MetadataValue.url(f"{base}/item?name={quote(item.name, safe='')}")
     return dg.AssetCheckResult(
         check_name=LEFT_OUT,
         asset_key=ASSET,
@@ -215,7 +220,7 @@ def left_out_result(found: LeftOut, web_url: str) -> dg.AssetCheckResult:
     )
 
 
-def _items(items: Sequence[Item], web_url: str) -> dg.MetadataValue:
+def _items(items: Sequence[Item]) -> dg.MetadataValue:
     records = [
         dg.TableRecord(
             {
@@ -224,7 +229,6 @@ def _items(items: Sequence[Item], web_url: str) -> dg.MetadataValue:
                 "hour": item.hour,
                 "cause": item.failure.cause if item.failure else "",
                 "reason": item.reason,
-                "link": f"{web_url.rstrip('/')}/quarantine/item?name={quote(item.name, safe='')}" if web_url else "",
             }
         )
         for item in items

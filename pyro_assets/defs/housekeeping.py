@@ -65,8 +65,9 @@ def keep_house(
     """
     now_ms = round(now.timestamp() * 1000)
     closed, over = newly_closed(cursor, now_ms, settle_ms)
-    # Hours that nobody processed are history, which is for people to start.
-    wanted = [hour for hour in over if materialised(instance, hour)]
+    # Hours that nobody processed are history, which is for people to start. A live run materialises at its end: one
+    # that was killed has left blocks only.
+    wanted = [hour for hour in over if materialised(instance, hour) or opened.hour_report(hour).blocks]
     pruned = prune(instance, opened, now, keep) if keep else 0
     if wanted:
         requests = [dg.RunRequest(partition_key=hour, tags={LANE: CLOSE}) for hour in wanted]

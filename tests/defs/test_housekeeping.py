@@ -148,6 +148,11 @@ def test_hours_that_nobody_processed_are_passed_over(instance: dg.DagsterInstanc
     assert result.cursor == "2026-11-20-12:00"
 
 
+def test_an_hour_whose_only_live_run_was_killed_is_closed_too(instance: dg.DagsterInstance, fake: FakePipeline):
+    fake.hours_known[HOUR] = hour_of_work(HOUR, done=True)
+    assert requested(keep(instance, fake, "2026-11-20-02:00", datetime(2026, 11, 20, 4, 2, tzinfo=UTC))) == [HOUR]
+
+
 @pytest.mark.parametrize("cursor", [None, "", "yesterday", "{}"])
 def test_the_first_hour_to_close_is_the_one_of_the_first_tick(cursor: str | None):
     now_ms = round(datetime(2026, 11, 20, 3, 30, tzinfo=UTC).timestamp() * 1000)
