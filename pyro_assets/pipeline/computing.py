@@ -5,6 +5,7 @@ holds the lease and commits. So series are written before the ledger knows the b
 a crash in between is repaired as any other, by doing the job again.
 """
 
+import os
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -63,8 +64,9 @@ def serve(connection: Connection, state: tuple[Compactor, Deriver | None]) -> No
     keep_freed_memory()
     import pyarrow as pa
 
-    # Every core has a process already.
+    # Every core has a process already. Polars looks once, when it is first imported.
     pa.set_cpu_count(1)
+    os.putenv("POLARS_MAX_THREADS", "1")
     compactor, deriver = state
     try:
         while True:

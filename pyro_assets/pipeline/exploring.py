@@ -21,8 +21,7 @@ from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.ledger.archived import ArchivedJob
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.pipeline.selecting import NarrowReader, Wanted, batches, spread
-from pyro_assets.series.call_tree import CallTree, TreeBuilder
-from pyro_assets.series.exact import sum_by
+from pyro_assets.series.call_tree import CallTree, TreeBuilder, add_up
 from pyro_assets.series.profiles import find_profiles
 from pyro_assets.series.rule_set import is_of_type
 from pyro_assets.series.selectors import parse_selector
@@ -304,24 +303,24 @@ def _newest(jobs: Sequence[ArchivedJob], tenant: str) -> list[ArchivedJob]:
 def _chosen(columns: BlockColumns, wanted: Wanted, is_gauge: bool) -> Bool:
     """bool[rows]: profiles that count; of a gauge the last of each target and job."""
     series = columns.series
-    chosen = wanted.series(series.labels).take(columns.rows.series)
+    is_wanted = wanted.series(series.labels)
+    chosen = is_wanted.take(columns.rows.series)
     if is_gauge and len(chosen):
         scopes: dict[tuple[int, bytes, bytes], int] = {}
         own = [scopes.setdefault((one.source, one.tenant, one.name), len(scopes)) for one in columns.datasets]
         scope = np.repeat(np.array(own, dtype=np.int64), np.diff(series.dataset_start))
-        chosen &= find_profiles(columns.rows, series.labels, scope).is_last
+        chosen &= find_profiles(columns.rows, series.labels, scope, is_wanted).is_last
     return chosen
 
 
 def _moments(columns: BlockColumns, chosen: Bool, job_of_row: I64, jobs: Sequence[ArchivedJob]) -> list[Moment]:
     count = np.diff(columns.rows.sample_start)
     place = np.flatnonzero(np.repeat(chosen, count))
-    sums = sum_by(np.repeat(job_of_row, count).take(place), columns.rows.value.take(place), len(jobs))
-    pairs = zip(jobs, sums.high.tolist(), sums.low.tolist(), strict=True)
+    sums = add_up(np.repeat(job_of_row, count).take(place), columns.rows.value.take(place), len(jobs))
     has = set(job_of_row.compress(chosen).tolist())
     return [
-        Moment(job.timestamp_ms, job.shard, high * 2**32 + low)
-        for number, (job, high, low) in enumerate(pairs)
+        Moment(job.timestamp_ms, job.shard, value)
+        for number, (job, value) in enumerate(zip(jobs, sums.to_list(), strict=True))
         if number in has
     ]
 

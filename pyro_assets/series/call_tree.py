@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from pyro_assets.block.columns import I64, U64, BlockColumns, Bool
 from pyro_assets.block.symbols.paths import find_runs, path_depths
 from pyro_assets.errors import ValueOverflow
-from pyro_assets.series.exact import Wide, add_up, sum_by
 from pyro_assets.series.name_sets import distinct_names
 from pyro_assets.series.stack_paths import frames_of
 from pyro_assets.series.top import number_in_preorder
@@ -24,6 +23,9 @@ from pyro_assets.series.top import number_in_preorder
 #: Trees of batches are kept apart until they have so many nodes together (or several times the merged one's).
 _NODES: Final = 1 << 18
 _GROWTH: Final = 3
+if TYPE_CHECKING:
+    import polars as pl
+
 _LIMIT: Final = 2**63
 #: Odd numbers that mix bits (splitmix64).
 _MIX: Final = (np.uint64(0xBF58_476D_1CE4_E5B9), np.uint64(0x94D0_49BB_1331_11EB))
@@ -107,7 +109,8 @@ class TreeBuilder:
 
     def __init__(self) -> None:
         self._number: dict[str, int] = {}
-        self._parts = [_Part(np.full(1, -1), np.full(1, -1), Wide(np.zeros(1, np.int64), np.zeros(1, np.int64)))]
+        nothing = np.zeros(0, dtype=np.int64)
+        self._parts = [_Part(np.full(1, -1), np.full(1, -1), add_up(nothing, nothing, 1))]
 
     def add(self, columns: BlockColumns, is_chosen: Bool) -> None:
         """Add the samples of some profiles.
@@ -122,11 +125,11 @@ class TreeBuilder:
         code, parent, last = frames_of(columns.symbols, code_of_line)
         # Frame 0 is the root of everything.
         leaf = last.take(rows.stack.take(place)) + 1
-        own = sum_by(leaf, rows.value.take(place), len(code) + 1)
+        own = add_up(leaf, rows.value.take(place), len(code) + 1)
         code, parent = np.append(-1, code), np.append(-1, parent + 1)
         kept = _with_callers(np.unique(leaf), parent)
         number = np.cumsum(kept, dtype=np.int64) - 1
-        parent, code, own = parent.compress(kept), code.compress(kept), own.take(np.flatnonzero(kept))
+        parent, code, own = parent.compress(kept), code.compress(kept), own.gather(np.flatnonzero(kept))
         parent[1:] = number.take(parent[1:])
         used = np.unique(code.compress(code >= 0))
         global_code = np.full(len(names) + 1, -1, dtype=np.int64)
@@ -144,10 +147,12 @@ class TreeBuilder:
         Raises:
             ValueOverflow: the values do not fit 64 bits.
         """
+        import polars as pl
+
         whole = _merge(self._parts)
-        own, is_over = whole.own.narrow()
-        if is_over.any() or float(np.abs(own.astype(np.float64)).sum()) >= _LIMIT:
+        if int(whole.own.abs().sum()) >= _LIMIT:
             raise ValueOverflow("the sum of these profiles does not fit 64 bits; choose fewer hours or fewer profiles")
+        own = whole.own.cast(pl.Int64).to_numpy()
         names = list(self._number)
         start, end = number_in_preorder(whole.parent)
         in_order = np.zeros(len(own) + 1, dtype=np.int64)
@@ -165,7 +170,7 @@ class _Part:
 
     parent: I64
     code: I64
-    own: Wide
+    own: "pl.Series"
 
 
 def _with_callers(node: I64, parent: I64) -> Bool:
@@ -181,12 +186,14 @@ def _with_callers(node: I64, parent: I64) -> Bool:
 
 def _merge(parts: Sequence[_Part]) -> _Part:
     """One tree in which no two children of a node have the same name, level by level."""
+    import polars as pl
+
     begin = np.cumsum([0, *(len(part.parent) for part in parts)]).tolist()
     parent = np.concatenate(
         [np.where(part.parent < 0, -1, part.parent + at) for part, at in zip(parts, begin, strict=False)]
     )
     code = np.concatenate([part.code for part in parts])
-    own = Wide(np.concatenate([part.own.high for part in parts]), np.concatenate([part.own.low for part in parts]))
+    own = pl.concat([part.own for part in parts])
     depth = path_depths(find_runs(parent))
     order = np.argsort(depth, kind="stable")
     bounds = np.searchsorted(depth.take(order), np.arange(1, int(depth.max(initial=0)) + 2))
@@ -202,6 +209,15 @@ def _merge(parts: Sequence[_Part]) -> _Part:
         codes.append((distinct & 0xFFFF_FFFF) - 1)
         size += len(distinct)
     return _Part(np.concatenate(parents), np.concatenate(codes), add_up(node, own, size))
+
+
+def add_up(code: I64, value: "I64 | pl.Series", size: int) -> "pl.Series":
+    """Exact sums (Int128) per code, 0 <= code < size."""
+    import polars as pl
+
+    sums = pl.DataFrame({"code": code, "value": value}).group_by("code").agg(pl.col("value").cast(pl.Int128).sum())
+    every = pl.DataFrame({"code": np.arange(size, dtype=np.int64)})
+    return every.join(sums, on="code", how="left", maintain_order="left")["value"].fill_null(0)
 
 
 def _hash(names: Sequence[str]) -> U64:

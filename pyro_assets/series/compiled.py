@@ -1,123 +1,83 @@
-"""Rules of the language made ready for evaluation: label side, distinct patterns, and what each rule asks of stacks.
+"""Rules made ready for evaluation: what they select, and their distinct questions about the names on stacks.
 
 Everything here depends on the rules alone and is worked out once per configuration. What profiles make of it is in
-`evaluate`.
+`engine`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from collections.abc import Hashable, Iterable
+from typing import Final, Generic, TypeVar
+
+import numpy as np
 
 from pyro_assets.series.compiling import Compiler
-from pyro_assets.series.config import SeriesConfig
-from pyro_assets.series.language import Rule, is_gap
 from pyro_assets.series.name_sets import NameMemory, NameSet
-from pyro_assets.series.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX, METRIC_PREFIX, SHARD_LABEL
-from pyro_assets.series.normalize import FAMILIES, Family
-from pyro_assets.series.patterns import Pattern
 from pyro_assets.series.rule_set import RuleSet
-from pyro_assets.series.rules import SHARD_VALUE, Grouping
-from pyro_assets.series.rules import Rule as LabelRule
-from pyro_assets.series.selectors import parse_selector
+from pyro_assets.series.rules import Rule, rules_of
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound=Hashable)
 _COMPILED: Final = 16
-#: Stands for a function's name among the constants.
-FUNCTION_VALUE: Final = "\0function"
 
-#: Positions in `CompiledRules.sets`.
-Names = int
+#: A stack path: positions in `CompiledRules.sets`, -1 for gaps.
+Path = tuple[int, ...]
 
 
-@dataclass(slots=True)
+class Numbers(Generic[_T]):
+    """Distinct things in order of their first coming; -1 stands for none."""
+
+    def __init__(self) -> None:
+        self.all: list[_T] = []
+        self._position: dict[_T, int] = {}
+
+    def number(self, one: _T | None) -> int:
+        """The position of one."""
+        if one is None:
+            return -1
+        position = self._position.setdefault(one, len(self.all))
+        if position == len(self.all):
+            self.all.append(one)
+        return position
+
+
 class CompiledRules:
-    """The enabled rules of the language, sorted as `labels.rules` are.
+    """The rules of a configuration, sorted by kind and id.
 
     Attributes:
         rules: r rules.
         labels: their selectors and groupings.
         sets: distinct sets of names; names: which names they mean, as far as is known.
-        wanted, excluded: per rule a position in `sets`, -1 for none.
-        paths: distinct stack paths, each a tuple of positions in `sets` and -1 for gaps.
-        path: per rule a position in `paths`, -1 for none.
+        wanted, excluded: int64[r], positions in `sets`, -1 for none.
+        paths: distinct stack paths; path: int64[r], positions in `paths`, -1 for none.
+        is_self, is_combined, has_other, keeps_zero, is_native, is_scaled: bool[r].
+        is_over_profiles: bool[r]: profiles are looked at one by one.
+        most: int64[r], `max_series`.
     """
 
-    rules: list[Rule]
-    labels: RuleSet
-    sets: list[NameSet] = field(default_factory=list)
-    wanted: list[Names] = field(default_factory=list)
-    excluded: list[Names] = field(default_factory=list)
-    paths: list[tuple[Names, ...]] = field(default_factory=list)
-    path: list[int] = field(default_factory=list)
-    names: NameMemory = field(default_factory=lambda: NameMemory([]))
-    _number_of_set: dict[NameSet, Names] = field(default_factory=dict)
-    _number_of_path: dict[tuple[Names, ...], int] = field(default_factory=dict)
+    def __init__(self, rules: Iterable[Rule], gauges: Iterable[str]) -> None:
+        self.labels = RuleSet(rules, gauges)
+        self.rules = self.labels.rules
+        sets: Numbers[NameSet] = Numbers()
+        paths: Numbers[Path] = Numbers()
+        self.wanted = np.array([sets.number(rule.wanted) for rule in self.rules], dtype=np.int64)
+        self.excluded = np.array([sets.number(rule.exclude) for rule in self.rules], dtype=np.int64)
+        own = [tuple(sets.number(part) for part in rule.path) or None for rule in self.rules]
+        self.path = np.array([paths.number(path) for path in own], dtype=np.int64)
+        self.sets, self.paths = sets.all, paths.all
+        self.names = NameMemory(self.sets)
 
-    def _number(self, families: tuple[Family, ...], patterns: Sequence[Pattern]) -> Names:
-        if not patterns:
-            return -1
-        return _number_among(self.sets, self._number_of_set, (families, tuple(patterns)))
+        def flags(name: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+            return np.array([getattr(rule, name) for rule in self.rules], dtype=np.bool_)
+
+        self.is_self, self.is_combined, self.has_other = flags("is_self"), flags("is_combined"), flags("has_other")
+        self.keeps_zero, self.is_native, self.is_scaled = flags("keeps_zero"), flags("is_native"), flags("is_scaled")
+        self.is_over_profiles = self.labels.is_over_profiles
+        unlimited = np.iinfo(np.int64).max
+        self.most = np.array([rule.max_series or unlimited for rule in self.rules], dtype=np.int64)
 
     def forget(self) -> None:
         """Forget all label sets and names that were seen."""
         self.labels.forget()
         self.names.forget()
 
-    def add(self, rule: Rule) -> None:
-        """Note what the next rule asks of stacks."""
-        families = tuple(family for family in FAMILIES if family in rule.normalize)
-        self.wanted.append(self._number(families, rule.wanted))
-        self.excluded.append(self._number(families, rule.exclude))
-        path = tuple(-1 if is_gap(part) else self._number(families, [part]) for part in rule.stack)
-        self.path.append(_number_among(self.paths, self._number_of_path, path) if path else -1)
 
-
-def _number_among(listed: list[_T], number_of: dict[_T, int], one: _T) -> int:
-    """The position of one in a list, at whose end it is put where it is not in it yet."""
-    number = number_of.setdefault(one, len(listed))
-    if number == len(listed):
-        listed.append(one)
-    return number
-
-
-def _compile(config: SeriesConfig) -> CompiledRules:
-    rules = {rule.name: rule for rule in config.rules if rule.enabled}
-    labels = RuleSet([_label_rule(rule) for rule in rules.values()], config.gauges)
-    compiled = CompiledRules([rules[one.id] for one in labels.rules], labels)
-    for rule in compiled.rules:
-        compiled.add(rule)
-    compiled.names = NameMemory(compiled.sets)
-    return compiled
-
-
-def _label_rule(rule: Rule) -> LabelRule:
-    """The side of a rule that looks at labels only."""
-    constants = dict(rule.labels) | {SHARD_LABEL: SHARD_VALUE}
-    if rule.has_functions and not rule.combine:
-        constants[FUNCTION_LABEL] = FUNCTION_VALUE
-    names = tuple(sorted(constants))
-    prefix = FUNCTION_METRIC_PREFIX if rule.has_functions else METRIC_PREFIX
-    grouping = Grouping(
-        names,
-        keep=None if rule.by is None else frozenset(rule.by),
-        # A constant label of the rule takes the place of the profiles' own one.
-        drop=frozenset(rule.without) | frozenset(rule.labels),
-        metric_prefix=prefix if rule.metric is None else None,
-    )
-    return LabelRule(
-        rule.name,
-        "function" if rule.has_functions else "dimension",
-        ((parse_selector(rule.selector),),),
-        None,
-        grouping,
-        last_of_gauges=rule.aggregate is None,
-        keeps_zero=not rule.has_functions,
-        metric=rule.metric,
-        constants=tuple(constants[name] for name in names),
-        profile_types=tuple(rule.profile_types),
-        tenants=tuple(rule.tenants),
-    )
-
-
-#: The enabled rules of a configuration; equal ones share what is remembered of label sets.
-compile_language: Final = Compiler(_compile, _COMPILED)
+#: The rules of a configuration; equal configurations share one set, and with it what it remembers.
+compile_rules: Final = Compiler(lambda config: CompiledRules(rules_of(config), config.gauges), _COMPILED)

@@ -1,32 +1,39 @@
-"""Series of one job: the columns of its profiles, and a configuration, to exact values with names and labels.
+"""Series of jobs: the columns of their profiles, and a configuration, to exact values with names and labels.
 
-The order of the steps stands here: label sets, rows that count, sums per rule and group, frames. What stacks contain
-is found by `stacks`, what rules mean by `rules` and `rule_set`. A value depends on nothing but the job's profiles and
-the configuration: not on the order of sources, rules or anything seen before.
+The order of the steps stands here: label sets, names, sums, limits, frames. What is added up is in `engine`, what
+becomes of it in `limits`, what rules mean in `rules`. A value depends on nothing but the job's profiles and the
+configuration: not on the order of sources, rules or anything seen before, nor on the jobs beside it.
 """
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 import xxhash
 
-from pyro_assets.block.columns import BlockColumns
+from pyro_assets.block.columns import I64, U64, BlockColumns, Bool
+from pyro_assets.series.compiled import CompiledRules, compile_rules
 from pyro_assets.series.config import SeriesConfig
-from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts, count_services, note_overflows
-from pyro_assets.series.frame import identities, series_table, to_polars
+from pyro_assets.series.facts import (
+    MAX_EXAMPLES,
+    SeriesFacts,
+    count_negative,
+    count_services_of_jobs,
+    note_overflows,
+)
+from pyro_assets.series.frame import Found, identities, series_table, to_polars
 from pyro_assets.series.job_info import JobInfo
-from pyro_assets.series.label_sets import find_label_sets, note_collisions, rank_groups
-from pyro_assets.series.names import METRIC_PREFIX, SHARD_LABEL
-from pyro_assets.series.rule_series import rule_series
-from pyro_assets.series.rule_set import compile_rules
-from pyro_assets.series.rules import INSTANCE_VALUE, KINDS, SHARD_VALUE
-from pyro_assets.series.sums import sum_series
+from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions, rank_groups
+from pyro_assets.series.name_sets import find_names
+from pyro_assets.series.names import SHARD_LABEL
+from pyro_assets.series.rules import KINDS
+from pyro_assets.series.stacks import number_keys
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from pyro_assets.series.engine import Chosen
 
 ALL_KINDS: Final = frozenset(KINDS)
 _EXACT_DOUBLE: Final = 2**53
@@ -65,7 +72,18 @@ def instance_hash(shard: int, created_by_index: int) -> str:
 
 
 def derive(columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: frozenset[str] = ALL_KINDS) -> Derived:
-    """Derive the series of a job.
+    """Derive the series of one job, see `derive_jobs`."""
+    return derive_jobs(columns, np.zeros(len(columns.datasets), dtype=np.int64), [job], config, kinds)[0]
+
+
+def derive_jobs(
+    columns: BlockColumns,
+    job_of_dataset: I64,
+    jobs: Sequence[JobInfo],
+    config: SeriesConfig,
+    kinds: frozenset[str] = ALL_KINDS,
+) -> list[Derived]:
+    """Derive the series of jobs by one set of queries; each job's are what it gives alone.
 
     Flows (and everything that an imported recording rule asks for) are summed. Of a gauge the last profile of each
     target counts, see `profiles`. Function series of native rules that would be 0 are left out; those of imported rules
@@ -74,61 +92,99 @@ def derive(columns: BlockColumns, job: JobInfo, config: SeriesConfig, kinds: fro
 
     Args:
         columns: merged columns, or those read from level-1 blocks; datasets may repeat a tenant and service.
-        job: names and time of the job.
+        job_of_dataset: int64[datasets], positions in `jobs`.
+        jobs: names and times of the jobs.
         config: what is wanted.
         kinds: "dimension", "function" or both; what is not asked for is not computed.
     """
+    # Processes that derive nothing start without Polars.
+    from pyro_assets.series.engine import add_up, choose
+    from pyro_assets.series.limits import Groups, settle
+
     rules = compile_rules(config)
-    sets = find_label_sets(columns, rules)
-    facts = SeriesFacts(services=count_services(columns))
-    facts.negative_samples = int(np.count_nonzero(columns.rows.value < 0))
-    note_collisions(sets, facts, {SHARD_LABEL: str(job.shard)})
-    rule, group, sums = sum_series(columns, rules, sets, kinds, facts)
+    sets = find_label_sets(columns, job_of_dataset, rules.labels)
+    names = find_names(columns.symbols, rules.names)
+    facts = [SeriesFacts(services=own) for own in count_services_of_jobs(columns, job_of_dataset, len(jobs))]
+    note_collisions(sets, facts, [{SHARD_LABEL: str(job.shard)} for job in jobs])
+    for fact, negative in zip(facts, count_negative(columns, job_of_dataset, len(jobs)), strict=True):
+        fact.negative_samples = negative
+    chosen, other_units = choose(rules, sets, kinds)
+    for job, count in zip(sets.job_of_set.tolist(), other_units.tolist(), strict=True):
+        facts[job].other_units += count
     tenants, rank, tenant_rank = rank_groups(sets)
-    order = np.lexsort((rank.take(group), rule, tenant_rank.take(group), rules.kind_of_rule.take(rule)))
-    rule, group = rule.take(order), group.take(order)
-    value, is_over = sums.take(order).narrow()
-    of_job = {INSTANCE_VALUE: job.instance, SHARD_VALUE: str(job.shard)}
-    constants = [[of_job.get(text, text) for text in one.constants] for one in rules.rules]
-    table = series_table(
-        rules.rules, constants, sets.memory, sets.groups, tenants, rule, group, value, job.timestamp_ms, job.job_id
-    )
-    if is_over.any():
-        note_overflows(table.filter(pa.array(is_over)), facts)
-        table, value, rule = table.filter(pa.array(~is_over)), value.compress(~is_over), rule.compress(~is_over)
-    large = value.compress((value > _EXACT_DOUBLE) | (value < -_EXACT_DOUBLE)).tolist()
-    facts.rounded_values = sum(int(float(number)) != number for number in large)
-    frame = to_polars(table)
-    split = int(np.count_nonzero(rules.kind_of_rule.take(rule) == 0))
-    parts: dict[str, pl.DataFrame] = {KINDS[0]: frame[:split], KINDS[1]: frame[split:]}
-    frames = {kind: part for kind, part in parts.items() if kind in kinds}
-    if any(rule.enabled for rule in config.rules):
-        _add_rules(frames, columns, job, config, facts)
-    facts.series = {kind: part.height for kind, part in frames.items()}
-    return Derived(frames, facts)
+    groups = Groups(tenants, sets.job_of_group, rank, tenant_rank)
+    values = add_up(columns, rules, sets, names, chosen)
+    series, unfit = settle(values, rules, groups, len(names.shown), facts)
+    _note_zeros(rules, sets, chosen, series, facts)
+
+    def table(found: "pl.DataFrame") -> tuple[Any, U64]:
+        arrays = (found[name].to_numpy() for name in ("rule", "function", "group"))
+        values = (found[name].to_arrow() for name in ("value", "value_int"))
+        return series_table(rules.rules, sets, tenants, jobs, names.shown, Found(*arrays, *values))
+
+    if len(unfit):
+        note_overflows(table(unfit)[0], unfit["job"].to_list(), facts)
+    _note_rounded(series, facts)
+    made, identity = table(series)
+    frame = to_polars(made)
+    is_kept = _first_of_equal(frame, identity, rules, series["rule"].to_numpy())
+    bounds = np.searchsorted(2 * series["job"].to_numpy() + series["kind"].to_numpy(), np.arange(2 * len(jobs) + 1))
+    derived = []
+    for job, fact in enumerate(facts):
+        frames: dict[str, pl.DataFrame] = {}
+        for kind, begin in zip(KINDS, bounds[2 * job :].tolist(), strict=False):
+            own = slice(begin, int(bounds[2 * job + KINDS.index(kind) + 1]))
+            if kind in kinds:
+                frames[kind] = frame[own]
+                if not is_kept[own].all():
+                    note_refused(frame[own].filter(~is_kept[own]), fact)
+                    frames[kind] = frame[own].filter(is_kept[own])
+        fact.series = {kind: part.height for kind, part in frames.items()}
+        derived.append(Derived(frames, fact))
+    return derived
 
 
-def _add_rules(
-    frames: "dict[str, pl.DataFrame]", columns: BlockColumns, job: JobInfo, config: SeriesConfig, facts: SeriesFacts
+def _note_zeros(
+    rules: CompiledRules, sets: LabelSets, chosen: "Chosen", series: "pl.DataFrame", facts: Sequence[SeriesFacts]
 ) -> None:
-    """Add the series of `rules`; of two rules that give the same one, the first by kind and name has it."""
-    import polars as pl
+    """Count the series of native function rules that would be 0."""
+    if not rules.is_native.any():
+        return
+    native = rules.is_native.take(chosen.rule)
+    key = chosen.rule.compress(native) * len(sets.groups) + chosen.group.compress(native)
+    possible, _ = number_keys(key, len(rules.rules) * len(sets.groups))
+    made = rules.is_native.take(series["rule"].to_numpy())
+    jobs = [sets.job_of_group.take(possible % len(sets.groups)), series["job"].to_numpy().compress(made)]
+    for fact, *counts in zip(facts, *(np.bincount(own, minlength=len(facts)).tolist() for own in jobs), strict=True):
+        fact.skipped_zero_series = counts[0] - counts[1]
 
-    found = rule_series(columns, job, config, frozenset(frames), facts)
-    frame = to_polars(found.table)
-    added: dict[str, pl.DataFrame] = {KINDS[0]: frame[: found.split], KINDS[1]: frame[found.split :]}
-    if _may_conflict(config, found.makers):
-        every = pl.concat([*frames.values(), *added.values()])
-        is_first = identities(every).is_first_distinct()
-        note_refused(every.filter(~is_first), facts)
-        begin = sum(map(len, frames.values()))
-        for kind in KINDS:
-            end = begin + len(added[kind])
-            added[kind], begin = added[kind].filter(is_first[begin:end]), end
-    for name, before in frames.items():
-        if len(added[name]):
-            both = pl.concat([before, added[name]])
-            frames[name] = both.sort("tenant", "rule", maintain_order=True) if len(before) else both
+
+def _note_rounded(series: "pl.DataFrame", facts: Sequence[SeriesFacts]) -> None:
+    large = np.flatnonzero(np.abs(series["value"].to_numpy()) >= _EXACT_DOUBLE)
+    if len(large):
+        for job, number in series[large].select("job", "value_int").drop_nulls().iter_rows():
+            facts[job].rounded_values += int(float(number)) != number
+
+
+def _first_of_equal(frame: "pl.DataFrame", identity: U64, rules: CompiledRules, rule: I64) -> Bool:
+    """Which series no rule before gives already; rules of the language come after all other forms.
+
+    Args:
+        frame: n series.
+        identity: uint64[n], equal where series are.
+        rules: r rules.
+        rule: int64[n].
+    """
+    keep = np.ones(len(frame), dtype=np.bool_)
+    if not any(one.yields for one in rules.rules):
+        return keep
+    _, first, count = np.unique(identity, return_inverse=True, return_counts=True)
+    twice = np.flatnonzero(count.take(first) > 1)
+    if len(twice):
+        is_late = np.array([one.yields for one in rules.rules], dtype=np.bool_).take(rule.take(twice))
+        order = twice.take(np.argsort(is_late, kind="stable"))
+        keep[order] = identities(frame[order]).is_first_distinct().to_numpy()
+    return keep
 
 
 def note_refused(refused: "pl.DataFrame", facts: SeriesFacts) -> None:
@@ -138,14 +194,3 @@ def note_refused(refused: "pl.DataFrame", facts: SeriesFacts) -> None:
         labels = ", ".join(f"{label['name']}={label['value']}" for label in row["labels"])
         example = f"rule {row['rule']} gives {row['metric']}{{{labels}}}, which another rule gives already: left out"
         facts.collision_examples = [*facts.collision_examples, example][:MAX_EXAMPLES]
-
-
-def _may_conflict(config: SeriesConfig, makers: set[tuple[str, str]]) -> bool:
-    """Whether two rules may give the same series: not where no function is counted by two of them."""
-    functions = Counter(function for _, function in makers)
-    functions.update(config.functions.keys())
-    functions.update([""] if config.dimensions.selectors else [])
-    recorded = {rule.metric_name for rule in config.recording_rules}
-    metrics = {rule.metric for rule in config.rules}
-    is_ours = any(name in metrics or name.startswith(METRIC_PREFIX) for name in recorded)
-    return is_ours or max(functions.values(), default=0) > 1

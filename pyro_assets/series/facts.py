@@ -3,6 +3,7 @@
 Add a count here when a person or a check needs to see it; nothing that a series depends on.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -105,20 +106,27 @@ class SeriesFacts:
         return asdict(self)
 
 
-def note_overflows(table: Any, facts: SeriesFacts) -> None:
-    """Count series whose values do not fit, an Arrow table of the series' schema, and name the first."""
-    facts.overflowing_series += table.num_rows
-    for series in table.slice(0, MAX_EXAMPLES).to_pylist():
-        labels = ", ".join(f"{label['name']}={label['value']!r}" for label in series["labels"])
-        why = (
-            f"gives {series['metric']}{{{labels}}} a value that does not fit 64 bits, so this series was left out: "
-            "look at the profiles' values with `pyro-assets inspect`"
-        )
-        facts.unmade.append(Unmade(series["tenant"], series["rule"], why))
+def note_overflows(table: Any, job_of_series: Sequence[int], facts: Sequence[SeriesFacts]) -> None:
+    """Count series whose values do not fit, an Arrow table of the series' schema, and name the first of each job."""
+    for number, job in enumerate(job_of_series):
+        facts[job].overflowing_series += 1
+        if facts[job].overflowing_series <= MAX_EXAMPLES:
+            [series] = table.slice(number, 1).to_pylist()
+            labels = ", ".join(f"{label['name']}={label['value']!r}" for label in series["labels"])
+            why = (
+                f"gives {series['metric']}{{{labels}}} a value that does not fit 64 bits, so this series was left out: "
+                "look at the profiles' values with `pyro-assets inspect`"
+            )
+            facts[job].unmade.append(Unmade(series["tenant"], series["rule"], why))
 
 
 def count_services(columns: BlockColumns) -> list[ServiceFacts]:
     """Samples per tenant and service, and how many of them lack symbols."""
+    return count_services_of_jobs(columns, np.zeros(len(columns.datasets), dtype=np.int64), 1)[0]
+
+
+def count_services_of_jobs(columns: BlockColumns, job_of_dataset: I64, jobs: int) -> list[list[ServiceFacts]]:
+    """The same for each of some jobs."""
     rows, symbols = columns.rows, columns.symbols
     datasets = len(columns.datasets)
     samples = np.diff(rows.sample_start.take(rows.dataset_start))
@@ -126,14 +134,24 @@ def count_services(columns: BlockColumns) -> list[ServiceFacts]:
     dangling = np.zeros(datasets, dtype=np.int64)
     np.add.at(dangling, symbols.unit_dataset, symbols.dangling)
     counts = np.stack([np.diff(rows.dataset_start), samples, unsymbolised, dangling], axis=1).tolist()
-    services: dict[tuple[bytes, bytes], list[int]] = {}
-    for dataset, added in zip(columns.datasets, counts, strict=True):
-        total = services.setdefault((dataset.tenant, dataset.name), [0, 0, 0, 0])
+    services: list[dict[tuple[bytes, bytes], list[int]]] = [{} for _ in range(jobs)]
+    for job, dataset, added in zip(job_of_dataset.tolist(), columns.datasets, counts, strict=True):
+        total = services[job].setdefault((dataset.tenant, dataset.name), [0, 0, 0, 0])
         for position, number in enumerate(added):
             total[position] += number
     return [
-        ServiceFacts(show_bytes(tenant), show_bytes(name), *total) for (tenant, name), total in sorted(services.items())
+        [ServiceFacts(show_bytes(tenant), show_bytes(name), *total) for (tenant, name), total in sorted(own.items())]
+        for own in services
     ]
+
+
+def count_negative(columns: BlockColumns, job_of_dataset: I64, jobs: int) -> list[int]:
+    """Samples below 0 of each job."""
+    rows = columns.rows
+    row = np.searchsorted(rows.sample_start, np.flatnonzero(rows.value < 0), side="right") - 1
+    dataset = np.searchsorted(rows.dataset_start, row, side="right") - 1
+    counts: list[int] = np.bincount(job_of_dataset.take(dataset), minlength=jobs).tolist()
+    return counts
 
 
 def _unsymbolised_per_dataset(columns: BlockColumns, samples: I64) -> I64:

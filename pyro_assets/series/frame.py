@@ -5,14 +5,18 @@ distinct ones, so that a series costs no Python object.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from pyro_assets.block.columns import I64
-from pyro_assets.series.rule_set import Memory
-from pyro_assets.series.rules import Rule
+from pyro_assets.block.columns import I64, U64
+from pyro_assets.compaction.distinct import hash_columns
+from pyro_assets.series.job_info import JobInfo
+from pyro_assets.series.label_sets import LabelSets
+from pyro_assets.series.language import OTHER
+from pyro_assets.series.rules import FUNCTION_VALUE, INSTANCE_VALUE, SHARD_VALUE, Rule
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,58 +38,69 @@ SCHEMA: Final = pa.schema(
 )
 
 
+@dataclass(slots=True)
+class Found:
+    """Series of j jobs before they have names, n in all; all arrays int64[n].
+
+    Attributes:
+        rule: position among the rules.
+        function: 1 + the position of the name in `shown`; 0 without one, len(shown) + 1 for the rest of a total.
+        group: position among the label sets' groups.
+        value, value_int: Arrow float64[n] and int64[n], null where the value is no integer.
+    """
+
+    rule: I64
+    function: I64
+    group: I64
+    value: Any
+    value_int: Any
+
+
 def series_table(
-    rules: Sequence[Rule],
-    constants: Sequence[Sequence[str]],
-    memory: Memory,
-    groups: Sequence[int],
-    tenants: Sequence[str],
-    rule: I64,
-    group: I64,
-    value: I64,
-    timestamp_ms: int,
-    job_id: str,
-) -> Any:
+    rules: Sequence[Rule], sets: LabelSets, tenants: Sequence[str], jobs: Sequence[JobInfo], shown: Sequence[str],
+    found: Found,
+) -> tuple[Any, U64]:  # fmt: skip
     """Put series into columns.
 
     Args:
         rules: r rules.
-        constants: per rule the values of its own labels.
-        memory: what the groups' numbers refer to.
-        groups: g numbers of groups.
-        tenants: g tenants, one per group.
-        rule: int64[n], the rule of each series.
-        group: int64[n], the group of each series, a position in `groups`.
-        value: int64[n].
-        timestamp_ms: of all series.
-        job_id: of all series.
+        sets: their label sets, with g groups.
+        tenants: g tenants as text.
+        jobs: j jobs.
+        shown: names of functions.
+        found: n series.
 
     Returns:
-        An Arrow table of SCHEMA with n rows in the order given.
+        An Arrow table of SCHEMA with n rows in the order given, and uint64[n], which is equal where job, tenant, metric
+        and labels are (which only rules that yield can make so).
     """
-    codes = [memory.group_codes[number] for number in groups]
+    codes = [sets.memory.group_codes[number] for number in sets.groups]
     flat = np.frombuffer(b"".join(codes), dtype=np.int32).reshape(-1, 2).astype(np.int64)
     group_end = np.cumsum(np.fromiter(map(len, codes), dtype=np.int64, count=len(codes)) // 8)
     group_begin = np.append(0, group_end[:-1])
-    # The few texts that are used, renumbered, and behind them those of rules, tenants and the job.
+    # The few texts that are used, renumbered, and behind them those of rules, functions, tenants and jobs.
     used = np.unique(flat[flat >= 0])
     flat[flat >= 0] = np.searchsorted(used, flat[flat >= 0])
-    texts = [memory.texts[number] for number in used.tolist()]
+    texts = [sets.memory.texts[number] for number in used.tolist()]
 
     def append(more: Sequence[str]) -> I64:
         texts.extend(more)
         return np.arange(len(texts) - len(more), len(texts), dtype=np.int64)
 
     tenant_of_group = append(tenants)
-    used_rules = np.unique(rule)
+    used_rules = np.unique(found.rule)
     chosen = [rules[position] for position in used_rules.tolist()]
     id_of_rule = append([one.id for one in chosen])
     metric_of_rule = append([one.metric or "" for one in chosen])
-    own_texts = [constants[position] for position in used_rules.tolist()]
-    own_begin = len(texts) + np.cumsum([0, *map(len, own_texts)], dtype=np.int64)
-    append([text for own in own_texts for text in own])
-    job = append([job_id])
-    rule = np.searchsorted(used_rules, rule)
+    own_begin = len(texts) + np.cumsum([0, *(len(one.constants) for one in chosen)], dtype=np.int64)
+    append([text for one in chosen for text in one.constants])
+    holes = {
+        FUNCTION_VALUE: append(["", *shown, OTHER]).take(found.function),
+        SHARD_VALUE: append([str(job.shard) for job in jobs]).take(sets.job_of_group.take(found.group)),
+        INSTANCE_VALUE: append([job.instance for job in jobs]).take(sets.job_of_group.take(found.group)),
+    }
+    job = append([job.job_id for job in jobs]).take(sets.job_of_group.take(found.group))
+    rule, group = np.searchsorted(used_rules, found.rule), found.group
 
     count = group_end.take(group) - group_begin.take(group) - 1  # the metric stands before the labels
     offsets = np.zeros(len(group) + 1, dtype=np.int32)
@@ -93,27 +108,46 @@ def series_table(
     label = np.arange(offsets[-1], dtype=np.int64) + np.repeat(group_begin.take(group) + 1 - offsets[:-1], count)
     name, text = flat[:, 0].take(label), flat[:, 1].take(label)
     own_labels = np.flatnonzero(text < 0)
-    text[own_labels] = np.repeat(own_begin.take(rule), count).take(own_labels) - 1 - text.take(own_labels)
+    row = np.repeat(np.arange(len(group), dtype=np.int64), count).take(own_labels)
+    own = own_begin.take(rule.take(row)) - 1 - text.take(own_labels)
+    hole_of_text = np.zeros(len(texts), dtype=np.int64)
+    for number, (hole, values) in enumerate(holes.items(), 1):
+        hole_of_text[[position for position in range(own_begin[0], own_begin[-1]) if texts[position] == hole]] = number
+        is_hole = hole_of_text.take(own) == number
+        own[is_hole] = values.take(row[is_hole])
+    text[own_labels] = own
     metric = flat[:, 0].take(group_begin.take(group))
     metric = np.where(metric < 0, metric_of_rule.take(rule), metric)
+    is_scaled = np.array([one.is_scaled and one.metric is None for one in chosen], dtype=np.bool_).take(rule)
+    if is_scaled.any():
+        plain, metric[is_scaled] = np.unique(metric[is_scaled], return_inverse=True)
+        metric[is_scaled] += append([f"{texts[number]}_seconds" for number in plain.tolist()])[0]
 
     strings = pa.array(texts, type=pa.large_string())
     pairs = pa.StructArray.from_arrays(
         [strings.take(pa.array(name)), strings.take(pa.array(text))], fields=list(LABELS_TYPE.value_type)
     )
+    identity = np.arange(len(group), dtype=np.uint64)
+    if any(one.yields for one in chosen):
+        code = strings.dictionary_encode().indices.to_numpy().astype(np.int64)
+        hashes = hash_columns([code.take(name), code.take(text)])
+        labels = np.append(np.uint64(0), np.cumsum(hashes, dtype=np.uint64))
+        of_labels = (labels.take(offsets[1:]) - labels.take(offsets[:-1])).view(np.int64)
+        identity = hash_columns([of_labels, code.take(metric), code.take(tenant_of_group.take(group)), code.take(job)])
+    timestamp_ms = np.array([job.timestamp_ms for job in jobs], dtype=np.int64)
     return pa.Table.from_arrays(
         [
             strings.take(pa.array(tenant_of_group.take(group))),
             strings.take(pa.array(metric)),
             pa.ListArray.from_arrays(pa.array(offsets), pairs, type=LABELS_TYPE),
-            pa.array(np.full(len(group), timestamp_ms, dtype=np.int64)),
-            pa.array(value.astype(np.float64)),
-            pa.array(value),
+            pa.array(timestamp_ms.take(sets.job_of_group.take(group))),
+            found.value,
+            found.value_int,
             strings.take(pa.array(id_of_rule.take(rule))),
-            strings.take(pa.array(np.repeat(job, len(group)))),
+            strings.take(pa.array(job)),
         ],
         schema=SCHEMA,
-    )
+    ), identity
 
 
 def to_polars(table: Any) -> "pl.DataFrame":

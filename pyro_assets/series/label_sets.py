@@ -1,12 +1,12 @@
 """The distinct label sets of a job's profiles, and what a configuration's rules make of each.
 
 Everything that depends on labels but not on values is worked out here, once per tenant, service and label set; rows
-then carry numbers. What to sum over them is in `sums`.
+then carry numbers. What to add up over them is in `engine`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from pyro_assets.storage.shown import show_bytes
 
 @dataclass(slots=True)
 class LabelSets:
-    """Distinct (tenant, service, label set) with profiles.
+    """Distinct (job, tenant, service, label set) with profiles.
 
     Attributes:
         of_row: int64[rows].
@@ -30,8 +30,9 @@ class LabelSets:
         selected: bool[s, rules].
         group: int64[s, groupings], positions in `groups`.
         memory: what the numbers of groups refer to.
-        groups: g numbers of groups, distinct together with the tenant.
+        groups: g numbers of groups, distinct together with job and tenant.
         tenants: g tenants.
+        job_of_set, job_of_group: int64[s] and int64[g].
     """
 
     of_row: I64
@@ -43,20 +44,31 @@ class LabelSets:
     memory: Memory
     groups: list[int]
     tenants: list[bytes]
+    job_of_set: I64
+    job_of_group: I64
 
     def describe(self, position: int) -> Group:
         """One of the g groups."""
         return self.memory.groups[self.groups[position]]
 
 
-def find_label_sets(columns: BlockColumns, rules: RuleSet) -> LabelSets:
-    """Work out what the label sets of a job's profiles mean, each distinct one once."""
+def find_label_sets(columns: BlockColumns, job_of_dataset: I64, rules: RuleSet) -> LabelSets:
+    """Work out what the label sets of jobs' profiles mean, each distinct one once.
+
+    Args:
+        columns: the profiles of j jobs.
+        job_of_dataset: int64[datasets], 0 <= job < j.
+        rules: r rules.
+    """
     series = columns.series
-    services = sorted({(dataset.tenant, dataset.name) for dataset in columns.datasets})
+    of_datasets = list(zip(job_of_dataset.tolist(), columns.datasets, strict=True))
+    services = sorted({(job, dataset.tenant, dataset.name) for job, dataset in of_datasets})
     number = {service: position for position, service in enumerate(services)}
-    tenants = sorted({tenant for tenant, _ in services})
-    tenant_of_service = np.array([tenants.index(tenant) for tenant, _ in services], dtype=np.int64)
-    service_of_dataset = np.array([number[d.tenant, d.name] for d in columns.datasets], dtype=np.int64)
+    tenants = sorted({(job, tenant) for job, tenant, _ in services})
+    tenant_number = {tenant: position for position, tenant in enumerate(tenants)}
+    tenant_of_service = np.array([tenant_number[job, tenant] for job, tenant, _ in services], dtype=np.int64)
+    service_of_dataset = np.array([number[job, one.tenant, one.name] for job, one in of_datasets], dtype=np.int64)
+    job_of_tenant = np.array([job for job, _ in tenants], dtype=np.int64)
     memory, positions = rules.look_up(series.labels)
     entry_service = np.repeat(service_of_dataset, np.diff(series.dataset_start))
     # Entries that no profile refers to make no series.
@@ -72,21 +84,33 @@ def find_label_sets(columns: BlockColumns, rules: RuleSet) -> LabelSets:
     selected = np.unpackbits(packed.reshape(len(meanings), width), axis=1, count=len(rules.rules)).view(np.bool_)
     for place, rule in enumerate(rules.rules):
         if rule.tenants:
-            is_wanted = np.array([show_bytes(one) in rule.tenants for one in tenants], dtype=np.bool_)
+            is_wanted = np.array([show_bytes(one) in rule.tenants for _, one in tenants], dtype=np.bool_)
             selected[:, place] &= is_wanted.take(tenant)
     groups, local = _tenant_groups(meanings, tenant, len(rules.groupings))
     origins = np.frombuffer(b"".join([meaning.origins for meaning in meanings]), dtype=np.int32)
     return LabelSets(
         of_entry.take(columns.rows.series),
-        find_profiles(columns.rows, series.labels, entry_service),
+        find_profiles(
+            columns.rows, series.labels, entry_service, _asked(selected, meanings, rules, of_entry, entry_used)
+        ),
         meanings,
         origins.reshape(len(meanings), len(rules.groupings)),
         selected,
         local,
         memory,
         (groups & 0xFFFF_FFFF).tolist(),
-        [tenants[position >> 32] for position in groups.tolist()],
+        [tenants[position >> 32][1] for position in groups.tolist()],
+        job_of_tenant.take(tenant),
+        job_of_tenant.take(groups >> 32),
     )
+
+
+def _asked(selected: Bool, meanings: Sequence[Meaning], rules: RuleSet, of_entry: I64, is_used: Bool) -> Bool:
+    """bool[entries]: label sets of which some rule takes the last profile, or looks at each profile."""
+    is_gauge = np.array([meaning.is_gauge for meaning in meanings], dtype=np.bool_)
+    asked = np.asarray((selected & (rules.is_over_profiles | ~rules.takes_all(is_gauge))).any(axis=1))
+    found: Bool = is_used & asked.take(np.minimum(of_entry, len(asked) - 1)) if len(asked) else is_used
+    return found
 
 
 def _tenant_groups(meanings: Sequence[Meaning], tenant: I64, groupings: int) -> tuple[I64, I64]:
@@ -97,42 +121,45 @@ def _tenant_groups(meanings: Sequence[Meaning], tenant: I64, groupings: int) -> 
 
 
 def rank_groups(sets: LabelSets) -> tuple[list[str], I64, I64]:
-    """Per group its tenant as text, its place by tenant, metric and labels, and its tenant's place."""
+    """Per group its tenant as text, its place by job, tenant, metric and labels, and the place of its job's tenant."""
     tenants = [show_bytes(tenant) for tenant in sets.tenants]
-    ranked = sorted(range(len(tenants)), key=lambda position: (tenants[position], sets.describe(position).order))
-    rank = np.zeros(len(tenants), dtype=np.int64)
-    rank[ranked] = np.arange(len(tenants), dtype=np.int64)
-    number = {tenant: position for position, tenant in enumerate(sorted(set(tenants)))}
-    return tenants, rank, np.array([number[tenant] for tenant in tenants], dtype=np.int64)
+    owners = list(zip(sets.job_of_group.tolist(), tenants, strict=True))
+    ranked = sorted(range(len(owners)), key=lambda position: (owners[position], sets.describe(position).order))
+    rank = np.zeros(len(owners), dtype=np.int64)
+    rank[ranked] = np.arange(len(owners), dtype=np.int64)
+    number = {owner: position for position, owner in enumerate(sorted(set(owners)))}
+    return tenants, rank, np.array([number[owner] for owner in owners], dtype=np.int64)
 
 
-def note_collisions(sets: LabelSets, facts: SeriesFacts, of_job: Mapping[str, str]) -> None:
+def note_collisions(sets: LabelSets, facts: Sequence[SeriesFacts], of_job: Sequence[Mapping[str, str]]) -> None:
     """Count where two labels, or two label sets, are called the same: here, or where names are sent by underscores.
 
     Args:
-        sets: of all rules of one form.
-        facts: get the counts and examples, beside those of other forms.
-        of_job: label -> value of those that are the job's, not the profile's; others are a rule's.
+        sets: of all rules.
+        facts: of each job, get the counts and examples.
+        of_job: of each job, label -> value of those that are the job's, not the profile's; others are a rule's.
     """
-    examples = list(facts.collision_examples)
+    examples: list[list[str]] = [[] for _ in facts]
     is_selected: Bool = np.logical_or.reduce(sets.selected, axis=1)
-    collided = [meaning.collisions for meaning in compress(sets.meanings, is_selected) if meaning.collisions]
-    # The label sets of one job are the same whatever rules are asked.
-    facts.label_collisions = max(facts.label_collisions, len(collided))
-    examples += chain.from_iterable(collided)
+    for job, meaning in compress(zip(sets.job_of_set.tolist(), sets.meanings, strict=True), is_selected):
+        facts[job].label_collisions += bool(meaning.collisions)
+        examples[job] += meaning.collisions
     # Two origins in one group: label sets that differ as stored and no longer as sent.
     origin, group = (sets.origin * is_selected[:, None]).ravel(), sets.group.ravel()
     if sets.memory.is_merging:
-        first: dict[tuple[bytes, int], int] = {}
-        owners = zip(sets.tenants, (sets.memory.sent[number] for number in sets.groups), strict=True)
+        first: dict[tuple[int, bytes, int], int] = {}
+        sent = (sets.memory.sent[number] for number in sets.groups)
+        owners = zip(sets.job_of_group.tolist(), sets.tenants, sent, strict=True)
         of_group = [first.setdefault(owner, position) for position, owner in enumerate(owners)]
         group = np.array(of_group, dtype=np.int64).take(group)
     made = np.flatnonzero(origin)
     pairs = np.unique((group.take(made) << 32) | origin.take(made))
     merged = np.unique((pairs >> 32)[1:][(pairs[1:] >> 32) == (pairs[:-1] >> 32)])
-    facts.merged_series += len(merged)
-    for position in merged[:MAX_EXAMPLES].tolist():
-        one = sets.describe(position)
-        labels = {name: value if isinstance(value, str) else of_job.get(name, "…") for name, value in one.labels}
-        examples.append(f"different labels became one series of {one.metric or 'a rule'}: {labels}")
-    facts.collision_examples = list(dict.fromkeys(examples))[:MAX_EXAMPLES]
+    for job, position in zip(sets.job_of_group.take(merged).tolist(), merged.tolist(), strict=True):
+        facts[job].merged_series += 1
+        if facts[job].merged_series <= MAX_EXAMPLES:
+            one = sets.describe(position)
+            own = {name: text if isinstance(text, str) else of_job[job].get(name, "…") for name, text in one.labels}
+            examples[job].append(f"different labels became one series of {one.metric or 'a rule'}: {own}")
+    for fact, found in zip(facts, examples, strict=True):
+        fact.collision_examples = list(dict.fromkeys(found))[:MAX_EXAMPLES]

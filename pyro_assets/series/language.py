@@ -1,6 +1,6 @@
 """The language of rules: one model for the file, the ledger, the command line and whatever else edits rules.
 
-Add a field here with its check in `check_rules`; what a rule's series are worth is computed by `evaluate`. Nothing
+Add a field here with its check in `check_rules`; what a rule's series are worth is computed by `engine`. Nothing
 here may depend on profiles.
 """
 

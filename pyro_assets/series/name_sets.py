@@ -1,6 +1,6 @@
 """Which of a job's function names are meant by sets of patterns, each distinct name looked at once.
 
-Add what must be known of names here; what stacks make of them is in `evaluate`.
+Add what must be known of names here; what stacks make of them is in `stacks`.
 """
 
 import threading
@@ -30,14 +30,14 @@ class NameSets:
 
     Attributes:
         code_of_line: int64[lines], the number of the line's function name, -1 without one.
-        members: per set bool[names].
-        shown_code: per set int64[names], the number of the name as it is shown, in `shown`.
+        members: bool[sets, names].
+        shown_code: int64[sets, names], the number of the name as it is shown, in `shown`; -1 where no set shows it.
         shown: distinct names as shown, sorted; folded and plain ones alike.
     """
 
     code_of_line: I64
-    members: list[Bool]
-    shown_code: list[I64]
+    members: Bool
+    shown_code: I64
     shown: list[str]
 
 
@@ -53,6 +53,17 @@ class NameMemory:
     def __init__(self, sets: Sequence[NameSet]) -> None:
         self.sets = tuple(sets)
         self._lock = threading.Lock()
+        # Per families: their sets, distinct patterns, and which of these each set has, end to end.
+        self._of_families: list[tuple[tuple[Family, ...], list[int], list[Pattern], I64, I64]] = []
+        for families in dict.fromkeys(families for families, _ in self.sets):
+            own = [number for number, one in enumerate(self.sets) if one[0] == families]
+            patterns = list(dict.fromkeys(pattern for number in own for pattern in self.sets[number][1]))
+            position = {pattern: number for number, pattern in enumerate(patterns)}
+            parts = [[position[pattern] for pattern in self.sets[number][1]] for number in own]
+            start = np.cumsum([0, *map(len, parts[:-1])], dtype=np.int64)
+            flat = np.array([number for part in parts for number in part], dtype=np.int64)
+            self._of_families.append((families, own, patterns, flat, start))
+        self.exact, self.exact_members = _only_exact(self.sets)
         self.forget()
 
     def forget(self) -> None:
@@ -83,13 +94,12 @@ class NameMemory:
 
     def _match(self, names: Any) -> Bool:
         members = np.zeros((len(self.sets), len(names)), dtype=np.bool_)
-        for families in dict.fromkeys(families for families, _ in self.sets):
-            own = [number for number, one in enumerate(self.sets) if one[0] == families]
-            patterns = list(dict.fromkeys(pattern for number in own for pattern in self.sets[number][1]))
-            folded = normalize(names, families) if families else names
-            found = dict(zip(patterns, match_names(folded, patterns), strict=True))
-            for number in own:
-                members[number] = np.logical_or.reduce([found[pattern] for pattern in self.sets[number][1]])
+        for families, own, patterns, flat, start in self._of_families:
+            found = match_names(normalize(names, families) if families else names, patterns)
+            # A rule whose list of functions was not found yet has a set without patterns.
+            has_any = np.diff(np.append(start, len(flat))) > 0
+            if has_any.any():
+                members[np.array(own)[has_any]] = np.logical_or.reduceat(found.take(flat, axis=0), start[has_any])
         return members
 
 
@@ -100,24 +110,54 @@ def find_names(symbols: SymbolTables, memory: NameMemory) -> NameSets:
         symbols: the tables.
         memory: of the sets.
     """
+    if memory.exact is not None:
+        members, shown = memory.exact_members, memory.exact
+        return NameSets(_find_exact(symbols, shown), members, np.where(members, np.arange(len(shown)), -1), shown)
     names, code_of_line = distinct_names(symbols)
-    members = list(memory.look_up(names))
+    members = memory.look_up(names)
+    families = [own for own, _ in memory.sets]
     # Only names that are meant somewhere are ever shown.
-    used = {families: np.zeros(len(names), dtype=np.bool_) for families, _ in memory.sets}
-    for (families, _), member in zip(memory.sets, members, strict=True):
-        used[families] |= member
+    used = {one: members[[own == one for own in families]].any(axis=0) for one in dict.fromkeys(families)}
     texts: dict[tuple[Family, ...], list[str]] = {}
-    for families, mask in used.items():
+    for one, mask in used.items():
         chosen = names.filter(pa.array(mask))
-        texts[families] = (normalize(chosen, families) if families else chosen).to_pylist()
-    shown = sorted({text for one in texts.values() for text in one})
+        texts[one] = (normalize(chosen, one) if one else chosen).to_pylist()
+    shown = sorted({text for own in texts.values() for text in own})
     number_of = {text: number for number, text in enumerate(shown)}
-    codes = {}
-    for families, mask in used.items():
-        code = np.full(len(names), -1, dtype=np.int64)
-        code[mask] = [number_of[text] for text in texts[families]]
-        codes[families] = code
-    return NameSets(code_of_line, members, [codes[families] for families, _ in memory.sets], shown)
+    codes = {one: np.full(len(names), -1, dtype=np.int64) for one in used}
+    for one, mask in used.items():
+        codes[one][mask] = [number_of[text] for text in texts[one]]
+    shown_code = np.array([codes[one] for one in families], dtype=np.int64).reshape(members.shape)
+    return NameSets(code_of_line, members, shown_code, shown)
+
+
+def _only_exact(sets: Sequence[NameSet]) -> tuple[list[str] | None, Bool]:
+    """All names that sets mean where these are whole names, None where they are not; and bool[sets, names].
+
+    Then nothing else need be looked for, and names are compared as the bytes that stand in blocks.
+    """
+    texts = [[pattern.exact or "" for pattern in patterns] for _, patterns in sets]
+    # A backslash may stand for a byte that is no text; "" for a pattern that is none.
+    if any(families for families, _ in sets) or any(not text or "\\" in text for own in texts for text in own):
+        return None, np.zeros((len(sets), 0), dtype=np.bool_)
+    names = sorted({text for own in texts for text in own})
+    position = {name: number for number, name in enumerate(names)}
+    members = np.zeros((len(sets), len(names)), dtype=np.bool_)
+    for number, own in enumerate(texts):
+        members[number, [position[text] for text in own]] = True
+    return names, members
+
+
+def _find_exact(symbols: SymbolTables, names: Sequence[str]) -> I64:
+    """int64[lines], the position of the line's function name among some, -1 where it is another."""
+    import pyarrow.compute as pc
+
+    if not names or not len(symbols.strings):
+        return np.full(len(symbols.line_function), -1, dtype=np.int64)
+    options = pc.SetLookupOptions(value_set=pa.array([name.encode() for name in names], type=symbols.strings.type))
+    of_string = pc.index_in(symbols.strings, options=options).fill_null(-1).to_numpy().astype(np.int64)
+    # Dangling references are -1 and find the -1 at the end of each table.
+    return np.append(np.append(of_string, -1).take(symbols.function_name), -1).take(symbols.line_function)
 
 
 def distinct_names(symbols: SymbolTables) -> tuple[Any, I64]:

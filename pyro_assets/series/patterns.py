@@ -96,7 +96,7 @@ def _quote(char: str) -> str:
     return char if char.isalnum() or char in "_/" or ord(char) > 127 else f"\\{char}" if char.isprintable() else char
 
 
-def match_names(names: Any, patterns: Sequence[Pattern]) -> list[Bool]:
+def match_names(names: Any, patterns: Sequence[Pattern]) -> Bool:
     """Which names match which patterns; every name is looked at once for all exact names, once for all expressions.
 
     Args:
@@ -104,19 +104,19 @@ def match_names(names: Any, patterns: Sequence[Pattern]) -> list[Bool]:
         patterns: distinct patterns.
 
     Returns:
-        Per pattern bool[names].
+        bool[patterns, names].
     """
     import pyarrow.compute as pc
 
-    result = [np.zeros(len(names), dtype=np.bool_) for _ in patterns]
+    result = np.zeros((len(patterns), len(names)), dtype=np.bool_)
     if not len(names):
         return result
     exact = [position for position, pattern in enumerate(patterns) if pattern.exact is not None]
     if exact:
         wanted = pa.array([patterns[position].exact for position in exact], type=names.type)
         found = pc.index_in(names, options=pc.SetLookupOptions(value_set=wanted)).fill_null(-1).to_numpy()
-        for hit in np.flatnonzero(found >= 0).tolist():
-            result[exact[found[hit]]][hit] = True
+        hit = np.flatnonzero(found >= 0)
+        result[np.array(exact).take(found.take(hit)), hit] = True
     others = [position for position, pattern in enumerate(patterns) if pattern.exact is None]
     is_named = np.asarray(pc.binary_length(names).to_numpy(zero_copy_only=False) > 0)
     for begin in range(0, len(others), _TOGETHER):
@@ -125,9 +125,9 @@ def match_names(names: Any, patterns: Sequence[Pattern]) -> list[Bool]:
         left = names.take(pa.array(place))
         for position in some:
             if len(some) == 1:
-                result[position][place] = True
+                result[position, place] = True
             else:
-                result[position][place] = match_whole(left, patterns[position].expression)
+                result[position, place] = match_whole(left, patterns[position].expression)
     return result
 
 

@@ -6,10 +6,11 @@ is for the callers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
-from pyro_assets.block.columns import I64, Bool, Labels, ProfileRows
+from pyro_assets.block.columns import I64, U8, Bool, Labels, ProfileRows
 from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.series.names import PRIVATE_PREFIX
 
@@ -22,40 +23,46 @@ class Profiles:
     """The profiles that rows are parts of.
 
     Attributes:
-        of_row: int64[rows], the number of the row's profile.
-        is_last: bool[rows], whether that profile is the last of its target.
+        of_row: int64[rows], the number of the row's profile, -1 where nobody asked.
+        is_last: bool[rows], whether that profile is the last of its target; true where nobody asked.
     """
 
     of_row: I64
     is_last: Bool
 
 
-def find_profiles(rows: ProfileRows, labels: Sequence[Labels], scope: I64) -> Profiles:
+def find_profiles(rows: ProfileRows, labels: Sequence[Labels], scope: I64, asked: Bool) -> Profiles:
     """Tell which rows are one profile, and which profiles are the last of their targets.
 
     Args:
         rows: the profiles' rows; `series` are positions in `labels`.
         labels: e label sets.
         scope: int64[e], equal where tenant and service (and job, where there are several) are.
+        asked: bool[e], label sets of interest; all others of their scopes and profile types are looked at, too.
     """
-    kinds: dict[tuple[int, bytes], int] = {}
-    pairs = zip(scope.tolist(), labels, strict=True)
-    kind = np.array([kinds.setdefault((one, profile_type(own)), len(kinds)) for one, own in pairs], dtype=np.int64)
-    of_row = _number_profiles(rows, kind.take(rows.series))
-    count = int(of_row.max(initial=-1)) + 1
-    public = [_public(own) for own in labels]
-    target = _targets(kind, public, _sample_labels(rows.series, of_row, kind, public))
-    time = np.full(count, np.iinfo(np.int64).min, dtype=np.int64)
-    np.maximum.at(time, of_row, rows.time_ns)
-    target_of_row = target.take(rows.series)
-    last = np.full(len(labels), np.iinfo(np.int64).min, dtype=np.int64)
-    np.maximum.at(last, target_of_row, rows.time_ns)
-    return Profiles(of_row, time.take(of_row) == last.take(target_of_row))
+    found = Profiles(np.full(len(rows.series), -1, dtype=np.int64), np.ones(len(rows.series), dtype=np.bool_))
+    if not asked.any():
+        return found
+    pairs = list(zip(scope.tolist(), map(profile_type, labels), strict=True))
+    kinds = {pair: number for number, pair in enumerate(dict.fromkeys(compress(pairs, asked.tolist())))}
+    kind_of_entry = np.array([kinds.get(pair, -1) for pair in pairs], dtype=np.int64)
+    own = np.flatnonzero(kind_of_entry.take(rows.series) >= 0)
+    entries, series = np.unique(rows.series.take(own), return_inverse=True)
+    kind, time_ns = kind_of_entry.take(entries), rows.time_ns.take(own)
+    of_row = _number_profiles(rows.id.take(own, axis=0), kind.take(series))
+    public = [_public(labels[entry]) for entry in entries.tolist()]
+    target = _targets(kind, public, _sample_labels(series, of_row, kind, public)).take(series)
+    time, last = (np.full(len(own), np.iinfo(np.int64).min, dtype=np.int64) for _ in range(2))
+    np.maximum.at(time, of_row, time_ns)
+    np.maximum.at(last, target, time_ns)
+    found.of_row[own] = of_row
+    found.is_last[own] = time.take(of_row) == last.take(target)
+    return found
 
 
-def _number_profiles(rows: ProfileRows, kind: I64) -> I64:
+def _number_profiles(ids: U8, kind: I64) -> I64:
     """Rows of equal kind and id get one number; an id of zeros says nothing, so such a row is a profile by itself."""
-    half = np.ascontiguousarray(rows.id).view(np.uint64).reshape(-1, 2)
+    half = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
     itself = np.where(half.any(axis=1), -1, np.arange(len(half), dtype=np.int64))
     keys = (itself, half[:, 0], half[:, 1], kind)
     order = np.lexsort(keys)

@@ -12,16 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from pyro_assets.block.columns import Labels
+from pyro_assets.block.columns import Bool, Labels
 from pyro_assets.block.tsdb.labels import profile_type
-from pyro_assets.series.compiling import Compiler
 from pyro_assets.series.names import TextLabels, exported_names, metric_name, public_labels
-from pyro_assets.series.rules import KINDS, Grouping, Rule, rules_of
+from pyro_assets.series.rules import KINDS, Grouping, Rule
 from pyro_assets.storage.shown import show_bytes
 
 # So many label sets are remembered before all are forgotten.
 _REMEMBERED: Final = 10_000
-_COMPILED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +121,8 @@ class RuleSet:
         rules: sorted by kind and id.
         groupings: distinct groupings of the rules.
         grouping_of_rule: position in `groupings` per rule.
-        functions: distinct function names, sorted.
-        function_of_rule: position in `functions` per rule, -1 for rules of whole profiles.
         kind_of_rule: position in KINDS per rule.
-        counts_all, keeps_zero: per rule, not `last_of_gauges`, and `keeps_zero`.
+        is_over_profiles: bool[r], profiles are looked at one by one.
     """
 
     def __init__(self, rules_in: Iterable[Rule], gauges: Iterable[str]) -> None:
@@ -134,14 +130,12 @@ class RuleSet:
         self.rules: tuple[Rule, ...] = tuple(rules)
         self.groupings: list[Grouping] = list(dict.fromkeys(rule.grouping for rule in rules))
         self.grouping_of_rule = np.array([self.groupings.index(rule.grouping) for rule in rules], dtype=np.int64)
-        self.functions: list[bytes] = sorted({rule.function for rule in rules if rule.function is not None})
-        number = {name: position for position, name in enumerate(self.functions)}
-        function_of_rule = [-1 if rule.function is None else number[rule.function] for rule in rules]
-        self.function_of_rule = np.array(function_of_rule, dtype=np.int64)
         self.kind_of_rule = np.array([KINDS.index(rule.kind) for rule in rules], dtype=np.int64)
-        self.counts_all = np.array([not rule.last_of_gauges for rule in rules], dtype=np.bool_)
-        self.keeps_zero = np.array([rule.keeps_zero for rule in rules], dtype=np.bool_)
         self._gauges = tuple(gauges)
+        over = ("mean", "max", "min", "count")
+        self.is_over_profiles = np.array([rule.aggregate in over for rule in rules], dtype=np.bool_)
+        self._takes_last = np.array([rule.aggregate == "last" for rule in rules], dtype=np.bool_)
+        self._has_default = np.array([rule.aggregate is None for rule in rules], dtype=np.bool_)
         # Rules often share selectors, and selectors matchers: each distinct one is evaluated once.
         self._selectors = list(dict.fromkeys(s for rule in rules for conjunction in rule.any_of for s in conjunction))
         numbers = {selector: number for number, selector in enumerate(self._selectors)}
@@ -174,6 +168,10 @@ class RuleSet:
                     by_selector = [found[position] for found in selected]
                     memory.meanings.append(self._work_out(memory, one, values[position], by_selector))
             return memory, [known[one] for one in asked]
+
+    def takes_all(self, is_gauge: Bool) -> Bool:
+        """bool[s, r]: of which label sets a rule adds up all profiles, not those of the last alone."""
+        return ~(self._takes_last | (is_gauge[:, None] & self._has_default))
 
     def forget(self) -> None:
         """Forget all label sets; jobs that are being derived go on with what they know."""
@@ -211,10 +209,6 @@ class RuleSet:
             tuple(dict.fromkeys(collisions)),
             "".join(show_bytes(kind).split(":")[2:3]),
         )
-
-
-#: The rules of a configuration; equal configurations share one set, and with it what it remembers.
-compile_rules: Final = Compiler(lambda config: RuleSet(rules_of(config), config.gauges), _COMPILED)
 
 
 def _grouped(values: Mapping[bytes, bytes], by: Iterable[str]) -> TextLabels:

@@ -1,25 +1,30 @@
-"""Which stacks contain which of the wanted functions, for all functions and the whole job at once.
+"""Which stacks hold which of the things that rules ask for, for a whole job at once: one column, the class of a stack.
 
-Names are looked up once per string of the symbol tables; a function counts once per stack, however often it stands on
-it and whether inlined or not. Frames without a function match nothing. All functions of a tree, instead of a wanted
-few, are in `top`.
+Stacks of one class hold the same things, and a thing stands once in a class however often it is on the stack, inlined
+or not. Trees are walked in arrays, which is no work for queries; what classes are worth is added up in `engine`. All
+functions of a tree, instead of a wanted few, are in `top`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
-from pyro_assets.block.columns import I32, I64, ProfileRows, SymbolTables
-from pyro_assets.series.exact import Wide, join, number_keys, sum_by, sum_keys
+from pyro_assets.block.columns import I32, I64, BlockColumns, Bool, SymbolTables
+from pyro_assets.compaction.gather import gather_ranges
+from pyro_assets.series.compiled import CompiledRules
 from pyro_assets.series.hits import Words, find_hits, number_rows
+from pyro_assets.series.name_sets import NameSets, leaf_codes
+from pyro_assets.series.questions import Questions
+from pyro_assets.series.stack_paths import find_paths
 
 _WORD = 64
 # How many bits are spread to bytes at a time.
 _BITS = 1 << 22
-# How many (sum, function) pairs are expanded at a time.
-_PAIRS = 1 << 22
+# So many functions are looked for at a time: bounds what a pattern that matches everything costs in memory.
+_FEATURES = 1024
+# Keys are counted in a table up to this size, and where there are many of them.
+_TABLE = 1 << 22
 
 
 @dataclass(slots=True)
@@ -38,63 +43,9 @@ class StackClasses:
     member_start: I64
     member: I64
 
-    def of_stacks(self, stack: I64) -> I32:
+    def of_stacks(self, stack: I64) -> I64:
         """The class of each stack (rows of the nodes)."""
-        return self.class_of_anchor.take(self.anchor.take(stack))
-
-
-@dataclass(slots=True)
-class FunctionSums:
-    """Sums of the samples whose stack contains a function; sums that are 0 are left out.
-
-    Attributes:
-        cell: int64[k], the cell of the rows.
-        function: int64[k], position in the list of wanted functions; (cell, function) is unique.
-        sums: k exact sums.
-    """
-
-    cell: I64
-    function: I64
-    sums: Wide
-
-
-def find_functions(symbols: SymbolTables, names: Sequence[bytes]) -> tuple[I64, I64]:
-    """Locations that have a wanted function among their lines.
-
-    Args:
-        symbols: the tables.
-        names: f distinct names, compared byte for byte.
-
-    Returns:
-        int64[h] locations, ascending, and int64[h] positions in `names`: one pair per line that matches.
-    """
-    import pyarrow.compute as pc
-
-    nothing = np.zeros(0, dtype=np.int64)
-    if not len(symbols.strings) or not names:
-        return nothing, nothing
-    options = pc.SetLookupOptions(value_set=pa.array(names, type=symbols.strings.type))
-    wanted_of_string = pc.index_in(symbols.strings, options=options).fill_null(-1).to_numpy(zero_copy_only=False)
-    # Dangling references are -1 and find the -1 at the end of each table.
-    wanted_of_function = np.append(wanted_of_string, -1).take(symbols.function_name)
-    wanted_of_line = np.append(wanted_of_function, -1).take(symbols.line_function)
-    line = np.flatnonzero(wanted_of_line >= 0)
-    location = np.searchsorted(symbols.line_start, line, side="right") - 1
-    return location, wanted_of_line.take(line).astype(np.int64)
-
-
-def classify_stacks(symbols: SymbolTables, names: Sequence[bytes]) -> StackClasses:
-    """Sort all stacks into classes by the wanted functions that they contain.
-
-    Only nodes that have a wanted function themselves (hits), or do not follow their parent directly, can differ from
-    the node before them. These anchors form a smaller tree; in it the nearest hit above is found by pointer doubling,
-    and the sets of functions (bits) are passed down the tree of hits alone in the same way.
-
-    Args:
-        symbols: the tables; parents precede children.
-        names: f distinct names.
-    """
-    return classify_locations(symbols, *find_functions(symbols, names), len(names))
+        return self.class_of_anchor.take(self.anchor.take(stack)).astype(np.int64)
 
 
 def classify_locations(symbols: SymbolTables, location: I64, function: I64, functions: int) -> StackClasses:
@@ -145,56 +96,192 @@ def _number(held: Words) -> tuple[I32, I64, I64]:
     return of_row, member_start, np.concatenate(member)
 
 
-def function_sums(
-    symbols: SymbolTables, rows: ProfileRows, names: Sequence[bytes], cell_of_row: I64, cells: int
-) -> FunctionSums:
-    """Sum, per cell of rows and per function, the values of the samples whose stack contains the function.
+@dataclass(slots=True)
+class Held:
+    """What stacks hold.
 
-    The cost hardly depends on the number of functions: samples are summed once per cell and class of stacks.
+    Attributes:
+        class_of_stack: int64[n], of each stack that was asked for, below `classes`.
+        holder, feature: int64[p], pairs without repetition: a class, and what it holds (see Questions).
+    """
+
+    class_of_stack: I64
+    classes: int
+    holder: I64
+    feature: I64
+
+    def members(self, asked: Questions, most: int) -> "Iterator[Members]":
+        """Which classes rules count, cut by classes into pieces of so many pairs of a stack and a rule's function."""
+        order = np.argsort(asked.asked, kind="stable")
+        start = np.searchsorted(asked.asked.take(order), np.arange(asked.behind + asked.count + 1))
+        asks = np.diff(start)
+        weight = np.bincount(self.holder, weights=asks.take(self.feature), minlength=self.classes)
+        weight *= np.bincount(self.class_of_stack, minlength=self.classes)
+        piece = np.cumsum(weight) // most
+        size = asked.behind + asked.count
+        held = self.holder * size + self.feature
+        for number in np.unique(piece.compress(weight > 0)).tolist():
+            is_meant = (piece == number) & (weight > 0)
+            own = is_meant.take(self.holder)
+            begin, place = gather_ranges(start, self.feature.compress(own))
+            of_class = np.repeat(self.holder.compress(own), np.diff(begin))
+            at = order.take(place)
+            rule, function = asked.rule.take(at), asked.function.take(at)
+            excludes, needs = asked.excludes.take(rule), asked.needs.take(rule)
+            counts = np.ones(len(rule), dtype=np.bool_)
+            if (excludes >= 0).any():
+                counts &= (excludes < 0) | ~np.isin(of_class * size + excludes, held)
+            if (needs >= 0).any():
+                counts &= (needs < 0) | np.isin(of_class * size + needs, held)
+            yield Members(of_class.compress(counts), rule.compress(counts), function.compress(counts), is_meant)
+
+
+@dataclass(slots=True)
+class Members:
+    """Which classes of stacks which rules count as which functions: int64[n] each, without repetition.
+
+    Attributes:
+        of_class, rule, function: see Questions.
+        is_meant: bool[classes], which classes these are all of.
+    """
+
+    of_class: I64
+    rule: I64
+    function: I64
+    is_meant: Bool
+
+
+def hold(columns: BlockColumns, rules: CompiledRules, names: NameSets, asked: Questions, stack: I64) -> Iterator[Held]:
+    """Find what stacks hold, so many functions at a time: of each function all stacks come together.
 
     Args:
-        symbols: the tables that the stacks of the rows refer to.
-        rows: the profiles.
-        names: f distinct function names.
-        cell_of_row: int64[n], which cell a row adds to; -1 leaves it out.
-        cells: number of cells.
+        columns: the trees.
+        rules: the rules.
+        names: the job's names for the rules' sets.
+        asked: what is looked for.
+        stack: int64[n], rows of the nodes.
     """
-    classes = classify_stacks(symbols, names)
-    class_size = np.diff(classes.member_start)
-    if not class_size.any():
-        empty = np.zeros(0, dtype=np.int64)
-        return FunctionSums(empty, empty, Wide(empty, empty))
-    cell = np.repeat(cell_of_row, np.diff(rows.sample_start))
-    stack, value = rows.stack, rows.value
-    if len(cell_of_row) and cell_of_row.min() < 0:
-        chosen = np.flatnonzero(cell >= 0)
-        cell, stack, value = cell.take(chosen), stack.take(chosen), value.take(chosen)
-    code = classes.of_stacks(stack)
-    matching = np.flatnonzero((class_size > 0).take(code))
-    key = cell.take(matching) * len(class_size) + code.take(matching)
-    keys, number = number_keys(key, cells * len(class_size))
-    sums = sum_by(number, value.take(matching), len(keys))
-    return _expand(keys // len(class_size), keys % len(class_size), sums, classes, len(names), cells)
+    symbols = columns.symbols
+    beside = [one for one in (_leaves(symbols, names, asked), _paths(columns, rules, names, asked)) if one is not None]
+    wanted = asked.wanted()
+    for begin in range(0, max(len(wanted), 1), _FEATURES):
+        some = wanted[begin : begin + _FEATURES]
+        used = np.concatenate([asked.excluded + asked.behind, some])
+        found = classify_locations(symbols, *_located(symbols, names, asked, [asked.excluded, some]), max(len(used), 1))
+        parts = [_Part(found.of_stacks(stack), found.member_start, used.take(found.member))]
+        parts += [one.of_stacks(stack) for one in beside]
+        yield _together(parts)
+        # The others were looked at.
+        beside = [one for one in beside if one.is_condition]
 
 
-def _expand(cell: I64, code: I64, sums: Wide, classes: StackClasses, functions: int, cells: int) -> FunctionSums:
-    """From sums per (cell, class) to sums per (cell, function)."""
-    count = np.diff(classes.member_start).take(code)
-    before = np.cumsum(count) - count
-    empty = np.zeros(0, dtype=np.int64)
-    keys, parts = [empty], [Wide(empty, empty)]
-    begin = 0
-    while begin < len(cell):
-        # At least one, at most about _PAIRS pairs at a time, whatever hostile trees look like.
-        end = max(begin + 1, int(np.searchsorted(before, before[begin] + _PAIRS)))
-        some, first = count[begin:end], classes.member_start.take(code[begin:end])
-        owner = np.repeat(np.arange(begin, end, dtype=np.int64), some)
-        place = np.arange(len(owner), dtype=np.int64) + np.repeat(first - (before[begin:end] - before[begin]), some)
-        pair = cell.take(owner) * functions + classes.member.take(place)
-        key, part = sum_keys(pair, sums.take(owner), cells * functions)
-        keys.append(key)
-        parts.append(part)
-        begin = end
-    key, every = sum_keys(np.concatenate(keys), join(parts), cells * functions)
-    keep = every.nonzero()
-    return FunctionSums(key.take(keep) // functions, key.take(keep) % functions, every.take(keep))
+@dataclass(slots=True)
+class _Part:
+    """One view of stacks: each has a code, and code i holds member[start[i]:start[i + 1]]."""
+
+    code: I64
+    start: I64
+    member: I64
+    is_condition: bool = False
+
+    def of_stacks(self, stack: I64) -> "_Part":
+        """From nodes to stacks."""
+        return _Part(self.code.take(stack), self.start, self.member)
+
+
+def _together(parts: Sequence[_Part]) -> Held:
+    """Stacks that have equal codes in all views are one class."""
+    if len(parts) == 1:
+        [part] = parts
+        classes = len(part.start) - 1
+        holder = np.repeat(np.arange(classes, dtype=np.int64), np.diff(part.start))
+        return Held(part.code, classes, holder, part.member)
+    codes, class_of_stack = number_tuples([(part.code, len(part.start) - 1) for part in parts])
+    holders, features = [], []
+    for part, code in zip(parts, codes, strict=True):
+        begin, place = gather_ranges(part.start, code)
+        holders.append(np.repeat(np.arange(len(code), dtype=np.int64), np.diff(begin)))
+        features.append(part.member.take(place))
+    return Held(class_of_stack, len(codes[0]), np.concatenate(holders), np.concatenate(features))
+
+
+def _located(symbols: SymbolTables, names: NameSets, asked: Questions, lists: Sequence[I64]) -> tuple[I64, I64]:
+    """Locations, ascending, and the positions, in lists of features end to end, of what their lines have."""
+    pairs, before = [], 0
+    for features in lists:
+        number = np.full(asked.count + 1, -1, dtype=np.int64)
+        number[features] = np.arange(before, before + len(features), dtype=np.int64)
+        before += len(features)
+        own = number.take(asked.feature)
+        pairs.append((asked.name.compress(own >= 0), own.compress(own >= 0)))
+    name, position = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    order = np.argsort(name, kind="stable")
+    start = np.searchsorted(name.take(order), np.arange(names.members.shape[1] + 1))
+    has = np.append(np.diff(start) > 0, False)
+    line = np.flatnonzero(has.take(names.code_of_line))
+    begin, place = gather_ranges(start, names.code_of_line.take(line))
+    line = np.repeat(line, np.diff(begin))
+    location = np.searchsorted(symbols.line_start, line, side="right") - 1
+    return location, position.take(order).take(place)
+
+
+def _leaves(symbols: SymbolTables, names: NameSets, asked: Questions) -> _Part | None:
+    """Nodes by the name of their innermost frame, 0 without one that is asked for."""
+    if not len(asked.self_name):
+        return None
+    order = np.argsort(asked.self_name, kind="stable")
+    has, begin = np.unique(asked.self_name.take(order), return_index=True)
+    code = np.zeros(names.members.shape[1] + 1, dtype=np.int64)
+    code[has] = np.arange(1, len(has) + 1, dtype=np.int64)
+    start = np.concatenate([[0], begin, [len(order)]]).astype(np.int64)
+    return _Part(code.take(leaf_codes(symbols, names.code_of_line)), start, asked.self_feature.take(order))
+
+
+def _paths(columns: BlockColumns, rules: CompiledRules, names: NameSets, asked: Questions) -> _Part | None:
+    """Nodes by the paths that their stacks hold."""
+    if not len(asked.paths):
+        return None
+    paths = [[None if one < 0 else names.members[one] for one in rules.paths[path]] for path in asked.paths.tolist()]
+    code, holds = find_paths(columns.symbols, names.code_of_line, paths)
+    start = np.append(0, np.cumsum(holds.sum(axis=1))).astype(np.int64)
+    return _Part(code, start, asked.path_feature(asked.paths).take(np.nonzero(holds)[1]), is_condition=True)
+
+
+def number_keys(key: I64, size: int) -> tuple[I64, I64]:
+    """Distinct keys, ascending, and int64[n], the position of each key among them.
+
+    Args:
+        key: int64[n], 0 <= key < size.
+        size: bound of the keys; where it is small a table replaces sorting.
+    """
+    if size > min(_TABLE, max(16 * len(key), 1 << 16)):
+        distinct, code = np.unique(key, return_inverse=True)
+        return distinct, code
+    is_there = np.zeros(size, dtype=np.bool_)
+    is_there[key] = True
+    return np.flatnonzero(is_there), (np.cumsum(is_there, dtype=np.int64) - 1).take(key)
+
+
+def number_tuples(columns: Sequence[tuple[I64, int]]) -> tuple[list[I64], I64]:
+    """Distinct tuples, in ascending order, and int64[n], the position of each among them.
+
+    Columns are put together one by one: of all combinations few are there, so that tables do instead of sorting.
+
+    Args:
+        columns: at least one, each n numbers from 0 and their bound.
+
+    Returns:
+        Per column int64[distinct], and int64[n].
+
+    >>> parts, number = number_tuples([(np.array([1, 0, 1]), 2), (np.array([5, 9, 5]), 10)])
+    >>> [part.tolist() for part in parts], number.tolist()
+    ([[0, 1], [9, 5]], [1, 0, 1])
+    """
+    key, number = number_keys(columns[0][0].astype(np.int64), columns[0][1])
+    parts = [key]
+    for column, size in columns[1:]:
+        own, code = number_keys(column.astype(np.int64), size)
+        width = max(len(own), 1)
+        key, number = number_keys(number * width + code, len(parts[0]) * width)
+        parts = [part.take(key // width) for part in parts] + [own.take(key % width)]
+    return parts, number

@@ -18,11 +18,10 @@ import numpy as np
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.tsdb.memo import Memo
 from pyro_assets.compaction.compact import compact
-from pyro_assets.series.compiled import compile_language
+from pyro_assets.series.compiled import compile_rules
 from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.derive import derive, instance_hash
 from pyro_assets.series.job_info import JobInfo
-from pyro_assets.series.rule_set import compile_rules
 from pyro_assets.series.store import series_to_parquet
 
 TESTS = Path(__file__).parent.parent
@@ -95,7 +94,7 @@ def forget() -> None:
             for value in list(vars(module).values()):
                 if isinstance(value, Memo):
                     value.__init__(value._limit_bytes)
-    for rules in (*compile_rules.known(), *compile_language.known()):
+    for rules in compile_rules.known():
         rules.forget()
 
 

@@ -2,9 +2,11 @@
 
 import itertools
 import json
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import slow_series
@@ -14,9 +16,11 @@ from series_jobs import ALLOC, GOROUTINES, JOB, JOBS, frame, job, of_tenant, pro
 from series_values import values_of
 from strategies import CPU, INUSE
 
-from pyro_assets.series import rule_set
+from pyro_assets.series import compiled, rule_set
+from pyro_assets.series.compiled import compile_rules
 from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
-from pyro_assets.series.derive import Derived, derive
+from pyro_assets.series.derive import Derived, derive, derive_jobs
+from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.language import Rule
 from pyro_assets.series.names import metric_name
 
@@ -193,6 +197,26 @@ def test_a_profile_is_of_one_tenant_service_and_type():
         "acme": 4,
         "globex": 2,
     }
+
+
+def test_jobs_by_one_set_of_queries_are_what_each_gives_alone():
+    given = [
+        [profile([sample(5, b"f"), sample(2, b"g")], pod="a", env=env), profile([sample(3, b"f")], INUSE, time_ns=time)]
+        for env, time in (("x", 1), ("y", 5), ("x", 3))
+    ]
+    alone = [job(*own)[0] for own in given]
+    together, _ = job(*[of_tenant(b"%d" % number, one) for number, own in enumerate(given) for one in own])
+    job_of_dataset = np.array([int(dataset.tenant) for dataset in together.datasets])
+    together = replace(together, datasets=[replace(dataset, tenant=b"acme") for dataset in together.datasets])
+    jobs = [JobInfo(f"job-{number}", number, 1_000 + number, f"{number}") for number in range(3)]
+    limited = {"name": "most", "functions": [{"glob": "*"}], "labels": {"n": "1"}, "max_series": 1}
+    config = config_of({"f": "{}", "none": "{}"}, [rule("r", by=("env",))])
+    config = config.model_copy(update={"rules": parse_config(json.dumps({"rules": [limited]})).rules})
+    for derived, columns, info in zip(derive_jobs(together, job_of_dataset, jobs, config), alone, jobs, strict=True):
+        expected = derive(columns, info, config)
+        assert all(derived.frames[kind].equals(expected.frames[kind]) for kind in ("dimension", "function"))
+        assert derived.facts == expected.facts
+        assert derived.facts.dropped_series == 3
 
 
 def test_without_ids_every_row_is_a_profile():
@@ -440,15 +464,15 @@ def test_what_was_seen_before_has_no_say(monkeypatch: pytest.MonkeyPatch):
         derived = derive(columns, JOB, config)
         expected = slow_series.native(rows, 3, is_gauge)
         assert values_of(derived, prefix=CPU_METRIC) == expected
-        assert len(rule_set.compile_rules(config)._memory.meanings) <= 3 + 3
+        assert len(compile_rules(config).labels._memory.meanings) <= 3 + 3
 
 
 def test_equal_configurations_share_their_rules():
     text = "functions: {shared: '{}'}"
-    assert rule_set.compile_rules(parse_config(text)) is rule_set.compile_rules(parse_config(text))
-    for number in range(12):
-        rule_set.compile_rules(parse_config(f"functions: {{f{number}: '{{}}'}}"))
-    assert len(rule_set.compile_rules.known()) == rule_set._COMPILED
+    assert compile_rules(parse_config(text)) is compile_rules(parse_config(text))
+    for number in range(20):
+        compile_rules(parse_config(f"functions: {{f{number}: '{{}}'}}"))
+    assert len(compile_rules.known()) == compiled._COMPILED
 
 
 # --- Facts --------------------------------------------------------------------------------------------------

@@ -7,11 +7,12 @@ from series_jobs import JOB, frame, job, profile, sample
 
 from pyro_assets.block.reader import RawObject
 from pyro_assets.compaction.compact import compact
-from pyro_assets.series.compiled import compile_language
+from pyro_assets.series.compiled import compile_rules
 from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.derive import derive
-from pyro_assets.series.evaluate import Asked, evaluate, targets_per_rule
+from pyro_assets.series.engine import Chosen, add_up
 from pyro_assets.series.job_info import JobInfo
+from pyro_assets.series.label_sets import find_label_sets
 from pyro_assets.series.name_sets import find_names
 
 GOLDEN = golden_bucket.committed()
@@ -49,18 +50,19 @@ def test_no_function_is_worth_more_than_its_profile(number: int):
     """For every profile by itself, and of all functions that it has: self <= total <= the profile's total."""
     objects = [RawObject(key, (GOLDEN.root / key).read_bytes()) for key in GOLDEN.jobs[number]]
     columns = compact(objects).columns
-    rules = compile_language(parse_config(RULES))
-    names = find_names(columns.symbols, rules.names)
-    rows = len(columns.rows.series)
-    asked = Asked(np.ones((rows, len(rules.rules)), dtype=np.bool_), np.arange(rows, dtype=np.int64))
-    found = evaluate(columns, rules, names, asked, np.ones(len(rules.rules), dtype=np.bool_))
-    values, is_over = found.sums.narrow()
-    assert not is_over.any()
-    size = targets_per_rule(names)
-    name_of = [rule.name for rule in rules.rules]
-    sums: dict[str, dict[tuple[int, int], int]] = {name: {} for name in name_of}
-    for owner, target, value in zip(found.owner.tolist(), found.target.tolist(), values.tolist(), strict=True):
-        sums[name_of[target // size]][owner, target % size] = value
+    compiled = compile_rules(parse_config(RULES))
+    sets = find_label_sets(columns, np.zeros(len(columns.datasets), dtype=np.int64), compiled.labels)
+    names = find_names(columns.symbols, compiled.names)
+    rows, rules = len(columns.rows.series), len(compiled.rules)
+    # Every row is a group of its own.
+    row, rule = np.repeat(np.arange(rows), rules), np.tile(np.arange(rules), rows)
+    chosen = Chosen(2 * len(sets.meanings) + row, rule, row, row + 1, np.ones(len(row), dtype=np.int64))
+    values = add_up(columns, compiled, sets, names, chosen).collect()
+    sums: dict[str, dict[tuple[int, int], int]] = {rule.id: {} for rule in compiled.rules}
+    for number, owner, function, value in values.select("rule", "group", "function", "exact").iter_rows():
+        if value or compiled.rules[number].wanted is None:
+            sums[compiled.rules[number].id][owner, function] = value
+    size = len(names.shown) + 2
     whole = {owner: value for (owner, _), value in sums["whole"].items()}
     assert whole == dict(enumerate(columns.rows.total_value.tolist()))
     own = {key: value for key, value in sums["self"].items() if key[1] != size - 1}

@@ -1,7 +1,5 @@
 """Which stacks contain which functions, against walking every stack."""
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +7,15 @@ from hypothesis import strategies as st
 from series_jobs import JOBS, NAMES, frame, job, profile, sample
 
 from pyro_assets.block.columns import BlockColumns
-from pyro_assets.series import exact, stacks
-from pyro_assets.series.stacks import classify_stacks, find_functions, function_sums
+from pyro_assets.series import stacks
+from pyro_assets.series.compiled import compile_rules
+from pyro_assets.series.config import SeriesConfig
+from pyro_assets.series.language import Rule
+from pyro_assets.series.name_sets import find_names
+from pyro_assets.series.names import show_bytes
+from pyro_assets.series.patterns import Pattern
+from pyro_assets.series.questions import find_questions
+from pyro_assets.series.stacks import hold
 
 
 def slow_sets(columns: BlockColumns, names: list[bytes]) -> list[set[int]]:
@@ -30,33 +35,45 @@ def slow_sets(columns: BlockColumns, names: list[bytes]) -> list[set[int]]:
     return result
 
 
-def slow_sums(columns: BlockColumns, names: list[bytes], cell_of_row: list[int]) -> dict[tuple[int, int], int]:
-    rows, sets = columns.rows, slow_sets(columns, names)
-    sums: dict[tuple[int, int], int] = {}
-    for row, cell in enumerate(cell_of_row):
-        for position in range(int(rows.sample_start[row]), int(rows.sample_start[row + 1])):
-            for function in sets[int(rows.stack[position])] if cell >= 0 else ():
-                sums[cell, function] = sums.get((cell, function), 0) + int(rows.value[position])
-    return {key: value for key, value in sums.items() if value}
+def held_sets(columns: BlockColumns, names: list[bytes]) -> list[set[int]]:
+    """The same, as rules find them."""
+    nodes = len(columns.symbols.node_parent)
+    found: list[set[int]] = [set() for _ in range(nodes)]
+    shown = [show_bytes(name) for name in names if name]
+    if not shown:
+        return found
+    rules = compile_rules(SeriesConfig(rules=[Rule(name="r", functions=[Pattern(exact=name) for name in shown])]))
+    sets = find_names(columns.symbols, rules.names)
+    asked = find_questions(rules, sets, np.ones(len(rules.rules), dtype=np.bool_))
+    name_of = {
+        feature: names.index(next(name for name in names if show_bytes(name) == sets.shown[function - 1]))
+        for feature, function in zip(asked.asked.tolist(), asked.function.tolist(), strict=True)
+    }
+    for held in hold(columns, rules, sets, asked, np.arange(nodes, dtype=np.int64)):
+        pairs = list(zip(held.holder.tolist(), held.feature.tolist(), strict=True))
+        assert len(set(pairs)) == len(pairs)
+        of_class: list[set[int]] = [set() for _ in range(held.classes)]
+        for holder, feature in pairs:
+            of_class[holder].add(name_of[feature])
+        for node, one in enumerate(held.class_of_stack.tolist()):
+            assert not found[node] & of_class[one]
+            found[node] |= of_class[one]
+    return found
 
 
-def fast_sums(columns: BlockColumns, names: list[bytes], cells: list[int]) -> dict[tuple[int, int], int]:
-    size = max([0, *cells]) + 1
-    found = function_sums(columns.symbols, columns.rows, names, np.array(cells, dtype=np.int64), size)
-    keys = list(zip(found.cell.tolist(), found.function.tolist(), strict=True))
-    assert len(set(keys)) == len(keys)
-    values = [high * 2**32 + low for high, low in zip(found.sums.high.tolist(), found.sums.low.tolist(), strict=True)]
-    return dict(zip(keys, values, strict=True))
+def sums(columns: BlockColumns, names: list[bytes]) -> dict[int, int]:
+    """Values of all samples whose stack holds a name."""
+    found: dict[int, int] = {}
+    sets = held_sets(columns, names)
+    for node, value in zip(columns.rows.stack.tolist(), columns.rows.value.tolist(), strict=True):
+        for name in sets[node]:
+            found[name] = found.get(name, 0) + value
+    return found
 
 
-def check(columns: BlockColumns, names: list[bytes], cells: list[int] | None = None) -> None:
-    classes = classify_stacks(columns.symbols, names)
-    of_node = classes.of_stacks(np.arange(len(columns.symbols.node_parent), dtype=np.int64)).tolist()
-    start, member = classes.member_start.tolist(), classes.member.tolist()
-    assert [set(member[start[c] : start[c + 1]]) for c in of_node] == slow_sets(columns, names)
-    assert all(sorted(set(part)) == part for part in (member[a:b] for a, b in itertools.pairwise(start)))
-    cells = list(range(len(columns.rows.time_ns))) if cells is None else cells
-    assert fast_sums(columns, names, cells) == slow_sums(columns, names, cells)
+def check(columns: BlockColumns, names: list[bytes]) -> None:
+    wanted = {number for number, name in enumerate(names) if name}
+    assert held_sets(columns, names) == [one & wanted for one in slow_sets(columns, names)]
 
 
 def test_recursion_and_inlining_count_once():
@@ -70,40 +87,39 @@ def test_recursion_and_inlining_count_once():
             ]
         )
     )
-    assert fast_sums(columns, [b"f", b"g", b"h", b"main"], [0]) == {(0, 0): 11, (0, 1): 111, (0, 2): 10, (0, 3): 1111}
+    assert sums(columns, [b"f", b"g", b"h", b"main"]) == {0: 11, 1: 111, 2: 10, 3: 1111}
 
 
 def test_frames_without_function_match_nothing():
     columns, _ = job(profile([sample(1, b"main", frame(), frame(None), frame(None, b"f"))]))
-    assert fast_sums(columns, [b"f", b"main", b"other"], [0]) == {(0, 0): 1, (0, 1): 1}
-    assert fast_sums(columns, [b"other"], [0]) == {}
-    assert fast_sums(columns, [], [0]) == {}
+    assert sums(columns, [b"f", b"main", b"other"]) == {0: 1, 1: 1}
+    assert sums(columns, [b"other"]) == {}
+    assert sums(columns, []) == {}
 
 
 def test_names_are_bytes_of_any_length():
     names = [b"\xff\xfe", b"com.example.Map<K, V>.get(java.lang.Object;[I)" + b"x," * 500, "größe".encode()]
     columns, _ = job(profile([sample(1, *names), sample(2, names[1] + b"x", names[0])]))
-    assert fast_sums(columns, names, [0]) == {(0, 0): 3, (0, 1): 1, (0, 2): 1}
+    assert sums(columns, names) == {0: 3, 1: 1, 2: 1}
 
 
 def test_only_the_name_counts():
     columns, _ = job(profile([sample(1, b"f")]))
     # The same strings serve as system and file names.
-    assert fast_sums(columns, [b"f.go", b"/bin/app"], [0]) == {}
+    assert sums(columns, [b"f.go", b"/bin/app"]) == {}
 
 
 def test_dangling_strings_and_functions_match_nothing():
     columns, _ = job(profile([sample(1, b"f", b"g")]))
     columns.symbols.function_name[0] = -1
-    assert fast_sums(columns, [b"f", b"g"], [0]) == {(0, 1): 1}
+    assert sums(columns, [b"f", b"g"]) == {1: 1}
     columns.symbols.line_function[:] = -1
-    assert fast_sums(columns, [b"f", b"g"], [0]) == {}
+    assert sums(columns, [b"f", b"g"]) == {}
 
 
 def test_no_rows_no_nodes():
     columns, _ = job()
     check(columns, [b"f"])
-    assert [part.tolist() for part in find_functions(columns.symbols, [b"f"])] == [[], []]
 
 
 @pytest.mark.parametrize("functions", [1, 63, 64, 65, 200])
@@ -112,7 +128,6 @@ def test_many_functions(functions: int):
     samples = [sample(number + 1, b"main", *names[number::7], *names[: number % 3]) for number in range(40)]
     columns, _ = job(profile(samples), profile(samples[5:], pod="b"), profile(samples[::3], service=b"till"))
     check(columns, names)
-    check(columns, names, [0, -1, 0])
 
 
 def test_a_deep_chain_of_recursion():
@@ -123,10 +138,9 @@ def test_a_deep_chain_of_recursion():
 @given(JOBS, st.lists(st.sampled_from(NAMES), unique=True), st.integers(0, 9), st.sampled_from([1, 3, 1 << 22]))
 def test_any_job_as_by_walking(jobs, names, seed, bound):
     columns, _ = job(*jobs, seed=seed)
-    cells = [(7 * row) % 3 - 1 for row in range(len(columns.rows.time_ns))]
-    before = stacks._PAIRS, stacks._BITS, exact._TABLE
-    stacks._PAIRS = stacks._BITS = exact._TABLE = bound
+    before = stacks._BITS, stacks._FEATURES, stacks._TABLE
+    stacks._BITS = stacks._FEATURES = stacks._TABLE = bound
     try:
-        check(columns, names, cells)
+        check(columns, names)
     finally:
-        stacks._PAIRS, stacks._BITS, exact._TABLE = before
+        stacks._BITS, stacks._FEATURES, stacks._TABLE = before
