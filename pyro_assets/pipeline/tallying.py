@@ -1,20 +1,20 @@
 """What a rule gives, added up over many jobs: series, samples, functions and shares, without a loop over samples.
 
 Figures of a preview are worked out here; which jobs are read, and how, is not known. Jobs are evaluated many at a
-time: a number in the tenant's name keeps them apart, and everything that a rule says (last of a gauge, limits, the
-rest) holds per tenant, so the series are those of each job alone.
+time, and give the series that each gives alone.
 """
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from pyro_assets.ledger.archived import ArchivedJob
 from pyro_assets.pipeline.preview import FunctionShare, Preview, ShownSeries, TypeShare
 from pyro_assets.series.choice import only
 from pyro_assets.series.config import SeriesConfig
-from pyro_assets.series.derive import derive
+from pyro_assets.series.derive import Derived, derive_jobs
 from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.language import Rule, warnings_of
 from pyro_assets.series.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX, METRIC_PREFIX, SHARD_LABEL
@@ -79,42 +79,40 @@ class Tally:
         columns = self._read(jobs).columns
         if columns is None:
             return
-        apart = replace(
-            columns, datasets=[replace(one, tenant=b"%d/%s" % (one.source, one.tenant)) for one in columns.datasets]
-        )
+        infos = [JobInfo(f"{number}", _NO_SHARD, 0, "") for number in range(len(jobs))]
+        job_of_dataset = np.array([one.source for one in columns.datasets], dtype=np.int64)
         begun = time.process_time()
-        derived = derive(apart, JobInfo("", _NO_SHARD, 0, ""), self._alone)
+        derived = derive_jobs(columns, job_of_dataset, infos, self._alone)
         # Of jobs that have something for the rule.
         (self._single_seconds if len(jobs) == 1 else self._shared_seconds).append(
             (time.process_time() - begun) / len(jobs)
         )
         found.names_seen += len(columns.symbols.function_name)
-        found.dropped_series += derived.facts.dropped_series
-        for one in derived.facts.unmade:
-            job, _, tenant = one.tenant.partition("/")
-            self._unmade.setdefault(str(replace(one, tenant=tenant)), set()).add(jobs[int(job)].id)
-        self._add_series(derived.frames, jobs, found)
-        is_done = self._is_plain and not derived.facts.dropped_series
+        dropped = sum(one.facts.dropped_series for one in derived)
+        found.dropped_series += dropped
+        for job, of_job in zip(jobs, derived, strict=True):
+            for one in of_job.facts.unmade:
+                self._unmade.setdefault(str(one), set()).add(job.id)
+        self._add_series(_frame_of(derived), jobs, found)
+        is_done = self._is_plain and not dropped
         if is_done:
-            self._add_sums("function", derived.frames)
+            self._add_sums("function", _frame_of(derived))
         for name, config in self._shares.items():
             if name != "function" or not is_done:
-                self._add_sums(name, derive(apart, JobInfo("", _NO_SHARD, 0, ""), config).frames)
+                self._add_sums(name, _frame_of(derive_jobs(columns, job_of_dataset, infos, config)))
 
-    def _add_series(self, frames: "dict[str, pl.DataFrame]", jobs: Sequence[ArchivedJob], found: Preview) -> None:
+    def _add_series(self, frame: "pl.DataFrame", jobs: Sequence[ArchivedJob], found: Preview) -> None:
         import polars as pl
 
-        frame = pl.concat(frames.values())
         if frame.is_empty():
             return
-        parts = pl.col("tenant").str.splitn("/", 2).struct
-        number = parts.field("field_0").cast(pl.Int64)
+        number = pl.col("job").cast(pl.Int64)
         of_jobs = pl.DataFrame(
             {"number": range(len(jobs)), "at": [job.timestamp_ms for job in jobs], "shard": [job.shard for job in jobs]}
         )
-        frame = frame.select(
-            "metric", "labels", "value", number=number, tenant=parts.field("field_1"), identity=_identity()
-        ).join(of_jobs, on="number")
+        frame = frame.select("tenant", "metric", "labels", "value", number=number, identity=_identity()).join(
+            of_jobs, on="number"
+        )
         self._samples += frame.height
         counts = frame.group_by("number", "tenant").len()["len"].max()
         found.most_series = max(found.most_series, int(str(counts)))
@@ -123,16 +121,14 @@ class Tally:
         if sum(map(len, self._series)) > _ROWS:
             self._series = [_distinct(pl.concat(self._series))]
 
-    def _add_sums(self, name: str, frames: "dict[str, pl.DataFrame]") -> None:
+    def _add_sums(self, name: str, frame: "pl.DataFrame") -> None:
         import polars as pl
 
-        frame = pl.concat(frames.values())
         label = pl.element().struct
         is_function = pl.element().filter(label.field("name") == FUNCTION_LABEL).struct.field("value")
         function = pl.col("labels").list.eval(is_function).list.first() if name == "function" else pl.lit("")
-        tenant = pl.col("tenant").str.splitn("/", 2).struct.field("field_1")
         rows = (
-            frame.select("metric", tenant=tenant, function=function, value=pl.col("value_int").cast(pl.Int128))
+            frame.select("tenant", "metric", function=function, value=pl.col("value_int").cast(pl.Int128))
             .group_by("tenant", "metric", "function")
             .agg(pl.col("value").sum())
         )
@@ -205,6 +201,13 @@ class Tally:
             )
         if self.rule.has_functions and found.jobs_read and not found.functions:
             found.warnings.append("no function of these hours is meant by the rule; check spelling, case and selector")
+
+
+def _frame_of(derived: "Sequence[Derived]") -> "pl.DataFrame":
+    """All series of jobs, of both kinds."""
+    import polars as pl
+
+    return pl.concat([frame for one in derived for frame in one.frames.values()])
 
 
 def _identity() -> "pl.Expr":
