@@ -183,7 +183,9 @@ class Client:
                 report.accepted += len(part)
             else:
                 _refuse(part, no, report)
-            self.refused.note(part, refused=no is not None)
+            # What was refused together was refused for its time, which says nothing of its series.
+            if no is None or len(part) == 1:
+                self.refused.note(part, refused=no is not None)
 
     def _is_too_old(self, batch: Batch, no: Answer, ask: Callable[[Batch], Answer | None]) -> bool:
         """Whether the time of a batch is too old for the receiver, and so all of its samples are.

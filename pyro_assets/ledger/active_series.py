@@ -53,9 +53,11 @@ class ActiveSeriesRecords(Database):
         ]
         self._remember(active_series, receiver, rows, now_ms - REMEMBERED_MS)
 
-    def refused_series(self, receiver: str) -> dict[str, set[int]]:
+    def refused_series(self, receiver: str, now_ms: int) -> dict[str, set[int]]:
         """X-Scope-OrgID -> hashes of the series that a receiver refused lately."""
-        query = select(refused_series.c.tenant, refused_series.c.series).where(refused_series.c.receiver == receiver)
+        query = select(refused_series.c.tenant, refused_series.c.series).where(
+            refused_series.c.receiver == receiver, refused_series.c.noted_ms >= now_ms - REFUSED_MS
+        )
         found: dict[str, set[int]] = {}
         with self._read() as connection:
             for tenant, series in connection.execute(query):

@@ -169,7 +169,7 @@ class Exporter:
         # Who is not sent to now still counts when it comes to whether a job is exported.
         self._starts = {one.name: start_ms_of(ledger, one, now_ms) for one in everyone} | self._since
         self.counts = {receiver.name: ExportCounts() for receiver in receivers}
-        self._refused = {one.name: RefusedSeries(ledger.refused_series(one.name)) for one in receivers}
+        self._refused = {one.name: RefusedSeries(ledger.refused_series(one.name, now_ms)) for one in receivers}
         self._unfinished = False
         self._lock = threading.Lock()
         self._done: dict[str, set[str]] = {receiver.name: set() for receiver in receivers}
@@ -216,7 +216,7 @@ class Exporter:
         self._stopped.set()
         for thread in [
             *self._threads.values(),
-            *(one for apart in self._apart.values() for one in apart.threads.values()),
+            *(one for apart in self._apart.values() for one in list(apart.threads.values())),
         ]:
             thread.join(5.0)
         for name, counts in self.counts.items():

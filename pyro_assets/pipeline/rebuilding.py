@@ -116,10 +116,7 @@ def rebuild(
     except BadRecord as error:
         report.damaged.append(str(error))
     _restore_jobs(ledger, archive, f"{COMMITS}/", now_ms, report, progress)
-    try:
-        report.decisions = restore_verdicts(ledger, archive)
-    except BadRecord as error:
-        report.damaged.append(str(error))
+    report.decisions = restore_verdicts(ledger, archive, report.damaged)
     report.receivers = _restore_receivers(ledger, archive)
     if not report.damaged or skip_damaged:
         ledger.mark_rebuilding(now_ms, rebuilding=False)

@@ -37,13 +37,14 @@ def to_bytes(plain: Mapping[str, Any], *, version: str = "version") -> bytes:
     return head + b'%08x"}\n' % crc32c(head)
 
 
-def from_bytes(data: bytes, key: str, what: str, *, version: str = "version") -> dict[str, Any]:
+def from_bytes(data: bytes, key: str, what: str, remedy: str = _REMEDY, *, version: str = "version") -> dict[str, Any]:
     """What `to_bytes` was given.
 
     Args:
         data: the whole object.
         key: where it lies, for messages.
         what: it should be, for messages ("a commit record").
+        remedy: what to do where it is not.
         version: see `to_bytes`.
 
     Raises:
@@ -52,8 +53,8 @@ def from_bytes(data: bytes, key: str, what: str, *, version: str = "version") ->
     tail = _TAIL.search(data, max(len(data) - _TAIL_BYTES, 0))
     if tail is not None and (actual := crc32c(data[: tail.start(1)])) != int(tail[1], 16):
         why = f"has the CRC-32C {actual:08x} and was written with {tail[1].decode()}"
-        raise BadRecord(f"{key} {why}; {_REMEDY}", key=key)
-    with parsing(key, what):
+        raise BadRecord(f"{key} {why}; {remedy}", key=key)
+    with parsing(key, what, remedy):
         plain: dict[str, Any] = json.loads(data)
         found = plain.pop(version)
         plain.pop("crc32c", None)
@@ -65,10 +66,10 @@ def from_bytes(data: bytes, key: str, what: str, *, version: str = "version") ->
 
 
 @contextmanager
-def parsing(key: str, what: str) -> Iterator[None]:
+def parsing(key: str, what: str, remedy: str = _REMEDY) -> Iterator[None]:
     """Turns what goes wrong with the contents of a record into a BadRecord."""
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise BadRecord(f"{key} is not {what} ({why}); {_REMEDY}", key=key) from error
+        raise BadRecord(f"{key} is not {what} ({why}); {remedy}", key=key) from error

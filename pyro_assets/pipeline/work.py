@@ -233,6 +233,9 @@ class Worker:
 
     def _set_apart(self, job: Job, attempt: Attempt, error: ObjectUnreadable) -> Attempt:
         """Splits sources that are not given out from the others, which go on; alone they have attempts of their own."""
+        if not {source.key for source in job.sources}.issuperset(error.keys):
+            # It is the archive that does not give out a block: no source is to blame.
+            return self._note_failure(job, attempt, failure_of(error), counts=counts(error))
         is_last = job.attempts >= self.retry.max_attempts
         # What may pass is waited for.
         if error.may_pass and not is_last:

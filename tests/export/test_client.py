@@ -260,6 +260,14 @@ def test_a_time_that_is_too_old_costs_few_requests_for_all_samples_of_it():
     assert report.accepted == 0
 
 
+def test_series_of_a_time_that_is_too_old_are_no_suspects():
+    with scripted_server(default=Reply(400, b"out of bounds")) as server:
+        config = receiver(server)
+        with Client(config, {}, clock=FakeClock()) as client:
+            assert client.send(prepare(many(2000), config, NOW_MS).batches()).refused.total == 2000
+            assert client.refused.take_fresh() == {}
+
+
 @pytest.mark.parametrize("text", ["out of bounds", "too old sample", "out of order sample", "something else"])
 def test_bad_samples_where_witnesses_once_stood_take_no_other_with_them(text: str):
     """Five bad ones of 2,000, at its ends and quarters, are five bad ones; and so are some at other places."""

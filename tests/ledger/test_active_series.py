@@ -36,7 +36,13 @@ def test_refused_series_are_kept_for_a_day(ledger: Ledger) -> None:
     ledger.add_refused_series("r", {"acme": HASHES, "": {5}}, NOW_MS)
     ledger.add_refused_series("r", {"acme": {1, 2}}, NOW_MS + REFUSED_MS)
     ledger.add_refused_series("s", {"acme": {7}}, NOW_MS)
-    assert ledger.refused_series("r") == {"acme": HASHES | {2}, "": {5}}
+    assert ledger.refused_series("r", NOW_MS + REFUSED_MS) == {"acme": HASHES | {2}, "": {5}}
     ledger.add_refused_series("r", {}, NOW_MS + REFUSED_MS + 1)
-    assert ledger.refused_series("r") == {"acme": {2}}
-    assert ledger.refused_series("s") == {"acme": {7}}
+    assert ledger.refused_series("r", NOW_MS) == {"acme": {2}}
+    assert ledger.refused_series("s", NOW_MS) == {"acme": {7}}
+
+
+def test_refused_series_are_forgotten_where_nothing_else_is_refused(ledger: Ledger) -> None:
+    ledger.add_refused_series("r", {"acme": {1}}, NOW_MS)
+    assert ledger.refused_series("r", NOW_MS + REFUSED_MS) == {"acme": {1}}
+    assert ledger.refused_series("r", NOW_MS + REFUSED_MS + 1) == {}

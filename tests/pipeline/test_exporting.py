@@ -187,7 +187,7 @@ def test_refused_samples_are_counted_kept_and_do_not_block(tmp_path: Path):
         assert report.accepted + report.refused == report.samples
         assert report.examples
         # The next run is to know of them: it sends them apart.
-        refused = pipeline.ledger.refused_series("r")
+        refused = pipeline.ledger.refused_series("r", NOW_MS)
         assert sum(map(len, refused.values())) == report.refused
         assert report.tenants.keys() == refused.keys()
         requests = len(server.requests)

@@ -1,6 +1,6 @@
 """The database is deleted at any moment, rebuilt from the archive, and all goes on: nothing lost, nothing doubled."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fakes
@@ -182,3 +182,23 @@ def test_a_job_that_was_forgotten_stays_forgotten_after_a_rebuild(world: World, 
     lose(world, tmp_path)
     rebuild(world.ledger, world.archive, world.clock())
     assert (world.pipeline.left_out().items, world.pipeline.hour_report(HOUR).left_out) == ((), {})
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data.replace(b"ann", b"amn"), lambda _: b"[1]", lambda _: b""])
+def test_a_damaged_acknowledgement_is_named_and_costs_no_other(
+    world: World, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    a_bit_of_everything(world)
+    (broken,) = (one.key for one in world.ledger.unheld_sources() if one.state == "set_aside")
+    decide(world.ledger, world.archive, "forget", broken, world.clock(), author="ann", why="a disk died")
+    (key,) = (key for key in world.archive.objects if key.startswith("verdicts/decided/"))
+    (lost,) = (one.key for one in world.ledger.unheld_sources() if one.state == "lost")
+    decide(world.ledger, world.archive, "forget", lost, world.clock(), author="ann", why="it was deleted")
+    world.archive.objects[key] = spoil(world.archive.objects[key])
+    lose(world, tmp_path)
+    report = rebuild(world.ledger, world.archive, world.clock())
+    (why,) = report.damaged
+    assert key in why
+    assert why.endswith("or remove it, and decide again")
+    assert report.decisions == 1
+    assert [one.key for one in world.ledger.unheld_sources()] == [broken]

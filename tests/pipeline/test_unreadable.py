@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import fakes
 import pytest
 from ledgers import HOUR
 from worlds import World
@@ -105,3 +106,28 @@ def test_a_fault_of_the_store_at_one_object_is_waited_for_before_it_is_split_off
     assert world.tick_and_run().jobs_by_state == {"split": 1, "derived": 1, "planned": 1}
     run_until_nothing_waits(world)
     assert [world.state_of(key) for key in keys] == ["done", "set_aside", "done"]
+
+
+def test_what_the_archive_does_not_give_out_is_no_fault_of_a_source(world: World):
+    keys = [world.segment(-30 + second) for second in range(2)]
+
+    def before(method: str, key: str) -> None:
+        if not killed:
+            killed.append(key)
+            raise fakes.Killed
+        # Whoever tries a job for the second time looks whether the first one came so far.
+        if key.startswith("commits/"):
+            raise archived(key)
+
+    killed: list[str] = []
+    refuse(world, lambda _: True, lambda key: before("read", key))  # type: ignore[arg-type, return-value]
+    with pytest.raises(fakes.Killed):
+        world.tick_and_run()
+    world.source.before = None
+
+    world.archive.before = before
+    world.clock.forward(600)
+    run_until_nothing_waits(world)
+    (given_up,) = world.ledger.kept_failures()
+    assert (given_up.subject, given_up.given_up, given_up.failure.cause) == ("job", True, "ObjectUnreadable")
+    assert {world.state_of(key) for key in keys} == {"quarantined"}
