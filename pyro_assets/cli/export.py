@@ -108,9 +108,10 @@ def _need_receivers(pipeline: "Pipeline") -> None:
 
 
 def _send_again(pipeline: "Pipeline", names: tuple[str, ...], begin_ms: int, end_ms: int) -> "dict[str, ExportCounts]":
-    for name in names:
+    for receiver in [pipeline.receiver(name) for name in names]:
+        name = receiver.name
         click.echo(f"{name} gets once more what it has acknowledged of these hours; its receipts stay", err=True)
-        if not pipeline.receiver(name).is_idempotent:
+        if not receiver.is_idempotent:
             click.echo(
                 f"Warning: {name} is not declared to take the same sample twice: what it has not lost may be refused "
                 "there, or count twice. Declare out_of_order_window, or dedup for VictoriaMetrics, where it is so",

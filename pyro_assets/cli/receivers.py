@@ -111,7 +111,7 @@ def _set(
         changed = pipeline.pause(name, paused=paused, tenant=tenant)
     name += f", tenant {tenant!r}," if tenant else ""
     word = "paused" if paused else "resumed"
-    click.echo(f"{name} is {word}" if changed else f"{name} was {'paused' if paused else 'not paused'} already")
+    click.echo(f"{name} is {word}" if changed else f"{name} was {'paused already' if paused else 'not paused'}")
 
 
 @receivers.command()

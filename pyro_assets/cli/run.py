@@ -92,9 +92,9 @@ def run(
 
     With --rule, backfill rules instead: of all hours, or of those between --from and --to.
 
-    Exit status: 0 all is done; 1 a job failed or waits for its next attempt, a source of these hours is set aside or
-    lost and nobody has acknowledged it, a listing failed, or a receiver did not get everything; 2 a setting cannot be
-    used.
+    Exit status: 0 all is done; 1 a job failed or waits for its next attempt, a source of an hour that this run worked
+    on is set aside or lost and nobody has acknowledged it (`quarantine list` shows those of all hours), a listing
+    failed, or a receiver did not get everything; 2 a setting cannot be used.
     """
     check_span(begin_ms, end_ms)
     if not rules and (begin_ms, end_ms) != (None, None):
@@ -164,9 +164,10 @@ def _left_out(pipeline: "Pipeline", reports: "Mapping[str, HourReport]") -> list
         for one in waiting
     ]
     for hour, report in reports.items():
-        if report.set_aside_total:
-            first = report.set_aside[0]
-            more = f"{report.set_aside_total:,} sources of {hour} are in no output, the first: "
+        if count := sum(report.left_out.values()):
+            # Those of a job that was given up are listed with it.
+            first = next(iter(pipeline.ledger.unheld_sources(hour, limit=1)), report.set_aside[0])
+            more = f"{count:,} sources of {hour} are in no output, the first: "
             said.append(f"{more}{first.key}: {first.state}: {first.reason}")
     return said
 

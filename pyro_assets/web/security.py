@@ -215,12 +215,15 @@ def client_of(scope: Scope) -> str:
 
 
 def is_the_token(access: Access, guesses: Guesses, scope: Scope, given: str) -> bool:
-    """Whether somebody knows the token; a wrong one is counted."""
-    client = client_of(scope)
+    """Whether somebody knows the token; a wrong one is counted, and none is looked at while the client must wait."""
+    client, now = client_of(scope), time.monotonic()
+    if guesses.wait_seconds(client, now):
+        # Its other requests were wrong while this one's body was on its way: many begun at once are no way around.
+        return False
     if hmac.compare_digest(given.encode(), access.token.encode()):
         guesses.was_right(client)
         return True
-    guesses.was_wrong(client, time.monotonic())
+    guesses.was_wrong(client, now)
     return False
 
 

@@ -99,6 +99,7 @@ def test_list_pause_and_resume(place: Path):
         assert "paused" in run("export", *where, *HOURS).stdout
         assert server.requests == []
         assert "local is resumed" in run("receivers", "resume", *where, "local").stdout
+        assert run("receivers", "resume", *where, "local").stdout == "local was not paused\n"
         fails(run("receivers", "pause", *where, "other"), "no receiver 'other'")
 
 

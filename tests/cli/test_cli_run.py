@@ -138,6 +138,22 @@ def test_a_source_that_is_broken_is_set_aside_and_named(tmp_path: Path):
     assert run(*where).exit_code == 0
 
 
+def test_a_source_that_somebody_acknowledged_fails_no_later_run_of_its_hour(tmp_path: Path):
+    broken, job = GOLDEN.jobs[0][0], GOLDEN.jobs[1]
+    for one in (broken, *job):
+        target = tmp_path / "bucket" / one
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(GOLDEN.read(one)[: 100 if one == broken else None])
+    lists = tmp_path / "first.json", tmp_path / "second.json"
+    for path, keys in zip(lists, ([broken], job), strict=True):
+        path.write_text(json.dumps([keys]))
+    where = ["--source-url", tmp_path / "bucket", *places(tmp_path)]
+    fails(run("run", "--jobs", lists[0], *where), f"1 sources of {HOUR} are in no output")
+    assert run("quarantine", "forget", broken, *places(tmp_path)).exit_code == 0
+    later = run("run", "--jobs", lists[1], *where)
+    assert (later.exit_code, HOUR in later.stdout) == (0, True), later.output
+
+
 def test_a_failed_job_that_waits_for_its_next_attempt_is_said(tmp_path: Path):
     where = ["run", "--source-url", tmp_path / "bucket", *places(tmp_path)]
     for one in GOLDEN.jobs[0]:

@@ -16,7 +16,7 @@ from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.web.access import Access, hosts_of
 from pyro_assets.web.app import describe, make_app
 from pyro_assets.web.requests import MAX_BODY_BYTES
-from pyro_assets.web.security import CSRF_COOKIE, HARMLESS, POLICY, SESSION_COOKIE, Guard
+from pyro_assets.web.security import CSRF_COOKIE, HARMLESS, POLICY, SESSION_COOKIE, Guard, is_the_token
 from pyro_assets.web.sessions import SESSION_SECONDS
 
 TOKEN = "correct horse battery"
@@ -183,6 +183,17 @@ def test_wrong_tokens_are_looked_at_ever_more_slowly(pipeline: Pipeline):
     assert asking.get("/login").status == 200
     assert other.call("GET", "/rules", authorization=f"Bearer {TOKEN}").status == 200
     assert other.post("/login", {"token": "wrong"}).status == 401
+
+
+def test_guesses_that_were_begun_at_once_wait_too(pipeline: Pipeline):
+    site = site_of(pipeline, access=Access(token=TOKEN, hosts=()))
+    scope = {"client": ("10.0.0.1", 1)}
+    assert is_the_token(site.access, site.guesses, scope, TOKEN)
+    for _ in range(12):
+        site.guesses.was_wrong("10.0.0.1", time.monotonic())
+    # Its body came after the others were found wrong: it is not looked at.
+    assert not is_the_token(site.access, site.guesses, scope, TOKEN)
+    assert is_the_token(site.access, site.guesses, {"client": ("10.0.0.2", 1)}, TOKEN)
 
 
 def test_short_tokens_are_refused():
