@@ -39,7 +39,8 @@ class RealWorld:
     engine: Engine
 
     def __post_init__(self) -> None:
-        self.settings = Settings(start_hour="2020-01-01-00:00")
+        # Buckets in memory do not travel to the process that a job of a killed worker gets where there is a limit.
+        self.settings = Settings(start_hour="2020-01-01-00:00", job_seconds=0)
         self.source = fakes.MemoryBucket(url="memory://source")
         self.archive = fakes.MemoryBucket(url="memory://archive")
         self.clock = fakes.Clock(TIME_MS + 60_000)

@@ -23,8 +23,8 @@ IN_FORCE = merge_rules(CONFIG, stored(rule("kept", "main.kept")))
 
 
 def test_a_rule_that_is_fine():
-    found = check_value({"name": "new", "functions": ["main.new"]}, IN_FORCE)
-    assert (found.rule, found.problems) == (rule("new", "main.new"), ())
+    found = check_value({"name": "fresh", "functions": ["main.new"]}, IN_FORCE)
+    assert (found.rule, found.problems) == (rule("fresh", "main.new"), ())
 
 
 def test_a_rule_may_be_edited_into_what_only_it_gave():
@@ -37,7 +37,7 @@ def test_a_rule_may_be_edited_into_what_only_it_gave():
         ({"name": "x", "functions": ["main.kept"]}, "name", "must give the same series as rule kept;"),
         ({"name": "filed", "functions": ["a"]}, "name", "a rule of the file has this name"),
         ({"name": "x", "stack": ["a", "..."]}, "stack", "begins or ends with a gap"),
-        ({"name": "x", "functions": [{"regex": "("}]}, "functions[0]", "not closed"),
+        ({"name": "x", "functions": [{"regex": "("}]}, "functions[0]", "missing )"),
         ({"name": "x", "labels": {"tenant": "a"}}, "labels.tenant", "reserved"),
         ({"name": "x", "nmae": 1}, "nmae", "did you mean name?"),
         ({"functions": ["a"]}, "name", "missing"),
@@ -64,19 +64,29 @@ def test_what_is_no_json_is_a_problem():
 
 def test_a_plan_names_what_changes_and_leaves_what_is_equal():
     known = stored(rule("same", "a"), rule("other", "b"), rule("gone", "c"))
-    plan = plan_edits([rule("same", "a"), rule("other", "x"), rule("new", "y")], known, CONFIG, prune=True)
-    assert plan.changes == (("other", "change"), ("new", "create"), ("gone", "delete"))
+    plan = plan_edits([rule("same", "a"), rule("other", "x"), rule("fresh", "y")], known, CONFIG, prune=True)
+    assert plan.changes == (("other", "change"), ("fresh", "create"), ("gone", "delete"))
     assert [(edit.name, edit.seen_version, edit.body is None) for edit in plan.edits] == [
-        ("other", 3, False), ("new", 0, False), ("gone", 3, True)
+        ("other", 3, False), ("fresh", 0, False), ("gone", 3, True)
     ]  # fmt: skip
     assert plan.problems == ()
     assert plan_edits([rule("same", "a")], known, CONFIG).edits == ()
 
 
+def test_words_of_addresses_are_no_names_of_rules_that_are_edited():
+    assert [one.field for one in check_value({"name": "preview", "functions": ["a"]}, IN_FORCE).problems] == ["name"]
+    assert (
+        "preview: name 'preview' is a word of the pages' addresses"
+        in plan_edits([rule("preview", "a")], [], CONFIG).problems[0]
+    )
+    kept = stored(rule("preview", "a"))
+    assert plan_edits([rule("preview", "a")], kept, CONFIG).problems == ()  # it is there already, and stays as it is
+
+
 def test_a_plan_tells_of_collisions():
     plan = plan_edits([rule("filed", "b")], [], CONFIG)
     assert plan.problems[0].startswith("filed: name 'filed' exists already as rule filed")
-    with_ledger = plan_edits([rule("new", "main.kept")], stored(rule("kept", "main.kept")), SeriesConfig())
+    with_ledger = plan_edits([rule("fresh", "main.kept")], stored(rule("kept", "main.kept")), SeriesConfig())
     assert "rule kept of the ledger would give no series" in with_ledger.problems[0]
     twice = plan_edits([rule("one", "a"), rule("two", "a")], [], SeriesConfig())
     assert "must give the same series as rule one" in twice.problems[0]
