@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from pyro_assets.generator.manifest import Manifest, Row, SegmentEntry
 
+#: tenant, service and profile type
+_Scope = tuple[str, str, str]
 #: (tenant, metric, labels sorted by name)
 SeriesKey = tuple[str, str, tuple[tuple[str, str], ...]]
 
@@ -21,7 +23,7 @@ _MATCHER = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_.]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\
 
 
 def is_gauge(profile_type: str) -> bool:
-    """Whether values of a type are levels, of which only the last of a series counts.
+    """Whether values of a type are levels, of which only the last profile of a target counts.
 
     >>> is_gauge("memory:inuse_space:bytes:space:bytes"), is_gauge("memory:alloc_space:bytes:space:bytes")
     (True, False)
@@ -106,15 +108,12 @@ def fold(
         for row in segment.rows:
             # The generator never uploads two different profiles of one series and time: equal ones are retries.
             rows.setdefault((row.identity, row.time_ns), row)
-    last: dict[object, Row] = {}
-    for row in rows.values():
-        if row.identity not in last or row.time_ns > last[row.identity].time_ns:
-            last[row.identity] = row
+    last = _last_rows(rows.values())
     series: dict[SeriesKey, int] = {}
     for row in rows.values():
         tenant, labels = row.identity
         profile_type = dict(labels)["__profile_type__"]
-        if gauge(profile_type) and last[row.identity] is not row:
+        if gauge(profile_type) and id(row) not in last:
             continue
         public = public_labels(labels, shard)
         _count(series, (tenant, metric_name(profile_type, functions=False), _sorted(public)), row.value)
@@ -126,10 +125,46 @@ def fold(
     return series
 
 
+def _last_rows(rows: Iterable[Row]) -> set[int]:
+    """The ids of the rows that belong to the last profile of their target.
+
+    One upload of a process is one profile of each type, whatever labels its samples have. Labels that differ between
+    the parts of any one profile are the samples' own, and no part of a target.
+    """
+    rows = list(rows)
+    parts: dict[tuple[_Scope, str, int], list[dict[str, str]]] = {}
+    for row in rows:
+        session = dict(row.identity[1]).get("__session_id__", "")
+        parts.setdefault((_scope(row), session, row.time_ns), []).append(_public(row))
+    of_samples: dict[_Scope, set[str]] = {}
+    for (scope, _, _), labelled in parts.items():
+        names = {name for one in labelled for name in one}
+        differing = {name for name in names if len({one.get(name) for one in labelled}) > 1}
+        of_samples.setdefault(scope, set()).update(differing)
+    targets = []
+    for row in rows:
+        left = {name: text for name, text in _public(row).items() if name not in of_samples[_scope(row)]}
+        targets.append((_scope(row), _sorted(left)))
+    newest: dict[object, int] = {}
+    for row, target in zip(rows, targets, strict=True):
+        newest[target] = max(row.time_ns, newest.get(target, row.time_ns))
+    return {id(row) for row, target in zip(rows, targets, strict=True) if newest[target] == row.time_ns}
+
+
+def _scope(row: Row) -> _Scope:
+    tenant, labels = row.identity
+    own = dict(labels)
+    return tenant, own.get("service_name", ""), own["__profile_type__"]
+
+
+def _public(row: Row) -> dict[str, str]:
+    return {name: text for name, text in row.identity[1] if not name.startswith("__")}
+
+
 def totals_by_hour(manifest: Manifest) -> list[dict[str, object]]:
     """What was made per hour of creation, tenant, metric and labels, over all shards.
 
-    Flows are sums; of a gauge it is the last profile of each series in the hour. The labels are those of the uploads
+    Flows are sums; of a gauge it is the last profile of each target in the hour. The labels are those of the uploads
     without private ones; per function of the manifest there is an entry with the label `function`.
     """
     hours: dict[int, list[SegmentEntry]] = {}

@@ -36,9 +36,18 @@ def test_flows_are_summed_and_of_levels_the_last_counts():
     assert fold([second, first], 3, {}) == expected
 
 
-def test_levels_of_series_that_become_equal_are_summed():
+def test_of_the_sessions_of_a_target_the_last_profile_counts():
     rows = [row(LEVEL, 1, 5, session="1"), row(LEVEL, 2, 6, session="2"), row(LEVEL, 3, 4, session="2")]
-    assert fold([segment(*rows)], 3, {}) == {key(LEVEL_METRIC): 9}
+    assert fold([segment(*rows)], 3, {}) == {key(LEVEL_METRIC): 4}
+
+
+def test_the_parts_of_the_last_profile_are_its_series():
+    rows = [row(LEVEL, time, value, session="1", pod="a", rid=rid) for time, value, rid in
+            ((1, 10, "1"), (1, 20, "2"), (2, 15, "3"), (2, 16, "4"))]  # fmt: skip
+    assert fold([segment(*rows)], 3, {}) == {
+        key(LEVEL_METRIC, pod="a", rid="3"): 15,
+        key(LEVEL_METRIC, pod="a", rid="4"): 16,
+    }
 
 
 def test_a_retried_upload_counts_once():
