@@ -9,7 +9,6 @@ from pyro_assets.cli.export import open_exporting, receivers_option
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table
 from pyro_assets.cli.times import check_span, span_options
-from pyro_assets.pipeline.parts import now_ms
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 
@@ -36,6 +35,7 @@ def reconcile(
     """Ask a receiver over PromQL for what it holds and compare it with the archive's series."""
     check_span(begin_ms, end_ms)
     from pyro_assets.export.reconcile import KINDS
+    from pyro_assets.pipeline.parts import now_ms
 
     with (
         open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline,
