@@ -10,6 +10,7 @@ from typing import Any
 
 from pyro_assets.pipeline.engine import Engine
 from pyro_assets.pipeline.summary import Summary
+from pyro_assets.series.facts import SeriesFacts
 from pyro_assets.storage.keys import parse_block_key
 from pyro_assets.storage.ulid import make_ulid
 
@@ -30,7 +31,7 @@ class CountingEngine:
 
     def __init__(self) -> None:
         self.jobs = self.sources = self.digest = 0
-        self._facts = SimpleNamespace(to_dict=dict)
+        self._facts = SeriesFacts()
 
     @property
     def engine(self) -> Engine:
@@ -57,6 +58,7 @@ class CountingEngine:
             duplicates=0,
             conflicts=0,
             facts={},
+            known=0,
         )
 
     def summarise(self, columns: Any) -> Summary:
