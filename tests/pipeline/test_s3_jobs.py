@@ -147,7 +147,7 @@ def test_wrong_credentials(store: Store, s3_endpoint: str) -> None:
                 ask(open_bucket(store.url))
             assert "\n" not in str(refused.value)
         with store.open() as pipeline:
-            assert "check the credentials (AWS_ACCESS_KEY_ID" in pipeline.tick().failures[0]
+            assert "check the credentials (AWS_ACCESS_KEY_ID" in pipeline.tick().source_problem
     finally:
         _authenticate(s3_endpoint, after_requests="inf")
 
@@ -200,7 +200,7 @@ def test_a_bucket_that_does_not_exist(store: Store) -> None:
     with pytest.raises(AccessRefused, match="names no bucket that exists"):
         open_bucket(url).read(JOB[0])
     with open_pipeline(url, str(store.folder / "archive"), str(store.folder / "ledger.db")) as pipeline:
-        assert "names no bucket that exists" in pipeline.tick().failures[0]
+        assert "names no bucket that exists" in pipeline.tick().source_problem
 
 
 def test_a_bucket_that_is_gone_has_lost_nothing(store: Store) -> None:

@@ -58,7 +58,8 @@ def wait_is_over(ledger: Ledger) -> None:
         connection.exec_driver_sql("UPDATE jobs SET next_attempt_ms = 0")
 
 
-@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.service)])
+@pytest.mark.service  # a minute, most of it the limits of runs that are ended
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_job_that_hangs_ends_its_run_and_is_isolated_by_the_next_one(tmp_path: Path, ledger: Ledger, workers: str):
     job = is_ended(run(tmp_path, "cli", "run", "--json"), ledger)
     wait_is_over(ledger)

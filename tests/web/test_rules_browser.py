@@ -83,7 +83,7 @@ def test_from_explore_to_a_saved_rule(driver: Any, address: str, pipeline: Pipel
     functions = field(driver, "functions")
     functions.clear()
     functions.send_keys("regex: (runtime")
-    wait(driver, lambda one: "not closed" in said(one, "functions"), "the check while typing")
+    wait(driver, lambda one: "missing )" in said(one, "functions"), "the check while typing")
     assert functions.get_attribute("aria-invalid") == "true"
     screenshot(driver, "rules-problem")
     functions.clear()
