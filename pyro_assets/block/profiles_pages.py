@@ -7,6 +7,7 @@ page headers belong here; values are decoded by Arrow.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from pyro_assets.block.profiles_schema import LEAVES
@@ -96,20 +97,32 @@ def find_usual_pages(section: memoryview, chunk: Chunk) -> int:
     return levels if position == end and left == 0 else 0
 
 
+#: Bytes of a column whose looks are remembered: one page of nothing but nulls has a few dozen, whatever their number.
+_MOST_REMEMBERED: Final = 256
+
+
 def holds_nothing(section: memoryview, chunk: Chunk, path: str) -> bool:
     """Whether a column plainly has no value but nulls: all its pages are of the usual form and end with their levels.
 
     Statistics say so, too, but nothing holds them to the truth; with these bytes there is nothing that could be lost.
     """
-    position, end = chunk.start, chunk.end
-    if not 4 <= position < end <= len(section) - 8:
+    if not 4 <= chunk.start < chunk.end <= len(section) - 8:
         return False
-    if chunk.dictionary:
-        dictionary = _NO_DICTIONARY.match(section, position, end)
+    data = bytes(section[chunk.start : chunk.end])
+    look = _holds_nothing if len(data) <= _MOST_REMEMBERED else _holds_nothing.__wrapped__
+    return look(data, bool(chunk.dictionary), path)
+
+
+# Sections of a job have the same bytes for the same number of nulls, and looking at them is most of what they cost.
+@lru_cache(maxsize=4096)
+def _holds_nothing(data: bytes, has_dictionary: bool, path: str) -> bool:
+    position, end = 0, len(data)
+    if has_dictionary:
+        dictionary = _NO_DICTIONARY.match(data, position, end)
         position = dictionary.end() if dictionary else end
     pages = 0
     while position < end:
-        header = _PAGE.match(section, position, min(end, position + _LONGEST_HEADER))
+        header = _PAGE.match(data, position, min(end, position + _LONGEST_HEADER))
         if header is None:
             return False
         position = header.end()
@@ -119,8 +132,8 @@ def holds_nothing(section: memoryview, chunk: Chunk, path: str) -> bool:
         else:
             size, begin = number_of(header.group(7)), position
             for level in LEAVES[path].levels:
-                begin += 4 + int.from_bytes(section[begin : begin + 4], "little") if level else 0
-        if not position <= begin <= position + size or bytes(section[begin : position + size]) not in _NO_VALUES:
+                begin += 4 + int.from_bytes(data[begin : begin + 4], "little") if level else 0
+        if not position <= begin <= position + size or data[begin : position + size] not in _NO_VALUES:
             return False
         position += size
         pages += 1
