@@ -51,9 +51,13 @@ class _FormPart(Part):
     def chunk(self, path: str) -> Chunk:
         chunk = self.chunks.get(path)
         if chunk is None:
-            values, size, start, dictionary = (0 if raw is None else number_of(raw) for raw in self._numbers[path])
-            first = dictionary if 0 < dictionary < start else start
-            chunk = self.chunks[path] = Chunk(values, first, first + size, first != start)
+            values, size, start, dictionary = self._numbers[path]
+            begin = number_of(start) if start else 0
+            first = number_of(dictionary) if dictionary else 0
+            if not 0 < first < begin:
+                first = begin
+            end = first + (number_of(size) if size else 0)
+            chunk = self.chunks[path] = Chunk(number_of(values) if values else 0, first, end, first != begin)
         return chunk
 
 

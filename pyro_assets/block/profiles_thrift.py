@@ -117,8 +117,13 @@ def number_of(raw: bytes) -> int:
     >>> number_of(bytes([0x3C])), number_of(bytes([0xC4, 0x31])), number_of(bytes([0x03]))
     (30, 3170, -2)
     """
+    # Nearly all are of one to three bytes, and there are hundreds of thousands.
     if len(raw) == 1:
         result = raw[0]
+    elif len(raw) == 2:
+        result = raw[0] & 127 | raw[1] << 7
+    elif len(raw) == 3:
+        result = raw[0] & 127 | (raw[1] & 127) << 7 | raw[2] << 14
     else:
         result = shift = 0
         for byte in raw:
