@@ -31,7 +31,8 @@ from pyro_assets.ledger.status import in_lane, within
 
 #: A process that has had a receipt open for so long is no longer waited for.
 _OWNED_MS: Final = 120_000
-_UNCLOSED: Final = ("sending", "owed")
+#: States of receipts that an export goes on with.
+UNCLOSED: Final = ("sending", "owed")
 
 
 class Receipts(Database):
@@ -248,7 +249,7 @@ class Receipts(Database):
                 receipt = receipt_of(row)
                 group = {"sending": still_open, "owed": owed}.get(receipt.state, seen)
                 group.setdefault(row.receiver, set()).add(row.job_id)
-                if receipt.tenant and receipt.state in _UNCLOSED:
+                if receipt.tenant and receipt.state in UNCLOSED:
                     waits.add((row.receiver, receipt.tenant, row.job_id))
                 _sum(status, receipt)
                 if row.first_ms is not None and row.accepted and row.is_live:
@@ -328,7 +329,7 @@ def _covers(receiver: str, tenant: str = "") -> Select[Any]:
 
 def _closed() -> ColumnElement[bool]:
     return and_(
-        receipts.c.state.not_in(_UNCLOSED),
+        receipts.c.state.not_in(UNCLOSED),
         receipts.c.file_ms.is_not(None),
         receipts.c.file_ms == series_files.c.written_ms,
     )
@@ -422,7 +423,7 @@ def _same(receipt: Receipt) -> ColumnElement[bool]:
 def _put(connection: Connection, receipt: Receipt, now_ms: int) -> None:
     key, same = _key(receipt), _same(receipt)
     before = connection.execute(select(receipts.c.attempts, receipts.c.first_ms).where(same)).first()
-    is_open = receipt.state in _UNCLOSED
+    is_open = receipt.state in UNCLOSED
     first_ms = before.first_ms if before is not None else None
     if not is_open and first_ms is None:
         first_ms = receipt.first_ms if receipt.first_ms is not None else now_ms

@@ -6,7 +6,6 @@ again like the rest. One tenant that is not taken is left out from there on; a r
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
-from typing import Final
 
 import numpy as np
 
@@ -16,12 +15,11 @@ from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.samples import Samples
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.receipt import Receipt, StoredFile
+from pyro_assets.ledger.receipts import UNCLOSED
 from pyro_assets.pipeline.exporting import ExportCounts
 from pyro_assets.pipeline.reconciling import files_between
 from pyro_assets.pipeline.series_files import SeriesFiles
 from pyro_assets.storage.interface import Bucket
-
-_UNCLOSED: Final = ("sending", "owed")
 
 
 def send_again(
@@ -79,7 +77,7 @@ def _acknowledged(samples: Samples, receiver: Receiver, file: StoredFile, receip
     orgs = [receiver.org_of(tenant) for tenant in samples.tenants]
     is_wanted = np.zeros(len(samples), dtype=np.bool_)
     for receipt in receipts:
-        if receipt.state in _UNCLOSED or receipt.file_ms != file.written_ms:
+        if receipt.state in UNCLOSED or receipt.file_ms != file.written_ms:
             continue  # the next export sends it anyway
         rules = set(receipt.rules) - set(receipt.changed)
         is_theirs = np.array(
