@@ -1,10 +1,9 @@
-"""The schema's version and the steps that bring an older ledger up to it.
+"""The schema's version, and how an older ledger is brought up to it.
 
-Add a step for every change of `schema`, and raise VERSION. A step must work on SQLite and on Postgres and may only add:
-an older process may still be running.
+Raise VERSION with every change of `schema`. A change may only add, for an older process may still be running: tables,
+indexes, and columns that are nullable or have a server default.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Connection, inspect, select
@@ -15,53 +14,6 @@ from pyro_assets.ledger import schema
 
 #: The version that this code reads and writes.
 VERSION: Final = 9
-
-Step = Callable[[Connection], None]
-
-
-def _create_all(connection: Connection) -> None:
-    schema.metadata.create_all(connection)
-
-
-def _add_exports(connection: Connection) -> None:
-    # A new ledger has the column already: version 1 makes the tables as they are now.
-    if "file_ms" not in {column["name"] for column in inspect(connection).get_columns("receipts")}:
-        connection.exec_driver_sql("ALTER TABLE receipts ADD COLUMN file_ms BIGINT")
-
-
-def _add_rules(connection: Connection) -> None:
-    schema.rule_versions.create(connection, checkfirst=True)
-
-
-def _add_active_series(connection: Connection) -> None:
-    schema.active_series.create(connection, checkfirst=True)
-
-
-def _add_what_is_missing(connection: Connection) -> None:
-    """Tables, columns (these must be nullable or have a server default) and indexes of `schema` that are not there."""
-    schema.metadata.create_all(connection)
-    for table in schema.metadata.sorted_tables:
-        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in there:
-                definition = CreateColumn(column).compile(dialect=connection.dialect)
-                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
-        for index in table.indexes:
-            index.create(connection, checkfirst=True)
-
-
-#: Version -> the step that leads to it from the version before.
-STEPS: Final[dict[int, Step]] = {
-    1: _create_all,
-    2: _add_exports,
-    3: _add_rules,
-    4: _add_active_series,
-    5: _add_what_is_missing,
-    6: _add_what_is_missing,
-    7: _add_what_is_missing,
-    8: _add_what_is_missing,
-    9: _add_what_is_missing,
-}
 
 
 def migrate(connection: Connection, now_ms: int) -> int:
@@ -79,9 +31,10 @@ def migrate(connection: Connection, now_ms: int) -> int:
             f"the ledger has schema version {found}, this program knows {VERSION}: "
             "install the version of pyro-assets that wrote it, or a newer one"
         )
-    for version in range(found + 1, VERSION + 1):
-        STEPS[version](connection)
     if found < VERSION:
+        schema.metadata.create_all(connection)
+        if found:
+            _add_columns_and_indexes(connection)
         connection.execute(schema.schema_version.delete())
         connection.execute(schema.schema_version.insert().values(version=VERSION, applied_ms=now_ms))
     return found
@@ -92,3 +45,16 @@ def version_of(connection: Connection) -> int:
     if not inspect(connection).has_table(schema.schema_version.name):
         return 0
     return connection.execute(select(schema.schema_version.c.version)).scalar() or 0
+
+
+def _add_columns_and_indexes(connection: Connection) -> None:
+    """Those of `schema` that tables of an older version do not have."""
+    look = inspect(connection)
+    for table in schema.metadata.sorted_tables:
+        there = {column["name"] for column in look.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                definition = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)

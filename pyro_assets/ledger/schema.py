@@ -1,6 +1,6 @@
 """The tables of the ledger, on SQLite and Postgres.
 
-Add tables and columns here together with a step in `migrate`; what they mean stands beside them. Queries do not belong
+Add tables and columns here and raise the version in `migrate`; what they mean stands beside them. Queries do not belong
 here. Times are Unix milliseconds; hours are partition keys ("2026-11-25-13:00").
 """
 

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, inspect
 
 from pyro_assets.ledger import schema
 from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.migrate import STEPS, VERSION, version_of
+from pyro_assets.ledger.migrate import VERSION, version_of
 from pyro_assets.ledger.receipt import Receipt
 
 OLD = Path(__file__).with_name("schema_1.sql").read_text()
@@ -129,7 +129,3 @@ def test_work_and_export_go_on(old: str) -> None:
         assert ledger.active_series("r", "acme", 1) == {1}
     finally:
         ledger.close()
-
-
-def test_there_is_a_step_to_every_version() -> None:
-    assert sorted(STEPS) == list(range(1, VERSION + 1))
