@@ -45,7 +45,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(PYTEST) tests/test_layers.py
-	$(PYTEST) pyro_assets resources
+	$(PYTEST) pyro_assets
 	$(BIN)/python -W error -c 'from pyro_assets.definitions import defs; defs()'
 	$(BIN)/dagster definitions validate -w workspace.yaml
 

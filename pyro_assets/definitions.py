@@ -1,8 +1,8 @@
 """The whole graph on one screen: segments -> blocks -> series -> receivers, and what watches and starts them.
 
 Add a definition here and its parts in `defs`. Nothing is read or opened when this module is imported; Dagster calls
-`defs`, tests call `build_defs` with resources of their own. `resources` is imported eagerly and imports packages of
-pyro_assets in turn, whose __init__ must therefore stay empty.
+`defs`, tests call `build_defs` with resources of their own. `pyro_assets/__init__.py` must stay empty, or this module
+imports itself.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ from pyro_assets.defs.resolving import resolve_job, resolve_schedule
 from pyro_assets.defs.scrubbing import archive_asset, scrub_job, scrub_schedule
 from pyro_assets.defs.upkeep import upkeep_jobs, upkeep_schedules
 from pyro_assets.defs.verdicts import source_check
-from resources import environment
-from resources.pipeline import production_resources
+from pyro_assets.resources import environment
+from pyro_assets.resources.pipeline import production_resources
 
 
 def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | None = None) -> dg.Definitions:

@@ -1,7 +1,7 @@
 """Every environment variable of the project by name, with its default and what it means.
 
 Add a variable here and nowhere else; nothing is read when this module is imported, only when `value` is called.
-`python -m resources.environment` prints the table for people.
+`python -m pyro_assets.resources.environment` prints the table for people.
 """
 
 import os

@@ -15,9 +15,9 @@ from pyro_assets.errors import SettingsError
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
 from pyro_assets.pipeline.retention import Keep
 from pyro_assets.pipeline.settings import Settings
-from resources import environment as env
-from resources.receivers import environment_secrets
-from resources.settings import make_settings
+from pyro_assets.resources import environment as env
+from pyro_assets.resources.receivers import environment_secrets
+from pyro_assets.resources.settings import make_settings
 
 
 class PipelineResource(dg.ConfigurableResource[Pipeline]):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from resources.environment import RECEIVERS, value
+from pyro_assets.resources.environment import RECEIVERS, value
 
 
 def receivers_file(environ: Mapping[str, str] | None = None) -> str:

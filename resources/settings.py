@@ -6,7 +6,7 @@ Units are turned into the pipeline's here, for Dagster and the command line alik
 
 from typing import TYPE_CHECKING, Any
 
-from resources import environment as env
+from pyro_assets.resources import environment as env
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.settings import Settings

@@ -19,7 +19,7 @@ from pyro_assets.pipeline.reports import HourReport, Lag, Progress, RunCounts, T
 from pyro_assets.pipeline.rescanning import RescanReport
 from pyro_assets.pipeline.retention import Keep, RetentionReport
 from pyro_assets.pipeline.scrubbing import Damage, ScrubReport
-from resources.pipeline import PipelineResource, RetentionResource
+from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 
 _numbers = itertools.count()
 _FAKES: dict[str, "FakePipeline"] = {}

@@ -45,7 +45,7 @@ if __name__ == "__main__":
     import dagster as dg
 
     from pyro_assets.definitions import build_defs
-    from resources.pipeline import production_resources
+    from pyro_assets.resources.pipeline import production_resources
 
     with dg.DagsterInstance.ephemeral() as instance:
         job = build_defs(production_resources()).resolve_job_def("backfill")

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from pyro_assets.definitions import build_defs
-from resources.pipeline import PipelineResource, RetentionResource
+from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 
 
 def resources_of(fields: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import click
 
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json
-from resources import environment as env
-from resources.settings import environment_settings
+from pyro_assets.resources import environment as env
+from pyro_assets.resources.settings import environment_settings
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.doctor import Finding

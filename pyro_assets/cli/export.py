@@ -13,9 +13,9 @@ import click
 from pyro_assets.cli.options import Command, archive_option, from_environment, json_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json, show_table, size_text
 from pyro_assets.cli.times import check_span, hours_of_span, span_options, whole_span
+from pyro_assets.resources import environment as env
+from pyro_assets.resources.receivers import environment_secrets
 from pyro_assets.storage.keys import HOUR_MS, hour_of
-from resources import environment as env
-from resources.receivers import environment_secrets
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.exporting import ExportCounts

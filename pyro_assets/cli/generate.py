@@ -17,8 +17,8 @@ import click
 from pyro_assets.cli.options import json_option, url_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.times import read_time
+from pyro_assets.resources import environment as env
 from pyro_assets.storage.keys import HOUR_MS, hour_of
-from resources import environment as env
 
 if TYPE_CHECKING:
     from pyro_assets.generator.generate import Produced

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pyro_assets.errors import ObjectMissing, StorageError
-from resources import environment as env
+from pyro_assets.resources import environment as env
 
 if TYPE_CHECKING:
     from pyro_assets.block.metadata import BlockMeta

@@ -1,7 +1,7 @@
 """Options that several commands share, with defaults from the environment, and what they open.
 
-Add an option here when a second command wants it. Environment variables are named in `resources.environment` alone;
-URLs are read when a command runs, never at import.
+Add an option here when a second command wants it. Environment variables are named in
+`pyro_assets.resources.environment` alone; URLs are read when a command runs, never at import.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from resources import environment as env
+from pyro_assets.resources import environment as env
 
 if TYPE_CHECKING:
     from pyro_assets.ledger.ledger import Ledger

@@ -10,7 +10,7 @@ import click
 from pyro_assets.cli.options import archive_option, json_option
 from pyro_assets.cli.output import progress_bar, show_json, size_text
 from pyro_assets.cli.times import check_span, span_options
-from resources import environment as env
+from pyro_assets.resources import environment as env
 
 
 @click.command()

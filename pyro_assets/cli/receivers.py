@@ -13,8 +13,8 @@ from pyro_assets.cli.export import open_exporting, receivers_option
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, open_ledger, source_option
 from pyro_assets.cli.output import show_json, show_table, time_text
 from pyro_assets.cli.times import check_span, span_options
-from resources import environment as env
-from resources.receivers import environment_secrets
+from pyro_assets.resources import environment as env
+from pyro_assets.resources.receivers import environment_secrets
 
 
 @click.group()

@@ -10,7 +10,7 @@ import click
 from pyro_assets.cli.options import json_option, ledger_option, mode_option, open_ledger, source_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table
 from pyro_assets.cli.times import check_span, span_options, whole_span
-from resources.settings import environment_settings
+from pyro_assets.resources.settings import environment_settings
 
 
 @click.command()

@@ -11,9 +11,9 @@ import click
 
 from pyro_assets.cli.options import archive_option, json_option, ledger_option
 from pyro_assets.cli.output import show_json, show_table, size_text
-from resources import environment as env
-from resources.receivers import environment_secrets, receivers_file
-from resources.settings import environment_settings
+from pyro_assets.resources import environment as env
+from pyro_assets.resources.receivers import environment_secrets, receivers_file
+from pyro_assets.resources.settings import environment_settings
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.retention import RetentionReport

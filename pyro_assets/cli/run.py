@@ -25,9 +25,9 @@ from pyro_assets.cli.options import (
 )
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.times import check_span, hours_of_span, span_options
-from resources import environment as env
-from resources.receivers import environment_secrets
-from resources.settings import environment_settings
+from pyro_assets.resources import environment as env
+from pyro_assets.resources.receivers import environment_secrets
+from pyro_assets.resources.settings import environment_settings
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.exporting import ExportCounts

@@ -13,7 +13,7 @@ import click
 
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.times import hours_of_span
-from resources.settings import environment_settings
+from pyro_assets.resources.settings import environment_settings
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.repairing import Repaired

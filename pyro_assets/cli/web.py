@@ -15,8 +15,8 @@ from pyro_assets.cli.export import open_exporting, receivers_option
 from pyro_assets.cli.options import archive_option, config_option, ledger_option, source_option, url_option
 from pyro_assets.cli.rules_apply import system_user
 from pyro_assets.errors import PyroAssetsError
-from resources import environment as env
-from resources.receivers import environment_secrets
+from pyro_assets.resources import environment as env
+from pyro_assets.resources.receivers import environment_secrets
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.health import HealthMetrics

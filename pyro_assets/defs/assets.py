@@ -30,8 +30,8 @@ from pyro_assets.defs.staying import Stay, stay
 from pyro_assets.errors import SettingsError
 from pyro_assets.pipeline.pipeline import STEPS, Lane, Pipeline, Step
 from pyro_assets.pipeline.reports import HourReport, Progress, total_run
-from resources.environment import WEB_URL, value
-from resources.pipeline import PipelineResource
+from pyro_assets.resources.environment import WEB_URL, value
+from pyro_assets.resources.pipeline import PipelineResource
 
 SEGMENTS: Final = "segments"
 #: The sensor that reports them.

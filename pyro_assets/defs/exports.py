@@ -16,8 +16,8 @@ from pyro_assets.defs.due import describe
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.pipeline.pipeline import Lane, Pipeline
 from pyro_assets.pipeline.reports import ExportReport, HourReport
+from pyro_assets.resources.environment import RECEIVERS
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
-from resources.environment import RECEIVERS
 
 if TYPE_CHECKING:
     from pyro_assets.pipeline.exporting import ExportCounts, Exporter

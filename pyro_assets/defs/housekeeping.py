@@ -13,8 +13,8 @@ from pyro_assets.defs.checks import is_closed
 from pyro_assets.defs.jobs import CLOSE, LANE, AssetJob
 from pyro_assets.defs.retention import materialised, prune
 from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
-from resources.pipeline import PipelineResource, RetentionResource
 
 INTERVAL_SECONDS: Final = 60
 #: A tick must end within a minute, so it looks at so many at most.

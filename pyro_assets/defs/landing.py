@@ -21,8 +21,8 @@ from pyro_assets.errors import StorageUnavailable
 from pyro_assets.pipeline.hours import spans
 from pyro_assets.pipeline.pipeline import Lane, Pipeline
 from pyro_assets.pipeline.reports import TickReport
+from pyro_assets.resources.pipeline import PipelineResource
 from pyro_assets.storage.keys import hour_of
-from resources.pipeline import PipelineResource
 
 #: Dagster's sensor loop comes by every 5 s; asked for the same 5 s, it passes over every second or third tick, because
 #: the loop is never exactly on time.

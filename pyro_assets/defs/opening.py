@@ -11,7 +11,7 @@ import dagster as dg
 from pyro_assets.defs.silent import beating
 from pyro_assets.errors import ConfigError, SettingsError
 from pyro_assets.pipeline.pipeline import Pipeline
-from resources.pipeline import PipelineResource
+from pyro_assets.resources.pipeline import PipelineResource
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import dagster as dg
 
 from pyro_assets.defs.jobs import UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
 from pyro_assets.defs.opening import opening
-from resources.pipeline import PipelineResource
+from pyro_assets.resources.pipeline import PipelineResource
 
 RESOLVE: Final = "resolve_rules"
 

@@ -13,7 +13,7 @@ import dagster as dg
 from pyro_assets.defs.jobs import UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
 from pyro_assets.defs.opening import opening
 from pyro_assets.pipeline.scrubbing import Damage, ScrubReport
-from resources.pipeline import PipelineResource
+from pyro_assets.resources.pipeline import PipelineResource
 
 ARCHIVE: Final = "archive"
 CHECK: Final = "archive_is_as_it_was_written"

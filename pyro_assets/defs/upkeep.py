@@ -17,7 +17,7 @@ from pyro_assets.defs.jobs import SWEEP, UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
 from pyro_assets.defs.opening import opening
 from pyro_assets.defs.retention import delete_runs, old_runs
 from pyro_assets.pipeline.retention import RetentionReport
-from resources.pipeline import PipelineResource, RetentionResource
+from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 
 _SHOWN: Final = 50
 

@@ -12,8 +12,8 @@ from pyro_assets.defs.assets import SEGMENTS
 from pyro_assets.defs.checks import ASSET, LEFT_OUT, left_out_result
 from pyro_assets.defs.opening import opening
 from pyro_assets.pipeline.given_up import LeftOut
-from resources.environment import WEB_URL, value
-from resources.pipeline import PipelineResource
+from pyro_assets.resources.environment import WEB_URL, value
+from pyro_assets.resources.pipeline import PipelineResource
 
 SOURCE: Final = "source_is_pyroscopes_bucket"
 

@@ -14,8 +14,8 @@ from typing import IO, Final
 import yaml
 
 from pyro_assets.errors import PyroAssetsError
+from pyro_assets.resources import environment as env
 from pyro_assets.storage.keys import HOUR_FORMAT
-from resources import environment as env
 
 #: Function name -> selector of the profiles it is looked for in; the generator records the totals of all of them.
 FUNCTIONS: Final[Mapping[str, str]] = {

@@ -10,7 +10,7 @@ from exports import GOLDEN, HOUR
 from scripted_server import Reply, Request, scripted_server
 
 from pyro_assets.definitions import build_defs
-from resources.pipeline import PipelineResource, RetentionResource
+from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 
 START = "2026-11-25-00:00"
 SECRETS = {"CANARY_TOKEN": "canary-t0ken-7b1", "CANARY_HEADER": "canary-h3ader-2c9"}

@@ -7,8 +7,8 @@ from web_client import site_of
 from worlds import World
 
 from pyro_assets.definitions import build_defs
+from pyro_assets.resources.environment import WEB_URL
 from pyro_assets.web.app import make_app
-from resources.environment import WEB_URL
 
 ASSETS = ("segments", "l1_blocks", "dimension_series", "function_series", "exported_series")
 

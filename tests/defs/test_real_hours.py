@@ -13,9 +13,9 @@ from pyro_assets.demo.proof import prove, read_series
 from pyro_assets.generator.generate import generate_past
 from pyro_assets.generator.manifest import ManifestWriter
 from pyro_assets.generator.segments import Recipe, SegmentMaker
+from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 from pyro_assets.storage.bucket import open_bucket
 from pyro_assets.storage.keys import hour_start_ms
-from resources.pipeline import PipelineResource, RetentionResource
 
 START, HOUR, NEXT = "2025-03-04-00:00", "2025-03-04-08:00", "2025-03-04-09:00"
 FUNCTIONS = {"net/http.HandlerFunc.ServeHTTP": "{}", "runtime.gcDrain": "{}"}

@@ -13,9 +13,9 @@ from pyro_assets.definitions import build_defs
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.rules import RuleEdit
 from pyro_assets.pipeline.rules import rule_body
+from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 from pyro_assets.series.language import Rule
 from pyro_assets.series.patterns import Pattern
-from resources.pipeline import PipelineResource, RetentionResource
 
 START, HOUR = "2026-11-25-00:00", "2026-11-25-09:00"
 ONLY_MAIN = {"ops": {"compact_and_derive": {"config": {"rules": ["main"]}}}}

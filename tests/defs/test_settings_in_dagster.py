@@ -8,8 +8,8 @@ import pytest
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.errors import PyroAssetsError, SettingsError
-from resources import environment as env
-from resources.pipeline import PipelineResource, RetentionResource, production_resources
+from pyro_assets.resources import environment as env
+from pyro_assets.resources.pipeline import PipelineResource, RetentionResource, production_resources
 
 HOUR = "2026-11-25-09:00"
 

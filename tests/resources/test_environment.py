@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyro_assets.errors import SettingsError
-from resources import environment as env
+from pyro_assets.resources import environment as env
 
 
 def test_an_empty_variable_means_its_default():
@@ -31,7 +31,7 @@ def test_every_variable_is_listed():
 
 def test_the_table_for_people():
     table = subprocess.run(
-        [sys.executable, "-m", "resources.environment"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "pyro_assets.resources.environment"], capture_output=True, text=True, check=True
     ).stdout
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [variable.name for variable in env.VARIABLES]
 

@@ -8,9 +8,9 @@ import dagster as dg
 import pytest
 
 from pyro_assets.errors import SettingsError
-from resources import environment as env
-from resources.pipeline import PipelineResource, production_resources
-from resources.settings import environment_settings
+from pyro_assets.resources import environment as env
+from pyro_assets.resources.pipeline import PipelineResource, production_resources
+from pyro_assets.resources.settings import environment_settings
 
 
 def resource(**fields) -> PipelineResource:

@@ -7,7 +7,7 @@ import yaml
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.jobs import ASKED, CLOSE
-from resources import environment as env
+from pyro_assets.resources import environment as env
 
 ROOT = Path(__file__).parent.parent.parent
 RESOURCES = ROOT / "resources"

@@ -23,10 +23,10 @@ from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.pipeline.rescanning import rescan, sweep
 from pyro_assets.pipeline.settings import Settings
+from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 from pyro_assets.series.config import SeriesConfig
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms, segment_key
 from pyro_assets.storage.ulid import first_ulid
-from resources.pipeline import PipelineResource, RetentionResource
 from tests.simulate.engine import CountingEngine
 from tests.simulate.store import CountingArchive, StreamBucket
 from tests.simulate.stream import START_HOUR, START_MS, Stream

@@ -1,0 +1,80 @@
+"""The wheel in an environment of its own, outside the checkout: what it brings there, and that Dagster loads it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+#: what building needs of the checkout; nothing is left behind there.
+PARTS = ("pyproject.toml", "README.md", "LICENSE", "pyro_assets", "resources")
+
+
+def run(*command: str | Path, folder: Path) -> str:
+    """Runs a command in `folder` with no variable of this process but the path; what it says on both streams."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "DAGSTER_HOME": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("source")
+    for name in PARTS:
+        part = ROOT / name
+        if part.is_dir():
+            shutil.copytree(part, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(part, source)
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", "made", ".", folder=source)
+    (made,) = (source / "made").glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel; this one lends its packages by their path, so without its .pth files."""
+    home = tmp_path_factory.mktemp("fresh")
+    run(sys.executable, "-m", "venv", "--without-pip", "venv", folder=home)
+    python = home / "venv" / "bin" / "python"
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, folder=home)
+    (packages,) = (home / "venv").glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return home
+
+
+@pytest.mark.service
+def test_the_wheel_brings_one_top_level_name_and_what_resources_holds(wheel: Path):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"pyro_assets"}
+    brought = {name.removeprefix("pyro_assets/") for name in names}
+    for path in (*(ROOT / "resources").glob("*.*"), *(ROOT / "resources" / "observability").iterdir()):
+        assert path.relative_to(ROOT).as_posix() in brought
+
+
+@pytest.mark.service
+def test_dagster_loads_the_installed_location(environment: Path):
+    python = environment / "venv" / "bin" / "python"
+    where = (
+        "import pyro_assets.resources.pipeline as p, importlib.util as u; print(p.__file__, u.find_spec('resources'))"
+    )
+    file, outside = run(python, "-W", "error", "-c", where, folder=environment).split()
+    assert Path(file).is_relative_to(environment / "venv")
+    assert outside == "None"
+    said = run(python, "-m", "dagster", "definitions", "validate", "-m", "pyro_assets.definitions", folder=environment)
+    assert "All code locations passed validation" in said
+    assert "doctor" in run(environment / "venv" / "bin" / "pyro-assets", "--help", folder=environment)
