@@ -59,3 +59,18 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     client.create_bucket(Bucket=name)
     client.close()
     return f"s3://{name}/some/prefix"
+
+
+@pytest.fixture(params=["obstore", "s3fs"])
+def s3_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both clients by turns: an option that obstore lacks leaves buckets of S3 to s3fs."""
+    if request.param == "s3fs":
+        use_s3fs(monkeypatch)
+    return request.param
+
+
+def use_s3fs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Buckets of S3 are s3fs's from now on."""
+    import fsspec
+
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"user_agent_extra": "tests"}})

@@ -136,7 +136,7 @@ def scripted_server(
             except OSError:
                 return  # the client has gone, which is what it shall do
 
-        do_GET = do_POST = handle_any  # noqa: N815 - names that http.server looks for
+        do_GET = do_HEAD = do_PUT = do_POST = handle_any  # noqa: N815 - names that http.server looks for
 
         def log_message(self, *_: Any) -> None:
             pass

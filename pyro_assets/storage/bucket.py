@@ -1,24 +1,26 @@
-"""Opens buckets by URL: the only file that imports fsspec (and through it s3fs).
+"""Opens buckets by URL: S3 by obstore, or by s3fs with options that obstore lacks; other stores by fsspec.
 
-Add a scheme here when a store needs a class of its own; reading, listing and writing are in `local`, `remote`, `s3`.
+Add a scheme here when a store needs a class of its own; reading, listing and writing are in `local`, `s3`,
+`filesystems`.
 """
 
 import posixpath
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, overload
 from urllib.parse import unquote, urlsplit
 
 from pyro_assets.errors import SettingsError
+from pyro_assets.storage.filesystems import FileSystemBucket, FileSystemReadOnlyBucket, S3fsBucket, S3fsReadOnlyBucket
 from pyro_assets.storage.interface import Bucket, Folder, ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.local import LocalBucket, LocalReadOnlyBucket
-from pyro_assets.storage.remote import RemoteBucket, RemoteReadOnlyBucket
 from pyro_assets.storage.s3 import S3Bucket, S3ReadOnlyBucket
+from pyro_assets.storage.s3_options import S3_SCHEMES, S3Options, fsspec_options, s3_options
 
 __all__ = ["Bucket", "Folder", "ObjectInfo", "ReadOnlyBucket", "open_bucket", "place_of"]
 
 _LOCAL_SCHEMES: Final = ("file", "local")
-_S3_SCHEMES: Final = ("s3", "s3a")
 # s3fs tries five times what botocore has tried five times, half a minute for one listing that is throttled; ticks and
 # jobs come again anyway, and say meanwhile what is wrong.
 _S3_TRIES: Final = 2
@@ -43,26 +45,34 @@ def open_bucket(url: str, writable: bool = False) -> ReadOnlyBucket:
     scheme, place = _split(url)
     if scheme in _LOCAL_SCHEMES:
         return LocalBucket(place) if writable else LocalReadOnlyBucket(place)
-    # Imported here because a second of process start is part of the lag where buckets are folders.
-    import fsspec
-
     if not place:
         raise SettingsError(f"{url!r} names no bucket; write for example s3://bucket/prefix")
-    is_s3 = scheme in _S3_SCHEMES
-    options = _merged(_S3_OPTIONS, _configured(fsspec.config.conf)) if is_s3 else {}
+    if scheme in S3_SCHEMES:
+        options = s3_options(place.partition("/")[0])
+        if not options.beyond:
+            return _open_s3(url, place, options, writable)
+    return _open_file_system(url, scheme, place, writable)
+
+
+def _open_s3(url: str, place: str, options: S3Options, writable: bool) -> ReadOnlyBucket:
+    plain = partial(_open_file_system, url, "s3", place, False)
+    return S3Bucket(url, place, options, plain) if writable else S3ReadOnlyBucket(url, place, options, plain)
+
+
+def _open_file_system(url: str, scheme: str, place: str, writable: bool) -> ReadOnlyBucket:
+    # Imported here because half a second of process start is part of the lag where buckets are folders or S3's.
+    import fsspec
+
+    is_s3 = scheme in S3_SCHEMES
+    options = _merged(_S3_OPTIONS, fsspec_options()) if is_s3 else {}
     try:
         filesystem = fsspec.filesystem(scheme, **(options | {"use_listings_cache": False}))
     except (ValueError, ImportError) as error:
         raise SettingsError(f"buckets of {url!r} cannot be opened: {error}") from error
     if is_s3:
         filesystem.retries = _S3_TRIES
-        return S3Bucket(url, filesystem, place) if writable else S3ReadOnlyBucket(url, filesystem, place)
-    return RemoteBucket(url, filesystem, place) if writable else RemoteReadOnlyBucket(url, filesystem, place)
-
-
-def _configured(conf: Mapping[str, Any]) -> dict[str, Any]:
-    """What a person says of S3 by FSSPEC_S3 or a file of fsspec's; it knows both names of the protocol."""
-    return {name: value for scheme in _S3_SCHEMES for name, value in conf.get(scheme, {}).items()}
+        return S3fsBucket(url, filesystem, place) if writable else S3fsReadOnlyBucket(url, filesystem, place)
+    return FileSystemBucket(url, filesystem, place) if writable else FileSystemReadOnlyBucket(url, filesystem, place)
 
 
 def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +97,7 @@ def place_of(url: str) -> str:
     scheme, place = _split(url)
     if scheme in _LOCAL_SCHEMES:
         return f"file:{Path(place).resolve()}/"
-    return f"{'s3' if scheme in _S3_SCHEMES else scheme}:{place}/"
+    return f"{'s3' if scheme in S3_SCHEMES else scheme}:{place}/"
 
 
 def _split(url: str) -> tuple[str, str]:

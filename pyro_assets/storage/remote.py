@@ -1,12 +1,13 @@
-"""Buckets behind any fsspec file system, translated into what `interface` promises.
+"""What all remote buckets have in common: their stores' errors as ours, and creating without overwriting.
 
-The file system is handed in, so nothing here imports fsspec. What only one store can do belongs to that store's module.
+Add what holds for any store here; each client library has a module of its own (`s3` by obstore, `filesystems` by
+fsspec), which hands in the code and the words of its errors.
 """
 
-import posixpath
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, ClassVar, Final
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from pyro_assets.errors import (
     AccessRefused,
@@ -18,131 +19,39 @@ from pyro_assets.errors import (
     StorageUnavailable,
     Throttled,
 )
-from pyro_assets.storage.interface import Bucket, ByteRange, Folder, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import Bucket, ByteRange, ObjectInfo, ReadOnlyBucket
 
 # A bucket that is not there is a wrong setting or an outage, never an object that is lost.
 _NO_BUCKET: Final = frozenset({"NoSuchBucket"})
 _REFUSED: Final = frozenset(
-    {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+    {"AccessDenied", "401", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 )
 # Of one object, whatever the credentials: it was moved to a class from which it must be restored first.
 _ARCHIVED: Final = frozenset({"InvalidObjectState"})
 _SKEWED: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
-_NO_CREDENTIALS: Final = frozenset({"NoCredentialsError", "PartialCredentialsError"})
+_ELSEWHERE: Final = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "301"})
+_NO_CREDENTIALS: Final = frozenset({"NoCredentialsError", "PartialCredentialsError", "UnauthenticatedError"})
 _THROTTLED: Final = frozenset({"SlowDown", "503", "429", "Throttling", "ThrottlingException", "RequestLimitExceeded"})
 NO_RANGE: Final = frozenset({"InvalidRange", "416"})
+EXISTS: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+NOT_IMPLEMENTED: Final = frozenset({"NotImplemented", "501"})
 
 
 class RemoteReadOnlyBucket(ReadOnlyBucket):
-    """A bucket behind any fsspec file system. Lists the whole prefix, for want of anything better in general.
+    """A bucket behind a client library, whatever it raises."""
 
-    Attributes:
-        most_keys: a prefix with more keys is refused: each tick would take minutes and the memory of all of them.
-    """
+    @abstractmethod
+    def code_of(self, error: Exception) -> str:
+        """The store's own code for an error (S3's, or an HTTP status), "" if there is none."""
 
-    most_keys: ClassVar[int] = 200_000
-
-    def __init__(self, url: str, filesystem: Any, place: str) -> None:
-        super().__init__(url)
-        self._fs = filesystem
-        self._place = place
-
-    def read(self, key: str) -> bytes:
-        """See `ReadOnlyBucket.read`."""
-        with self._translated(key):
-            return bytes(self._fs.cat_file(self._path(key)))
-
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """See `ReadOnlyBucket.get_range`."""
-        if length == 0:
-            return b""
-        with self._translated(key):
-            data = bytes(self._fs.cat_file(self._path(key), start=start, end=start + length))
-        part = self._part(ByteRange(key, start, length), data)
-        if isinstance(part, StorageError):
-            raise part
-        return part
-
-    def get(self, key: str, size_bytes: int) -> bytes:
-        """See `ReadOnlyBucket.get`. One request: asks for a byte more than there should be."""
-        data = self.get_many([ObjectInfo(key, size_bytes)])[0]
-        if isinstance(data, StorageError):
-            raise data
-        return data
-
-    def get_many(self, objects: Sequence[ObjectInfo]) -> list[bytes | StorageError]:
-        """See `ReadOnlyBucket.get_many`. The requests run at the same time."""
-        ranged = [item for item in objects if item.size_bytes]
-        with self._translated(objects[0].key if objects else ""):
-            found = self._fs.cat_ranges(
-                [self._path(item.key) for item in ranged],
-                [0] * len(ranged),
-                [item.size_bytes + 1 for item in ranged],
-                on_error="return",
-            )
-        results = dict(zip(ranged, found, strict=True))
-        # An empty object has no range that could be asked for.
-        return [
-            self._checked(item, results[item]) if item in results else self._attempt_empty(item) for item in objects
-        ]
-
-    def get_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes | StorageError]:
-        """See `ReadOnlyBucket.get_ranges`. The requests run at the same time."""
-        asked = [one for one in dict.fromkeys(ranges) if one.length]
-        with self._translated(asked[0].key if asked else ""):
-            found = self._fs.cat_ranges(
-                [self._path(one.key) for one in asked],
-                [one.start for one in asked],
-                [one.start + one.length for one in asked],
-                on_error="return",
-            )
-        results = dict(zip(asked, found, strict=True))
-        return [self._part(one, results[one]) if one.length else b"" for one in ranges]
-
-    def size(self, key: str) -> int:
-        """See `ReadOnlyBucket.size`."""
-        with self._translated(key):
-            info = self._fs.info(self._path(key))
-            if info["type"] != "file":
-                raise FileNotFoundError(key)
-            return int(info["size"])
-
-    def list_after(self, prefix: str, start_after: str = "", limit: int = 1000) -> list[ObjectInfo]:
-        """See `ReadOnlyBucket.list_after`."""
-        with self._translated(prefix):
-            self._fs.invalidate_cache()
-            found = self._fs.find(self._path(prefix), detail=True)
-        if len(found) > self.most_keys:
-            raise StorageUnavailable(
-                f"{self.url} has {len(found)} objects below {prefix or 'its top'}; a store of this kind can only be "
-                f"listed as a whole, which takes too long for more than {self.most_keys}: use its S3 interface (s3://) "
-                "instead, or let a lifecycle rule delete what is old",
-                key=prefix,
-            )
-        keys = sorted((self._key(path), int(info["size"])) for path, info in found.items())
-        return [ObjectInfo(key, size) for key, size in keys if key > start_after][:limit]
-
-    def list_folder(self, prefix: str) -> Folder:
-        """See `ReadOnlyBucket.list_folder`."""
-        with self._translated(prefix):
-            self._fs.invalidate_cache()
-            try:
-                found = self._fs.ls(self._path(prefix), detail=True)
-            except FileNotFoundError:
-                found = []
-        folders = sorted(posixpath.basename(i["name"].rstrip("/")) for i in found if i["type"] == "directory")
-        objects = sorted((self._key(i["name"]), int(i["size"])) for i in found if i["type"] == "file")
-        return Folder(tuple(folders), tuple(ObjectInfo(key, size) for key, size in objects))
-
-    def _path(self, key: str) -> str:
-        return f"{self._place}/{key}"
-
-    def _key(self, path: str) -> str:
-        return path.strip("/").removeprefix(f"{self._place}/")
+    def words_of(self, error: Exception) -> str:
+        """What an error says, in one line."""
+        return f"{type(error).__name__}: {error}"
 
     def _attempt_empty(self, item: ObjectInfo) -> bytes | StorageError:
+        # An empty object has no range that could be asked for.
         try:
-            return super().get(item.key, item.size_bytes)
+            return ReadOnlyBucket.get(self, item.key, item.size_bytes)
         except StorageError as error:
             return error
 
@@ -171,29 +80,35 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
             yield
         except StorageError:
             raise
-        # A file system raises what its client library raises; whatever that is, the caller can only try again later.
+        # A client raises what its own libraries raise; whatever that is, the caller can only try again later.
         except Exception as error:
             raise self._translate(key, error) from error
 
     def _translate(self, key: str, error: Exception) -> StorageError:
-        code = error_code(error)
+        code = self.code_of(error)
+        if key.endswith("/") or not key:
+            # A listing is of the bucket: "not found" means that the bucket is not there.
+            return self._unavailable("cannot be listed", key, error)
         if code in NO_RANGE:
             return ObjectChanged(f"{key} is shorter than was listed: it was written again; it is read anew", key=key)
         if code in _ARCHIVED:
-            return ObjectUnreadable(f"{key} is archived ({code}: {error}); {remedy_of(code)}", keys=(key,))
+            reason = self.words_of(error)
+            return ObjectUnreadable(f"{key} is archived ({reason}); {remedy_of(code)}", keys=(key,))
         if isinstance(error, FileNotFoundError) and code not in _NO_BUCKET:
             return ObjectMissing(f"{key} is not in {self.url} (any more)", key=key)
         return self._unavailable(f"does not do what was asked for {key or 'its keys'}", key, error)
 
     def _unavailable(self, what: str, key: str, error: Exception) -> StorageUnavailable:
         """What is wrong with the bucket as a whole, and what to do."""
-        code = error_code(error)
-        reason = f"{code}: {error}" if code else f"{type(error).__name__}: {error}"
+        code, reason = self.code_of(error), self.words_of(error)
         if code in _NO_BUCKET:
             return AccessRefused(f"{self.url} names no bucket that exists ({reason}); correct it, or make it", key=key)
         if code in _SKEWED:
             remedy = "the clock of this machine is wrong, or the store's is; set it by NTP"
             return AccessRefused(f"{self.url} refuses requests by their time: {reason}; {remedy}", key=key)
+        if code in _ELSEWHERE:
+            remedy = "name it by AWS_DEFAULT_REGION"
+            return AccessRefused(f"{self.url} lies in another region: {reason}; {remedy}", key=key)
         if code.startswith("KMS."):
             return AccessRefused(f"{self.url} cannot decrypt: {reason}; {remedy_of(code)}", key=key, reason=reason)
         if code in _REFUSED or isinstance(error, PermissionError) or type(error).__name__ in _NO_CREDENTIALS:
@@ -205,7 +120,7 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
 
 
 class RemoteBucket(RemoteReadOnlyBucket, Bucket):
-    """A writable bucket behind any fsspec file system. Between looking and writing another writer may slip in."""
+    """A writable bucket behind a client library. It is looked first: servers may not know conditional writes."""
 
     def create(self, key: str, data: bytes) -> bool:
         """See `Bucket.create`."""
@@ -215,20 +130,9 @@ class RemoteBucket(RemoteReadOnlyBucket, Bucket):
             return self._same(key, data)
         return True
 
-    def replace(self, key: str, data: bytes) -> None:
-        """See `Bucket.replace`."""
-        with self._translated(key):
-            self._fs.pipe_file(self._path(key), data)
-
-    def remove(self, keys: Sequence[str]) -> None:
-        """See `Bucket.remove`."""
-        for key in keys:
-            with self._translated(key), suppress(FileNotFoundError):
-                self._fs.rm_file(self._path(key))
-
+    @abstractmethod
     def _put_new(self, key: str, data: bytes) -> bool:
-        self.replace(key, data)
-        return True
+        """Writes an object that is not there; False if another writer was faster and the store knows it."""
 
     def _exists(self, key: str) -> bool:
         try:
@@ -254,13 +158,3 @@ def remedy_of(reason: str) -> str:
     if "kms" in reason.lower():
         return "let its KMS key be used again (enabled, not deleted, kms:Decrypt for these credentials)"
     return "look at what denies this one: its owner, its ACL, a policy or tag, the mode of its file, its KMS key"
-
-
-def error_code(error: BaseException | None) -> str:
-    """The S3 error code behind an exception, "" if there is none."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code", ""))
-        error = error.__cause__
-    return ""

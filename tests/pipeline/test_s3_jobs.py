@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 import golden_bucket
 import pytest
 from faulty_proxy import FaultyProxy, error_reply, faulty_proxy
-from s3_server import s3, s3_endpoint
+from s3_server import s3, s3_client, s3_endpoint
 
 from pyro_assets.errors import AccessRefused, SettingsError
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
@@ -27,9 +27,9 @@ from pyro_assets.storage.bucket import open_bucket
 from pyro_assets.storage.keys import segment_key
 from pyro_assets.storage.ulid import make_ulid
 
-__all__ = ["s3", "s3_endpoint"]
+__all__ = ["s3", "s3_client", "s3_endpoint"]
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.usefixtures("s3_client")]
 
 GOLDEN = golden_bucket.committed()
 JOB = GOLDEN.jobs[0]

@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +11,7 @@ from typing import Any
 
 import fakes
 import pytest
-from s3_server import s3, s3_endpoint
+from s3_server import s3, s3_client, s3_endpoint, use_s3fs
 
 from pyro_assets.errors import (
     AccessRefused,
@@ -22,24 +23,28 @@ from pyro_assets.errors import (
     StorageUnavailable,
 )
 from pyro_assets.storage.bucket import Bucket, ObjectInfo, ReadOnlyBucket, open_bucket, place_of
+from pyro_assets.storage.filesystems import FileSystemReadOnlyBucket, S3fsReadOnlyBucket
 from pyro_assets.storage.interface import ByteRange
 from pyro_assets.storage.local import LocalBucket
-from pyro_assets.storage.remote import RemoteReadOnlyBucket
-from pyro_assets.storage.s3 import S3ReadOnlyBucket
+from pyro_assets.storage.s3 import S3Bucket
 
-__all__ = ["s3", "s3_endpoint"]
+__all__ = ["s3", "s3_client", "s3_endpoint"]
 
 Opener = Callable[[bool], Any]
 
 
-@pytest.fixture(params=["memory", "local", "fsspec", pytest.param("s3", marks=pytest.mark.service)])
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+@pytest.fixture(
+    params=["memory", "local", "fsspec", *(pytest.param(name, marks=pytest.mark.service) for name in ("s3", "s3fs"))]
+)
+def opener(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opener:
     """Opens the same empty bucket, writable or not."""
     if request.param == "memory":
         bucket = fakes.MemoryBucket()
         return lambda writable: bucket
     urls = {"local": str(tmp_path / "bucket"), "fsspec": f"memory://{uuid.uuid4().hex}"}
-    url = request.getfixturevalue("s3") if request.param == "s3" else urls[request.param]
+    if request.param == "s3fs":
+        use_s3fs(monkeypatch)
+    url = urls.get(request.param) or request.getfixturevalue("s3")
     return lambda writable: open_bucket(url, writable)
 
 
@@ -238,9 +243,42 @@ def test_local_names_what_crashed_writers_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.service
-def test_s3_removes_thousands(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_lists_and_removes_thousands(s3: str) -> None:
     bucket = open_bucket(s3, True)
-    monkeypatch.setattr(S3ReadOnlyBucket, "page_keys", 10)
+    assert isinstance(bucket, S3Bucket)
+    keys = [f"p/{number:04}" for number in range(1_020)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: bucket.replace(key, b"x"), keys))
+    bucket.create("p/sub/x", b"")
+    assert [item.key for item in bucket.list_after("p/", limit=5000)] == [*keys, "p/sub/x"]
+    assert [item.key for item in bucket.list_after("p/", "p/0010", limit=1_005)] == keys[11:1_016]
+    folder = bucket.list_folder("p/")
+    assert (len(folder.objects), folder.folders) == (1_020, ("sub",))
+    bucket.remove([*keys[1:], "p/sub/x"])
+    assert [item.key for item in bucket.list_after("p/")] == keys[:1]
+
+
+@pytest.mark.service
+def test_s3_lists_keys_that_are_no_paths(s3: str) -> None:
+    import boto3
+
+    bucket = open_bucket(s3, True)
+    name, _, prefix = s3.removeprefix("s3://").partition("/")
+    client = boto3.client("s3")
+    for key in ("a/", "a/b", "a//c"):
+        client.put_object(Bucket=name, Key=f"{prefix}/{key}", Body=b"1")
+    client.close()
+    assert [item.key for item in bucket.list_after("a/")][-2:] == ["a//c", "a/b"]
+    assert [item.key for item in bucket.list_after("a/", "a/9")] == ["a/b"]
+    assert ObjectInfo("a/b", 1) in bucket.list_folder("a/").objects
+    assert bucket.list_folder("").folders == ("a",)
+
+
+@pytest.mark.service
+def test_s3fs_removes_thousands(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_s3fs(monkeypatch)
+    bucket = open_bucket(s3, True)
+    monkeypatch.setattr(S3fsReadOnlyBucket, "page_keys", 10)
     keys = [f"p/{number:02}" for number in range(25)]
     for key in keys:
         bucket.create(key, b"x")
@@ -254,11 +292,11 @@ def test_a_store_that_is_only_listed_as_a_whole_says_when_that_is_too_much() -> 
     for number in range(4):
         writer.create(f"segments/4/{number}", b"1")
 
-    class Small(RemoteReadOnlyBucket):
+    class Small(FileSystemReadOnlyBucket):
         most_keys = 3
 
     fsspec_bucket = open_bucket(url)
-    assert isinstance(fsspec_bucket, RemoteReadOnlyBucket)
+    assert isinstance(fsspec_bucket, FileSystemReadOnlyBucket)
     small = Small(url, fsspec_bucket._fs, fsspec_bucket._place)
     with pytest.raises(StorageUnavailable, match=r"4 objects below segments/4/; .* more than 3: use its S3 interface"):
         small.list_after("segments/4/", "", 2)
@@ -266,8 +304,9 @@ def test_a_store_that_is_only_listed_as_a_whole_says_when_that_is_too_much() -> 
 
 
 @pytest.mark.service
-def test_s3_lists_by_pages(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(S3ReadOnlyBucket, "page_keys", 10)
+def test_s3fs_lists_by_pages(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_s3fs(monkeypatch)
+    monkeypatch.setattr(S3fsReadOnlyBucket, "page_keys", 10)
     bucket = open_bucket(s3, True)
     keys = [f"p/{number:02}" for number in range(35)] + [f"p/{number:02}/x" for number in range(35, 52)]
     for key in keys:
@@ -279,6 +318,7 @@ def test_s3_lists_by_pages(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.service
+@pytest.mark.usefixtures("s3_client")
 def test_s3_bucket_that_does_not_exist_is_no_lost_object(s3: str) -> None:
     bucket = open_bucket("s3://there-is-no-such-bucket", True)
     for use in (
@@ -293,6 +333,7 @@ def test_s3_bucket_that_does_not_exist_is_no_lost_object(s3: str) -> None:
 
 
 @pytest.mark.service
+@pytest.mark.usefixtures("s3_client")
 def test_s3_race_of_two_creators(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = open_bucket(s3, True)
     bucket.create("a", b"first")
@@ -304,6 +345,7 @@ def test_s3_race_of_two_creators(s3: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert bucket.read("a") == b"first"
 
 
+@pytest.mark.usefixtures("s3_client")
 def test_an_endpoint_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")

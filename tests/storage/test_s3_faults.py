@@ -8,20 +8,20 @@ import pytest
 import requests
 import s3fs
 from ledgers import HOUR, NOW_MS
-from s3_server import s3, s3_endpoint
+from s3_server import s3, s3_client, s3_endpoint
 from scripted_server import Reply, Request, ScriptedServer, scripted_server
 from worlds import World
 
-from pyro_assets.errors import StorageUnavailable
+from pyro_assets.errors import ObjectConflict, StorageUnavailable
 from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.storage.bucket import open_bucket
 from pyro_assets.storage.discovery import Window, discover
 from pyro_assets.storage.keys import segment_key
 from pyro_assets.storage.ulid import make_ulid
 
-__all__ = ["s3", "s3_endpoint"]
+__all__ = ["s3", "s3_client", "s3_endpoint"]
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.usefixtures("s3_client")]
 
 SLOW_DOWN = Reply(
     503,
@@ -31,6 +31,11 @@ SLOW_DOWN = Reply(
 DENIED = Reply(
     403,
     b"<Error><Code>InvalidAccessKeyId</Code><Message>The key does not exist in our records.</Message></Error>",
+    {"Content-Type": "application/xml"},
+)
+NOT_IMPLEMENTED = Reply(
+    501,
+    b"<Error><Code>NotImplemented</Code><Message>A header is not implemented.</Message></Error>",
     {"Content-Type": "application/xml"},
 )
 PAGE = 10
@@ -56,7 +61,11 @@ class Proxy:
         answer = self._session.request(
             request.method, self._endpoint + request.path, headers=headers, data=request.body, timeout=30
         )
-        kept = {name: value for name, value in answer.headers.items() if name.lower() in ("content-type", "etag")}
+        kept = {
+            name: value
+            for name, value in answer.headers.items()
+            if name.lower() in ("content-type", "content-range", "etag")
+        }
         return Reply(answer.status_code, answer.content, kept)
 
     def close(self) -> None:
@@ -127,6 +136,21 @@ def test_a_connection_that_breaks_is_a_failure_of_its_listing_only(source: str, 
     found = look(source)
     assert {item.block.shard for item in found.found} == {2}
     assert len(found.failures) == 1
+
+
+def test_a_store_without_conditional_writes_is_written_to_all_the_same(source: str, proxy: Proxy) -> None:
+    def unknown(request: Request) -> Reply | None:
+        conditional = {name.lower() for name in request.headers} & {"if-none-match"}
+        return NOT_IMPLEMENTED if request.method == "PUT" and conditional else None
+
+    proxy.fault = unknown
+    bucket = open_bucket(source, True)
+    assert bucket.create("commits/a.json", b"{}")
+    assert proxy.faults >= 1
+    assert not bucket.create("commits/a.json", b"{}")
+    with pytest.raises(ObjectConflict):
+        bucket.create("commits/a.json", b"other")
+    assert bucket.read("commits/a.json") == b"{}"
 
 
 def test_wrong_credentials_are_named(source: str, proxy: Proxy) -> None:
