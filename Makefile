@@ -52,7 +52,7 @@ check: setup
 # Tests that start servers run one after the other, all others on every core. Where test-services is asked for in the
 # same call, they run once, under its stricter rule.
 test: setup
-	$(PYTEST) -n auto -m 'not nightly and not service'
+	$(PYTEST) -n auto --dist worksteal -m 'not nightly and not service'
 ifeq ($(filter test-services,$(MAKECMDGOALS)),)
 	$(PYTEST) -m 'service and not nightly' tests
 endif

@@ -11,6 +11,7 @@ from typing import Any
 
 import golden_bucket
 from golden_bucket import GoldenBucket
+from ledgers import ledger_file
 from scripted_server import ScriptedServer
 
 from pyro_assets.export.receivers import Receiver
@@ -49,7 +50,7 @@ def opened(
     pipeline = open_pipeline(
         str(golden.root),
         str(folder / "archive"),
-        str(folder / ledger),
+        ledger_file(folder / ledger),
         settings=Settings(start_hour="2020-01-01-00:00", dedup="original"),
         config=series if series is not None else config(),
         secrets=secrets,

@@ -10,6 +10,7 @@ from typing import Any
 import fakes
 from exports import HOUR, NOW_MS
 from golden_bucket import committed
+from ledgers import ledger_file
 from worlds import FaultyLedger
 
 from pyro_assets.ledger.rules import RuleEdit
@@ -36,7 +37,7 @@ class Place:
         self.source.url = "memory://source"
         self.archive = fakes.MemoryBucket(url="memory://archive")
         self.folder, self.settings = folder, Settings(mode=mode, job_seconds=0.0)
-        self.ledger = FaultyLedger.open(str(folder / "ledger.db"))
+        self.ledger = FaultyLedger.open(ledger_file(folder / "ledger.db"))
         self.clock = fakes.Clock(NOW_MS)
 
     def pipeline(self, file: SeriesConfig = FILE) -> Pipeline:
@@ -62,7 +63,7 @@ class Place:
 
     def lose_ledger(self) -> None:
         self.ledger.close()
-        self.ledger = FaultyLedger.open(str(self.folder / "new.db"))
+        self.ledger = FaultyLedger.open(ledger_file(self.folder / "new.db"))
         assert not rebuild(self.ledger, self.archive, self.clock()).damaged
 
     def files(self) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fakes
-from ledgers import HOUR, NOW_MS
+from ledgers import HOUR, NOW_MS, ledger_file
 from sqlalchemy import Connection
 
 from pyro_assets.ledger.ledger import Ledger
@@ -52,7 +52,7 @@ class World:
         self.settings = settings
         self.source = fakes.MemoryBucket(url="memory://source")
         self.archive = fakes.MemoryBucket(url="memory://archive")
-        self.ledger = FaultyLedger.open(ledger_url or str(folder / "ledger.db"))
+        self.ledger = FaultyLedger.open(ledger_url or ledger_file(folder / "ledger.db"))
         self.engine = fakes.TextEngine()
         self.clock = fakes.Clock(NOW_MS)
         self.started_ms = NOW_MS

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ledgers import ledger_file
 
 from pyro_assets.ledger.ledger import Ledger
 
@@ -11,7 +12,7 @@ from pyro_assets.ledger.ledger import Ledger
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return str(tmp_path / "ledger.db")
+        return ledger_file(tmp_path / "ledger.db")
     return str(request.getfixturevalue("postgres_ledger_url"))
 
 
@@ -25,6 +26,6 @@ def ledger(ledger_url: str) -> Iterator[Ledger]:
 @pytest.fixture
 def sqlite_ledger(tmp_path: Path) -> Iterator[Ledger]:
     """For what only SQLite can show, such as its plans."""
-    opened = Ledger.open(str(tmp_path / "ledger.db"))
+    opened = Ledger.open(ledger_file(tmp_path / "ledger.db"))
     yield opened
     opened.close()

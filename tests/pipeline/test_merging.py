@@ -8,6 +8,7 @@ from typing import Any
 
 import fakes
 import pytest
+from ledgers import ledger_file
 from parquet_world import OVER_MS, ParquetWorld, an_hour
 from worlds import HOUR, SETTINGS, FaultyLedger
 
@@ -309,7 +310,7 @@ def test_killed_and_the_database_lost(tmp_path: Path, what: str):
             merge(world)
         finished = not died()
         world.ledger.close()
-        world.ledger = FaultyLedger.open(str(folder / "new.db"))
+        world.ledger = FaultyLedger.open(ledger_file(folder / "new.db"))
         world.pipeline = world.open()
         assert rebuild(world.ledger, world.archive, world.clock()).jobs == 4
         assert world.values() == world.ledger_values() == values, step

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import strategies
 from golden_bucket import COMMITTED, GoldenBucket
-from ledgers import LEASE_MS
+from ledgers import LEASE_MS, ledger_file
 from s3_server import s3, s3_endpoint
 
 from pyro_assets.block.object import parse_object
@@ -44,7 +44,7 @@ class RealWorld:
         self.source = fakes.MemoryBucket(url="memory://source")
         self.archive = fakes.MemoryBucket(url="memory://archive")
         self.clock = fakes.Clock(TIME_MS + 60_000)
-        self.ledger = Ledger.open(str(self.folder / "ledger.db"))
+        self.ledger = Ledger.open(ledger_file(self.folder / "ledger.db"))
 
     def pipeline(self) -> Pipeline:
         return Pipeline(

@@ -6,7 +6,7 @@ from pathlib import Path
 import fakes
 import pytest
 from ledger_content import content
-from ledgers import NOW_MS
+from ledgers import NOW_MS, ledger_file
 from parquet_world import ParquetWorld
 from worlds import HOUR, FaultyLedger, World
 
@@ -27,7 +27,7 @@ def world(tmp_path: Path) -> Iterator[ParquetWorld]:
 def lose(world: World, tmp_path: Path, number: int = 0) -> None:
     """Another, empty database in place of the ledger."""
     world.ledger.close()
-    world.ledger = FaultyLedger.open(str(tmp_path / f"new{number}.db"))
+    world.ledger = FaultyLedger.open(ledger_file(tmp_path / f"new{number}.db"))
     world.pipeline = world.open()
 
 

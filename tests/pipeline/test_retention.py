@@ -9,7 +9,7 @@ from typing import Any
 import fakes
 import pytest
 from ledger_content import content
-from ledgers import HOUR_START_MS, NOW_MS
+from ledgers import HOUR_START_MS, NOW_MS, ledger_file
 from parquet_world import ParquetWorld
 from worlds import HOUR, SETTINGS, FaultyLedger
 
@@ -251,7 +251,7 @@ def test_a_rebuilt_ledger_misses_nothing_that_was_removed_on_purpose(world: Parq
     apply(world, keep)
     values, objects = world.values(), dict(world.archive.objects)
     world.ledger.close()
-    world.ledger = FaultyLedger.open(str(tmp_path / "new.db"))
+    world.ledger = FaultyLedger.open(ledger_file(tmp_path / "new.db"))
     world.pipeline = world.open()
     report = rebuild(world.ledger, world.archive, world.clock())
     assert (report.jobs, report.damaged) == (4, [])
@@ -328,7 +328,7 @@ def test_killed_between_and_the_database_lost(tmp_path: Path):
             apply(world, Keep(blocks=1, series=1))
         world.archive.before = None
         world.ledger.close()
-        world.ledger = FaultyLedger.open(str(folder / "new.db"))
+        world.ledger = FaultyLedger.open(ledger_file(folder / "new.db"))
         world.pipeline = world.open()
         rebuild(world.ledger, world.archive, world.clock())
         assert world.values() == world.ledger_values()
