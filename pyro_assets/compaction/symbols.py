@@ -4,7 +4,7 @@ Add what makes two symbols equal here; which of them are still needed is decided
 merged at once; codes are numbered in order of first occurrence, so that each output unit owns one contiguous range.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -44,85 +44,129 @@ def merge_symbols(tables: SymbolTables, output_of_dataset: I64, number: Numberin
     """Merge the symbols of all datasets that go into one output dataset.
 
     Args:
-        tables: the sources' symbols; units in the order of their datasets.
+        tables: the sources' symbols; units in the order of their datasets. They are used up: a column is emptied when
+            it is merged, because both forms of all symbols at once are most of a job's memory.
         output_of_dataset: int64[d], output dataset of each source dataset, ascending.
         number: see `distinct_rows`.
     """
     unit_code, unit_output, unit_partition = _merge_units(tables, output_of_dataset)
     units = len(unit_output)
-
-    string_unit = _unit_of_rows(tables.string_start, unit_code)
-    strings, string_start = _number_in_units(_distinct_strings(tables.strings, string_unit, number), string_unit, units)
-    name = _follow(strings.codes, tables.function_name)
-    system_name = _follow(strings.codes, tables.function_system_name)
-    file_name = _follow(strings.codes, tables.function_file_name)
-    function_unit = _unit_of_rows(tables.function_start, unit_code)
-    functions, function_start = _number_in_units(
-        distinct_rows(
-            [function_unit, name, system_name, file_name, tables.function_start_line.astype(np.int64)], number
-        ),
-        function_unit,
-        units,
-    )
-    mapping_file_name = _follow(strings.codes, tables.mapping_file_name)
-    mapping_build_id = _follow(strings.codes, tables.mapping_build_id)
-    mapping_unit = _unit_of_rows(tables.mapping_start, unit_code)
-    mappings, mapping_start = _number_in_units(
-        distinct_rows(
-            [
-                mapping_unit,
-                mapping_file_name,
-                mapping_build_id,
-                tables.mapping_flags.astype(np.int64),
-                tables.mapping_memory_start.view(np.int64),
-                tables.mapping_memory_limit.view(np.int64),
-                tables.mapping_file_offset.view(np.int64),
-            ],
-            number,
-        ),
-        mapping_unit,
-        units,
-    )
-    location_mapping = _follow(mappings.codes, tables.location_mapping)
-    line_function = _follow(functions.codes, tables.line_function)
-    location_unit = _unit_of_rows(tables.location_start, unit_code)
-    locations, location_start = _number_in_units(
-        _distinct_locations(tables, location_unit, location_mapping, line_function, number), location_unit, units
-    )
-    node_location = _follow(locations.codes, tables.node_location)
-    node_unit = _unit_of_rows(tables.node_start, unit_code)
-    nodes, node_start = _number_in_units(_distinct_nodes(tables, node_location, node_unit, number), node_unit, units)
-    line_start, line_row = gather_ranges(tables.line_start, locations.first)
-    merged = SymbolTables(
+    merged = replace(
+        tables,
         unit_dataset=unit_output,
         unit_partition=unit_partition,
-        string_start=string_start,
-        strings=tables.strings.take(pa.array(strings.first)),
-        function_start=function_start,
-        function_name=name.take(functions.first),
-        function_system_name=system_name.take(functions.first),
-        function_file_name=file_name.take(functions.first),
-        function_start_line=tables.function_start_line.take(functions.first),
-        mapping_start=mapping_start,
-        mapping_file_name=mapping_file_name.take(mappings.first),
-        mapping_build_id=mapping_build_id.take(mappings.first),
-        mapping_flags=tables.mapping_flags.take(mappings.first),
-        mapping_memory_start=tables.mapping_memory_start.take(mappings.first),
-        mapping_memory_limit=tables.mapping_memory_limit.take(mappings.first),
-        mapping_file_offset=tables.mapping_file_offset.take(mappings.first),
-        location_start=location_start,
-        location_mapping=location_mapping.take(locations.first),
-        location_address=tables.location_address.take(locations.first),
-        location_is_folded=tables.location_is_folded.take(locations.first),
-        line_start=line_start,
-        line_function=line_function.take(line_row),
-        line_number=tables.line_number.take(line_row),
-        node_start=node_start,
-        node_parent=_follow(nodes.codes, tables.node_parent.take(nodes.first)),
-        node_location=node_location.take(nodes.first),
         dangling=np.bincount(unit_code, weights=tables.dangling, minlength=units).astype(np.int64),
     )
-    return MergedSymbols(merged, unit_code, nodes.codes)
+    string_code = _merge_strings(tables, merged, unit_code, number)
+    function_code = _merge_functions(tables, merged, unit_code, string_code, number)
+    mapping_code = _merge_mappings(tables, merged, unit_code, string_code, number)
+    del string_code
+    location_code = _merge_locations(tables, merged, unit_code, mapping_code, function_code, number)
+    del mapping_code, function_code
+    return MergedSymbols(merged, unit_code, _merge_nodes(tables, merged, unit_code, location_code, number))
+
+
+def _merge_strings(tables: SymbolTables, merged: SymbolTables, unit_code: I64, number: Numbering) -> I64:
+    unit = _unit_of_rows(tables.string_start, unit_code)
+    found, merged.string_start = _number_in_units(_distinct_strings(tables.strings, unit, number), unit, merged)
+    merged.strings = tables.strings.take(pa.array(found.first))
+    _empty(tables, "strings")
+    return found.codes
+
+
+def _merge_functions(
+    tables: SymbolTables, merged: SymbolTables, unit_code: I64, string_code: I64, number: Numbering
+) -> I64:
+    unit = _unit_of_rows(tables.function_start, unit_code)
+    names = ("function_name", "function_system_name", "function_file_name")
+    texts = [_follow(string_code, getattr(tables, name)) for name in names]
+    _empty(tables, *names)
+    columns = [unit, *texts, tables.function_start_line.astype(np.int64)]
+    found, merged.function_start = _number_in_units(distinct_rows(columns, number), unit, merged)
+    for name, text in zip(names, texts, strict=True):
+        setattr(merged, name, text.take(found.first))
+    _take(tables, merged, found.first, "function_start_line")
+    return found.codes
+
+
+def _merge_mappings(
+    tables: SymbolTables, merged: SymbolTables, unit_code: I64, string_code: I64, number: Numbering
+) -> I64:
+    unit = _unit_of_rows(tables.mapping_start, unit_code)
+    file_name = _follow(string_code, tables.mapping_file_name)
+    build_id = _follow(string_code, tables.mapping_build_id)
+    columns = [
+        unit,
+        file_name,
+        build_id,
+        tables.mapping_flags.astype(np.int64),
+        tables.mapping_memory_start.view(np.int64),
+        tables.mapping_memory_limit.view(np.int64),
+        tables.mapping_file_offset.view(np.int64),
+    ]
+    found, merged.mapping_start = _number_in_units(distinct_rows(columns, number), unit, merged)
+    merged.mapping_file_name = file_name.take(found.first)
+    merged.mapping_build_id = build_id.take(found.first)
+    _take(
+        tables,
+        merged,
+        found.first,
+        "mapping_flags",
+        "mapping_memory_start",
+        "mapping_memory_limit",
+        "mapping_file_offset",
+    )
+    return found.codes
+
+
+def _merge_locations(
+    tables: SymbolTables,
+    merged: SymbolTables,
+    unit_code: I64,
+    mapping_code: I64,
+    function_code: I64,
+    number: Numbering,
+) -> I64:
+    unit = _unit_of_rows(tables.location_start, unit_code)
+    mapping = _follow(mapping_code, tables.location_mapping)
+    line_function = _follow(function_code, tables.line_function)
+    _empty(tables, "location_mapping", "line_function")
+    found, merged.location_start = _number_in_units(
+        _distinct_locations(tables, unit, mapping, line_function, number), unit, merged
+    )
+    merged.line_start, line_row = gather_ranges(tables.line_start, found.first)
+    merged.line_function = line_function.take(line_row)
+    merged.location_mapping = mapping.take(found.first)
+    _take(tables, merged, line_row, "line_number")
+    _take(tables, merged, found.first, "location_address", "location_is_folded")
+    _empty(tables, "line_start")
+    return found.codes
+
+
+def _merge_nodes(
+    tables: SymbolTables, merged: SymbolTables, unit_code: I64, location_code: I64, number: Numbering
+) -> I64:
+    unit = _unit_of_rows(tables.node_start, unit_code)
+    location = _follow(location_code, tables.node_location)
+    _empty(tables, "node_location")
+    found, merged.node_start = _number_in_units(_distinct_nodes(tables, location, unit, number), unit, merged)
+    merged.node_parent = _follow(found.codes, tables.node_parent.take(found.first))
+    merged.node_location = location.take(found.first)
+    _empty(tables, "node_parent")
+    return found.codes
+
+
+def _take(tables: SymbolTables, merged: SymbolTables, rows: I64, *names: str) -> None:
+    """Moves the chosen rows of columns from one to the other."""
+    for name in names:
+        setattr(merged, name, getattr(tables, name).take(rows))
+        _empty(tables, name)
+
+
+def _empty(tables: SymbolTables, *names: str) -> None:
+    for name in names:
+        column = getattr(tables, name)
+        setattr(tables, name, pa.array([], column.type) if name == "strings" else np.empty(0, column.dtype))
 
 
 def _merge_units(tables: SymbolTables, output_of_dataset: I64) -> tuple[I64, I64, U64]:
@@ -150,10 +194,10 @@ def _follow(codes: I64, reference: I64) -> I64:
     return np.where(reference < 0, np.int64(-1), followed) if (reference < 0).any() else followed
 
 
-def _number_in_units(classes: Distinct, unit: I64, units: int) -> tuple[Distinct, I64]:
+def _number_in_units(classes: Distinct, unit: I64, merged: SymbolTables) -> tuple[Distinct, I64]:
     """Renumber classes so that each output unit's are contiguous, and tell where each unit's begin."""
     unit_of_class = unit.take(classes.first)
-    start = range_starts(np.bincount(unit_of_class, minlength=units))
+    start = range_starts(np.bincount(unit_of_class, minlength=len(merged.unit_dataset)))
     if (unit_of_class[1:] >= unit_of_class[:-1]).all():
         return classes, start
     # Only objects with several partitions a dataset come here: their units interleave.
@@ -164,8 +208,9 @@ def _number_in_units(classes: Distinct, unit: I64, units: int) -> tuple[Distinct
 
 
 def _distinct_strings(strings: pa.LargeBinaryArray, unit: I64, number: Numbering) -> Distinct:
-    encoded = strings.dictionary_encode()
-    return distinct_rows([encoded.indices.to_numpy().astype(np.int64), unit], number)
+    # The dictionary itself, as large as the strings, is let go at once.
+    code = strings.dictionary_encode().indices.to_numpy().astype(np.int64)
+    return distinct_rows([code, unit], number)
 
 
 def _distinct_locations(
