@@ -26,6 +26,7 @@ and what to do. Logic does not belong here.
     │   ├── BadEncoding           an integer stream or Parquet file that does not decode
     │   ├── BadMetadata           the BlockMeta message contradicts itself or the object
     │   └── Unwritable            columns that the format cannot express
+    ├── TooLarge                  several objects that need more memory together than they may
     ├── PprofError                an upload is not a valid pprof profile
     ├── SeriesError
     │   ├── ConfigError           a configuration file, with file and line
@@ -233,6 +234,23 @@ class Unwritable(BlockError):
 
 class RemovedByRetention(PyroAssetsError):
     """What was asked for is older than it was to be kept, and was removed."""
+
+
+class TooLarge(PyroAssetsError):
+    """Objects whose symbols need more memory together than they may; nothing of them was decoded.
+
+    Args:
+        needed_bytes: an estimate, by the counts in the headers of their symbols.
+        most_bytes: what they may need.
+    """
+
+    def __init__(self, needed_bytes: int, most_bytes: int) -> None:
+        self.needed_bytes, self.most_bytes = needed_bytes, most_bytes
+        needed, most = needed_bytes >> 20, most_bytes >> 20
+        super().__init__(f"the symbols of its sources need {needed} MiB of memory together, more than {most} MiB")
+
+    def __reduce__(self) -> tuple[type, tuple[int, int]]:
+        return type(self), (self.needed_bytes, self.most_bytes)
 
 
 class PprofError(PyroAssetsError):

@@ -48,18 +48,22 @@ class ReadResult:
     set_aside: list[tuple[int, BlockError]] = field(default_factory=list)
 
 
-def read_blocks(objects: Sequence[RawObject], *, isolate: bool = True) -> ReadResult:
+def read_blocks(objects: Sequence[RawObject], *, isolate: bool = True, most_bytes: int = 0) -> ReadResult:
     """Read all format-0 datasets of many objects.
 
     Args:
         objects: the objects, whole.
         isolate: set broken objects aside; otherwise the first error is raised.
+        most_bytes: of memory that several objects together may need; 0: any.
 
     Raises:
         BlockError: an object is broken and `isolate` is off.
+        TooLarge: they need more memory than `most_bytes`.
     """
+    if len(objects) == 1:
+        most_bytes = 0
     try:
-        return _read_together(objects)
+        return _read_together(objects, most_bytes)
     except BlockError:
         if not isolate:
             raise
@@ -72,7 +76,7 @@ def read_blocks(objects: Sequence[RawObject], *, isolate: bool = True) -> ReadRe
             good.append(position)
         except BlockError as error:
             set_aside.append((position, error))
-    result = _read_together([objects[position] for position in good])
+    result = _read_together([objects[position] for position in good], most_bytes)
     metas: list[BlockMeta | None] = [None] * len(objects)
     for position, meta in zip(good, result.metas, strict=True):
         metas[position] = meta
@@ -80,7 +84,7 @@ def read_blocks(objects: Sequence[RawObject], *, isolate: bool = True) -> ReadRe
     return ReadResult(replace(result.columns, datasets=datasets), metas, set_aside)
 
 
-def _read_together(objects: Sequence[RawObject]) -> ReadResult:
+def _read_together(objects: Sequence[RawObject], most_bytes: int = 0) -> ReadResult:
     metas = [parse_object(item.data, item.object_key, item.meta) for item in objects]
     for item, meta in zip(objects, metas, strict=True):
         _check_claims(meta, item.object_key)
@@ -110,7 +114,7 @@ def _read_together(objects: Sequence[RawObject]) -> ReadResult:
         infos,
         read_series(tsdb, wheres("tsdb")),
         read_profiles(profiles, in_profiles),
-        read_symbols(symbols, wheres("symbols")),
+        read_symbols(symbols, wheres("symbols"), most_bytes=most_bytes),
         in_profiles,
     )
     return ReadResult(columns, list(metas))

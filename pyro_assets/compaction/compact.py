@@ -57,7 +57,7 @@ class Compacted:
     facts: dict[str, int] = field(default_factory=dict)
 
 
-def compact(objects: Sequence[RawObject], *, dedup: Dedup = "exact") -> Compacted:
+def compact(objects: Sequence[RawObject], *, dedup: Dedup = "exact", most_bytes: int = 0) -> Compacted:
     """Compact the objects of one job.
 
     Args:
@@ -65,8 +65,12 @@ def compact(objects: Sequence[RawObject], *, dedup: Dedup = "exact") -> Compacte
             unwritable, are set aside.
         dedup: "exact" drops copies only; "original" drops neighbours of equal fingerprint and time in datasets with
             two or more sources, whatever they contain.
+        most_bytes: of memory that several objects together may need; 0: any.
+
+    Raises:
+        TooLarge: they need more: compact them in parts.
     """
-    return without_unwritable(objects, lambda chosen: _compact(chosen, dedup))
+    return without_unwritable(objects, lambda chosen: _compact(chosen, dedup, most_bytes))
 
 
 def without_unwritable(objects: Sequence[RawObject], make: Callable[[Sequence[RawObject]], Compacted]) -> Compacted:
@@ -106,8 +110,8 @@ def _of_source(error: Unwritable, object_key: str) -> Unwritable:
     return Unwritable(what, where, expected=error.expected, actual=error.actual, remedy=BlockError.remedy)
 
 
-def _compact(objects: Sequence[RawObject], dedup: Dedup) -> Compacted:
-    read = read_blocks(objects)
+def _compact(objects: Sequence[RawObject], dedup: Dedup, most_bytes: int) -> Compacted:
+    read = read_blocks(objects, most_bytes=most_bytes)
     merged, duplicates, conflicts = merge(read.columns, dedup)
     sources = [meta for meta in read.metas if meta is not None]
     tenants = sorted({dataset.tenant for dataset in merged.datasets})

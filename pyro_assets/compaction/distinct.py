@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pyro_assets.block.columns import I64, U64
+from pyro_assets.block.columns import I32, I64, U64
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
@@ -65,9 +65,10 @@ def number_by_hash(hashed: U64) -> Distinct:
             break
         bits = max((len(pending) - 1).bit_length() + 1, 1)
         slot = (keys >> np.uint64(64 - bits)).view(np.int64)
-        table = np.empty(1 << bits, dtype=np.int64)
+        # A table of half the bytes stays in the caches of a processor twice as long.
+        table: I32 | I64 = np.empty(1 << bits, np.int32) if count < 1 << 31 else np.empty(1 << bits, np.int64)
         # Of several values for one slot NumPy keeps the last; this is checked below, not relied upon.
-        table[slot[::-1].copy()] = np.arange(len(pending) - 1, -1, -1, dtype=np.int64)
+        table[slot[::-1]] = np.arange(len(pending) - 1, -1, -1, dtype=table.dtype)
         winner = table.take(slot)
         settled = keys.take(winner) == keys
         first_of_row[pending[settled]] = pending.take(winner[settled])

@@ -21,7 +21,12 @@ _KEY_BYTES = 32
 
 
 def compact_rest(
-    objects: Sequence[RawObject], known: Sequence[RawObject], *, dedup: Dedup = "exact", same_level: bool = False
+    objects: Sequence[RawObject],
+    known: Sequence[RawObject],
+    *,
+    dedup: Dedup = "exact",
+    same_level: bool = False,
+    most_bytes: int = 0,
 ) -> Compacted:
     """Compact what the objects hold beyond the known blocks; see `compact`. How many profiles these have is `known`.
 
@@ -29,17 +34,23 @@ def compact_rest(
         objects: objects of one shard and one level, in job order.
         known: blocks whose profiles are left out.
         dedup: see `compact`.
+        most_bytes: see `compact`.
         same_level: what is written keeps the level of its source instead of the next one.
 
     Raises:
         BlockError: a known block is broken.
+        TooLarge: see `compact`.
     """
     there = read_blocks(known, isolate=False).columns
-    return without_unwritable(objects, lambda chosen: _compact_rest(chosen, there, dedup, same_level=same_level))
+    return without_unwritable(
+        objects, lambda chosen: _compact_rest(chosen, there, dedup, same_level=same_level, most_bytes=most_bytes)
+    )
 
 
-def _compact_rest(objects: Sequence[RawObject], there: BlockColumns, dedup: Dedup, *, same_level: bool) -> Compacted:
-    read, dropped = _read_rest(objects, there)
+def _compact_rest(
+    objects: Sequence[RawObject], there: BlockColumns, dedup: Dedup, *, same_level: bool, most_bytes: int
+) -> Compacted:
+    read, dropped = _read_rest(objects, there, most_bytes)
     result = Compacted(read.columns, [], read.metas, read.set_aside, dropped)
     if len(read.columns.rows.time_ns):
         result.columns, result.duplicates, result.conflicts = merge(read.columns, dedup)
@@ -56,8 +67,8 @@ def unknown_rows(columns: BlockColumns, known: BlockColumns) -> Bool:
     return ~np.isin(_keys(columns), _keys(known))
 
 
-def _read_rest(objects: Sequence[RawObject], known: BlockColumns) -> tuple[ReadResult, int]:
-    read = read_blocks(objects)
+def _read_rest(objects: Sequence[RawObject], known: BlockColumns, most_bytes: int) -> tuple[ReadResult, int]:
+    read = read_blocks(objects, most_bytes=most_bytes)
     fresh = unknown_rows(read.columns, known)
     dropped = len(fresh) - int(fresh.sum())
     if not dropped:

@@ -1,5 +1,6 @@
 """Compaction as a whole, on made-up jobs: what it keeps, counts and promises, against the slow evaluation."""
 
+import pickle
 import random
 from collections import Counter
 from dataclasses import replace
@@ -16,8 +17,8 @@ from slow_values import Block
 
 from pyro_assets.block.reader import RawObject
 from pyro_assets.compaction.compact import Compacted, compact, without_unwritable
-from pyro_assets.errors import BadMetadata, Unwritable, Where
-from pyro_assets.storage.ulid import ulid_time_ms
+from pyro_assets.errors import BadMetadata, TooLarge, Unwritable, Where
+from pyro_assets.storage.ulid import make_ulid, ulid_time_ms
 
 DEDUP = pytest.mark.parametrize("dedup", ["exact", "original"])
 
@@ -305,3 +306,19 @@ def test_samples_in_another_order_are_the_same_profile():
             strategies.raw_object(strategies.ModelObject(strategies.ulid(number, number), 1, (dataset,), seed=number))
         )
     assert compact(objects).duplicates == 1
+
+
+def test_objects_that_need_too_much_together_are_refused_before_they_are_decoded():
+    one = strategies.raw_object(strategies.plain_object())
+    two = strategies.raw_object(replace(strategies.plain_object(), ulid=make_ulid(1, bytes(10))))
+    with pytest.raises(TooLarge, match=r"need \d+ MiB of memory together, more than 0 MiB") as alone:
+        compact([one, one], most_bytes=1)
+    assert str(pickle.loads(pickle.dumps(alone.value))) == str(alone.value)
+    needed = alone.value.needed_bytes
+    assert needed > 0
+    with pytest.raises(TooLarge) as together:
+        compact([one, two, one], most_bytes=needed)
+    assert together.value.needed_bytes == needed * 3 // 2
+    # As much as that is allowed, and one object alone needs what it needs.
+    assert compact([one, two], most_bytes=needed).blocks == compact([one, two]).blocks
+    assert compact([one], most_bytes=1).blocks == compact([one]).blocks

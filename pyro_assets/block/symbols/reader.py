@@ -17,13 +17,19 @@ from pyro_assets.block.symbols.index import parse_index
 from pyro_assets.block.symbols.inner import ADDRESS, FOLDED, LINE_COUNTS, LINES, MAPPING, InnerBlock, Pieces
 from pyro_assets.block.symbols.strings import join_strings
 from pyro_assets.block.symbols.tree import decode_trees
-from pyro_assets.errors import BadCount, BadEncoding, BlockError, Where
+from pyro_assets.errors import BadCount, BadEncoding, BlockError, TooLarge, Where
 
 #: Columns of 64 bits, which are left out where they are all 0, by table and number.
 _WIDE: Final = (("mapping_blocks", 3), ("mapping_blocks", 4), ("mapping_blocks", 5), ("location_blocks", ADDRESS))
 
+# Measured with symbols that all differ: bytes of memory at most for a string, function, location, line and node.
+_NEEDED_BYTES: Final = (150, 100, 80, 40, 60)
+_NEEDED_PER_TEXT: Final = 3
 
-def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where], *, names_only: bool = False) -> SymbolTables:
+
+def read_symbols(
+    sections: Sequence[memoryview], wheres: Sequence[Where], *, names_only: bool = False, most_bytes: int = 0
+) -> SymbolTables:
     """Read the symbols of many datasets.
 
     Args:
@@ -31,6 +37,7 @@ def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where], *, nam
         wheres: d places, for messages; offsets in errors count from the section's start.
         names_only: decode what tells the names on a stack: trees, lines, names of functions, strings. All else is
             checked as far as its checksums go, and reads as -1 (references), 0 or False.
+        most_bytes: of memory that reading and merging them may need; 0: any.
 
     Returns:
         One unit per partition of each section, in order. References out of range are -1 and counted.
@@ -38,6 +45,7 @@ def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where], *, nam
     Raises:
         UnsupportedVersion: a section of another version than 3.
         ChecksumMismatch: one of its CRCs differs.
+        TooLarge: they need more memory than `most_bytes`.
         BlockError: the first section that is not what the format says; nothing of the others is returned then.
     """
     pieces = Pieces()
@@ -58,6 +66,8 @@ def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where], *, nam
             nodes.append(chunk.nodes)
             places.append((where, chunk.offset))
 
+    if most_bytes and (needed := _needed_bytes(pieces, nodes)) > most_bytes:
+        raise TooLarge(needed, most_bytes)
     string_start = _starts(pieces.strings)
     strings = join_strings(pieces.lengths, pieces.texts, pieces.string_places)
     function_start, mapping_start = _starts(pieces.functions), _starts(pieces.mappings)
@@ -113,6 +123,13 @@ def read_symbols(sections: Sequence[memoryview], wheres: Sequence[Where], *, nam
         node_location=node_location,
         dangling=dangling,
     )
+
+
+def _needed_bytes(pieces: Pieces, nodes: Sequence[int]) -> int:
+    """Memory for reading and merging symbols, at most: as much as if none of them appeared twice."""
+    counts = (pieces.strings, pieces.functions, pieces.locations, pieces.lines_of_block, nodes)
+    each = sum(sum(count) * size for count, size in zip(counts, _NEEDED_BYTES, strict=True))
+    return each + _NEEDED_PER_TEXT * sum(map(len, pieces.texts))
 
 
 def _starts(counts: Sequence[int]) -> I64:
