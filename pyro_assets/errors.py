@@ -47,6 +47,11 @@ and what to do. Logic does not belong here.
     │   ├── ReceiverUnavailable   no useful answer until the time for retries was over
     │   │   └── SendingStopped    we were asked to stop before the receiver was asked
     │   └── BadAnswer             it answers a question with something that cannot be read
+    ├── QueryError                a question in another tool's protocol gets no answer
+    │   ├── BadQuery              it does not parse, or contradicts itself
+    │   ├── QueryTooLarge         it needs more than one question may
+    │   ├── NotOffered            something that the protocol has, but not this project
+    │   └── NothingFound          it names a thing that is not there
     ├── DagsterError              Dagster's webserver does not do what was asked
     │   └── DagsterUnavailable    it does not answer, or has not loaded our code
     ├── SettingsError             settings that contradict each other
@@ -374,6 +379,26 @@ class SendingStopped(ReceiverUnavailable):
 
 class BadAnswer(ExportError):
     """The receiver answers a question with something that cannot be read."""
+
+
+class QueryError(PyroAssetsError):
+    """A question in another tool's protocol gets no answer; that tool shows the message to its user."""
+
+
+class BadQuery(QueryError):
+    """The question does not parse, or contradicts itself."""
+
+
+class QueryTooLarge(QueryError):
+    """The question needs more time, bytes or series than one may."""
+
+
+class NotOffered(QueryError):
+    """The protocol knows what was asked for, but it is not offered here."""
+
+
+class NothingFound(QueryError):
+    """The question names a thing that is not there."""
 
 
 class DagsterError(PyroAssetsError):

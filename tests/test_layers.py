@@ -26,12 +26,13 @@ LAYERS: dict[str, set[str]] = {
     "ledger": {"errors", "storage"},
     # Here the layers meet, without Dagster, because the command line needs a whole job too.
     "pipeline": _BELOW_SERIES | {"series", "export", "ledger"},
+    "explore": _BELOW_SERIES | {"series", "ledger", "pipeline"},
     # Computes its totals apart from the code under test, so neither compaction nor series.
     "generator": {"errors", "storage", "block", "pprof"},
     # Faces: they show and start what the pipeline does.
     "defs": {"errors", "storage", "pipeline", "resources"},
     "definitions": {"defs", "resources"},
-    "web": {"errors", "storage", "series", "export", "ledger", "pipeline"},
+    "web": {"errors", "storage", "series", "export", "ledger", "pipeline", "explore"},
     "cli": _BELOW_SERIES | {"series", "export", "ledger", "pipeline", "generator", "web", "resources"},
     "demo": {"errors", "storage", "series", "pipeline", "generator", "web", "cli", "resources"},
     # Dagster configuration -> plain objects.
@@ -47,7 +48,7 @@ LIBRARIES: dict[str, set[str]] = {
     "botocore": {"storage/s3_options.py"},
     "click": {"cli"},
     "sqlalchemy": {"ledger"},
-    "polars": {"series", "export", "pipeline", "cli", "demo"},
+    "polars": {"series", "explore", "export", "pipeline", "cli", "demo"},
     "requests": {"export", "web/dagster_client.py"},
     "starlette": {"web"},
     "jinja2": {"web/site.py"},

@@ -50,15 +50,16 @@ def read_part_series(parts: Sequence[SeriesPart]) -> SeriesTable:
     )
 
 
-def read_parts(parts: Sequence[DatasetPart], *, names: bool) -> BlockColumns:
+def read_parts(parts: Sequence[DatasetPart], *, names: bool, everything: bool = False) -> BlockColumns:
     """Read datasets.
 
     Args:
         parts: in any order; the columns keep it.
         names: whether names on stacks are needed. Without, all stacks are empty, as if they had no frame.
+        everything: whether symbols have all that is stored of them: lines, files, mappings, addresses.
 
     Returns:
-        Columns in which profiles have nothing optional, and symbols only names.
+        Columns in which profiles have nothing optional, and symbols only names unless everything is asked for.
 
     Raises:
         BlockError: the first section that is not what the format says.
@@ -76,7 +77,9 @@ def read_parts(parts: Sequence[DatasetPart], *, names: bool) -> BlockColumns:
         infos,
         read_part_series(series),
         read_profiles([part.profiles for part in parts], in_profiles, WITH_STACKS if names else WITHOUT_STACKS),
-        read_symbols([part.symbols for part in parts], in_symbols, names_only=True) if names else _roots(len(parts)),
+        _roots(len(parts))
+        if not names
+        else read_symbols([part.symbols for part in parts], in_symbols, names_only=not everything),
         in_profiles,
     )
 

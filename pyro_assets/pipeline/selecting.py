@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from pyro_assets.block.checksum import check_crc
-from pyro_assets.block.columns import I64, BlockColumns, Bool, Labels
+from pyro_assets.block.columns import I64, BlockColumns, Bool, Labels, SeriesTable
 from pyro_assets.block.metadata import FORMAT_PROFILES, BlockMeta, Dataset
 from pyro_assets.block.narrow import DatasetPart, SeriesPart, read_part_series, read_parts
 from pyro_assets.block.object import TAIL_BYTES, parse_object, read_footer
@@ -51,12 +51,16 @@ class Wanted:
         profile_types: globs as in rules; empty means all.
         tenants: empty means all.
         names: whether the names on stacks are needed.
+        ends_ms: datasets without profiles between these times, both included, are left out.
+        everything: whether lines, files and addresses are needed too.
     """
 
     selector: Selector = field(default_factory=lambda: parse_selector("{}"))
     profile_types: Sequence[str] = ()
     tenants: Sequence[str] = ()
     names: bool = True
+    ends_ms: tuple[int, int] | None = None
+    everything: bool = False
     _known: dict[Labels, bool] = field(default_factory=dict, repr=False)
 
     @property
@@ -64,9 +68,13 @@ class Wanted:
         """Whether every series of the tenants is wanted."""
         return not self.selector.matchers and not self.profile_types
 
-    def services(self, names: Sequence[bytes]) -> Bool:
-        """Of which services series may be wanted, as far as their names tell."""
+    def datasets(self, datasets: Sequence[Dataset]) -> Bool:
+        """Of which datasets series may be wanted, as far as services and times tell."""
+        names = [dataset.name for dataset in datasets]
         found = np.ones(len(names), dtype=np.bool_)
+        if self.ends_ms is not None:
+            first, last = self.ends_ms
+            found[:] = [one.min_time_ms <= last and one.max_time_ms >= first for one in datasets]
         for matcher in self.selector.matchers:
             if matcher.name == b"service_name":
                 found &= matcher.select(names)
@@ -166,6 +174,14 @@ class NarrowReader:
             found += [(service, labels) for labels in compress(series.labels[begin:end], is_wanted[begin:end])]
         return found
 
+    def series_table(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> SeriesTable:
+        """The series of the datasets that may hold what is wanted, with their times; no more than that is read.
+
+        Raises:
+            StorageError, BlockError: the archive is damaged or does not answer.
+        """
+        return read_part_series([part for _, part in self._series_parts(jobs, wanted)])
+
     def read(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> Batch:
         """Read what is wanted of some jobs.
 
@@ -189,7 +205,7 @@ class NarrowReader:
             names = one.view(symbols, end) if wanted.names else nothing
             whole.append(DatasetPart(part, one.view(profiles, tsdb), names))
         self.datasets_read += len(whole)
-        return Batch(list(jobs), read_parts(whole, names=wanted.names))
+        return Batch(list(jobs), read_parts(whole, names=wanted.names, everything=wanted.everything))
 
     def _series_parts(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> "list[tuple[_Object, SeriesPart]]":
         """The datasets that may hold what is wanted, with their series in memory."""
@@ -204,7 +220,7 @@ class NarrowReader:
             (one, dataset) for one in objects for dataset in one.meta.datasets if dataset.format == FORMAT_PROFILES
         ]
         self.datasets += len(every)
-        asked = list(compress(every, wanted.services([dataset.name for _, dataset in every])))
+        asked = list(compress(every, wanted.datasets([dataset for _, dataset in every])))
         self._fetch([(one, dataset.toc[1], dataset.toc[2]) for one, dataset in asked])
         return [
             (one, SeriesPart(one.source, one.output.key, dataset, one.view(dataset.toc[1], dataset.toc[2])))

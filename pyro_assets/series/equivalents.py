@@ -29,13 +29,14 @@ def equivalent_rules(config: SeriesConfig) -> list[Rule]:
     taken = {rule.name for rule in config.rules}
     found = []
     for function, selector in config.functions.items():
-        name = _free_name(function, taken)
+        name = free_name(function, taken)
         found.append(Rule(name=name, functions=[Pattern(exact=function)], selector=selector))
-    found += [_of_recording_rule(recorded, _free_name(recorded.id, taken)) for recorded in config.recording_rules]
+    found += [of_recording_rule(recorded, free_name(recorded.id, taken)) for recorded in config.recording_rules]
     return found
 
 
-def _of_recording_rule(rule: RecordingRule, name: str) -> Rule:
+def of_recording_rule(rule: RecordingRule, name: str) -> Rule:
+    """The nearest rule of the language."""
     inner = [matcher.strip()[1:-1].strip().strip(",") for matcher in rule.matchers]
     return Rule(
         name=name,
@@ -51,7 +52,8 @@ def _of_recording_rule(rule: RecordingRule, name: str) -> Rule:
     )
 
 
-def _free_name(text: str, taken: set[str]) -> str:
+def free_name(text: str, taken: set[str]) -> str:
+    """A name for a rule that is called `text` elsewhere and has none of the names taken; it is taken from now on."""
     base = re.sub(r"[^A-Za-z0-9_.-]+", "", text).lstrip(".-")[:90] or "rule"
     name, number = base, 2
     while name in taken:

@@ -35,6 +35,8 @@ from pyro_assets.errors import (
 from pyro_assets.pipeline.health import exposition
 from pyro_assets.web import api, backfills, explore, quarantine, rules, series, signing_in, status
 from pyro_assets.web.endpoints import Endpoint
+from pyro_assets.web.pyroscope import site as pyroscope
+from pyro_assets.web.pyroscope.connect import error_answer
 from pyro_assets.web.security import Guard, add_headers
 from pyro_assets.web.site import FOLDER, Site
 
@@ -69,10 +71,14 @@ def make_app(site: Site) -> Starlette:
     for page in _PAGES:
         routes += page.routes(site)
     calls = endpoints(site)
-    routes += [*(call.route() for call in calls), *api.routes(site, calls)]
+    routes += [*(call.route() for call in calls), *api.routes(site, calls), *pyroscope.routes(site)]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, access=site.access, sessions=site.sessions, guesses=site.guesses)],
+        middleware=[
+            Middleware(
+                Guard, access=site.access, sessions=site.sessions, guesses=site.guesses, programs=pyroscope.PROGRAMS
+            )
+        ],
         exception_handlers={HTTPException: _shown(site), PyroAssetsError: _shown(site), Exception: _shown(site)},
     )
 
@@ -109,12 +115,16 @@ def _shown(site: Site) -> Callable[[Request, Exception], Response]:
     """What went wrong, as a page or as JSON."""
 
     def show(request: Request, error: Exception) -> Response:
+        answer: Response
+        if request.url.path.startswith(pyroscope.PROGRAMS.addresses):
+            answer = error_answer(error, request.url.path)
+            add_headers(answer.headers, request.scope, "")
+            return answer
         code, text = describe(error)
         if code == 500:
             logging.getLogger(__name__).error("%s %s", request.method, request.url.path, exc_info=error)
         # What a status needs beside its text: Allow, Retry-After.
         headers = error.headers if isinstance(error, HTTPException) else None
-        answer: Response
         if request.url.path.startswith("/api/"):
             answer = JSONResponse({"error": text}, code, headers)
         else:

@@ -11,6 +11,7 @@ import math
 import re
 import secrets
 import time
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -52,7 +53,27 @@ _MAX_LOGIN_BYTES: Final = 8 << 10
 _BODY_SECONDS: Final = 30.0
 #: Asked for by programs that have no token of ours; they change nothing.
 _OPEN: Final = frozenset({"/healthz", "/metrics"})
+#: What the Connect protocol calls a refusal.
+_CODES: Final = {
+    400: "invalid_argument", 401: "unauthenticated", 403: "permission_denied", 408: "deadline_exceeded",
+    413: "resource_exhausted", 429: "resource_exhausted",
+}  # fmt: skip
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{20,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Addresses that other projects' programs ask for.
+
+    What is sent there is no form, so no form's token comes with it.
+
+    Attributes:
+        addresses: beginnings of paths.
+        reading: methods and whole paths of what only reads, and is open in read-only mode.
+    """
+
+    addresses: tuple[str, ...] = ()
+    reading: frozenset[tuple[str, str]] = frozenset()
 
 
 class Guard:
@@ -64,10 +85,11 @@ class Guard:
         access: Access,
         sessions: Sessions,
         guesses: Guesses,
+        programs: Programs | None = None,
         body_seconds: float = _BODY_SECONDS,
     ) -> None:
         self._app, self._access, self._sessions, self._guesses = app, access, sessions, guesses
-        self._body_seconds = body_seconds
+        self._programs, self._body_seconds = programs or Programs(), body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -98,7 +120,8 @@ class Guard:
     ) -> Response | None:
         """The answer to a request that goes no further, None for one that does."""
         access, state, path = self._access, scope["state"], scope["path"]
-        is_api = path.startswith("/api/")
+        is_program = path.startswith(self._programs.addresses)
+        is_api = is_program or path.startswith("/api/")
         name = name_of(headers.get("host", ""))
         if access.hosts and name not in access.hosts:
             why = f"this process does not answer for {name!r}; ask for it as {', '.join(access.hosts)}, or name it "
@@ -125,7 +148,7 @@ class Guard:
         state["signed_in"] = user is not None and not access.is_open
         if scope["method"] in _SAFE:
             return None
-        if access.read_only and (scope["method"], path) not in HARMLESS:
+        if access.read_only and (scope["method"], path) not in HARMLESS | self._programs.reading:
             return _refuse(
                 403, "this process is read-only; change rules where it is not, or with `pyro-assets`", is_api
             )
@@ -143,7 +166,8 @@ class Guard:
             state["form"] = await to_thread.run_sync(parse_form, headers.get("content-type", ""), body)
         except ValueError as error:
             return _refuse(400, f"the form cannot be read: {error}; send fewer fields", is_api)
-        return self._forged(headers, state, cookies, is_api=is_api, bearer=bearer)
+        is_safe = bearer or (is_program and _is_no_form(headers))
+        return self._forged(headers, state, cookies, is_api=is_api, is_safe=is_safe)
 
     def _user(self, scope: Scope, headers: Headers, cookies: dict[str, str]) -> tuple[str | None, bool]:
         """Who asks ("" for somebody without a name, None for nobody that may), and whether a bearer token says so."""
@@ -172,15 +196,15 @@ class Guard:
         return address is not None and any(address in ipaddress.ip_network(one) for one in self._access.proxies)
 
     def _forged(
-        self, headers: Headers, state: dict[str, Any], cookies: dict[str, str], *, is_api: bool, bearer: bool
+        self, headers: Headers, state: dict[str, Any], cookies: dict[str, str], *, is_api: bool, is_safe: bool
     ) -> Response | None:
-        """Whether another page's request is refused: no page can add an Authorization header without our consent."""
+        """Whether another page's request is refused; it is safe where no page can send the like without our consent."""
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return _refuse(403, "another page sent this; use the forms of this one", is_api)
         origin = headers.get("origin")
         if origin is not None and not self._is_own(_netloc(origin), headers.get("host", "")):
             return _refuse(403, f"the page at {origin[:200]!r} may not send anything here", is_api)
-        if bearer:
+        if is_safe:
             return None
         given = headers.get(CSRF_HEADER) or first(state["form"], CSRF_FIELD)
         known = cookies.get(CSRF_COOKIE, "")
@@ -232,9 +256,16 @@ def _offers_token(scope: Scope, headers: Headers) -> bool:
     return is_login or headers.get("authorization", "").lower().startswith("bearer ")
 
 
+def _is_no_form(headers: Headers) -> bool:
+    """Whether a body is of a kind that pages can send to other sites only if these agree, which this one never does."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind.startswith("application/") and kind != "application/x-www-form-urlencoded"
+
+
 def _refuse(status: int, why: str, is_api: bool) -> Response:
     if is_api:
-        return JSONResponse({"error": why}, status)
+        # Ours, and the field in which clients of the Connect protocol look.
+        return JSONResponse({"error": why, "code": _CODES.get(status, "unknown"), "message": why}, status)
     return PlainTextResponse(why + "\n", status)
 
 
