@@ -11,13 +11,17 @@ from pyro_assets.errors import BadQuery, SelectorError
 from pyro_assets.series.selectors import Selector, parse_selector
 
 _HOUR_MS: Final = 3_600_000
+_LAST_MS: Final = 253_402_300_799_999
 _TYPE_FORM: Final = "<name>:<sample-type>:<sample-unit>:<period-type>:<period-unit>(:delta)"
 _NS_PER_MS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time range in Unix milliseconds, both ends included, as the original counts."""
+    """A time range in Unix milliseconds, both ends included, as the original counts.
+
+    What lies before 1970 or after the year 9999 is left out: clients name such times when they mean all.
+    """
 
     start_ms: int
     end_ms: int
@@ -25,6 +29,8 @@ class Span:
     def __post_init__(self) -> None:
         if self.start_ms > self.end_ms:
             raise BadQuery("query start time is after end time")
+        object.__setattr__(self, "start_ms", min(max(self.start_ms, 0), _LAST_MS))
+        object.__setattr__(self, "end_ms", min(max(self.end_ms, 0), _LAST_MS))
 
     @property
     def ends_ns(self) -> tuple[int, int]:

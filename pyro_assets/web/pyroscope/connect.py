@@ -24,6 +24,7 @@ from pyro_assets.errors import (
     LedgerUnavailable,
     NothingFound,
     NotOffered,
+    ObjectMissing,
     PyroAssetsError,
     QueryTooLarge,
     SelectorError,
@@ -50,6 +51,8 @@ _CODES: Final[tuple[tuple[type[PyroAssetsError], str], ...]] = (
     (ConfigError, "failed_precondition"),
     (LedgerUnavailable, "unavailable"),
     (StorageUnavailable, "unavailable"),
+    # Retention removes what was there when the question began.
+    (ObjectMissing, "unavailable"),
     (PyroAssetsError, "internal"),
 )
 _STATUSES: Final = {
