@@ -60,9 +60,8 @@ def _single(querier: Querier, meant: Asked, max_nodes: int) -> dict[str, Any]:
     samples = [0] * max((span.end_ms - span.start_ms) // (step * 1000), 1)
     for line in querier.lines(meant, step):
         for time_ms, value in line.points:
-            place = (time_ms - span.start_ms) // (step * 1000)
-            if place < len(samples):
-                samples[place] = round(value)
+            # The last step ends with the timeline, which has no point of its own there.
+            samples[min((time_ms - span.start_ms) // (step * 1000), len(samples) - 1)] += round(value)
     start = span.start_ms // 1000
     timeline = {"startTime": start, "samples": samples, "durationDelta": step, "watermarks": None}
     return _document(graph, meant.kind, "single", timeline)

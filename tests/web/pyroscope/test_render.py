@@ -1,4 +1,4 @@
-"""`/pyroscope/render` and `/pyroscope/render-diff`: times, units, refusals; what the recorded server drew is next door."""
+"""`/pyroscope/render` and `/pyroscope/render-diff`: times, units, refusals; what a real server drew is next door."""
 
 from collections.abc import Iterator
 from typing import Any
