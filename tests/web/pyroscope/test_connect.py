@@ -2,20 +2,24 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from dashboards import OBSERVABILITY
 from exports import derive, opened
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Route
 from web_client import Answer, Client, site_of
 
-from pyro_assets.errors import StorageUnavailable
 from pyro_assets.explore.pyroscope.messages import querier_pb2, types_pb2
 from pyro_assets.explore.pyroscope.querier import METHODS
 from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.resources.environment import WEB_TOKEN
 from pyro_assets.web.access import Access
 from pyro_assets.web.app import make_app
 from pyro_assets.web.pyroscope.querier import SERVICE
@@ -164,13 +168,11 @@ def test_who_waits_too_long_shall_come_again(pipeline: Pipeline):
     assert answer.headers["retry-after"] == "1"
 
 
-def test_a_bucket_that_does_not_answer_is_said(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
-    class Away:
-        def get_many(self, _: Any) -> Any:
-            raise StorageUnavailable("the bucket does not answer", key="")
-
-    monkeypatch.setattr(pipeline, "archive", Away())
-    is_error(call(Client(make_app(site_of(pipeline))), "ProfileTypes"), 503, "unavailable", "does not answer")
+def test_blocks_that_are_gone_are_said(tmp_path: Path):
+    with opened(tmp_path) as pipeline:
+        derive(pipeline)
+        shutil.rmtree(tmp_path / "archive" / "blocks")
+        is_error(call(Client(make_app(site_of(pipeline))), "ProfileTypes"), 503, "unavailable", "blocks/")
 
 
 # --- Who may ask ----------------------------------------------------------------------------------------------------
@@ -265,3 +267,16 @@ def test_names_of_labels_that_prometheus_does_not_allow_are_for_those_who_take_t
         names.append(set(types_pb2.LabelNamesResponse.FromString(answer.body).names))
     assert names[1] - names[0] == {"service.version"}
     assert names[0] < names[1]
+
+
+def test_the_provisioned_data_source_asks_as_we_expect_it():
+    [source] = yaml.safe_load((OBSERVABILITY / "pyroscope-datasource.yaml").read_text())["datasources"]
+    assert (source["type"], source["access"], source["url"]) == (
+        "grafana-pyroscope-datasource", "proxy", "http://localhost:9119",
+    )  # fmt: skip
+    values = source["secureJsonData"]
+    headers = {
+        source["jsonData"][f"httpHeaderName{number}"].lower(): values[f"httpHeaderValue{number}"] for number in (1, 2)
+    }
+    assert headers["x-scope-orgid"] == "anonymous"
+    assert headers["authorization"] == f"Bearer ${WEB_TOKEN.name}"
