@@ -11,7 +11,8 @@ from pyro_assets.errors import BadQuery, SelectorError
 from pyro_assets.series.selectors import Selector, parse_selector
 
 _HOUR_MS: Final = 3_600_000
-_LAST_MS: Final = 253_402_300_799_999
+#: Of times that fit 64 bits as nanoseconds.
+_LAST_MS: Final = (2**63 - 1) // 1_000_000
 _TYPE_FORM: Final = "<name>:<sample-type>:<sample-unit>:<period-type>:<period-unit>(:delta)"
 _NS_PER_MS: Final = 1_000_000
 
@@ -20,7 +21,7 @@ _NS_PER_MS: Final = 1_000_000
 class Span:
     """A time range in Unix milliseconds, both ends included, as the original counts.
 
-    What lies before 1970 or after the year 9999 is left out: clients name such times when they mean all.
+    What lies before 1970 or after the year 2262 is left out: clients name such times when they mean all.
     """
 
     start_ms: int

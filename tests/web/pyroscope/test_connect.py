@@ -151,6 +151,20 @@ def test_more_refusals_of_points(client: Client):
     is_error(call(client, "LabelNames", bad), 400, "invalid_argument", 'parsing label selector "{a=~"("}": 1:')
 
 
+def test_a_range_of_all_times_has_everything(client: Client):
+    meant = {"profileTypeID": CPU, "labelSelector": "{}"}
+    every = {"start": str(-(2**63)), "end": str(2**63 - 1)}
+    for name, more in (("SelectMergeStacktraces", {}), ("SelectMergeProfile", {}), ("SelectSeries", {"step": 10**9})):
+        answers = [call(client, name, span | meant | more) for span in (every, ASKED)]
+        assert [one.status for one in answers] == [200, 200], answers[0].text
+        if name == "SelectMergeStacktraces":
+            assert answers[0].json == answers[1].json
+        if name == "SelectMergeProfile":
+            assert answers[0].json["timeNanos"] == str((2**63 - 1) // 10**6 * 10**6)
+            assert answers[0].json["sample"] == answers[1].json["sample"]
+    assert call(client, "Series", every).json == call(client, "Series").json
+
+
 def test_a_tenant_sees_its_own_and_no_header_means_the_only_one(client: Client):
     services = [
         call(client, "LabelValues", ASKED | {"name": "service_name"}, x_scope_orgid=tenant).json.get("names")
@@ -255,6 +269,8 @@ def fill(message: Any, data: st.DataObject) -> None:
             setattr(message, field.name, data.draw(_TEXTS))
         elif field.cpp_type == field.CPPTYPE_DOUBLE:
             setattr(message, field.name, data.draw(st.floats()))
+        elif field.cpp_type in (field.CPPTYPE_UINT32, field.CPPTYPE_BOOL):
+            setattr(message, field.name, data.draw(st.integers(0, 1)))
         else:
             setattr(message, field.name, data.draw(_NUMBERS))
 
