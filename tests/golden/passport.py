@@ -15,18 +15,18 @@ DATA = Path(__file__).parent / "data" / "bucket-2026"
 PASSPORT = DATA / "PASSPORT.md"
 
 
-def checksums() -> dict[str, tuple[int, str]]:
-    """The passport's table: path relative to its folder -> size in bytes, SHA-256 in hex."""
-    rows = re.findall(r"(?m)^\| `([^`]+)` \| (\d+) \| ([0-9a-f]{64}) \|$", PASSPORT.read_text())
+def checksums(data: Path = DATA) -> dict[str, tuple[int, str]]:
+    """A passport's table: path relative to its folder -> size in bytes, SHA-256 in hex."""
+    rows = re.findall(r"(?m)^\| `([^`]+)` \| (\d+) \| ([0-9a-f]{64}) \|$", (data / PASSPORT.name).read_text())
     return {path: (int(size), digest) for path, size, digest in rows}
 
 
-def files() -> dict[str, tuple[int, str]]:
+def files(data: Path = DATA) -> dict[str, tuple[int, str]]:
     """What is in the folder, in the table's form."""
     return {
-        path.relative_to(DATA).as_posix(): (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in sorted(DATA.rglob("*"))
-        if path.is_file() and path != PASSPORT
+        path.relative_to(data).as_posix(): (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(data.rglob("*"))
+        if path.is_file() and path.name != PASSPORT.name
     }
 
 

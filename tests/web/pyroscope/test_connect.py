@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from connect_client import ASKED, END, START, call, is_error
 from dashboards import OBSERVABILITY
 from exports import derive, opened
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Route
-from web_client import Answer, Client, site_of
+from web_client import Client, site_of
 
 from pyro_assets.explore.pyroscope.messages import querier_pb2, types_pb2
 from pyro_assets.explore.pyroscope.querier import METHODS
@@ -26,10 +27,8 @@ from pyro_assets.web.pyroscope.querier import SERVICE
 from pyro_assets.web.pyroscope.rules import SERVICE as RULES
 from pyro_assets.web.turns import Turns
 
-START, END = 1_795_600_200_000, 1_795_600_500_000
 CPU = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"
 TOKEN = "correct horse battery"
-ASKED: dict[str, Any] = {"start": str(START), "end": str(END)}
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +41,6 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 @pytest.fixture(scope="module")
 def client(pipeline: Pipeline) -> Client:
     return Client(make_app(site_of(pipeline)))
-
-
-def call(client: Client, name: str, value: Any = None, *, service: str = SERVICE, **headers: str) -> Answer:
-    """A method with a JSON document, or any bytes."""
-    body = value if isinstance(value, bytes) else json.dumps(ASKED if value is None else value).encode()
-    given = {"content-type": "application/json", "x-scope-orgid": "acme", **headers}
-    return client.ask("POST", f"/{service}/{name}", body, given)
-
-
-def is_error(answer: Answer, status: int, code: str, *words: str) -> None:
-    assert (answer.status, answer.json["code"]) == (status, code), answer.text
-    assert set(answer.json) >= {"code", "message"}
-    assert answer.headers["content-type"] == "application/json"
-    for word in words:
-        assert word in answer.json["message"]
 
 
 def test_both_forms_say_the_same(client: Client):

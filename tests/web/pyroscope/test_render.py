@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from exports import derive, opened
+from hypothesis import given
+from hypothesis import strategies as st
 from pyroscope_exchanges import paths_of
 from web_client import Client, site_of
 
@@ -74,6 +76,14 @@ def test_refusals(pipeline: Pipeline, query: dict[str, Any], status: int, words:
     answer = render(pipeline, **{"from": "now-1h", "until": "now"} | query)
     assert answer.status == status
     assert words in answer.json["message"]
+
+
+@given(st.dictionaries(st.sampled_from(["query", "from", "until", "max-nodes", "format"]), st.text(max_size=12)))
+def test_whatever_is_asked_is_answered(pipeline: Pipeline, query: dict[str, str]):
+    for path in ("/pyroscope/render", "/pyroscope/render-diff"):
+        answer = render(pipeline, path, **query)
+        assert answer.status in (400, 501)
+        assert set(answer.json) == {"code", "message"}
 
 
 def test_a_diff_has_both_sides(pipeline: Pipeline):
