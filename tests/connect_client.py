@@ -5,14 +5,14 @@ from typing import Any
 
 from web_client import Answer, Client
 
-from pyro_assets.web.pyroscope.querier import SERVICE
+from pyro_assets.web.pyroscope.site import QUERIER
 
 #: The five minutes in which the golden bucket's profiles were taken.
 START, END = 1_795_600_200_000, 1_795_600_500_000
 ASKED: dict[str, Any] = {"start": str(START), "end": str(END)}
 
 
-def call(client: Client, name: str, value: Any = None, *, service: str = SERVICE, **headers: str) -> Answer:
+def call(client: Client, name: str, value: Any = None, *, service: str = QUERIER, **headers: str) -> Answer:
     """A method with a JSON document, or any bytes."""
     body = value if isinstance(value, bytes) else json.dumps(ASKED if value is None else value).encode()
     given = {"content-type": "application/json", "x-scope-orgid": "acme", **headers}

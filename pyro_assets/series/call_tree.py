@@ -155,13 +155,18 @@ class TreeBuilder:
         own = whole.own.cast(pl.Int64).to_numpy()
         names = list(self._number)
         start, end = number_in_preorder(whole.parent)
-        in_order = np.zeros(len(own) + 1, dtype=np.int64)
-        in_order[start + 1] = own
-        running = np.cumsum(in_order)
         depth = path_depths(find_runs(whole.parent)) - 1
         ids = _path_ids(whole, depth, _hash([*names, ""]))
-        total = running.take(end) - running.take(start)
+        total = sums_below(own, start, end)
         return CallTree(names, whole.parent, whole.code, depth, own, total, ids, start, end)
+
+
+def sums_below(own: I64, start: I64, end: I64) -> I64:
+    """int64[n], what a node and all below it have, by the intervals that `number_in_preorder` gives them."""
+    in_order = np.zeros(len(own) + 1, dtype=np.int64)
+    in_order[start + 1] = own
+    running = np.cumsum(in_order)
+    return running.take(end) - running.take(start)
 
 
 @dataclass(slots=True)
@@ -194,21 +199,35 @@ def _merge(parts: Sequence[_Part]) -> _Part:
     )
     code = np.concatenate([part.code for part in parts])
     own = pl.concat([part.own for part in parts])
+    parent, code, node = merge_equal(parent, code)
+    return _Part(parent, code, add_up(node, own, len(parent)))
+
+
+def merge_equal(parent: I64, code: I64) -> tuple[I64, I64, I64]:
+    """Trees as one, whose node 0 is all their roots, and in which equal children of a node are one.
+
+    Args:
+        parent: int64[n], -1 for roots; parents precede children.
+        code: int64[n], what makes children equal; from -2 on.
+
+    Returns:
+        int64[m] parents and codes, level by level (the root's are -1), and int64[n], the new node of each.
+    """
     depth = path_depths(find_runs(parent))
     order = np.argsort(depth, kind="stable")
-    bounds = np.searchsorted(depth.take(order), np.arange(1, int(depth.max(initial=0)) + 2))
+    bounds = np.searchsorted(depth.take(order), np.arange(1, int(depth.max(initial=0)) + 2)).tolist()
     node = np.zeros(len(parent), dtype=np.int64)
     parents, codes = [np.full(1, -1, dtype=np.int64)], [np.full(1, -1, dtype=np.int64)]
     size = 1
-    for first, end in zip(bounds[1:-1].tolist(), bounds[2:].tolist(), strict=True):
+    for first, end in pairwise(bounds[1:]):
         level = order[first:end]
-        key = (node.take(parent.take(level)) << 32) | (code.take(level) + 1)
+        key = (node.take(parent.take(level)) << 32) | (code.take(level) + 2)
         distinct, inverse = np.unique(key, return_inverse=True)
         node[level] = size + inverse
         parents.append(distinct >> 32)
-        codes.append((distinct & 0xFFFF_FFFF) - 1)
+        codes.append((distinct & 0xFFFF_FFFF) - 2)
         size += len(distinct)
-    return _Part(np.concatenate(parents), np.concatenate(codes), add_up(node, own, size))
+    return np.concatenate(parents), np.concatenate(codes), node
 
 
 def add_up(code: I64, value: "I64 | pl.Series", size: int) -> "pl.Series":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyro_assets.block.columns import BlockColumns, Bool, Labels
 from pyro_assets.errors import QueryTooLarge
-from pyro_assets.explore.pyroscope.asked import Asked, Span
+from pyro_assets.explore.pyroscope.asked import ProfileQuery, TimeRange
 from pyro_assets.ledger.archived import ArchivedJob
 from pyro_assets.pipeline.selecting import NarrowReader, Wanted, batches
 from pyro_assets.series.selectors import Selector
@@ -35,7 +35,7 @@ SeriesTimes = dict[Labels, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenProfiles:
     """Profiles of some jobs: columns, and bool[rows] which of them are meant."""
 
     columns: BlockColumns
@@ -69,7 +69,7 @@ class ProfileArchive:
         self._known: OrderedDict[tuple[str, ...], SeriesTimes] = OrderedDict()
         self._shared: dict[Labels, Labels] = {}
 
-    def read(self, asked: Asked, *, names: bool = True, everything: bool = False) -> Iterator[Chosen]:
+    def read(self, asked: ProfileQuery, *, names: bool = True, everything: bool = False) -> Iterator[ChosenProfiles]:
         """The profiles that are meant, some jobs at a time.
 
         Args:
@@ -95,9 +95,9 @@ class ProfileArchive:
             time_ns = columns.rows.time_ns
             rows = wanted.series(columns.series.labels).take(columns.rows.series)
             # The original counts whole milliseconds, of which the last one belongs to the range.
-            yield Chosen(columns, rows & (time_ns >= first) & (time_ns < last + _NS_PER_MS))
+            yield ChosenProfiles(columns, rows & (time_ns >= first) & (time_ns < last + _NS_PER_MS))
 
-    def series(self, tenant: str, selector: Selector, span: Span) -> list[Labels]:
+    def series(self, tenant: str, selector: Selector, span: TimeRange) -> list[Labels]:
         """The distinct label sets of a tenant's series that have profiles in a span.
 
         Raises:
@@ -131,7 +131,7 @@ class ProfileArchive:
             return None
         return min(begin for begin, _ in found) // _NS_PER_MS, max(end for _, end in found) // _NS_PER_MS
 
-    def _of_tenant(self, tenant: str, span: Span) -> list[ArchivedJob]:
+    def _of_tenant(self, tenant: str, span: TimeRange) -> list[ArchivedJob]:
         hours = [hour for hour in self._hours() if span.has_hour(hour_start_ms(hour))]
         return _having(self._jobs(hours), tenant)
 

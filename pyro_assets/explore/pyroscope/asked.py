@@ -18,7 +18,7 @@ _NS_PER_MS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeRange:
     """A time range in Unix milliseconds, both ends included, as the original counts.
 
     What lies before 1970 or after the year 2262 is left out: clients name such times when they mean all.
@@ -75,7 +75,7 @@ class ProfileKind:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ProfileQuery:
     """Which profiles are meant.
 
     Attributes:
@@ -88,7 +88,7 @@ class Asked:
     tenant: str
     kind: ProfileKind
     selector: Selector
-    span: Span
+    span: TimeRange
 
 
 def label_selector(text: str) -> Selector:

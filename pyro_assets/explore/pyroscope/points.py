@@ -11,15 +11,15 @@ import numpy as np
 import polars as pl
 
 from pyro_assets.block.columns import Labels
-from pyro_assets.explore.pyroscope.archive import Chosen
-from pyro_assets.explore.pyroscope.asked import Span
+from pyro_assets.explore.pyroscope.archive import ChosenProfiles
+from pyro_assets.explore.pyroscope.asked import TimeRange
 from pyro_assets.storage.shown import show_bytes
 
 _NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TimeLine:
     """The points of one group: labels by name, and (Unix milliseconds, value) by time."""
 
     labels: tuple[tuple[str, str], ...]
@@ -31,7 +31,9 @@ class Line:
         return sum(value for _, value in self.points)
 
 
-def lines(profiles: Iterable[Chosen], span: Span, step_ms: int, group_by: Sequence[str], limit: int = 0) -> list[Line]:
+def lines(
+    profiles: Iterable[ChosenProfiles], span: TimeRange, step_ms: int, group_by: Sequence[str], limit: int = 0
+) -> list[TimeLine]:
     """Sums over time.
 
     Args:
@@ -54,7 +56,7 @@ def lines(profiles: Iterable[Chosen], span: Span, step_ms: int, group_by: Sequen
     sums = sums.with_columns(pl.col("value").cast(pl.Float64)).sort("group", "time_ms")
     names = list(groups)
     found = [
-        Line(
+        TimeLine(
             tuple((show_bytes(name), show_bytes(value)) for name, value in names[group]),
             tuple(zip(own["time_ms"].to_list(), own["value"].to_list(), strict=True)),
         )
@@ -64,7 +66,9 @@ def lines(profiles: Iterable[Chosen], span: Span, step_ms: int, group_by: Sequen
     return found[:limit] if limit > 0 else found
 
 
-def _sums(chosen: Chosen, span: Span, step_ms: int, wanted: Sequence[bytes], groups: dict[Labels, int]) -> pl.DataFrame:
+def _sums(
+    chosen: ChosenProfiles, span: TimeRange, step_ms: int, wanted: Sequence[bytes], groups: dict[Labels, int]
+) -> pl.DataFrame:
     """Int128 sums per group and step; `groups` numbers the groups in the order in which they are met."""
     columns, place = chosen.columns, np.flatnonzero(chosen.rows)
     entry = columns.rows.series.take(place)

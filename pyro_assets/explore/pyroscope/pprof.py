@@ -15,8 +15,8 @@ from pyro_assets.block.columns import I64, SymbolTables
 from pyro_assets.compaction.prune import prune_symbols
 from pyro_assets.compaction.symbols import merge_symbols
 from pyro_assets.errors import ValueOverflow
-from pyro_assets.explore.pyroscope.archive import Chosen
-from pyro_assets.explore.pyroscope.asked import Asked
+from pyro_assets.explore.pyroscope.archive import ChosenProfiles
+from pyro_assets.explore.pyroscope.asked import ProfileQuery
 from pyro_assets.explore.pyroscope.messages.profile_pb2 import (
     Function,
     Line,
@@ -47,7 +47,7 @@ _REFERENCES: Final = {
 }
 
 
-def pprof(profiles: Iterable[Chosen], asked: Asked, max_nodes: int = 0) -> Profile:
+def pprof(profiles: Iterable[ChosenProfiles], asked: ProfileQuery, max_nodes: int = 0) -> Profile:
     """One profile of all that is meant.
 
     Args:
@@ -76,7 +76,7 @@ def pprof(profiles: Iterable[Chosen], asked: Asked, max_nodes: int = 0) -> Profi
     return message.profile
 
 
-def _of_stacks(chosen: Chosen) -> tuple[SymbolTables, pl.Series]:
+def _of_stacks(chosen: ChosenProfiles) -> tuple[SymbolTables, pl.Series]:
     """The symbols of the profiles that are meant as one unit, and the values that end at each node (Int128)."""
     rows = chosen.columns.rows
     place = np.flatnonzero(np.repeat(chosen.rows, np.diff(rows.sample_start)))
@@ -113,7 +113,7 @@ def _joined(first: SymbolTables, second: SymbolTables) -> SymbolTables:
 class _Message:
     """A profile that is being written: its strings are numbered as they come."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ProfileQuery) -> None:
         self._number = {"": 0}
         kind = asked.kind
         self.profile = Profile(

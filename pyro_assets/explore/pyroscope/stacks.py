@@ -4,16 +4,14 @@ Add what is done to whole trees here. How a tree is shown (`flame_graph`) and wh
 known; nothing here loops over nodes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from pyro_assets.block.columns import I64, Bool
-from pyro_assets.block.symbols.paths import find_runs, path_depths, path_sums
-from pyro_assets.series.call_tree import CallTree
+from pyro_assets.block.symbols.paths import find_runs, path_sums
+from pyro_assets.series.call_tree import CallTree, merge_equal, sums_below
 from pyro_assets.series.top import number_in_preorder
 
 #: What stands for the nodes that were cut.
@@ -67,7 +65,7 @@ def named(tree: CallTree) -> Stacks:
         moved[0] = 0
         up = number.take(above.take(np.maximum(parent.take(kept), 0)))
         up[0] = -1
-        parent, code, place = _merged(up, code.take(kept))
+        parent, code, place = merge_equal(up, code.take(kept))
         own = np.zeros(len(parent), dtype=np.int64)
         np.add.at(own, place, moved)
     return Stacks(tree.names, parent, code, own[:, None], totals(parent, own)[:, None])
@@ -83,7 +81,7 @@ def over(left: Stacks, right: Stacks) -> Stacks:
         codes.append(table.take(one.code, mode="wrap"))
     size = len(left.parent)
     shifted = np.where(right.parent < 0, -1, right.parent + size)
-    parent, code, place = _merged(np.concatenate([left.parent, shifted]), np.concatenate(codes))
+    parent, code, place = merge_equal(np.concatenate([left.parent, shifted]), np.concatenate(codes))
     own, total = (np.zeros((len(parent), 2), dtype=np.int64) for _ in range(2))
     for side, (one, its) in enumerate(((left, place[:size]), (right, place[size:]))):
         own[its, side], total[its, side] = one.own[:, 0], one.total[:, 0]
@@ -140,27 +138,4 @@ def totals(parent: I64, own: I64) -> I64:
     >>> totals(np.array([-1, 0, 1, 0]), np.array([1, 2, 4, 8])).tolist()
     [15, 6, 4, 8]
     """
-    start, end = number_in_preorder(parent)
-    in_order = np.zeros(len(own) + 1, dtype=np.int64)
-    in_order[start + 1] = own
-    running = np.cumsum(in_order)
-    return running.take(end) - running.take(start)
-
-
-def _merged(parent: I64, code: I64) -> tuple[I64, I64, I64]:
-    """Trees as one in which equal children of a node are one: int64[m] parents and codes, int64[n] new node of each."""
-    depth = path_depths(find_runs(parent))
-    order = np.argsort(depth, kind="stable")
-    bounds: Sequence[int] = np.searchsorted(depth.take(order), np.arange(1, int(depth.max(initial=0)) + 2)).tolist()
-    node = np.zeros(len(parent), dtype=np.int64)
-    parents, codes = [np.full(1, -1, dtype=np.int64)], [np.full(1, -1, dtype=np.int64)]
-    size = 1
-    for first, end in pairwise(bounds[1:]):
-        level = order[first:end]
-        key = (node.take(parent.take(level)) << 32) | (code.take(level) - OTHER_CODE)
-        distinct, inverse = np.unique(key, return_inverse=True)
-        node[level] = size + inverse
-        parents.append(distinct >> 32)
-        codes.append((distinct & 0xFFFF_FFFF) + OTHER_CODE)
-        size += len(distinct)
-    return np.concatenate(parents), np.concatenate(codes), node
+    return sums_below(own, *number_in_preorder(parent))

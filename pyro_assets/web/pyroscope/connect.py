@@ -1,7 +1,7 @@
 """The Connect protocol, unary: a bare message as protobuf or JSON in, one out, errors as JSON with a code.
 
-One `Method` per address; what goes wrong in it is raised, and the application makes an answer of it (`error_answer`).
-Nothing is known of what is asked.
+One `ConnectMethod` per address; what goes wrong in it is raised, and the application makes an answer of it
+(`error_answer`). Nothing is known of what is asked.
 """
 
 import gzip
@@ -64,7 +64,7 @@ _CODE_OF_STATUS: Final = {status: code for code, status in _STATUSES.items()} | 
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ConnectAnswer:
     """A message, and headers beside it."""
 
     message: Message
@@ -72,7 +72,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class ConnectMethod:
     """One method of a service.
 
     Attributes:
@@ -84,7 +84,7 @@ class Method:
     service: str
     name: str
     request: type[Message] | None
-    answer: Callable[[Any, Request], Answer] | None
+    answer: Callable[[Any, Request], ConnectAnswer] | None
 
     @property
     def path(self) -> str:
@@ -170,7 +170,7 @@ def _unpack(body: bytes) -> bytes:
     return found
 
 
-def _packed(request: Request, kind: str, answer: Answer) -> Response:
+def _packed(request: Request, kind: str, answer: ConnectAnswer) -> Response:
     if kind == PROTO:
         body = answer.message.SerializeToString()
     else:

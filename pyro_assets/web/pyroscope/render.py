@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pyro_assets.errors import BadQuery, NotOffered
-from pyro_assets.explore.pyroscope.asked import Asked, ProfileKind, Span, label_selector
+from pyro_assets.explore.pyroscope.asked import ProfileKind, ProfileQuery, TimeRange, label_selector
 from pyro_assets.explore.pyroscope.flame_graph import flame_graph, flame_graph_diff
 from pyro_assets.explore.pyroscope.messages.querier_pb2 import FlameGraph, FlameGraphDiff
 from pyro_assets.explore.pyroscope.querier import DEFAULT_MAX_NODES, Querier
@@ -53,7 +53,7 @@ def routes(site: Site, querier: Querier) -> list[Route]:
     return [Route(PATH, render, methods=["GET"]), Route(DIFF_PATH, render_diff, methods=["GET"])]
 
 
-def _single(querier: Querier, meant: Asked, max_nodes: int) -> dict[str, Any]:
+def _single(querier: Querier, meant: ProfileQuery, max_nodes: int) -> dict[str, Any]:
     graph = flame_graph(cut(querier.stacks(meant), max_nodes))
     span = meant.span
     step = max((span.end_ms - span.start_ms) // 1000 // _POINTS, _LEAST_STEP)
@@ -92,7 +92,7 @@ def _metadata(kind: ProfileKind) -> dict[str, Any]:
     return {"spyName": "", "sampleRate": rate, "units": units, "name": kind.sample_type}
 
 
-def _asked(request: Request, side: str, now_ms: int) -> Asked:
+def _asked(request: Request, side: str, now_ms: int) -> ProfileQuery:
     """What is meant by the parameters, whose names begin with the side of a diff."""
     given = request.query_params
     if given.get("format", "json") not in ("json", ""):
@@ -104,8 +104,8 @@ def _asked(request: Request, side: str, now_ms: int) -> Asked:
     kind, brace, rest = value("query").partition("{")
     if not brace:
         raise BadQuery('failed to parse "query"')
-    span = Span(_time(value("from"), now_ms), _time(value("until") or "now", now_ms))
-    return Asked(tenant_of(request), ProfileKind.parse(kind), label_selector(brace + rest), span)
+    span = TimeRange(_time(value("from"), now_ms), _time(value("until") or "now", now_ms))
+    return ProfileQuery(tenant_of(request), ProfileKind.parse(kind), label_selector(brace + rest), span)
 
 
 def _max_nodes(request: Request) -> int:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from pyro_assets.explore.pyroscope.messages import rules_pb2
 from pyro_assets.explore.pyroscope.recording_rules import RecordingRules
-from pyro_assets.web.pyroscope.connect import Answer, Method, tenant_of
+from pyro_assets.web.pyroscope.connect import ConnectAnswer, ConnectMethod, tenant_of
 from pyro_assets.web.site import Site
 
 SERVICE: Final = "settings.v1.RecordingRulesService"
@@ -19,7 +19,7 @@ READING: Final = frozenset(("POST", f"/{SERVICE}/{name}") for name in ("GetRecor
 LEFT_OUT_HEADER: Final = "Pyro-Assets-Rules-Left-Out"
 
 
-def methods(site: Site) -> list[Method]:
+def methods(site: Site) -> list[ConnectMethod]:
     """The service's methods."""
     ledger = site.pipeline.ledger
     rules = RecordingRules(
@@ -27,25 +27,25 @@ def methods(site: Site) -> list[Method]:
         lambda edit, author, why: ledger.edit_rules([edit], author=author, why=why, now_ms=site.clock())[0],
     )
 
-    def show(message: Any, request: Request) -> Answer:
-        return Answer(rules_pb2.GetRecordingRuleResponse(rule=rules.get(message, tenant_of(request))))
+    def show(message: Any, request: Request) -> ConnectAnswer:
+        return ConnectAnswer(rules_pb2.GetRecordingRuleResponse(rule=rules.get(message, tenant_of(request))))
 
-    def show_all(_: Any, request: Request) -> Answer:
+    def show_all(_: Any, request: Request) -> ConnectAnswer:
         book = rules.list(tenant_of(request))
         answer = rules_pb2.ListRecordingRulesResponse(rules=[one.form for one in book.listed])
-        return Answer(answer, {LEFT_OUT_HEADER: str(book.left_out)} if book.left_out else {})
+        return ConnectAnswer(answer, {LEFT_OUT_HEADER: str(book.left_out)} if book.left_out else {})
 
-    def upsert(message: Any, request: Request) -> Answer:
+    def upsert(message: Any, request: Request) -> ConnectAnswer:
         rule = rules.upsert(message, tenant_of(request), request.state.user)
-        return Answer(rules_pb2.UpsertRecordingRuleResponse(rule=rule))
+        return ConnectAnswer(rules_pb2.UpsertRecordingRuleResponse(rule=rule))
 
-    def delete(message: Any, request: Request) -> Answer:
+    def delete(message: Any, request: Request) -> ConnectAnswer:
         rules.delete(message, tenant_of(request), request.state.user)
-        return Answer(rules_pb2.DeleteRecordingRuleResponse())
+        return ConnectAnswer(rules_pb2.DeleteRecordingRuleResponse())
 
     return [
-        Method(SERVICE, "GetRecordingRule", rules_pb2.GetRecordingRuleRequest, show),
-        Method(SERVICE, "ListRecordingRules", rules_pb2.ListRecordingRulesRequest, show_all),
-        Method(SERVICE, "UpsertRecordingRule", rules_pb2.UpsertRecordingRuleRequest, upsert),
-        Method(SERVICE, "DeleteRecordingRule", rules_pb2.DeleteRecordingRuleRequest, delete),
+        ConnectMethod(SERVICE, "GetRecordingRule", rules_pb2.GetRecordingRuleRequest, show),
+        ConnectMethod(SERVICE, "ListRecordingRules", rules_pb2.ListRecordingRulesRequest, show_all),
+        ConnectMethod(SERVICE, "UpsertRecordingRule", rules_pb2.UpsertRecordingRuleRequest, upsert),
+        ConnectMethod(SERVICE, "DeleteRecordingRule", rules_pb2.DeleteRecordingRuleRequest, delete),
     ]

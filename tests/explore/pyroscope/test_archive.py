@@ -17,8 +17,8 @@ from strategies import jobs, raw_object
 
 from pyro_assets.block.reader import read_blocks
 from pyro_assets.errors import BadQuery, QueryTooLarge
-from pyro_assets.explore.pyroscope.archive import Chosen, ProfileArchive
-from pyro_assets.explore.pyroscope.asked import Asked, ProfileKind, Span, all_of, label_selector
+from pyro_assets.explore.pyroscope.archive import ChosenProfiles, ProfileArchive
+from pyro_assets.explore.pyroscope.asked import ProfileKind, ProfileQuery, TimeRange, all_of, label_selector
 from pyro_assets.explore.pyroscope.labels import label_names, label_sets, label_values, profile_types
 from pyro_assets.explore.pyroscope.points import lines
 from pyro_assets.pipeline.pipeline import Pipeline
@@ -26,7 +26,7 @@ from pyro_assets.storage.keys import hour_start_ms
 from pyro_assets.storage.shown import show_bytes
 
 CPU = ProfileKind.parse("process_cpu:cpu:nanoseconds:cpu:nanoseconds")
-EVER = Span(0, 2**50)
+EVER = TimeRange(0, 2**50)
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +72,11 @@ def archive_of(pipeline: Pipeline, bucket: Any = None, **more: Any) -> ProfileAr
     return ProfileArchive(bucket or pipeline.archive, ledger.hours, ledger.archived_jobs, **more)
 
 
-def asked(selector: str = "{}", span: Span = EVER, tenant: str = "acme", kind: ProfileKind = CPU) -> Asked:
-    return Asked(tenant, kind, label_selector(selector), span)
+def asked(selector: str = "{}", span: TimeRange = EVER, tenant: str = "acme", kind: ProfileKind = CPU) -> ProfileQuery:
+    return ProfileQuery(tenant, kind, label_selector(selector), span)
 
 
-def times(archive: ProfileArchive, meant: Asked) -> list[int]:
+def times(archive: ProfileArchive, meant: ProfileQuery) -> list[int]:
     return sorted(
         int(time_ns) for one in archive.read(meant) for time_ns in one.columns.rows.time_ns.compress(one.rows)
     )
@@ -93,9 +93,9 @@ def test_both_ends_of_a_range_belong_to_it(pipeline: Pipeline, profiles: list[Pr
     first, last = every[3] // 10**6, every[-4] // 10**6
     expected = [one for one in every if first <= one // 10**6 <= last]
     assert len(expected) < len(every)
-    assert times(archive, asked(span=Span(first, last))) == expected
-    assert times(archive, asked(span=Span(first, first))) == [one for one in every if one // 10**6 == first]
-    assert times(archive, asked(span=Span(last + 10**7, last + 2 * 10**7))) == []
+    assert times(archive, asked(span=TimeRange(first, last))) == expected
+    assert times(archive, asked(span=TimeRange(first, first))) == [one for one in every if one // 10**6 == first]
+    assert times(archive, asked(span=TimeRange(last + 10**7, last + 2 * 10**7))) == []
     assert times(archive, asked(tenant="nobody")) == []
 
 
@@ -111,7 +111,7 @@ def test_a_selector_and_the_suffix_of_a_delta(pipeline: Pipeline, profiles: list
 def test_series_are_those_with_profiles_in_the_range(pipeline: Pipeline, profiles: list[Profile]):
     archive = archive_of(pipeline)
     middle = sorted(profile.time_ns for profile in profiles)[len(profiles) // 2] // 10**6
-    for span in (EVER, Span(0, middle), Span(middle, 2**50), Span(middle, middle)):
+    for span in (EVER, TimeRange(0, middle), TimeRange(middle, 2**50), TimeRange(middle, middle)):
         # A series counts from its first to its last profile in a job, as the original counts blocks.
         found = set(archive.series("acme", all_of(()), span))
         expected = {one.labels for one in profiles if span.start_ms <= one.time_ns // 10**6 <= span.end_ms}
@@ -147,20 +147,20 @@ def test_a_question_that_takes_too_long_is_refused(pipeline: Pipeline):
 
 def test_hours_that_may_hold_profiles_of_a_range():
     start = hour_start_ms("2026-11-25-09:00")
-    span = Span(start, start + 60_000)
+    span = TimeRange(start, start + 60_000)
     hours = [f"2026-11-25-{hour:02}:00" for hour in range(6, 13)]
     # Blocks are made after their profiles were taken.
     assert [one for one in hours if span.has_hour(hour_start_ms(one))] == ["2026-11-25-09:00", "2026-11-25-10:00"]
     with pytest.raises(BadQuery, match="after end time"):
-        Span(2, 1)
+        TimeRange(2, 1)
 
 
 # --- Made-up profiles -------------------------------------------------------------------------------------------------
 
 
-def chosen_of(job: list[ModelObject]) -> list[Chosen]:
+def chosen_of(job: list[ModelObject]) -> list[ChosenProfiles]:
     columns = [read_blocks([raw_object(model)], isolate=False).columns for model in job]
-    return [Chosen(one, np.ones(len(one.rows.series), dtype=np.bool_)) for one in columns]
+    return [ChosenProfiles(one, np.ones(len(one.rows.series), dtype=np.bool_)) for one in columns]
 
 
 def every_profile(job: list[ModelObject]) -> list[Profile]:
@@ -169,7 +169,7 @@ def every_profile(job: list[ModelObject]) -> list[Profile]:
 
 @given(jobs(), st.sampled_from([[], ["pod"], ["service_name", "vehicle"], ["nosuch"]]), st.integers(1, 3000))
 def test_points_are_sums_up_to_the_end_of_each_step(job: list[ModelObject], by: list[str], step_ms: int):
-    span = Span(0, 1_900_000_000_000)
+    span = TimeRange(0, 1_900_000_000_000)
     expected: dict[Any, Counter[int]] = {}
     for profile in every_profile(job):
         labels = {show_bytes(name): show_bytes(value) for name, value in reversed(profile.labels)}

@@ -17,8 +17,8 @@ from strategies import jobs, raw_object
 
 from pyro_assets.block.reader import read_blocks
 from pyro_assets.errors import ValueOverflow
-from pyro_assets.explore.pyroscope.archive import Chosen
-from pyro_assets.explore.pyroscope.asked import Asked, ProfileKind, Span, label_selector
+from pyro_assets.explore.pyroscope.archive import ChosenProfiles
+from pyro_assets.explore.pyroscope.asked import ProfileKind, ProfileQuery, TimeRange, label_selector
 from pyro_assets.explore.pyroscope.flame_graph import flame_graph, flame_graph_diff, tree_bytes
 from pyro_assets.explore.pyroscope.pprof import pprof
 from pyro_assets.explore.pyroscope.stacks import OTHER, Stacks, cut, named, over
@@ -26,8 +26,11 @@ from pyro_assets.series.call_tree import TreeBuilder
 from pyro_assets.storage.shown import show_bytes
 
 Paths = Counter[tuple[str, ...]]
-ASKED = Asked(
-    "acme", ProfileKind.parse("memory:alloc_space:bytes:space:bytes"), label_selector(""), Span(0, 1_700_000_000_000)
+ASKED = ProfileQuery(
+    "acme",
+    ProfileKind.parse("memory:alloc_space:bytes:space:bytes"),
+    label_selector(""),
+    TimeRange(0, 1_700_000_000_000),
 )
 
 
@@ -55,10 +58,10 @@ def profiles_of(job: Iterable[ModelObject]) -> list[Profile]:
     return [profile for model in job for dataset in model.datasets for profile in dataset.profiles]
 
 
-def chosen_of(job: Iterable[ModelObject]) -> list[Chosen]:
+def chosen_of(job: Iterable[ModelObject]) -> list[ChosenProfiles]:
     """Every object of a job by itself, all of its profiles."""
     columns = [read_blocks([raw_object(model)], isolate=False).columns for model in job]
-    return [Chosen(one, np.ones(len(one.rows.series), dtype=np.bool_)) for one in columns]
+    return [ChosenProfiles(one, np.ones(len(one.rows.series), dtype=np.bool_)) for one in columns]
 
 
 def tree_of(job: Iterable[ModelObject]) -> Stacks:

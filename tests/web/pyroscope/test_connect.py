@@ -23,8 +23,8 @@ from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.resources.environment import WEB_TOKEN
 from pyro_assets.web.access import Access
 from pyro_assets.web.app import make_app
-from pyro_assets.web.pyroscope.querier import SERVICE
 from pyro_assets.web.pyroscope.rules import SERVICE as RULES
+from pyro_assets.web.pyroscope.site import QUERIER
 from pyro_assets.web.turns import Turns
 
 CPU = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"
@@ -91,7 +91,7 @@ def test_other_forms_methods_and_verbs(client: Client):
     assert (refused.status, refused.headers["accept-post"]) == (415, "application/json, application/proto")
     unknown = call(client, "Nothing")
     assert (unknown.status, unknown.body) == (404, b"404 page not found\n")
-    assert client.get(f"/{SERVICE}/ProfileTypes").status == 405
+    assert client.get(f"/{QUERIER}/ProfileTypes").status == 405
     for name in ("SelectHeatmap", "SelectMergeSpanProfile", "AnalyzeQuery"):
         is_error(call(client, name), 501, "unimplemented", name)
 
@@ -210,7 +210,7 @@ def test_what_reads_is_open_in_read_only_mode_and_what_writes_is_not(pipeline: P
 
 def test_every_known_method_has_its_address(pipeline: Pipeline):
     paths = {one.path for one in make_app(site_of(pipeline)).routes if isinstance(one, Route)}
-    assert {f"/{SERVICE}/{name}" for name in METHODS} < paths
+    assert {f"/{QUERIER}/{name}" for name in METHODS} < paths
 
 
 # --- Anything ---------------------------------------------------------------------------------------------------------
