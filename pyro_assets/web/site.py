@@ -63,7 +63,8 @@ class Site:
         clock: Unix milliseconds.
         watch: how rules are doing.
         sessions, guesses: who has signed in, and who tries to.
-        reading: turns of what reads blocks or series of the archive.
+        reading: turns of what reads blocks or series of the archive for pages.
+        asking: the same for programs of other projects.
         doctor: examines the whole installation; None where this process does not know it.
     """
 
@@ -83,6 +84,8 @@ class Site:
         self.sessions, self.guesses = Sessions(), Guesses()
         # Two cores are better spent on one large question after the other. Who waits holds a thread of the server.
         self.reading = Turns(2, waiting=8, wait_seconds=20.0)
+        # A dashboard of another tool asks for all its panels at once, and waits.
+        self.asking = Turns(2, waiting=24, wait_seconds=60.0)
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
             autoescape=True,

@@ -39,13 +39,13 @@ def routes(site: Site, querier: Querier) -> list[Route]:
 
     def render(request: Request) -> Response:
         meant, max_nodes = _asked(request, "", site.clock()), _max_nodes(request)
-        with site.reading.take():
+        with site.asking.take():
             return JSONResponse(_single(querier, meant, max_nodes))
 
     def render_diff(request: Request) -> Response:
         left, right = (_asked(request, side, site.clock()) for side in ("left", "right"))
         max_nodes = _max_nodes(request)
-        with site.reading.take():
+        with site.asking.take():
             graph = flame_graph_diff(cut(over(querier.stacks(left), querier.stacks(right)), max_nodes))
         ticks = {"leftTicks": graph.leftTicks, "rightTicks": graph.rightTicks}
         return JSONResponse(_document(graph, left.kind, "double", None) | ticks)

@@ -45,7 +45,7 @@ def _methods(site: Site, querier: Querier) -> list[ConnectMethod]:
 
     def answered(handle: Handler) -> Any:
         def answer(message: Any, request: Request) -> ConnectAnswer:
-            with site.reading.take():
+            with site.asking.take():
                 return ConnectAnswer(handle(querier, message, _caller_of(request)))
 
         return answer

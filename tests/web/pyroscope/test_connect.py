@@ -159,8 +159,8 @@ def test_a_tenant_sees_its_own_and_no_header_means_the_only_one(client: Client):
 
 def test_who_waits_too_long_shall_come_again(pipeline: Pipeline):
     site = site_of(pipeline)
-    site.reading = Turns(1, waiting=0, wait_seconds=0.0)
-    with site.reading.take():
+    site.asking = Turns(1, waiting=0, wait_seconds=0.0)
+    with site.asking.take():
         answer = call(Client(make_app(site)), "ProfileTypes")
     is_error(answer, 503, "unavailable", "others read the archive")
     assert answer.headers["retry-after"] == "1"
