@@ -17,6 +17,7 @@ from pyro_assets.compaction.symbols import merge_symbols
 from pyro_assets.errors import ValueOverflow
 from pyro_assets.explore.pyroscope.archive import ChosenProfiles
 from pyro_assets.explore.pyroscope.asked import ProfileQuery
+from pyro_assets.explore.pyroscope.go_pgo import GoPgo
 from pyro_assets.explore.pyroscope.messages.profile_pb2 import (
     Function,
     Line,
@@ -47,13 +48,16 @@ _REFERENCES: Final = {
 }
 
 
-def pprof(profiles: Iterable[ChosenProfiles], asked: ProfileQuery, max_nodes: int = 0) -> Profile:
+def pprof(
+    profiles: Iterable[ChosenProfiles], asked: ProfileQuery, max_nodes: int = 0, pgo: GoPgo | None = None
+) -> Profile:
     """One profile of all that is meant.
 
     Args:
         profiles: with everything that is stored of their symbols.
         asked: names the type and the time of the profile.
         max_nodes: of the call tree, as in a flame graph; 0 for all.
+        pgo: trims stacks first.
 
     Raises:
         ValueOverflow: the values do not fit 64 bits.
@@ -61,18 +65,21 @@ def pprof(profiles: Iterable[ChosenProfiles], asked: ProfileQuery, max_nodes: in
     tables: SymbolTables | None = None
     own = pl.Series(values=[], dtype=pl.Int128)
     for one in profiles:
-        part, values = _of_stacks(one)
+        part, its_own = _of_stacks(one)
         if tables is None:
-            tables, own = part, values
+            tables, own = part, its_own
             continue
         joined = merge_symbols(_as_one(_joined(tables, part)), np.zeros(1, dtype=np.int64))
-        own = add_up(joined.node_code, pl.concat([own, values]), len(joined.tables.node_parent))
+        own = add_up(joined.node_code, pl.concat([own, its_own]), len(joined.tables.node_parent))
         tables = joined.tables
     message = _Message(asked)
     if tables is not None:
         if int(own.abs().sum()) >= _LIMIT:
             raise ValueOverflow("the sum of these profiles does not fit 64 bits; choose a shorter time range")
-        message.add(tables, own.cast(pl.Int64).to_numpy(), max_nodes)
+        values: I64 = own.cast(pl.Int64).to_numpy()
+        if pgo is not None:
+            tables, values = pgo.trim(tables, values)
+        message.add(tables, values, max_nodes)
     return message.profile
 
 

@@ -16,6 +16,7 @@ from pyro_assets.explore.pyroscope import labels as choices
 from pyro_assets.explore.pyroscope.archive import ProfileArchive
 from pyro_assets.explore.pyroscope.asked import ProfileKind, ProfileQuery, TimeRange, all_of, label_selector
 from pyro_assets.explore.pyroscope.flame_graph import flame_graph, flame_graph_diff, tree_bytes
+from pyro_assets.explore.pyroscope.go_pgo import GoPgo
 from pyro_assets.explore.pyroscope.messages import querier_pb2, types_pb2
 from pyro_assets.explore.pyroscope.messages.profile_pb2 import Profile
 from pyro_assets.explore.pyroscope.points import TimeLine, lines
@@ -83,7 +84,7 @@ class Querier:
 
     def merge_stacktraces(self, asked: querier_pb2.SelectMergeStacktracesRequest, caller: Caller) -> Message:
         """Profiles as a flame graph, as a tree or as a pprof profile."""
-        _refuse(asked)
+        _refuse(asked, is_pprof=asked.format == _FORMATS.PROFILE_FORMAT_PPROF)
         answer = querier_pb2.SelectMergeStacktracesResponse()
         if asked.format == _FORMATS.PROFILE_FORMAT_PPROF:
             answer.pprof.profile.CopyFrom(self._pprof(asked, caller))
@@ -99,7 +100,7 @@ class Querier:
 
     def merge_profile(self, asked: querier_pb2.SelectMergeProfileRequest, caller: Caller) -> Message:
         """Profiles as a pprof profile."""
-        _refuse(asked)
+        _refuse(asked, is_pprof=True)
         return self._pprof(asked, caller)
 
     def diff(self, asked: querier_pb2.DiffRequest, caller: Caller) -> Message:
@@ -144,7 +145,11 @@ class Querier:
 
     def _pprof(self, asked: Any, caller: Caller) -> Profile:
         meant = self._asked(asked, caller)
-        return pprof(self._archive.read(meant, everything=True), meant, asked.max_nodes)
+        pgo = None
+        if asked.stack_trace_selector.HasField("go_pgo"):
+            given = asked.stack_trace_selector.go_pgo
+            pgo = GoPgo(given.keep_locations, given.aggregate_callees)
+        return pprof(self._archive.read(meant, everything=True), meant, asked.max_nodes, pgo)
 
     def _series(self, asked: Any, caller: Caller) -> list[Labels]:
         return self._archive.series(caller.tenant, all_of(asked.matchers), TimeRange(asked.start, asked.end))
@@ -160,10 +165,14 @@ def _nodes_of(asked: querier_pb2.SelectMergeStacktracesRequest) -> int:
     return asked.max_nodes if asked.max_nodes > 0 else DEFAULT_MAX_NODES
 
 
-def _refuse(asked: Any) -> None:
+def _refuse(asked: Any, *, is_pprof: bool = False) -> None:
     """What the messages can ask for beyond what is done here."""
     names = {field.name for field, _ in asked.ListFields()}
-    for name in ("stack_trace_selector", "profile_id_selector", "trace_id_selector", "span_selector", "async"):
+    if "stack_trace_selector" in names:
+        stacks = asked.stack_trace_selector
+        if stacks.call_site or (stacks.HasField("go_pgo") and not is_pprof):
+            raise NotOffered("profiles cannot be chosen by stack_trace_selector here; pprof profiles know its go_pgo")
+    for name in ("profile_id_selector", "trace_id_selector", "span_selector", "async"):
         if name in names:
             raise NotOffered(f"profiles cannot be chosen by {name} here; choose them by labels, type and time")
 

@@ -20,6 +20,7 @@ from pyro_assets.errors import ValueOverflow
 from pyro_assets.explore.pyroscope.archive import ChosenProfiles
 from pyro_assets.explore.pyroscope.asked import ProfileKind, ProfileQuery, TimeRange, label_selector
 from pyro_assets.explore.pyroscope.flame_graph import flame_graph, flame_graph_diff, tree_bytes
+from pyro_assets.explore.pyroscope.go_pgo import GoPgo
 from pyro_assets.explore.pyroscope.pprof import pprof
 from pyro_assets.explore.pyroscope.stacks import OTHER, Stacks, cut, named, over
 from pyro_assets.series.call_tree import TreeBuilder
@@ -280,6 +281,20 @@ def test_a_cut_profile_keeps_its_total(job: list[ModelObject], most: int):
 
 def stacks_total(profile: Any) -> int:
     return sum(sample.value[0] for sample in profile.sample)
+
+
+@given(SIGNED, st.integers(0, 4), st.booleans())
+def test_stacks_trimmed_for_gos_compiler(job: list[ModelObject], keep: int, aggregate: bool):
+    expected: Counter[tuple[Any, ...]] = Counter()
+    for stack, value in facts_of(pprof_of(job)).items():
+        kept = stack[:keep] if keep else stack
+        mapping, address, is_folded, its_lines = kept[0]
+        if aggregate:
+            address, its_lines = 0, tuple((*one[:-1], one[-1] if place else 0) for place, one in enumerate(its_lines))
+        expected[(mapping, address, is_folded, its_lines), *kept[1:]] += value
+    found = pprof(chosen_of(job), ASKED, pgo=GoPgo(keep, aggregate))
+    assert facts_of(found) == Counter({stack: value for stack, value in expected.items() if value})
+    assert {one for sample in found.sample for one in sample.location_id} == {one.id for one in found.location}
 
 
 @pytest.mark.parametrize("make", [tree_of, pprof_of])
