@@ -82,7 +82,7 @@ JOB_MIB = Variable(
     "PYRO_ASSETS_JOB_MIB",
     "64",
     "a job is due at this size of its sources, in MiB",
-    "bounds the memory of a job: about four times its size",
+    "bounds the memory of a job: sources whose symbols need more than four times this are cut into smaller jobs",
 )
 JOB_AGE_SECONDS = Variable(
     "PYRO_ASSETS_JOB_AGE_SECONDS",

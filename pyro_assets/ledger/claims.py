@@ -253,14 +253,17 @@ class Claims(Database):
             )
         return False
 
-    def split(self, job: Job, now_ms: int, failure: Failure, apart: Collection[str] = ()) -> list[str]:
+    def split(
+        self, job: Job, now_ms: int, failure: Failure | None, apart: Collection[str] = (), parts: int = 2
+    ) -> list[str]:
         """Puts the sources of a claimed job that is not committed into smaller ones, because one of them spoils it.
 
         Args:
             job: as claimed.
             now_ms: Unix milliseconds.
-            failure: why; kept of those parts that may fail in the same way.
-            apart: keys that each get a job of their own; without any the job is halved.
+            failure: why; kept of those parts that may fail in the same way. None: it did not fail, it is too large.
+            apart: keys that each get a job of their own; without any all are dealt to so many parts.
+            parts: at most as many as it has sources.
 
         Returns:
             Their ids.
@@ -271,7 +274,7 @@ class Claims(Database):
         """
         with self._holding(job) as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job.id)).one()
-            return split_sources(connection, row, now_ms, 2, apart, failure)
+            return split_sources(connection, row, now_ms, parts, apart, failure)
 
     @contextmanager
     def _holding(self, job: Job, values: Mapping[str, object] | None = None) -> Iterator[Connection]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from pyro_assets.errors import ObjectChanged, ObjectUnreadable, StorageUnavailable
+from pyro_assets.errors import ObjectChanged, ObjectUnreadable, StorageUnavailable, TooLarge
 from pyro_assets.ledger.records import Derivation, Failure, Job
 from pyro_assets.pipeline.allocator import keep_freed_memory
 from pyro_assets.pipeline.compacting import Compactor, HigherLevel, failure_of
@@ -42,6 +42,7 @@ class Answer:
         derived: its series, in the archive.
         failure: why it ended early; counts: whether that says something of the job; of_program: whether it looks like
             a fault of the program; unreadable: the same where the bucket does not give out some sources.
+        too_large: nothing was done: its sources need too much memory together.
         higher: nothing was done yet: it is a block of a higher level.
         seconds: how long all of it took.
     """
@@ -53,6 +54,7 @@ class Answer:
     counts: bool = True
     of_program: bool = False
     unreadable: ObjectUnreadable | None = None
+    too_large: TooLarge | None = None
     higher: HigherLevel | None = None
     seconds: float = 0.0
 
@@ -87,6 +89,7 @@ def compute(task: Task, compactor: Compactor, deriver: Deriver | None) -> Answer
         answer.counts = counts(error)
         answer.of_program = is_of_program(error)
         answer.unreadable = error if isinstance(error, ObjectUnreadable) else None
+        answer.too_large = error if isinstance(error, TooLarge) else None
     answer.seconds = time.perf_counter() - begun
     return answer
 

@@ -5,7 +5,8 @@ part of the lag. Work does not belong here.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,18 +19,18 @@ if TYPE_CHECKING:
     from pyro_assets.series.job_info import JobInfo
 
 
-def _compact(objects: "Sequence[RawObject]", dedup: Any) -> "Compacted":
+def _compact(objects: "Sequence[RawObject]", dedup: Any, most_bytes: int = 0) -> "Compacted":
     from pyro_assets.compaction.compact import compact
 
-    return compact(objects, dedup=dedup)
+    return compact(objects, dedup=dedup, most_bytes=most_bytes)
 
 
 def _compact_rest(
-    objects: "Sequence[RawObject]", known: "Sequence[RawObject]", dedup: Any, same_level: bool
+    objects: "Sequence[RawObject]", known: "Sequence[RawObject]", dedup: Any, same_level: bool, most_bytes: int = 0
 ) -> "Compacted":
     from pyro_assets.compaction.rest import compact_rest
 
-    return compact_rest(objects, known, dedup=dedup, same_level=same_level)
+    return compact_rest(objects, known, dedup=dedup, same_level=same_level, most_bytes=most_bytes)
 
 
 def _read_blocks(objects: "Sequence[RawObject]") -> "ReadResult":
@@ -93,3 +94,11 @@ class Engine:
     replace_rules: "Callable[[Mapping[str, bytes], Derived, Collection[str]], tuple[dict[str, Any], set[str]]]" = (
         _replace_rules
     )
+
+
+def within(engine: Engine, most_bytes: int) -> Engine:
+    """The product's own engine, for jobs that need at most so much memory for symbols; another one as it is."""
+    if engine != Engine():
+        return engine
+    bounded = partial(_compact, most_bytes=most_bytes), partial(_compact_rest, most_bytes=most_bytes)
+    return replace(engine, compact=bounded[0], compact_rest=bounded[1])

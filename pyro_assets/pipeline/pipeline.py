@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pyro_assets.errors import ConfigError, SettingsError, StorageError, StorageUnavailable
 from pyro_assets.ledger.beats import Beat
 from pyro_assets.ledger.ledger import Lane, Ledger, Retry
+from pyro_assets.pipeline.engine import within
 from pyro_assets.pipeline.export_methods import ExportMethods
 from pyro_assets.pipeline.hours import report_hour
 from pyro_assets.pipeline.parts import now_ms
@@ -312,7 +313,7 @@ class Pipeline(ExportMethods, UpkeepMethods):
             config_for = RuleKeeper(self._ledger, self._archive, config, self._clock).config_for
         return Worker(
             ledger=self._ledger,
-            compactor=Compactor(self._source, self._archive, self._engine),
+            compactor=Compactor(self._source, self._archive, within(self._engine, settings.most_memory_bytes)),
             deriver=deriver,
             config_for=config_for,
             run_id=run_id,

@@ -28,7 +28,8 @@ class Settings:
         start_hour: the first partition; what was created before is `out_of_range`.
         future_ms: a source created later than this after now is `out_of_range` (a clock far off).
         max_blocks: a job has at most so many sources.
-        max_bytes: a job has at most so many bytes, unless a single source is larger.
+        max_bytes: a job has at most so many bytes, unless a single source is larger; one whose symbols need more than
+            four times as much memory (64 MiB at least) is cut when it is done.
         max_age_ms: the oldest source waits at most so long for others.
         lookback_ms: uploads may appear so much later than their key says; the window is listed at every tick.
         list_page_keys: keys in one request.
@@ -93,6 +94,11 @@ class Settings:
         return self.lookback_ms if self.mode == "own" else max(self.lookback_ms, _OBSERVED_LOOKBACK_MS)
 
     @property
+    def most_memory_bytes(self) -> int:
+        """What the symbols of a job's sources may need together; most segments need five to nine times their bytes."""
+        return max(4 * self.max_bytes, _LEAST_MEMORY_BYTES)
+
+    @property
     def start_ms(self) -> int:
         """The first millisecond of the first partition."""
         return hour_start_ms(self.start_hour)
@@ -100,6 +106,8 @@ class Settings:
 
 #: A level-1 block appears when its segments are half a minute old, and later where compaction is behind.
 _OBSERVED_LOOKBACK_MS: Final = 600_000
+#: What a process takes before it has read anything, about; to cut jobs below that gains nothing.
+_LEAST_MEMORY_BYTES: Final = 64 << 20
 
 _POSITIVE: Final = (
     "max_blocks",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pyro_assets.errors import LeaseLost, LedgerUnavailable, ObjectUnreadable, StorageError
+from pyro_assets.errors import LeaseLost, LedgerUnavailable, ObjectUnreadable, StorageError, TooLarge
 from pyro_assets.ledger.claims import Retry
 from pyro_assets.ledger.ledger import Ledger
 from pyro_assets.ledger.records import Failure, Job
@@ -48,7 +48,7 @@ class Attempt:
         compacted, derived: what this attempt committed, whatever came after.
         error: one sentence.
         failure, exception: of a suspect; an exception of another process stays there.
-        parts: ids of the smaller jobs that it was split into.
+        parts: ids of the smaller jobs that it was split into; if it is DONE, because it was too large for one.
     """
 
     outcome: Outcome
@@ -168,6 +168,8 @@ class Worker:
             if answer.failure is not None:
                 if answer.of_program:
                     return _suspect(job, attempt, answer.failure, None)
+                if answer.too_large is not None and not job.committed:
+                    return self._cut(job, attempt, answer.too_large)
                 if answer.unreadable is not None:
                     return self._set_apart(job, attempt, answer.unreadable)
                 return self._note_failure(job, attempt, answer.failure, counts=answer.counts)
@@ -283,7 +285,17 @@ class Worker:
         assert attempt.failure is not None, "only of suspects"  # noqa: S101
         return self._note_failure(job, attempt, attempt.failure, counts=False, grows=True)
 
+    def _cut(self, job: Job, attempt: Attempt, error: TooLarge) -> Attempt:
+        """Deals sources that need too much memory together to as many jobs as that takes: nothing has failed."""
+        parts = -(-error.needed_bytes // error.most_bytes)
+        try:
+            return replace(attempt, parts=tuple(self.ledger.split(job, self.clock(), None, parts=parts)))
+        except LeaseLost as lost:
+            return replace(attempt, outcome=Outcome.BUSY, error=str(lost))
+
     def _failed(self, job: Job, attempt: Attempt, error: Exception) -> Attempt:
+        if isinstance(error, TooLarge) and not job.committed:
+            return self._cut(job, attempt, error)
         if isinstance(error, ObjectUnreadable) and not job.committed:
             return self._set_apart(job, attempt, error)
         if is_of_program(error):

@@ -14,7 +14,7 @@ import pytest
 
 from pyro_assets.block.reader import RawObject
 from pyro_assets.compaction.compact import Compacted, Dedup, compact
-from pyro_assets.errors import ProgramError
+from pyro_assets.errors import ProgramError, TooLarge
 from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
 from pyro_assets.pipeline.pool import Died, Limits, Pool
 from pyro_assets.pipeline.settings import Settings
@@ -167,6 +167,34 @@ def test_a_source_that_needs_too_much_memory_is_set_aside_and_the_others_go_on(t
     assert report.sources_by_state == {"done": 3, "set_aside": 1}
     assert [(aside.key, "its process used" in aside.reason) for aside in report.set_aside] == [(keys[2], True)]
     assert report.jobs_by_state == {"split": 2, "derived": 3}
+
+
+def large_compact(objects: Sequence[RawObject], dedup: Dedup) -> Compacted:
+    """Two sources need more memory than there may be; one never does."""
+    if len(objects) > 1:
+        raise TooLarge(needed_bytes=len(objects) << 20, most_bytes=3 << 19)
+    return compact(objects, dedup=dedup)
+
+
+@pytest.mark.parametrize("limits", [{}, {"job_memory_bytes": MUCH}], ids=["alone", "processes"])
+def test_sources_that_need_too_much_memory_together_are_dealt_to_smaller_jobs(tmp_path: Path, limits: dict[str, int]):
+    with opened(tmp_path, **limits) as pipeline:
+        pipeline._engine = replace(pipeline._engine, compact=large_compact)
+        [(hour, report)] = pipeline.run_exact([GOLDEN.jobs[0][:3]], run_id="run").items()
+        # Of three sources two jobs, of the larger one two again: nothing has failed, and no other run is needed.
+        assert (report.run.failed, report.run.errors, report.run.derived) == (0, [], 3)
+        assert report.jobs_by_state == {"split": 2, "derived": 3}
+        assert report.sources_by_state == {"done": 3}
+        assert pipeline.ledger.kept_failures() == []
+        assert pipeline.run([hour], run_id="again")[hour].run.derived == 0
+
+
+def test_a_job_is_bounded_by_what_its_size_allows(tmp_path: Path):
+    with opened(tmp_path, max_bytes=100 << 20) as pipeline:
+        compactor = pipeline._worker("run", frozenset()).compactor
+        assert compactor.engine.compact.keywords == {"most_bytes": 400 << 20}
+        assert compactor.engine.compact_rest.keywords == {"most_bytes": 400 << 20}
+    assert Settings(max_bytes=1).most_memory_bytes == 64 << 20
 
 
 def test_where_no_process_comes_up_the_run_does_the_work_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
