@@ -1,10 +1,12 @@
 """The Connect protocol, unary: a bare message as protobuf or JSON in, one out, errors as JSON with a code.
 
 One `ConnectMethod` per address; what goes wrong in it is raised, and the application makes an answer of it
-(`error_answer`). Nothing is known of what is asked.
+(`error_answer`). Nothing is known of what is asked. The maintained library has its own router, errors and generated
+stubs, and streams, gRPC and compressions that nobody asks for here: more than this module to keep in step.
 """
 
 import gzip
+import json
 import logging
 import zlib
 from collections.abc import Callable, Mapping
@@ -174,7 +176,8 @@ def _packed(request: Request, kind: str, answer: ConnectAnswer) -> Response:
     if kind == PROTO:
         body = answer.message.SerializeToString()
     else:
-        body = json_format.MessageToJson(answer.message, indent=None, ensure_ascii=False).encode("utf-8", "replace")
+        plain = json_format.MessageToDict(answer.message)
+        body = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     headers = {"Content-Type": kind, "Vary": "Accept-Encoding", **answer.headers}
     if len(body) >= _PACKED_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
         body, headers["Content-Encoding"] = gzip.compress(body, 5, mtime=0), "gzip"
