@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from pyro_assets.block.columns import BlockColumns, Bool, Labels
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 #: Jobs whose series are read, and remembered, together.
 _JOBS_TOGETHER: Final = 64
-#: So many of these are remembered, with at most so many distinct label sets together (about 1 kB each).
-_REMEMBERED: Final = 4096
-_MOST_LABEL_SETS: Final = 200_000
+#: So many series of them are remembered (about 150 bytes each), with so many distinct label sets (about 1 kB each).
+_REMEMBERED: Final = 500_000
+_MOST_LABEL_SETS: Final = 100_000
 _NS_PER_MS: Final = 1_000_000
 
 #: Label set -> first and last nanosecond of its profiles.
@@ -68,6 +69,7 @@ class ProfileArchive:
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, ...], SeriesTimes] = OrderedDict()
         self._shared: dict[Labels, Labels] = {}
+        self._size = 0
 
     def read(self, asked: ProfileQuery, *, names: bool = True, everything: bool = False) -> Iterator[ChosenProfiles]:
         """The profiles that are meant, some jobs at a time.
@@ -87,7 +89,7 @@ class ProfileArchive:
         wanted = Wanted(asked.selector, kinds, [asked.tenant], names, ends, everything)
         reader = NarrowReader(self._archive)
         first, last = asked.span.ends_ns
-        for some in batches(self._of_tenant(asked.tenant, asked.span)):
+        for some in chain.from_iterable(map(batches, self._by_hour(asked.tenant, asked.span))):
             self._look_at_clock(begun)
             columns = reader.read(some, wanted).columns
             if columns is None:
@@ -107,7 +109,7 @@ class ProfileArchive:
         first, last = span.ends_ns
         found = [
             labels
-            for labels, (begin, end) in self._series_times(tenant, self._of_tenant(tenant, span))
+            for labels, (begin, end) in self._series_times(tenant, self._by_hour(tenant, span))
             if begin < last + _NS_PER_MS and end >= first
         ]
         distinct = list(dict.fromkeys(found))
@@ -125,21 +127,24 @@ class ProfileArchive:
             for hour in ordered:
                 jobs = _having(self._jobs([hour]), tenant)
                 if jobs:
-                    found += [ends for _, ends in self._series_times(tenant, jobs)]
+                    found += [ends for _, ends in self._series_times(tenant, [jobs])]
                     break
         if not found:
             return None
         return min(begin for begin, _ in found) // _NS_PER_MS, max(end for _, end in found) // _NS_PER_MS
 
-    def _of_tenant(self, tenant: str, span: TimeRange) -> list[ArchivedJob]:
-        hours = [hour for hour in self._hours() if span.has_hour(hour_start_ms(hour))]
-        return _having(self._jobs(hours), tenant)
+    def _by_hour(self, tenant: str, span: TimeRange) -> Iterator[list[ArchivedJob]]:
+        """The jobs of a tenant, hour by hour: a month has millions."""
+        for hour in self._hours():
+            if span.has_hour(hour_start_ms(hour)):
+                yield _having(self._jobs([hour]), tenant)
 
-    def _series_times(self, tenant: str, jobs: Sequence[ArchivedJob]) -> Iterator[tuple[Labels, tuple[int, int]]]:
+    def _series_times(
+        self, tenant: str, hours: Iterable[Sequence[ArchivedJob]]
+    ) -> Iterator[tuple[Labels, tuple[int, int]]]:
         begun = self._clock()
         wanted = Wanted(tenants=[tenant])
-        for begin in range(0, len(jobs), _JOBS_TOGETHER):
-            some = jobs[begin : begin + _JOBS_TOGETHER]
+        for some in chain.from_iterable(map(_together, hours)):
             key = (tenant, *(job.id for job in some))
             with self._lock:
                 known = self._known.get(key)
@@ -159,12 +164,14 @@ class ProfileArchive:
                 shared = self._shared.setdefault(labels, labels)
                 known = found.get(shared, (begin, end))
                 found[shared] = min(begin, known[0]), max(end, known[1])
-            self._known[key] = found
             if len(self._shared) > _MOST_LABEL_SETS:
                 self._known.clear()
                 self._shared.clear()
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
+                self._size = 0
+            self._size += len(found) - len(self._known.get(key, ()))
+            self._known[key] = found
+            while self._size > _REMEMBERED:
+                self._size -= len(self._known.popitem(last=False)[1])
         return found
 
     def _look_at_clock(self, begun: float) -> None:
@@ -173,6 +180,11 @@ class ProfileArchive:
                 f"this question reads the archive for more than {self._seconds:g} s; ask for a shorter time range, "
                 "or for fewer services"
             )
+
+
+def _together(jobs: Sequence[ArchivedJob]) -> Iterator[Sequence[ArchivedJob]]:
+    """The jobs of an hour in the parts in which they are remembered."""
+    return (jobs[begin : begin + _JOBS_TOGETHER] for begin in range(0, len(jobs), _JOBS_TOGETHER))
 
 
 def _having(jobs: Sequence[ArchivedJob], tenant: str) -> list[ArchivedJob]:

@@ -17,6 +17,7 @@ from strategies import jobs, raw_object
 
 from pyro_assets.block.reader import read_blocks
 from pyro_assets.errors import BadQuery, QueryTooLarge
+from pyro_assets.explore.pyroscope import archive
 from pyro_assets.explore.pyroscope.archive import ChosenProfiles, ProfileArchive
 from pyro_assets.explore.pyroscope.asked import ProfileKind, ProfileQuery, TimeRange, all_of, label_selector
 from pyro_assets.explore.pyroscope.labels import label_names, label_sets, label_values, profile_types
@@ -87,62 +88,72 @@ def is_cpu(profile: Profile) -> bool:
 
 
 def test_both_ends_of_a_range_belong_to_it(pipeline: Pipeline, profiles: list[Profile]):
-    archive = archive_of(pipeline)
+    asking = archive_of(pipeline)
     every = sorted(profile.time_ns for profile in profiles if is_cpu(profile))
-    assert times(archive, asked()) == every
+    assert times(asking, asked()) == every
     first, last = every[3] // 10**6, every[-4] // 10**6
     expected = [one for one in every if first <= one // 10**6 <= last]
     assert len(expected) < len(every)
-    assert times(archive, asked(span=TimeRange(first, last))) == expected
-    assert times(archive, asked(span=TimeRange(first, first))) == [one for one in every if one // 10**6 == first]
-    assert times(archive, asked(span=TimeRange(last + 10**7, last + 2 * 10**7))) == []
-    assert times(archive, asked(tenant="nobody")) == []
+    assert times(asking, asked(span=TimeRange(first, last))) == expected
+    assert times(asking, asked(span=TimeRange(first, first))) == [one for one in every if one // 10**6 == first]
+    assert times(asking, asked(span=TimeRange(last + 10**7, last + 2 * 10**7))) == []
+    assert times(asking, asked(tenant="nobody")) == []
 
 
 def test_a_selector_and_the_suffix_of_a_delta(pipeline: Pipeline, profiles: list[Profile]):
-    archive = archive_of(pipeline)
+    asking = archive_of(pipeline)
     expected = sorted(
         one.time_ns for one in profiles if is_cpu(one) and dict(one.labels)[b"service_name"] == b"checkout"
     )
-    assert times(archive, asked('{service_name="checkout"}')) == expected
-    assert times(archive, asked('{service_name="checkout"}', kind=ProfileKind.parse(CPU.text + ":delta"))) == expected
+    assert times(asking, asked('{service_name="checkout"}')) == expected
+    assert times(asking, asked('{service_name="checkout"}', kind=ProfileKind.parse(CPU.text + ":delta"))) == expected
 
 
 def test_series_are_those_with_profiles_in_the_range(pipeline: Pipeline, profiles: list[Profile]):
-    archive = archive_of(pipeline)
+    asking = archive_of(pipeline)
     middle = sorted(profile.time_ns for profile in profiles)[len(profiles) // 2] // 10**6
     for span in (EVER, TimeRange(0, middle), TimeRange(middle, 2**50), TimeRange(middle, middle)):
         # A series counts from its first to its last profile in a job, as the original counts blocks.
-        found = set(archive.series("acme", all_of(()), span))
+        found = set(asking.series("acme", all_of(()), span))
         expected = {one.labels for one in profiles if span.start_ms <= one.time_ns // 10**6 <= span.end_ms}
         assert expected <= found
         if span is EVER:
             assert found == expected
-    some = archive.series("acme", all_of(['{service_name="checkout"}', "{pod!=''}"]), EVER)
+    some = asking.series("acme", all_of(['{service_name="checkout"}', "{pod!=''}"]), EVER)
     assert {dict(labels)[b"service_name"] for labels in some} == {b"checkout"}
     ends = [profile.time_ns // 10**6 for profile in profiles]
-    assert archive.ends_ms("acme") == (min(ends), max(ends))
-    assert archive.ends_ms("nobody") is None
+    assert asking.ends_ms("acme") == (min(ends), max(ends))
+    assert asking.ends_ms("nobody") is None
 
 
 def test_what_is_known_of_jobs_is_not_read_again(pipeline: Pipeline):
     bucket = Counting(pipeline.archive)
-    archive = archive_of(pipeline, bucket)
-    found = archive.series("acme", all_of(()), EVER)
+    asking = archive_of(pipeline, bucket)
+    found = asking.series("acme", all_of(()), EVER)
     before = bucket.asked
     assert before > 0
-    assert archive.series("acme", all_of(()), EVER) == found
+    assert asking.series("acme", all_of(()), EVER) == found
     assert bucket.asked == before
+
+
+def test_no_more_is_remembered_than_may_be(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(archive, "_REMEMBERED", 3)
+    bucket = Counting(pipeline.archive)
+    asking = archive_of(pipeline, bucket)
+    found = asking.series("acme", all_of(()), EVER)
+    before = bucket.asked
+    assert asking.series("acme", all_of(()), EVER) == found
+    assert bucket.asked > before
 
 
 def test_a_question_that_takes_too_long_is_refused(pipeline: Pipeline):
     ticks = iter(range(1000))
-    archive = archive_of(pipeline, seconds=1.5, clock=lambda: float(next(ticks)))
+    asking = archive_of(pipeline, seconds=1.5, clock=lambda: float(next(ticks)))
     with pytest.raises(QueryTooLarge, match=r"more than 1\.5 s; ask for a shorter time range"):
-        list(archive.read(asked()))
-    archive = archive_of(pipeline, seconds=0.5, clock=lambda: float(next(ticks)))
+        list(asking.read(asked()))
+    asking = archive_of(pipeline, seconds=0.5, clock=lambda: float(next(ticks)))
     with pytest.raises(QueryTooLarge):
-        archive.series("acme", all_of(()), EVER)
+        asking.series("acme", all_of(()), EVER)
 
 
 def test_hours_that_may_hold_profiles_of_a_range():
