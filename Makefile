@@ -59,7 +59,7 @@ endif
 
 # The plugin turns a skipped test into a failed one: a missing server is an error here.
 test-services: setup
-	PYRO_ASSETS_REQUIRE_SERVICES=1 PYTHONPATH=tests $(PYTEST) -p require_services -m 'service and not nightly' tests
+	PYRO_ASSETS_REQUIRE_SERVICES=1 PYTHONPATH=. $(PYTEST) -p tests.support.require_services -m 'service and not nightly' tests
 
 simulate: setup
 	$(BIN)/python -m tests.simulate --ledger $(or $(LEDGER),sqlite) $(if $(JSON),--json $(JSON))

@@ -13,14 +13,11 @@ import dagster as dg
 from pyro_assets.defs.assets import ASSETS, GROUP, OWNERS, SERIES, made_assets, segments_spec
 from pyro_assets.defs.exports import EXPORTED
 from pyro_assets.defs.housekeeping import housekeeping_sensor
-from pyro_assets.defs.jobs import backfill_job, live_job, rules_job
-from pyro_assets.defs.landing import landing_sensor
-from pyro_assets.defs.pages import linked
-from pyro_assets.defs.partitions import hours
-from pyro_assets.defs.resolving import resolve_job, resolve_schedule
+from pyro_assets.defs.jobs import backfill_job, hours, live_job, rules_job
+from pyro_assets.defs.links import linked
 from pyro_assets.defs.scrubbing import archive_asset, scrub_job, scrub_schedule
-from pyro_assets.defs.upkeep import upkeep_jobs, upkeep_schedules
-from pyro_assets.defs.verdicts import source_check
+from pyro_assets.defs.sensors import landing_sensor, source_check
+from pyro_assets.defs.upkeep import resolve_job, resolve_schedule, upkeep_jobs, upkeep_schedules
 from pyro_assets.resources import environment
 from pyro_assets.resources.pipeline import production_resources
 

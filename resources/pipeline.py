@@ -1,7 +1,7 @@
-"""The pipeline as a Dagster resource: URLs and settings in, an open `Pipeline` out.
+"""The pipeline as a Dagster resource: URLs and settings in, an open `App` out.
 
 Add a field when a person may need another value, with its variable in `environment.py`. What a setting does is said
-in `pyro_assets.pipeline.settings`.
+in `pyro_assets.settings`.
 """
 
 import os
@@ -11,16 +11,17 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from pyro_assets.app import App, open_app
+from pyro_assets.archive.retain import Keep
 from pyro_assets.errors import SettingsError
-from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
-from pyro_assets.pipeline.retention import Keep
-from pyro_assets.pipeline.settings import Settings
+from pyro_assets.operations import runs
 from pyro_assets.resources import environment as env
 from pyro_assets.resources.receivers import environment_secrets
 from pyro_assets.resources.settings import make_settings
+from pyro_assets.settings import Settings
 
 
-class PipelineResource(dg.ConfigurableResource[Pipeline]):
+class PipelineResource(dg.ConfigurableResource[App]):
     """Where bytes live, how jobs are cut, and how long a run may take."""
 
     source_url: str = Field(description=env.SOURCE_URL.meaning)
@@ -49,7 +50,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
 
     refused: str = Field(default="", description="what is wrong with a variable: nothing runs until it is corrected")
 
-    def open(self, *, series: bool = False) -> Pipeline:
+    def open(self, *, series: bool = False) -> App:
         """Open buckets and ledger.
 
         Args:
@@ -62,10 +63,10 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         """
         config = None
         if series:
-            from pyro_assets.series.config import SeriesConfig, load_config
+            from pyro_assets.rules.config import SeriesConfig, load_config
 
             config = load_config(self.series_config) if self.series_config else SeriesConfig()
-        opened = open_pipeline(
+        opened = open_app(
             self.source_url,
             self.archive_url,
             self.ledger_url,
@@ -76,7 +77,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         )
         if series:
             try:
-                opened.check_archive()
+                runs.check_archive(opened)
             except BaseException:
                 opened.close()
                 raise

@@ -1,7 +1,7 @@
 """Receivers in the environment: the file that lists them, and where their secrets are looked up.
 
 Only names are configuration; the file is read and secrets are looked up where samples are sent. What a receiver may
-say is described in `pyro_assets.export.receivers`.
+say is described in `pyro_assets.receivers.model`.
 """
 
 import os

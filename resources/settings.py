@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_assets.resources import environment as env
 
 if TYPE_CHECKING:
-    from pyro_assets.pipeline.settings import Settings
+    from pyro_assets.settings import Settings
 
 
 def make_settings(
@@ -31,8 +31,8 @@ def make_settings(
     Raises:
         SettingsError: a value cannot be used.
     """
-    from pyro_assets.pipeline.pool import cores
-    from pyro_assets.pipeline.settings import Settings
+    from pyro_assets.jobs.pool import cores
+    from pyro_assets.settings import Settings
 
     choices: dict[str, Any] = {"mode": compaction, "dedup": dedup, "order": order}
     return Settings(

@@ -1,20 +1,22 @@
-"""What every test may use: the folders of golden data and the path to helper modules of the tests."""
+"""What every test may use: the folders of golden data, a ledger and a world of its own."""
 
 import gc
 import os
 import shutil
-import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-TESTS = Path(__file__).parent
-sys.path.insert(0, str(TESTS))
+from pyro_assets.ledger.database import Ledger
 
 # A session's only Postgres: fixtures of other servers are imported where they are used.
-from postgres_server import ledger_template, postgres, postgres_ledger_url, postgres_url  # noqa: E402
+from tests.support.postgres_server import ledger_template, postgres, postgres_ledger_url, postgres_url
+from tests.support.worlds import World
+
+TESTS = Path(__file__).parent
 
 __all__ = ["ledger_template", "postgres", "postgres_ledger_url", "postgres_url"]
 
@@ -53,3 +55,33 @@ def shared_data() -> Path:
 def bucket_2026(shared_data: Path) -> Path:
     """The whole bucket of our own program: 342 segments, 31 level-1 blocks, recorded samples."""
     return shared_data / "bucket-2026"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A ledger of its own for each test: SQLite in a folder, and Postgres where services are tested."""
+    if request.param == "sqlite":
+        return str(tmp_path / "ledger.db")
+    return str(request.getfixturevalue("postgres_ledger_url"))
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    opened = Ledger.open(ledger_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """For what only SQLite can show, such as its plans."""
+    opened = Ledger.open(str(tmp_path / "ledger.db"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.ledger.close()

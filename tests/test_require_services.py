@@ -14,8 +14,17 @@ TESTS = Path(__file__).parent
 def test_a_skipped_test_fails_where_servers_are_required(tmp_path: Path, required: str, status: int):
     (tmp_path / "test_x.py").write_text("import pytest\ndef test_x(): pytest.skip('no server here')\n")
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "require_services", "-p", "no:cacheprovider", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(TESTS), "PYRO_ASSETS_REQUIRE_SERVICES": required},
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.support.require_services",
+            "-p",
+            "no:cacheprovider",
+            str(tmp_path),
+        ],
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent), "PYRO_ASSETS_REQUIRE_SERVICES": required},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyro_assets.block.columns import BlockColumns, DatasetInfo, SeriesTable, SymbolTables
 from pyro_assets.block.metadata import Dataset
 from pyro_assets.block.object import dataset_where
-from pyro_assets.block.profiles import WITH_STACKS, WITHOUT_STACKS, read_profiles
+from pyro_assets.block.parquet.rows import WITH_STACKS, WITHOUT_STACKS, read_profiles
 from pyro_assets.block.reader import link
 from pyro_assets.block.symbols.reader import read_symbols
 from pyro_assets.block.tsdb.reader import read_series

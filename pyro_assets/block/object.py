@@ -11,9 +11,9 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from pyro_assets.block.checksum import check_crc, crc32c
 from pyro_assets.block.metadata import FORMAT_INDEX, BlockMeta, Dataset, encode_metadata, parse_metadata
 from pyro_assets.errors import BadCount, BadLength, BadMetadata, Truncated, Unwritable, Where
+from pyro_assets.storage.checksum import check_crc, crc32c
 
 _FOOTER: Final = struct.Struct(">II")
 #: What a ranged read fetches first; real metadata has a few hundred bytes to a few KiB.

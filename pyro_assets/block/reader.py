@@ -13,7 +13,7 @@ import numpy as np
 from pyro_assets.block.columns import I64, BlockColumns, DatasetInfo, ProfileRows, SeriesTable, SymbolTables
 from pyro_assets.block.metadata import BlockMeta
 from pyro_assets.block.object import dataset_sections, parse_object
-from pyro_assets.block.profiles import read_profiles
+from pyro_assets.block.parquet.rows import read_profiles
 from pyro_assets.block.symbols.reader import read_symbols
 from pyro_assets.block.tsdb.reader import read_series
 from pyro_assets.errors import BadIndex, BadMetadata, BlockError, Where

@@ -12,7 +12,7 @@ import numpy as np
 from pyro_assets.block.columns import I64, BlockColumns, ProfileRows
 from pyro_assets.block.metadata import FORMAT_INDEX, FORMAT_PROFILES, INDEX_LABELS, BlockMeta, Dataset
 from pyro_assets.block.object import seal_object
-from pyro_assets.block.profiles import write_profiles
+from pyro_assets.block.parquet.rows import write_profiles
 from pyro_assets.block.symbols.writer import write_symbols
 from pyro_assets.block.tsdb.dataset_index import write_dataset_index
 from pyro_assets.block.tsdb.writer import write_index

@@ -12,7 +12,7 @@ from pyro_assets.block.metadata import BlockMeta
 from pyro_assets.block.object import parse_object
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.tsdb.labels import profile_type
-from pyro_assets.series.top import top_functions
+from pyro_assets.explore.functions import top_functions
 from pyro_assets.storage.shown import show_bytes
 from pyro_assets.storage.ulid import is_ulid, ulid_time_ms
 

@@ -1,6 +1,6 @@
 """`pyro-assets doctor`: looks at everything that an installation needs, and says what to do.
 
-The checks are `pipeline.doctor`'s. Exit status 1 when there is a problem; warnings alone leave it 0.
+The checks are `monitoring.doctor`'s. Exit status 1 when there is a problem; warnings alone leave it 0.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from pyro_assets.resources import environment as env
 from pyro_assets.resources.settings import environment_settings
 
 if TYPE_CHECKING:
-    from pyro_assets.pipeline.doctor import Finding
+    from pyro_assets.monitoring.doctor import Finding
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -48,8 +48,8 @@ def doctor(source_url: str, archive_url: str, ledger_url: str, quiet: bool, as_j
 
 def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Finding]":
     """Examines the installation that the environment describes."""
-    from pyro_assets.pipeline.doctor import Installation, examine
-    from pyro_assets.pipeline.parts import now_ms
+    from pyro_assets.app import now_ms
+    from pyro_assets.monitoring.doctor import Installation, examine
 
     return examine(
         Installation(
@@ -66,7 +66,7 @@ def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Fi
 
 
 def _load_config() -> str:
-    from pyro_assets.series.config import load_config
+    from pyro_assets.rules.config import load_config
 
     path = env.value(env.CONFIG)
     if not path:
@@ -76,7 +76,7 @@ def _load_config() -> str:
 
 
 def _load_receivers() -> str:
-    from pyro_assets.export.receivers_file import load_receivers
+    from pyro_assets.receivers.file import load_receivers
 
     path = env.value(env.RECEIVERS)
     if not path:

@@ -22,24 +22,40 @@ from pyro_assets.errors import (
 #: What is wrong with an installation rather than with its data: other settings, or another place, are needed.
 _REFUSED: Final = (SettingsError, ConfigError, AccessRefused, LedgerUnavailable, SchemaMismatch)
 
-#: Name -> module and function of its command, in the order in which `--help` shows them.
+#: Name -> module below `pyro_assets.cli`, function, and what `--help` says of it, in its order.
 COMMANDS = {
-    "run": ("pyro_assets.cli.run", "run"),
-    "generate": ("pyro_assets.cli.generate", "generate"),
-    "inspect": ("pyro_assets.cli.inspect", "inspect"),
-    "verify": ("pyro_assets.cli.verify", "verify"),
-    "rules": ("pyro_assets.cli.rules", "rules"),
-    "series": ("pyro_assets.cli.series", "series"),
-    "doctor": ("pyro_assets.cli.doctor", "doctor"),
-    "rescan": ("pyro_assets.cli.rescan", "rescan"),
-    "retention": ("pyro_assets.cli.retention", "retention"),
-    "publish": ("pyro_assets.cli.publish", "publish"),
-    "rebuild-ledger": ("pyro_assets.cli.rebuild_ledger", "rebuild_ledger"),
-    "quarantine": ("pyro_assets.cli.quarantine", "quarantine"),
-    "export": ("pyro_assets.cli.export", "export"),
-    "receivers": ("pyro_assets.cli.receivers", "receivers"),
-    "reconcile": ("pyro_assets.cli.reconcile", "reconcile"),
-    "web": ("pyro_assets.cli.web", "web"),
+    "run": ("run", "run", "Find, compact and derive all that is due, once, and send it to receivers."),
+    "generate": ("generate", "generate", "Fill a bucket with realistic segments of made-up programs."),
+    "inspect": ("inspect", "inspect", "Show what is in a block."),
+    "verify": ("archive.verify", "verify", "Check every checksum of blocks, or all that the archive holds."),
+    "rules": ("rules.show", "rules", "Say which functions and dimensions become series."),
+    "series": ("series", "series", "Print the series of an archive."),
+    "doctor": ("doctor", "doctor", "Check configuration, reachability, permissions, clock, versions and Dagster."),
+    "rescan": ("archive.rescan", "rescan", "Find uploads that came so late that ticks did not see them."),
+    "retention": (
+        "archive.retention",
+        "retention",
+        "List what is older than it is to be kept; with --apply, remove it.",
+    ),
+    "publish": ("archive.publish", "publish", "Copy level-1 blocks of hours to a Pyroscope server's own bucket."),
+    "rebuild-ledger": (
+        "archive.rebuild_ledger",
+        "rebuild_ledger",
+        "Write what the archive's commit records prove into an empty ledger.",
+    ),
+    "quarantine": (
+        "archive.quarantine",
+        "quarantine",
+        "Jobs given up, sources set aside or lost: list, show, retry, release, forget.",
+    ),
+    "export": ("receivers.export", "export", "Send what receivers lack, since their start or of some hours."),
+    "receivers": ("receivers.listing", "receivers", "Show, check, pause and resume receivers."),
+    "reconcile": (
+        "receivers.reconcile",
+        "reconcile",
+        "Compare what a receiver holds, by PromQL, with the archive's series.",
+    ),
+    "web": ("web", "web", "Serve pages, their JSON API, remote read and the project's own metrics."),
 }
 
 
@@ -54,10 +70,15 @@ class LazyGroup(click.Group):
         """The command of this name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        module, function = COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(module), function)
+        module, function, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(f"pyro_assets.cli.{module}"), function)
         assert isinstance(command, click.Command)  # noqa: S101 - COMMANDS is ours
         return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands, without importing one of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence) for name, (_, _, sentence) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; what fails becomes one sentence."""

@@ -13,7 +13,7 @@ import click
 from pyro_assets.resources import environment as env
 
 if TYPE_CHECKING:
-    from pyro_assets.ledger.ledger import Ledger
+    from pyro_assets.ledger.database import Ledger
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,7 +77,7 @@ def open_ledger(ledger_url: str) -> "closing[Ledger]":
     Raises:
         LedgerUnavailable: it does not answer.
     """
-    from pyro_assets.ledger.ledger import Ledger
+    from pyro_assets.ledger.database import Ledger
 
     return closing(Ledger.open(ledger_url))
 

@@ -1,6 +1,6 @@
 """`pyro-assets run`: the whole pipeline once, without a daemon, and what it did as a table or JSON.
 
-Add an option when a person needs it; the work is `pyro_assets.pipeline`'s. Exit status 1 when something is left undone
+Add an option when a person needs it; the work is that of `operations`. Exit status 1 when something is left undone
 or out: see the command's help.
 """
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyro_assets.cli.export import receivers_option
 from pyro_assets.cli.options import (
     archive_option,
     from_environment,
@@ -24,15 +23,20 @@ from pyro_assets.cli.options import (
     source_option,
 )
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
+from pyro_assets.cli.receivers.export import receivers_option
 from pyro_assets.cli.times import check_span, hours_of_span, span_options
+from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
+from pyro_assets.operations import runs, sending, ticks
 from pyro_assets.resources import environment as env
 from pyro_assets.resources.receivers import environment_secrets
 from pyro_assets.resources.settings import environment_settings
 
 if TYPE_CHECKING:
-    from pyro_assets.pipeline.exporting import ExportCounts
-    from pyro_assets.pipeline.pipeline import Pipeline
-    from pyro_assets.pipeline.reports import HourReport, Progress, TickReport
+    from pyro_assets.app import App
+    from pyro_assets.export.exporter import ExportCounts
+    from pyro_assets.jobs.counts import Progress
+    from pyro_assets.monitoring.reports import HourReport
+    from pyro_assets.planning.report import TickReport
 
 #: Hours that a run lists as a whole, at most: after an upgrade `pyro-assets rescan` does it for all.
 _MOST_LISTED = 48
@@ -102,13 +106,14 @@ def run(
     if rules and jobs_file:
         raise click.UsageError("--jobs compacts and --rule does not: choose one")
     jobs = _read_jobs(jobs_file) if jobs_file else None
-    from pyro_assets.pipeline.exporting import END_SECONDS, IDLE_SECONDS
-    from pyro_assets.pipeline.pipeline import SERIES_STEPS, open_pipeline
-    from pyro_assets.series.config import load_config, parse_config
+    from pyro_assets.app import open_app
+    from pyro_assets.export.exporter import END_SECONDS, IDLE_SECONDS
+    from pyro_assets.operations.runs import SERIES_STEPS
+    from pyro_assets.rules.config import load_config, parse_config
 
     series = load_config(config) if config else parse_config("", "<defaults>")
     begun = time.monotonic()
-    with open_pipeline(
+    with open_app(
         source_url,
         archive_url,
         ledger_url,
@@ -120,45 +125,47 @@ def run(
         _demand_folder(source_url)
         # A mistake in the file of receivers is told before the work, not after it.
         has_receivers = bool(pipeline.receivers())
-        pipeline.check_archive()
-        for sentence in pipeline.warnings():
+        runs.check_archive(pipeline)
+        for sentence in ticks.warnings(pipeline):
             click.echo(f"Warning: {sentence}", err=True)
         run_id = f"cli-{time.time_ns():x}-{os.getpid()}"
-        ticks: list[TickReport] = []
+        made: list[TickReport] = []
         with progress_bar("jobs") as bar:
             progress = lambda at: bar.update(at.done, at.total)  # noqa: E731 - a named function says no more
             if rules:
-                hours = hours_of_span(pipeline.hours(), begin_ms, end_ms)
-                reports = pipeline.run(hours, SERIES_STEPS, run_id=run_id, rules=rules, progress=progress)
+                hours = hours_of_span(runs.hours(pipeline), begin_ms, end_ms)
+                reports = runs.run(pipeline, hours, SERIES_STEPS, run_id=run_id, rules=rules, progress=progress)
             elif jobs is not None:
-                reports = pipeline.run_exact(jobs, run_id=run_id, progress=progress)
+                reports = runs.run_exact(pipeline, jobs, run_id=run_id, progress=progress)
             else:
-                reports = _run_all_due(pipeline, run_id, ticks, progress)
+                reports = _run_all_due(pipeline, run_id, made, progress)
         sent: Mapping[str, ExportCounts] = {}
         if has_receivers:
             # Receivers get a backfilled rule of hours that they have already, as live runs would have sent it.
             bounds = (END_SECONDS, IDLE_SECONDS)
             if rules:
-                sent = pipeline.exporter(hours, explicit=False).finish(*bounds)
+                sent = sending.exporter(pipeline, hours, explicit=False).finish(*bounds)
             else:
-                sent = pipeline.export(seconds=END_SECONDS, idle_seconds=IDLE_SECONDS)
+                sent = sending.export(pipeline, seconds=END_SECONDS, idle_seconds=IDLE_SECONDS)
         left_out = [] if rules else _left_out(pipeline, reports)
     seconds = time.monotonic() - begun
-    failures = [sentence for tick in ticks for sentence in (*tick.failures, *filter(None, [tick.source_problem]))]
+    failures = [sentence for tick in made for sentence in (*tick.failures, *filter(None, [tick.source_problem]))]
     failures += [sentence for report in reports.values() for sentence in report.run.errors]
     if as_json:
-        show_json(_document(reports, ticks, sent, seconds) | {"left_out": left_out})
+        show_json(_document(reports, made, sent, seconds) | {"left_out": left_out})
     else:
-        _show(reports, ticks, sent, seconds, source_url)
+        _show(reports, made, sent, seconds, source_url)
     failures += [f"{name}: {one.summary}" for name, one in sent.items() if not one.is_whole]
     failures += left_out
     if failures or any(report.run.failed for report in reports.values()):
         raise click.ClickException(failures[0] if len(failures) == 1 else f"{len(failures)} failures: {failures[0]}")
 
 
-def _left_out(pipeline: "Pipeline", reports: "Mapping[str, HourReport]") -> list[str]:
+def _left_out(pipeline: "App", reports: "Mapping[str, HourReport]") -> list[str]:
     """What is in no output of these hours, or waits for another attempt in any hour, in sentences."""
-    waiting = [one for one in pipeline.ledger.kept_failures() if one.subject == "job" and not one.given_up]
+    waiting = [
+        one for one in QuarantineRecords(pipeline.ledger).kept_failures() if one.subject == "job" and not one.given_up
+    ]
     said = [
         f"job {one.subject_id} of {one.hour} waits for its next attempt: {one.failure.cause}: {one.failure.message}"
         for one in waiting
@@ -166,7 +173,7 @@ def _left_out(pipeline: "Pipeline", reports: "Mapping[str, HourReport]") -> list
     for hour, report in reports.items():
         if count := sum(report.left_out.values()):
             # Those of a job that was given up are listed with it.
-            first = next(iter(pipeline.ledger.unheld_sources(hour, limit=1)), report.set_aside[0])
+            first = next(iter(Pardons(pipeline.ledger).unheld_sources(hour, limit=1)), report.set_aside[0])
             more = f"{count:,} sources of {hour} are in no output, the first: "
             said.append(f"{more}{first.key}: {first.state}: {first.reason}")
     return said
@@ -182,37 +189,37 @@ def _demand_folder(source_url: str) -> None:
 
 
 def _run_all_due(
-    pipeline: "Pipeline", run_id: str, ticks: "list[TickReport]", progress: "Callable[[Progress], None]"
+    pipeline: "App", run_id: str, made: "list[TickReport]", progress: "Callable[[Progress], None]"
 ) -> "dict[str, HourReport]":
     """Ticks and runs until nothing is due any more; of an hour that was run twice, the counts are added.
 
     Hours that became over since are listed as a whole then: ticks do not see what was uploaded late.
     """
-    from pyro_assets.pipeline.hours import hours_over
-    from pyro_assets.pipeline.reports import total_run
+    from pyro_assets.monitoring.reports import total_run
+    from pyro_assets.planning.spans import hours_over
 
     reports: dict[str, HourReport] = {}
     has_looked = False
     while True:
-        ticks.append(pipeline.tick())
-        if ticks[-1].due:
+        made.append(ticks.tick(pipeline))
+        if made[-1].due:
             # Hours that are over wait for whoever asks for them; that they are old is no lag.
-            over = set(hours_over(ticks[-1].due, pipeline.settings.settle_ms, ticks[-1].now_ms))
+            over = set(hours_over(made[-1].due, pipeline.settings.settle_ms, made[-1].now_ms))
             done: dict[str, HourReport] = {}
-            for hours in (sorted(set(ticks[-1].due) - over), sorted(over)):
+            for hours in (sorted(set(made[-1].due) - over), sorted(over)):
                 asked = bool(over.intersection(hours))
-                done |= pipeline.run(hours, run_id=run_id, asked=asked, progress=progress) if hours else {}
+                done |= runs.run(pipeline, hours, run_id=run_id, asked=asked, progress=progress) if hours else {}
             for hour, report in done.items():
                 earlier = {"earlier": reports[hour]} if hour in reports else {}
                 reports[hour] = replace(report, run=total_run({**earlier, "now": report}))
             if not any(report.run.compacted or report.run.derived for report in done.values()):
                 return reports
-        elif not ticks[-1].truncated:
+        elif not made[-1].truncated:
             if has_looked:
                 return reports
             has_looked = True
-            seen = pipeline.list_hours(pipeline.hours_to_list(_MOST_LISTED))
-            ticks[-1] = replace(ticks[-1], failures=(*ticks[-1].failures, *seen.failures))
+            seen = ticks.list_hours(pipeline, ticks.hours_to_list(pipeline, _MOST_LISTED))
+            made[-1] = replace(made[-1], failures=(*made[-1].failures, *seen.failures))
             if not seen.new:
                 return reports
 
@@ -233,24 +240,24 @@ def _is_job(job: Any) -> bool:
 
 
 def _document(
-    reports: "dict[str, HourReport]", ticks: "list[TickReport]", sent: "Mapping[str, ExportCounts]", seconds: float
+    reports: "dict[str, HourReport]", made: "list[TickReport]", sent: "Mapping[str, ExportCounts]", seconds: float
 ) -> dict[str, Any]:
-    last = ticks[-1] if ticks else None
+    last = made[-1] if made else None
     return {
         "seconds": round(seconds, 3),
         "hours": {hour: report.to_dict() for hour, report in reports.items()},
-        "planned_jobs": sum(tick.planned_jobs for tick in ticks),
+        "planned_jobs": sum(tick.planned_jobs for tick in made),
         "waiting_sources": last.waiting_sources if last else 0,
-        "out_of_range": sum(tick.out_of_range for tick in ticks),
+        "out_of_range": sum(tick.out_of_range for tick in made),
         "not_block_keys": last.not_block_keys if last else 0,
         "receivers": {name: one.to_dict() for name, one in sent.items()},
-        "failures": [sentence for tick in ticks for sentence in tick.failures],
+        "failures": [sentence for tick in made for sentence in tick.failures],
     }
 
 
 def _show(
     reports: "dict[str, HourReport]",
-    ticks: "list[TickReport]",
+    made: "list[TickReport]",
     sent: "Mapping[str, ExportCounts]",
     seconds: float,
     source_url: str,
@@ -266,10 +273,10 @@ def _show(
     for report in reports.values():
         for source in report.set_aside:
             click.echo(f"{source.state}: {source.key}: {source.reason}")
-    if ticks and ticks[-1].waiting_sources:
-        click.echo(f"{ticks[-1].waiting_sources:,} young sources wait for company; the next run takes them")
-    if any(tick.out_of_range for tick in ticks):
-        click.echo(f"{sum(tick.out_of_range for tick in ticks):,} sources were created outside of the partitions")
+    if made and made[-1].waiting_sources:
+        click.echo(f"{made[-1].waiting_sources:,} young sources wait for company; the next run takes them")
+    if any(tick.out_of_range for tick in made):
+        click.echo(f"{sum(tick.out_of_range for tick in made):,} sources were created outside of the partitions")
 
 
 def _show_hours(reports: "dict[str, HourReport]") -> None:

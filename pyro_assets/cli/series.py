@@ -1,6 +1,6 @@
 """`pyro-assets series`: the series of an archive as lines of JSON, or as a table where a person looks.
 
-Add a filter when a person needs one; files of series are read by `pyro_assets.series.store`.
+Add a filter when a person needs one; files of series are read by `pyro_assets.series.frame`.
 """
 
 import fnmatch
@@ -45,7 +45,7 @@ def series(
     otherwise one JSON object a line: tenant, labels with __name__, timestamp_ms and value.
     """
     paths = {_hour_path(hour) for hour in hours}
-    from pyro_assets.series.store import json_lines
+    from pyro_assets.series.frame import json_lines
     from pyro_assets.storage.bucket import open_bucket
 
     unreadable: list[str] = []
@@ -100,8 +100,8 @@ def _frames(
 
 def _folder(bucket: "ReadOnlyBucket", prefix: str, unreadable: list[str]) -> "Iterator[pl.DataFrame]":
     """The series of one kind and hour, file by file; where files are merged meanwhile, each job is seen once."""
+    from pyro_assets.series.frame import parquet_to_series
     from pyro_assets.series.merged import current_files, without_jobs
-    from pyro_assets.series.store import parquet_to_series
 
     seen: set[str] = set()
     for left in reversed(range(_TRIES)):

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 import click
 
 from pyro_assets.cli.doctor import examine_here
-from pyro_assets.cli.export import open_exporting, receivers_option
 from pyro_assets.cli.options import archive_option, config_option, ledger_option, source_option, url_option
-from pyro_assets.cli.rules_apply import system_user
+from pyro_assets.cli.receivers.export import open_exporting, receivers_option
+from pyro_assets.cli.rules.apply import system_user
 from pyro_assets.errors import PyroAssetsError
+from pyro_assets.operations import upkeep
 from pyro_assets.resources import environment as env
 from pyro_assets.resources.receivers import environment_secrets
 
 if TYPE_CHECKING:
-    from pyro_assets.pipeline.health import HealthMetrics
-    from pyro_assets.pipeline.pipeline import Pipeline
+    from pyro_assets.app import App
+    from pyro_assets.monitoring.metrics import HealthMetrics
 
 
 @click.command()
@@ -70,10 +71,10 @@ def web(
     push_seconds: float | None,
 ) -> None:
     """Serve pages about profiles, rules and series, the same as a JSON API, and the project's metrics at /metrics."""
-    from pyro_assets.web.access import Access, hosts_of, is_loopback
     from pyro_assets.web.app import make_app
     from pyro_assets.web.serve import PageServer
     from pyro_assets.web.site import Site
+    from pyro_assets.web.wire.access import Access, hosts_of, is_loopback
 
     token = _token(token_place)
     access = Access(
@@ -89,7 +90,7 @@ def web(
             f"--host {host} lets others in than this machine; name a --token or a --trusted-header, or say --insecure"
         )
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
-        metrics, ended = pipeline.health(), threading.Event()
+        metrics, ended = upkeep.health(pipeline), threading.Event()
         doctor = partial(examine_here, source_url, archive_url, ledger_url)
         site = Site(pipeline, metrics, config_path, dagster_url, access, doctor=doctor)
         if push_seconds is not None:
@@ -108,7 +109,7 @@ def _token(place: str | None) -> str:
     """The token of a place, "" where none is wanted."""
     if place is None:
         return env.value(env.WEB_TOKEN)
-    from pyro_assets.export.secrets import SecretRef
+    from pyro_assets.receivers.secrets import SecretRef
 
     kind, _, where = place.partition(":")
     if kind not in ("env", "file") or not where:
@@ -117,11 +118,11 @@ def _token(place: str | None) -> str:
     return reference.resolve(environment_secrets(), "pages")
 
 
-def _push(pipeline: "Pipeline", metrics: "HealthMetrics", seconds: float, ended: threading.Event) -> None:
+def _push(pipeline: "App", metrics: "HealthMetrics", seconds: float, ended: threading.Event) -> None:
     said: dict[str, str] = {}
     while not ended.wait(seconds):
         try:
-            troubles = pipeline.push_health(metrics, socket.gethostname())
+            troubles = upkeep.push_health(pipeline, metrics, socket.gethostname())
         except PyroAssetsError as error:
             troubles = {"metrics": str(error)}
         for name, trouble in troubles.items():

@@ -14,8 +14,7 @@ from pyro_assets.block.columns import BlockColumns, DatasetInfo, ProfileRows, Se
 from pyro_assets.block.metadata import BlockMeta, merged_string_table
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.writer import BlockIdentity, WrittenBlock, write_tenant_blocks
-from pyro_assets.compaction.gather import range_starts
-from pyro_assets.compaction.prune import prune_symbols
+from pyro_assets.compaction.arrays import range_starts
 from pyro_assets.compaction.rows import (
     Dedup,
     SeriesOrder,
@@ -26,7 +25,7 @@ from pyro_assets.compaction.rows import (
     order_series,
     take_rows,
 )
-from pyro_assets.compaction.symbols import merge_symbols
+from pyro_assets.compaction.symbols import merge_symbols, prune_symbols
 from pyro_assets.errors import BlockError, Unwritable, Where
 from pyro_assets.storage.ulid import make_ulid, ulid_time_ms
 

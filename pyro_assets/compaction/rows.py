@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from pyro_assets.block.columns import I64, Labels, ProfileRows, SeriesTable
-from pyro_assets.compaction.distinct import (
+from pyro_assets.compaction.arrays import (
     Distinct,
     Numbering,
     distinct_rows,
+    gather_ranges,
     hash_columns,
     mix,
     number_by_hash,
@@ -23,7 +24,6 @@ from pyro_assets.compaction.distinct import (
     number_ragged,
     verified,
 )
-from pyro_assets.compaction.gather import gather_ranges
 
 #: "exact": equal series, time and samples are one profile. "original": equal fingerprint and time of neighbours.
 Dedup = Literal["exact", "original"]

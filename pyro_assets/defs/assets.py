@@ -1,6 +1,6 @@
 """The assets: what lands, and what one task makes of it.
 
-An asset is a shell: partition keys -> `Pipeline.run` -> metadata. Three of them are one multi-asset because a whole
+An asset is a shell: partition keys -> `App.run` -> metadata. Three of them are one multi-asset because a whole
 job is done while its columns are in memory, and the fourth because samples leave as soon as they are stored.
 """
 
@@ -13,6 +13,7 @@ from typing import Final
 import dagster as dg
 from pydantic import Field
 
+from pyro_assets.app import App
 from pyro_assets.defs.checks import check_results, check_specs, still_failing
 from pyro_assets.defs.exports import (
     EXPORTED,
@@ -25,11 +26,13 @@ from pyro_assets.defs.exports import (
 )
 from pyro_assets.defs.jobs import CLOSE, LANE, lane_of
 from pyro_assets.defs.metadata import Metadata, hour_metadata
-from pyro_assets.defs.opening import opening
-from pyro_assets.defs.staying import Stay, stay
+from pyro_assets.defs.runs import Stay, opening, stay
 from pyro_assets.errors import SettingsError
-from pyro_assets.pipeline.pipeline import STEPS, Lane, Pipeline, Step
-from pyro_assets.pipeline.reports import HourReport, Progress, total_run
+from pyro_assets.jobs.counts import Progress
+from pyro_assets.ledger.records import Lane
+from pyro_assets.monitoring.reports import HourReport, total_run
+from pyro_assets.operations import runs, ticks
+from pyro_assets.operations.runs import STEPS, Step
 from pyro_assets.resources.environment import WEB_URL, value
 from pyro_assets.resources.pipeline import PipelineResource
 
@@ -170,7 +173,8 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
             # Who asks for hours gets what is before a receiver's start, too; and that it is old is no lag.
             asked = lane is None and context.run.tags.get(LANE) != CLOSE and not config.rules
             run = partial(
-                opened.run,
+                runs.run,
+                opened,
                 asked=asked,
                 steps=steps,
                 run_id=run_id,
@@ -207,7 +211,7 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                     exports.finish()
             if exported:
                 # What was sent after the last look.
-                now = {hour: opened.hour_report(hour) for hour in reports or hours}
+                now = {hour: runs.hour_report(opened, hour) for hour in reports or hours}
                 reports = {hour: _as_run(report, reports.get(hour, report)) for hour, report in now.items()}
             # Dagster writes what is yielded; until that is done the run must be heard, or it is taken for dead.
             yield from _results(context, assets, reports, exports)
@@ -217,10 +221,10 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
     return compact_and_derive
 
 
-def _look(context: dg.AssetExecutionContext, opened: Pipeline, hours: Sequence[str], deadline: float) -> list[str]:
+def _look(context: dg.AssetExecutionContext, opened: App, hours: Sequence[str], deadline: float) -> list[str]:
     """List what was created in these hours, however late it was uploaded; what went wrong."""
     try:
-        report = opened.list_hours(hours, deadline_monotonic=deadline)
+        report = ticks.list_hours(opened, hours, deadline_monotonic=deadline)
     except SettingsError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
     context.log.info(
@@ -230,8 +234,8 @@ def _look(context: dg.AssetExecutionContext, opened: Pipeline, hours: Sequence[s
     return [*report.failures, *left]
 
 
-def _warn(context: dg.AssetExecutionContext, opened: Pipeline) -> None:
-    for sentence in opened.warnings():
+def _warn(context: dg.AssetExecutionContext, opened: App) -> None:
+    for sentence in ticks.warnings(opened):
         context.log.warning(sentence)
 
 
@@ -240,19 +244,19 @@ def _as_run(now: HourReport, report: HourReport) -> HourReport:
     return replace(now, run=report.run, rules=report.rules)
 
 
-def _due(opened: Pipeline, lane: Lane | None, since_hour: str) -> dict[str, int]:
+def _due(opened: App, lane: Lane | None, since_hour: str) -> dict[str, int]:
     """What a live run could take now; it does not wait for a tick to make jobs of what has become old enough.
 
     History that waits for a backfill may be long, and this is asked several times a second: it is left out.
     """
-    opened.plan_aged()
-    return opened.due_hours(lane, since_hour)
+    ticks.plan_aged(opened)
+    return ticks.due_hours(opened, lane, since_hour)
 
 
-def _hours(context: dg.AssetExecutionContext, opened: Pipeline) -> Sequence[str]:
+def _hours(context: dg.AssetExecutionContext, opened: App) -> Sequence[str]:
     """The run's partitions; "Execute" beside a check in the UI names none: the latest hours."""
     partitioned = context.has_partition_key or context.has_partition_key_range
-    return context.partition_keys if partitioned else opened.hours()[-_LATEST_HOURS:]
+    return context.partition_keys if partitioned else runs.hours(opened)[-_LATEST_HOURS:]
 
 
 def _results(

@@ -2,7 +2,7 @@
 
 Plain checks that read the run's partition keys (partitioned checks are still a preview), made by the step that does
 the jobs: Dagster shows a result as that of the latest materialisation only if both come from one run. What is
-compared belongs to `pipeline`.
+compared belongs to `jobs`.
 """
 
 import time
@@ -12,12 +12,14 @@ from urllib.parse import quote
 
 import dagster as dg
 
+from pyro_assets.app import App
 from pyro_assets.defs.due import describe
 from pyro_assets.defs.metadata import verify_metadata
-from pyro_assets.pipeline.given_up import Item, LeftOut
-from pyro_assets.pipeline.hours import over_since_ms
-from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.pipeline.reports import HourReport, VerifyReport
+from pyro_assets.jobs.counts import VerifyReport
+from pyro_assets.jobs.decide import Item, LeftOut
+from pyro_assets.monitoring.reports import HourReport
+from pyro_assets.operations import runs, upkeep
+from pyro_assets.planning.spans import over_since_ms
 
 ASSET: Final = "l1_blocks"
 TOTALS: Final = "totals_equal_sources"
@@ -73,7 +75,7 @@ def check_specs() -> list[dg.AssetCheckSpec]:
 
 
 def check_results(
-    opened: Pipeline,
+    opened: App,
     hours: Sequence[str],
     wanted: Collection[str],
     settle_ms: int,
@@ -98,15 +100,15 @@ def check_results(
     if TOTALS in wanted:
         end = time.monotonic() + seconds
         again = sorted({*hours, *failing(TOTALS)})
-        yield totals_result([opened.verify_hour(hour, deadline_monotonic=end) for hour in again])
+        yield totals_result([runs.verify_hour(opened, hour, deadline_monotonic=end) for hour in again])
     if not {UNDONE, LEFT_OUT, SERIES_MADE} & set(wanted):
         return
-    reports = [opened.hour_report(hour) for hour in hours]
+    reports = [runs.hour_report(opened, hour) for hour in hours]
     if UNDONE in wanted:
-        others = [opened.hour_report(hour) for hour in failing(UNDONE) if hour not in hours]
+        others = [runs.hour_report(opened, hour) for hour in failing(UNDONE) if hour not in hours]
         yield undone_result([*reports, *others], time.time_ns() // 10**6, settle_ms, _CLOSING_MS if live else 0)
     if LEFT_OUT in wanted:
-        yield left_out_result(opened.left_out(), web_url)
+        yield left_out_result(upkeep.left_out(opened), web_url)
     if SERIES_MADE in wanted:
         yield series_result(reports)
 

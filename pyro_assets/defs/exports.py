@@ -1,7 +1,7 @@
 """The asset `exported_series`: what receivers have accepted, its checks, and sending beside the work of a run.
 
 Sending runs in threads of the step that derives, because waiting for the end of a run would be most of the lag. Add
-what people should see of an export here; what is sent, to whom and when belongs to `pipeline`.
+what people should see of an export here; what is sent, to whom and when belongs to `export`.
 """
 
 from collections import Counter
@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
+from pyro_assets.app import App
 from pyro_assets.defs.due import describe
 from pyro_assets.errors import PyroAssetsError
-from pyro_assets.pipeline.pipeline import Lane, Pipeline
-from pyro_assets.pipeline.reports import ExportReport, HourReport
+from pyro_assets.ledger.records import Lane
+from pyro_assets.monitoring.reports import ExportReport, HourReport
+from pyro_assets.operations import runs, sending
 from pyro_assets.resources.environment import RECEIVERS
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 if TYPE_CHECKING:
-    from pyro_assets.pipeline.exporting import ExportCounts, Exporter
+    from pyro_assets.export.exporter import ExportCounts, Exporter
 
 EXPORTED: Final = "exported_series"
 RECEIPTS: Final = "every_sample_has_a_receipt"
@@ -112,12 +114,13 @@ class Sending:
 
 
 @contextmanager
-def exporting(opened: Pipeline, hours: Sequence[str], how: Sending) -> Iterator[Exports]:
+def exporting(opened: App, hours: Sequence[str], how: Sending) -> Iterator[Exports]:
     """Send in the background while the block runs; call `finish` at its end. Without hours, nothing."""
     exports = Exports(live=how.live)
     if hours:
         try:
-            exports.exporter = opened.exporter(
+            exports.exporter = sending.exporter(
+                opened,
                 hours,
                 explicit=how.asked,
                 stay=True,
@@ -186,11 +189,11 @@ def _of_receiver(one: ExportReport) -> dict[str, dg.MetadataValue]:
 
 
 def export_check_results(
-    opened: Pipeline, hours: Sequence[str], wanted: Collection[str], now_ms: int, settle_ms: int
+    opened: App, hours: Sequence[str], wanted: Collection[str], now_ms: int, settle_ms: int
 ) -> Iterator[dg.AssetCheckResult]:
     """The checks over the hours of a run; `wanted` are the names of those to make."""
     if {RECEIPTS, REFUSED} & set(wanted):
-        reports = [opened.hour_report(hour) for hour in hours]
+        reports = [runs.hour_report(opened, hour) for hour in hours]
         if not any(report.exports for report in reports):
             return  # without a receiver nothing is sent, and nothing has passed
         if RECEIPTS in wanted:
@@ -288,14 +291,14 @@ def _tenants_of(one: ExportReport, reason: str) -> str:
     return f" (tenant {', '.join(map(repr, tenants[:_SHOWN]))}{more})" if tenants else ""
 
 
-def reconciled_result(opened: Pipeline, hours: Sequence[str]) -> dg.AssetCheckResult:
+def reconciled_result(opened: App, hours: Sequence[str]) -> dg.AssetCheckResult:
     """Whether every receiver holds what was sent; one that cannot be asked is a warning."""
     compared, different, silent = 0, [], []
     for receiver in opened.receivers():
         for hour in hours:
             begin_ms = hour_start_ms(hour)
             try:
-                found = opened.reconcile(receiver.name, begin_ms, begin_ms + HOUR_MS, only_sent=True)
+                found = sending.reconcile(opened, receiver.name, begin_ms, begin_ms + HOUR_MS, only_sent=True)
             except PyroAssetsError as error:
                 silent.append(str(error))
                 break

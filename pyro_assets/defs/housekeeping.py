@@ -9,10 +9,11 @@ from typing import Final
 
 import dagster as dg
 
+from pyro_assets.app import App
 from pyro_assets.defs.checks import is_closed
 from pyro_assets.defs.jobs import CLOSE, LANE, AssetJob
 from pyro_assets.defs.retention import materialised, prune
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.operations import runs
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
@@ -47,7 +48,7 @@ def housekeeping_sensor(job: AssetJob) -> dg.SensorDefinition:
 
 def keep_house(
     instance: dg.DagsterInstance,
-    opened: Pipeline,
+    opened: App,
     cursor: str | None,
     now: datetime,
     keep: timedelta,
@@ -67,7 +68,7 @@ def keep_house(
     closed, over = newly_closed(cursor, now_ms, settle_ms)
     # Hours that nobody processed are history, which is for people to start. A live run materialises at its end: one
     # that was killed has left blocks only.
-    wanted = [hour for hour in over if materialised(instance, hour) or opened.hour_report(hour).blocks]
+    wanted = [hour for hour in over if materialised(instance, hour) or runs.hour_report(opened, hour).blocks]
     pruned = prune(instance, opened, now, keep) if keep else 0
     if wanted:
         requests = [dg.RunRequest(partition_key=hour, tags={LANE: CLOSE}) for hour in wanted]

@@ -1,5 +1,7 @@
 """The jobs and their tags: live lanes that the sensor fills, one for backfills, one for hours that are over.
 
+All partition definitions: one, UTC hours of block creation, shared by every asset.
+
 dagster.yaml allows one run at a time for each value of the tag `lane`. With several live lanes their values are
 `live-0`, `live-1`, …, and the tag `lanes` says how many there are, because that may change between two restarts. Add a
 job when something must be started apart from these; a run over a range of hours is the same job with range tags.
@@ -9,11 +11,10 @@ from typing import Any, Final
 
 import dagster as dg
 
-from pyro_assets.pipeline.pipeline import Lane
+from pyro_assets.ledger.records import Lane
 
 #: The class of what `define_asset_job` returns has no public name.
 AssetJob = Any
-
 LANE: Final = "lane"
 LANES: Final = "lanes"
 LIVE: Final = "live"
@@ -32,7 +33,6 @@ PRIORITY: Final = "dagster/priority"
 PARTITION: Final = "dagster/partition"
 RANGE_START: Final = "dagster/asset_partition_range_start"
 RANGE_END: Final = "dagster/asset_partition_range_end"
-
 #: A live run ends by its budget (a minute by default); one that is still there after this is dead.
 _LIVE_MAX_RUNTIME_SECONDS: Final = 300
 _BACKFILL_MAX_RUNTIME_SECONDS: Final = 21_600
@@ -93,3 +93,8 @@ def lane_of(run: dg.DagsterRun) -> Lane | None:
     if name != LIVE:
         return None
     return Lane(int(index), int(run.tags.get(LANES, "1"))) if index else Lane()
+
+
+def hours(start_hour: str) -> dg.HourlyPartitionsDefinition:
+    """Hours from `start_hour` ("2026-11-25-13:00", UTC) up to and including the running one."""
+    return dg.HourlyPartitionsDefinition(start_date=start_hour, timezone="UTC", end_offset=1)

@@ -1,6 +1,6 @@
 """Reports as Dagster metadata: what people see of an hour, with units in the names.
 
-Add a line when a report has a field that a person needs; computing belongs to `pipeline`. Numbers stay numbers, so
+Add a line when a report has a field that a person needs; computing belongs to `monitoring`. Numbers stay numbers, so
 that the UI plots them over partitions.
 """
 
@@ -10,7 +10,9 @@ from typing import Final, Literal
 import dagster as dg
 
 from pyro_assets.defs.exports import EXPORTED, export_metadata
-from pyro_assets.pipeline.reports import HourArrivals, HourReport, VerifyReport
+from pyro_assets.jobs.counts import VerifyReport
+from pyro_assets.monitoring.reports import HourReport
+from pyro_assets.planning.report import HourArrivals
 
 Metadata = Mapping[str, dg.MetadataValue]
 AssetName = Literal["l1_blocks", "dimension_series", "function_series"]

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import dagster as dg
 
+from pyro_assets.app import App
 from pyro_assets.defs.assets import ASSETS
 from pyro_assets.defs.jobs import CLOSE, LANE, LIVE, PARTITION, RANGE_END, RANGE_START, SWEEP, UPKEEP
 from pyro_assets.defs.metadata import hour_metadata
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.operations import runs
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 #: A tick must end within a minute, so it takes so many at most; one a second is far more than there are.
@@ -31,7 +32,7 @@ _KEEP_UPKEEP: Final = timedelta(days=7)
 _OLD_RUNS: Final = 1_000
 
 
-def seal(instance: dg.DagsterInstance, opened: Pipeline, hour: str) -> bool:
+def seal(instance: dg.DagsterInstance, opened: App, hour: str) -> bool:
     """Say the present figures of an hour as events of no run, for the assets that have it.
 
     Returns:
@@ -40,7 +41,7 @@ def seal(instance: dg.DagsterInstance, opened: Pipeline, hour: str) -> bool:
     assets = materialised(instance, hour)
     if not assets:
         return False
-    report = opened.hour_report(hour)
+    report = runs.hour_report(opened, hour)
     for asset in assets:
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
@@ -53,7 +54,7 @@ def seal(instance: dg.DagsterInstance, opened: Pipeline, hour: str) -> bool:
     return True
 
 
-def prune(instance: dg.DagsterInstance, opened: Pipeline, now: datetime, keep: timedelta) -> int:
+def prune(instance: dg.DagsterInstance, opened: App, now: datetime, keep: timedelta) -> int:
     """Delete live and closing runs that ended long enough ago, with events and logs; what they said last stays.
 
     What a check found last is kept by Dagster apart from its run.
@@ -85,7 +86,7 @@ def old_runs(instance: dg.DagsterInstance, now: datetime, keep_days: float) -> l
     return [record.dagster_run for record in instance.get_run_records(ended, limit=_OLD_RUNS, ascending=True)]
 
 
-def delete_runs(instance: dg.DagsterInstance, opened: Pipeline, runs: Sequence[dg.DagsterRun]) -> int:
+def delete_runs(instance: dg.DagsterInstance, opened: App, runs: Sequence[dg.DagsterRun]) -> int:
     """Delete runs with events, logs and files, and keep what they said last of each hour; returns how many."""
     doomed = {run.run_id for run in runs}
     for hour in sorted({hour for run in runs for hour in hours_of(run)}):

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import dagster as dg
 
+from pyro_assets.archive.scrub import Damage, ScrubReport
 from pyro_assets.defs.jobs import UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
-from pyro_assets.defs.opening import opening
-from pyro_assets.pipeline.scrubbing import Damage, ScrubReport
+from pyro_assets.defs.runs import opening
+from pyro_assets.operations import upkeep
 from pyro_assets.resources.pipeline import PipelineResource
 
 ARCHIVE: Final = "archive"
@@ -51,8 +52,8 @@ def archive_asset(group: str, owners: list[str]) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         """One night's share; what could not be looked at fails the run after what could is told."""
         with opening(pipeline, context.run.run_id) as opened:
-            report = opened.scrub(deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
-            damaged = opened.damaged()
+            report = upkeep.scrub(opened, deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
+            damaged = upkeep.damaged(opened)
         context.log.info(f"{report.objects} objects of {len(report.hours)} hours compared; {len(damaged)} are damaged")
         yield dg.MaterializeResult(metadata=_metadata(report), check_results=[check_result(damaged)])
         if report.failures:

@@ -1,5 +1,7 @@
 """Upkeep: jobs that schedules start, in a lane of their own: merge series, sweep for late uploads, remove what is old.
 
+The renewal of the functions of rules with `top_k`: a job, and the schedule that starts it every night.
+
 Each step does a bounded amount of work and says what it found; the next run goes on. The work itself is the
 pipeline's. Add a job here when something must be done every so often and may take longer than a sensor's tick.
 """
@@ -11,12 +13,13 @@ from typing import Any, Final
 
 import dagster as dg
 
+from pyro_assets.archive.retain import RetentionReport
 from pyro_assets.defs.assets import SEGMENTS
 from pyro_assets.defs.due import describe
 from pyro_assets.defs.jobs import SWEEP, UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
-from pyro_assets.defs.opening import opening
 from pyro_assets.defs.retention import delete_runs, old_runs
-from pyro_assets.pipeline.retention import RetentionReport
+from pyro_assets.defs.runs import opening
+from pyro_assets.operations import ticks, upkeep
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 
 _SHOWN: Final = 50
@@ -73,7 +76,7 @@ def _merge_job() -> AssetJob:
     @dg.op(description="One file of series per kind for each hour that is over and at rest, in place of one per job.")
     def merge_files_of_series(context: dg.OpExecutionContext, pipeline: PipelineResource) -> dg.Output[None]:
         with opening(pipeline, context.run_id) as opened:
-            report = opened.merge_series(deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
+            report = upkeep.merge_series(opened, deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
         for sentence in report.damaged:
             context.log.error(f"left as it is: {sentence}")
         context.log.info(
@@ -109,7 +112,7 @@ def _sweep_job() -> AssetJob:
         context: dg.OpExecutionContext, pipeline: PipelineResource, retention: RetentionResource
     ) -> dg.Output[None]:
         with opening(pipeline, context.run_id) as opened:
-            report = opened.sweep(max(retention.sweep_keys, 1))
+            report = ticks.sweep(opened, max(retention.sweep_keys, 1))
         new = sum(report.new.values())
         round_is = "is through" if report.finished else "goes on with the next run"
         context.log.info(
@@ -156,8 +159,8 @@ def _retention_job() -> AssetJob:
         retention: RetentionResource,
     ) -> dg.Output[None]:
         with opening(pipeline, context.run_id) as opened:
-            report = opened.retain(
-                retention.keep(), apply=config.apply, deadline_monotonic=time.monotonic() + UPKEEP_SECONDS
+            report = upkeep.retain(
+                opened, retention.keep(), apply=config.apply, deadline_monotonic=time.monotonic() + UPKEEP_SECONDS
             )
             runs = old_runs(context.instance, datetime.now(UTC), retention.keep_backfill_runs_days)
             if config.apply:
@@ -199,3 +202,57 @@ def _table(report: RetentionReport) -> str:
     more = len(report.expired) - len(lines)
     rest = [f"| … | {more} more lines | | | |"] if more else []
     return "\n".join(["| what | hour | objects | rows | bytes |", "|---|---|---|---|---|", *lines, *rest])
+
+
+RESOLVE: Final = "resolve_rules"
+
+
+def resolve_job() -> AssetJob:
+    """The job."""
+
+    @dg.op(
+        description="Finds the largest functions of each rule with `top_k` over the last hours that are over, and "
+        "saves a new version of the rule only where they are others than before. Derived hours keep their lists."
+    )
+    def find_largest_functions(context: dg.OpExecutionContext, pipeline: PipelineResource) -> dg.Output[None]:
+        with opening(pipeline, context.run_id, series=True) as opened:
+            found = upkeep.resolve_rules(opened, deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
+        context.log.info("\n".join(one.summary for one in found) or "no rule with top_k is in force")
+        metadata: dict[str, Any] = {
+            "rules": len(found),
+            "changed": sum(bool(one.version) for one in found),
+            "what": dg.MetadataValue.json({one.name: one.summary for one in found}),
+        }
+        failed = [one.summary for one in found if one.problem]
+        if failed:
+            raise dg.Failure("; ".join(failed), metadata=metadata, allow_retries=False)
+        return dg.Output(None, metadata=metadata)
+
+    @dg.job(
+        name=RESOLVE,
+        tags=UPKEEP_TAGS,
+        description="Renews the lists of functions of rules with `top_k`.",
+    )
+    def resolve_rules() -> None:
+        find_largest_functions()
+
+    return resolve_rules
+
+
+def resolve_schedule(job: AssetJob) -> dg.ScheduleDefinition:
+    """Every night; skipped while no rule of the ledger has `top_k`. The time is UTC."""
+
+    @dg.schedule(
+        name="resolve_rules_every_night",
+        job=job,
+        cron_schedule="41 2 * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Renews the lists of functions of rules with `top_k`. Rules of the configuration's file are "
+        "renewed in the file.",
+    )
+    def schedule(pipeline: PipelineResource) -> dg.RunRequest | dg.SkipReason:
+        with pipeline.open(series=True) as opened:
+            is_needed = upkeep.has_rules_to_resolve(opened)
+        return dg.RunRequest() if is_needed else dg.SkipReason("no rule with top_k is in force")
+
+    return schedule

@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 
 from pyro_assets.cli.output import table
 from pyro_assets.demo.proof import Proof
-from pyro_assets.pipeline.reports import HourReport
+from pyro_assets.monitoring.reports import HourReport
 
 _CORES: Final = (
     "sum by (service_name) (sum_over_time("

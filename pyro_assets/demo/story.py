@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from pyro_assets.app import App, now_ms, open_app
 from pyro_assets.demo import services
 from pyro_assets.demo.layout import FUNCTIONS, Layout
 from pyro_assets.demo.processes import Processes, free_port
 from pyro_assets.demo.proof import prove, read_series
 from pyro_assets.demo.screen import Screen
-from pyro_assets.pipeline.pipeline import STEPS, Pipeline, now_ms, open_pipeline
-from pyro_assets.pipeline.reports import HourReport
+from pyro_assets.monitoring.reports import HourReport
+from pyro_assets.operations import runs, sending
+from pyro_assets.operations.runs import STEPS
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 from pyro_assets.web.dagster_client import DagsterClient
 
@@ -62,7 +64,7 @@ class Story:
         services.make_history(processes, layout)
         dagster = services.start_dagster(processes, layout, code_server_port, port)
         web_url = services.start_web(processes, layout, web_port)
-        with open_pipeline(
+        with open_app(
             str(layout.bucket), str(layout.archive), layout.ledger_url, receivers_file=str(layout.receivers)
         ) as pipeline:
             history = self._backfill(pipeline, dagster)
@@ -74,22 +76,22 @@ class Story:
             self._figures(pipeline, history, end)
             return self._finish(pipeline)
 
-    def _backfill(self, pipeline: Pipeline, dagster: DagsterClient) -> list[str]:
+    def _backfill(self, pipeline: App, dagster: DagsterClient) -> list[str]:
         """Start a backfill of the past hours as soon as the sensor has seen them all."""
         landed = sum(1 for _ in self._layout.bucket.rglob("block.bin"))
         self._screen.step(f"{landed} segments landed; the sensor `segments_landed` looks for them")
         self._wait(lambda: _seen(pipeline) >= landed, "the sensor", _LIVE_SECONDS)
-        history = pipeline.hours()
+        history = runs.hours(pipeline)
         backfill = dagster.start_backfill([*sorted(STEPS), _EXPORTED], history, "two past hours", {"lane": "backfill"})
         self._screen.step(f"backfill {backfill} of {', '.join(history)}: one run, in a lane of its own")
         return history
 
-    def _show(self, pipeline: Pipeline, history: list[str]) -> None:
+    def _show(self, pipeline: App, history: list[str]) -> None:
         """The newest series, of every tenant and of both kinds, and the lag."""
         self._screen.newest_series(selection(read_series(self._layout.archive).rows(named=True), _NEWEST_SERIES))
         self._screen.figures(self._live(pipeline, history))
 
-    def _figures(self, pipeline: Pipeline, history: list[str], end: float) -> None:
+    def _figures(self, pipeline: App, history: list[str], end: float) -> None:
         """A line every ten seconds until the end; a process that ends by itself ends the demo."""
         while (left := end - time.monotonic()) > 0:
             waited = time.monotonic() + min(_FIGURES_SECONDS, left)
@@ -98,14 +100,14 @@ class Story:
                 time.sleep(0.25)
             self._screen.figures(self._live(pipeline, history))
 
-    def _finish(self, pipeline: Pipeline) -> bool:
+    def _finish(self, pipeline: App) -> bool:
         """Stop the generator, let the rest be processed, compare everything with the manifest."""
         self._screen.step("stopping the generator; what has landed is still processed")
         self._processes.stop(services.GENERATOR)
         landed = sum(1 for _ in self._layout.bucket.rglob("block.bin"))
 
         def processed() -> bool:
-            reports = [pipeline.hour_report(hour) for hour in pipeline.hours()]
+            reports = [runs.hour_report(pipeline, hour) for hour in runs.hours(pipeline)]
             return sum(report.segments for report in reports) >= landed and not any(map(is_undone, reports))
 
         self._wait(processed, "the rest of the segments", _DRAIN_SECONDS)
@@ -114,15 +116,15 @@ class Story:
         self._screen.proof(proof)
         return self._reconcile(pipeline) and proof.equal
 
-    def _reconcile(self, pipeline: Pipeline) -> bool:
+    def _reconcile(self, pipeline: App) -> bool:
         """Ask the receiver, where there is one, for what it holds."""
-        reports = [pipeline.hour_report(hour) for hour in pipeline.hours()]
+        reports = [runs.hour_report(pipeline, hour) for hour in runs.hours(pipeline)]
         self._screen.exports(reports)
         are_equal = True
         for receiver in pipeline.receivers():
             self._screen.step(f"asking {receiver.name} for every sample it holds")
             begin_ms, end_ms = hour_start_ms(reports[0].hour), hour_start_ms(reports[-1].hour) + HOUR_MS
-            found = pipeline.reconcile(receiver.name, begin_ms, end_ms)
+            found = sending.reconcile(pipeline, receiver.name, begin_ms, end_ms)
             self._screen.reconciled(receiver.name, found.compared, [str(example) for example in found.examples])
             are_equal = are_equal and found.is_equal
         return are_equal
@@ -130,9 +132,9 @@ class Story:
     def _wait(self, ready: Callable[[], bool], what: str, seconds: float) -> None:
         self._processes.wait_until(ready, what, seconds)
 
-    def _live(self, pipeline: Pipeline, history: list[str]) -> HourReport:
+    def _live(self, pipeline: App, history: list[str]) -> HourReport:
         """The running hour, or the one before while the running one has no series yet."""
-        reports = [pipeline.hour_report(hour) for hour in pipeline.hours()[-2:] if hour not in history]
+        reports = [runs.hour_report(pipeline, hour) for hour in runs.hours(pipeline)[-2:] if hour not in history]
         done = [report for report in reports if derived(report)]
         return (done or reports or [HourReport(hour_of(now_ms()))])[-1]
 
@@ -164,5 +166,5 @@ def is_undone(report: HourReport) -> bool:
     return report.pending > 0 or report.undone_jobs > 0 or any(one.pending for one in report.exports)
 
 
-def _seen(pipeline: Pipeline) -> int:
-    return sum(pipeline.hour_report(hour).segments for hour in pipeline.hours())
+def _seen(pipeline: App) -> int:
+    return sum(runs.hour_report(pipeline, hour).segments for hour in runs.hours(pipeline))

@@ -1,1 +1,4 @@
-"""Profiles of the archive for people: totals over time, call trees, series, and the same in other tools' protocols."""
+"""Answers from the archive for people: profiles of a range, series as they were derived, previews of rules.
+
+Add a question that a page or a command asks; nothing here writes to the archive or plans work.
+"""

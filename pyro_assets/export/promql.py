@@ -9,10 +9,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from pyro_assets.errors import BadAnswer, ReceiverMisconfigured, ReceiverUnavailable
-from pyro_assets.export.answers import Answer, advice, retry_after_seconds
-from pyro_assets.export.receivers import Receiver
-from pyro_assets.export.text import escape, quote_name
-from pyro_assets.export.transport import Clock, SystemClock, Transport
+from pyro_assets.export.files import escape, quote_name
+from pyro_assets.export.remote_write.transport import Answer, Clock, SystemClock, Transport, advice, retry_after_seconds
+from pyro_assets.receivers.model import Receiver
 
 MAX_ANSWER_BYTES: Final = 512 << 20
 _ATTEMPTS: Final = 5

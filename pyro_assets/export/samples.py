@@ -15,9 +15,9 @@ import xxhash
 
 from pyro_assets.block.columns import I64, Bool
 from pyro_assets.errors import DamagedSeries, SeriesError
-from pyro_assets.export.receivers import Receiver
+from pyro_assets.receivers.model import Receiver
+from pyro_assets.rules.names import LabelNames, exported_name, exported_names
 from pyro_assets.series.frame import SCHEMA
-from pyro_assets.series.names import LabelNames, exported_name, exported_names
 from pyro_assets.series.sealing import damage, open_checked
 from pyro_assets.storage.shown import show_bytes
 
@@ -129,7 +129,7 @@ def read_samples(series: "pl.DataFrame | pa.Table", name: str = "<memory>") -> S
     """Put series into columns of numbers, in the order given.
 
     Args:
-        series: the columns of stored series, as `Derived.frames` has them and `series.store` reads them.
+        series: the columns of stored series, as `Derived.frames` has them and `series.frame` reads them.
         name: where they are from, for messages.
 
     Raises:

@@ -13,9 +13,9 @@ from pyro_assets.generator.counts import KINDS, PROFILE_SECONDS, Counts, Kind, c
 from pyro_assets.generator.fleet import SERVICES, Pod, Service, pods_of_shard
 from pyro_assets.generator.load import rng
 from pyro_assets.generator.manifest import SegmentEntry, rows_of, session_id
+from pyro_assets.generator.pprof.rows import LabelledProfile, segment_columns
 from pyro_assets.generator.programs import Program, build_program
 from pyro_assets.generator.upload import Encoder
-from pyro_assets.pprof.rows import LabelledProfile, segment_columns
 from pyro_assets.storage.keys import segment_key
 from pyro_assets.storage.ulid import make_ulid
 

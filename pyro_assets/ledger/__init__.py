@@ -1,4 +1,4 @@
-"""The ledger: every source, job, output and receipt in a database, for decisions (Dagster's event log is for people).
+"""The ledger's database: connections, tables, migrations, and the records that several rooms share.
 
-Add states, queries and locking; bytes and buckets belong to `storage`, the order inside a job to `pipeline`.
+Add tables and what every room needs of them; statements of one room stand there, as `Queries`.
 """

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import and_, func, select
 
-from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.figures import from_json
+from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.hours import from_json
 from pyro_assets.ledger.schema import (
     OPEN_STATES,
     JobState,
@@ -73,13 +73,13 @@ class HoursCost:
     waiting: int
 
 
-class Calendar(Database):
+class HourCalendar(Queries):
     """The part of the ledger that knows how weeks stand."""
 
     def hour_counts(self, first: str, end: str) -> dict[str, HourCounts]:
         """Hour -> counts, for hours (partition keys) of [first, end) that have any, oldest first."""
         found: dict[str, HourCounts] = {}
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             for job_state in _JOBS:
                 rows = connection.execute(
                     select(jobs.c.hour, func.count())
@@ -127,7 +127,7 @@ class Calendar(Database):
             func.coalesce(func.sum(jobs.c[name]), 0)
             for name in ("bytes_in", "bytes_out", "derive_seconds", "compact_seconds")
         ]
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             count, derived, *sums = connection.execute(
                 select(func.count(), func.count(jobs.c.derived_ms), *total).where(there)
             ).one()
@@ -170,7 +170,7 @@ class Calendar(Database):
             )
             .scalar_subquery()
         )
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             done = connection.execute(select(func.count()).where(of_hours, written >= len(kinds))).scalar_one()
             total = connection.execute(select(func.count()).where(of_hours)).scalar_one()
         return done, total

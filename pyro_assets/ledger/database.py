@@ -1,5 +1,7 @@
 """The ledger's database: opening it, transactions that several processes can share, and its errors in our words.
 
+Single values that outlive a process: reading one, and putting another in its place.
+
 Add what differs between SQLite and Postgres here, so that queries need not know. Tables and queries do not belong here.
 """
 
@@ -34,6 +36,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, Operationa
 
 from pyro_assets.errors import JobConflict, LedgerDamaged, LedgerUnavailable, SettingsError
 from pyro_assets.ledger.migrate import VERSION, migrate, version_of
+from pyro_assets.ledger.schema import facts
 
 #: A writer waits so long for another one: planning and commits take milliseconds.
 BUSY_TIMEOUT_SECONDS: Final = 30
@@ -75,8 +78,11 @@ def parse_ledger_url(url: str) -> URL:
     return parsed
 
 
-class Database:
-    """Connections to the ledger. Safe to use from several threads and processes at once."""
+class Ledger:
+    """Connections to every source, job, output and receipt; what is asked of them stands in the rooms, as `Queries`.
+
+    Open one with `Ledger.open(url)`, close it with `close`. Safe to use from several threads and processes at once.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -102,10 +108,10 @@ class Database:
         database = cls(engine)
         try:
             # Ticks and checks open the ledger every few seconds: without a change of schema they take no lock.
-            with _reached(shown), database._read() as connection:
+            with _reached(shown), database.read() as connection:
                 is_current = version_of(connection) == VERSION
             if not is_current:
-                with database._write(planning=True) as connection:
+                with database.write(planning=True) as connection:
                     migrate(connection, time.time_ns() // 1_000_000)
         except BaseException:
             engine.dispose()
@@ -122,13 +128,13 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the ledger."""
         with _our_errors(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def _write(self, *, planning: bool = False) -> Iterator[Connection]:
+    def write(self, *, planning: bool = False) -> Iterator[Connection]:
         """A transaction that writes; with `planning` at most one at a time, over all processes, and on the disk.
 
         A plan that a power failure took back would let the archive's records name sources of other jobs. Any other
@@ -141,10 +147,17 @@ class Database:
                     connection.execute(_LOCK if planning else _NO_FLUSH)
                 yield connection
 
-    def _lock_planning(self, connection: Connection) -> None:
+    def lock_planning(self, connection: Connection) -> None:
         """Waits for other planners, and keeps them out until the end of the transaction (SQLite has one writer)."""
         if connection.dialect.name == "postgresql":
             connection.execute(_LOCK)
+
+
+class Queries:
+    """Statements of one room over an open ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
 
 
 def among(connection: Connection, column: Column[Any]) -> ColumnElement[bool]:
@@ -249,3 +262,15 @@ def _our_errors() -> Iterator[None]:
             f"the ledger's database does not do what was asked ({error.orig}); check that it is reachable, "
             "writable and has room, then run again: nothing was lost"
         ) from error
+
+
+def fact(connection: Connection, name: str) -> str | None:
+    """The value of a fact; None where there is none."""
+    return connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar()
+
+
+def put_fact(connection: Connection, name: str, value: str | None, now_ms: int) -> None:
+    """Puts a value in the place of the one before; None leaves none."""
+    connection.execute(facts.delete().where(facts.c.name == name))
+    if value is not None:
+        connection.execute(facts.insert().values(name=name, value=value, updated_ms=now_ms))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.schema import decisions
 
 
@@ -22,12 +22,12 @@ class Decision:
     why: str
 
 
-class DecisionRecords(Database):
+class DecisionRecords(Queries):
     """The part of the ledger that remembers decisions."""
 
     def note_decision(self, decision: Decision) -> None:
         """Remembers a decision, after it took effect."""
-        with self._write() as connection:
+        with self.ledger.write() as connection:
             connection.execute(
                 decisions.insert().values(
                     at_ms=decision.at_ms,
@@ -43,7 +43,7 @@ class DecisionRecords(Database):
         query = select(decisions).order_by(decisions.c.id.desc()).limit(limit)
         if subject is not None:
             query = query.where(decisions.c.subject == subject)
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             return [
                 Decision(row.at_ms, row.author, row.action, row.subject, row.why) for row in connection.execute(query)
             ]

@@ -1,16 +1,18 @@
 """What an hour came to: sums over its sources and jobs.
 
+The figures of an hour, and how they outlive the rows they were summed up from.
+
 Add a sum when people should see it. The cost grows with the hour, never with the ledger.
 """
 
 import json
+from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, func, select
 
-from pyro_assets.ledger.database import Database
-from pyro_assets.ledger.figures import HourStatus, added, from_json
+from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.schema import (
     OPEN_STATES,
     SOURCE_STATES,
@@ -22,18 +24,96 @@ from pyro_assets.ledger.schema import (
     sources,
 )
 
+
+@dataclass(slots=True)
+class HourStatus:
+    """Sums over an hour's jobs and sources; fields as in `monitoring.reports.HourReport`."""
+
+    shards: int = 0
+    sources_by_state: dict[str, int] = field(default_factory=dict)
+    jobs_by_state: dict[str, int] = field(default_factory=dict)
+    blocks: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    profiles: int = 0
+    samples: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    series: dict[str, int] = field(default_factory=dict)
+    job_seconds: float = 0.0
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+    pending: int = 0
+    undone_jobs: int = 0
+    oldest_pending_ms: int | None = None
+    unheld_total: int = 0
+    unheld: list[tuple[str, str, str]] = field(default_factory=list)
+    services: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    facts: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+    listed_ms: int | None = None
+
+
+def to_json(status: HourStatus) -> str:
+    """Figures as text."""
+    plain = asdict(status)
+    plain["services"] = [[*names, *counts] for names, counts in status.services.items()]
+    return json.dumps(plain)
+
+
+def from_json(text: str) -> HourStatus:
+    """Figures of a text; what an older program did not know is as of nothing."""
+    plain = json.loads(text)
+    known = {one.name for one in fields(HourStatus)}
+    status = HourStatus(**{name: value for name, value in plain.items() if name in known})
+    status.services = {(tenant, service): (int(n), int(u)) for tenant, service, n, u in plain.get("services", ())}
+    status.unheld = [(str(key), str(state), str(reason)) for key, state, reason in status.unheld]
+    return status
+
+
+def added(kept: HourStatus, now: HourStatus) -> HourStatus:
+    """Figures of rows that were removed, and of those that came since.
+
+    Shards may be the same ones, so the larger number counts.
+    """
+    both: dict[str, Any] = {}
+    for one in fields(HourStatus):
+        before, after = getattr(kept, one.name), getattr(now, one.name)
+        if isinstance(before, dict):
+            both[one.name] = dict(
+                sorted({key: _sum(before.get(key), after.get(key)) for key in before | after}.items())
+            )
+        elif isinstance(before, int | float | list):
+            both[one.name] = before if after is None else before + after
+        else:
+            both[one.name] = after if before is None else before
+    both["shards"] = max(kept.shards, now.shards)
+    for name, choose in (("oldest_ms", min), ("newest_ms", max), ("oldest_pending_ms", min)):
+        times = [getattr(status, name) for status in (kept, now) if getattr(status, name) is not None]
+        both[name] = choose(times) if times else None
+    return HourStatus(**both)
+
+
+def _sum(before: Any, after: Any) -> Any:
+    if before is None or after is None:
+        return after if before is None else before
+    if isinstance(before, tuple):
+        return tuple(one + other for one, other in zip(before, after, strict=True))
+    return before + after
+
+
 _EXAMPLES: Final = 10
 _SUMS: Final = ("blocks", "bytes_in", "bytes_out", "profiles", "samples", "duplicates", "conflicts")
 _SECONDS: Final = ("compact_seconds", "derive_seconds")
 
 
-class Hours(Database):
+class HourRecords(Queries):
     """The part of the ledger that sums up hours."""
 
     def tenants_lately(self, hours: int = 24) -> list[str]:
         """Tenants with blocks in the latest hours."""
         latest = self.hours()[-hours:]
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             rows = connection.execute(
                 select(outputs.c.tenant)
                 .distinct()
@@ -45,7 +125,7 @@ class Hours(Database):
     def hours(self) -> list[str]:
         """All hours with sources inside the partitions, oldest first."""
         hours: set[str] = set()
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             for state in SOURCE_STATES:
                 last = ""
                 # One step of the index per hour; DISTINCT would walk over every source.
@@ -60,7 +140,7 @@ class Hours(Database):
 
     def hour_status(self, hour: str, examples: int = 100) -> HourStatus:
         """Sums over an hour; `examples` bounds the list of sources that no output holds."""
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             return hour_status_of(connection, hour, examples)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
-from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.schema import jobs
 
 #: What a job reaches, in this order.
@@ -55,12 +55,12 @@ class LagFigures:
         return ", ".join(f"{name}: {jobs_}" for name, jobs_ in zip(names, self.buckets, strict=True) if jobs_)
 
 
-class Lags(Database):
+class LagRecords(Queries):
     """The part of the ledger that tells how late things are."""
 
     def lag(self, since_ms: int, until_ms: int) -> dict[Stage, LagFigures]:
         """Lags of the jobs that reached a stage in [since_ms, until_ms), Unix ms; costs what happened in it."""
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             return {
                 stage: _figures(connection, stage, and_(_reached(stage) >= since_ms, _reached(stage) < until_ms))
                 for stage in STAGES
@@ -68,7 +68,7 @@ class Lags(Database):
 
     def asked(self, since_ms: int, until_ms: int) -> dict[Stage, LagFigures]:
         """The same of what people asked for: from the begin of the run or export until a job reached a stage."""
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             return {
                 stage: _figures(
                     connection, stage, and_(_reached(stage) >= since_ms, _reached(stage) < until_ms), asked=True
@@ -78,7 +78,7 @@ class Lags(Database):
 
     def hour_asked(self, hour: str) -> dict[Stage, LagFigures]:
         """The same of the jobs of an hour (partition key)."""
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             return {
                 stage: _figures(connection, stage, and_(jobs.c.hour == hour, _reached(stage).is_not(None)), asked=True)
                 for stage in STAGES
@@ -86,7 +86,7 @@ class Lags(Database):
 
     def hour_lag(self, hour: str) -> dict[Stage, LagFigures]:
         """Lags of the jobs of an hour (partition key)."""
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             return {
                 stage: _figures(connection, stage, and_(jobs.c.hour == hour, _reached(stage).is_not(None)))
                 for stage in STAGES

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import ColumnElement, and_
+
 from pyro_assets.errors import SettingsError
-from pyro_assets.ledger.schema import JobState, SourceState
+from pyro_assets.ledger.schema import COMMITTED_STATES, JobState, SourceState, jobs
+from pyro_assets.storage.keys import HOUR_MS, hour_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +216,51 @@ class Compaction:
     facts: Mapping[str, int] = field(default_factory=dict)
     instance: str | None = None
     seconds: float = 0.0
+
+
+def is_there(hour: str) -> ColumnElement[bool]:
+    """Whether a job of an hour is committed and its level-1 blocks were not removed."""
+    return and_(
+        jobs.c.hour == hour,
+        jobs.c.compacted_ms.is_not(None),
+        jobs.c.blocks_removed_ms.is_(None),
+        jobs.c.state.in_(COMMITTED_STATES),
+    )
+
+
+def in_lane(lane: Lane | None) -> ColumnElement[bool]:
+    """Whether a job's shard belongs to a lane; without one every shard does."""
+    if lane is None or lane.count == 1:
+        return jobs.c.shard >= 0
+    mine: ColumnElement[bool] = lane_of_shard(jobs.c.shard, lane.count) == lane.index
+    return mine
+
+
+def within(begin_ms: int, end_ms: int) -> ColumnElement[bool]:
+    """Whether a job's samples are of [begin_ms, end_ms), Unix ms."""
+    return and_(
+        # Timestamps have no index of their own; a job's is in its hour, or some milliseconds later.
+        jobs.c.hour >= hour_of(max(begin_ms - HOUR_MS, 0)),
+        jobs.c.hour <= hour_of(end_ms),
+        jobs.c.timestamp_ms >= begin_ms,
+        jobs.c.timestamp_ms < end_ms,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of series of a job as the ledger knows it; jobs of an hour that is over may share one.
+
+    Attributes:
+        rows: of the job.
+        size_bytes, crc32c: of the file; the checksum is None where it is not known.
+        written_ms: when the job's series were derived; moving them into a shared file does not change it.
+    """
+
+    kind: str
+    key: str
+    rows: int
+    size_bytes: int
+    written_ms: int
+    job_id: str = ""
+    crc32c: int | None = None

@@ -25,22 +25,18 @@ from sqlalchemy import (
 #: pending: in no job yet; planned: in a job; done: in the job's outputs; set_aside: unreadable, with its reason;
 #: lost: gone before it was read; quarantined: its job was given up; out_of_range: created outside the partitions.
 SourceState = Literal["pending", "planned", "done", "set_aside", "lost", "quarantined", "out_of_range"]
-
 #: planned -> compacted -> derived -> exported; or split (its sources became smaller jobs), lost (all its sources
 #: vanished), quarantined (given up; `compacted_ms` tells whether its level-1 blocks are committed).
 JobState = Literal["planned", "compacted", "derived", "exported", "split", "lost", "quarantined"]
-
 SOURCE_STATES: Final[tuple[SourceState, ...]] = get_args(SourceState)
 #: States from which a worker goes on.
 OPEN_STATES: Final[tuple[JobState, ...]] = ("planned", "compacted")
 #: States of sources that no output holds.
 UNHELD_STATES: Final[tuple[SourceState, ...]] = ("set_aside", "lost", "quarantined")
-
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")
 _Hour = String(16)
 _Hash = String(64)
-
 #: One row: the version of the schema, see `migrate`.
 schema_version = Table(
     "schema_version",
@@ -48,7 +44,6 @@ schema_version = Table(
     Column("version", Integer, nullable=False),
     Column("applied_ms", BigInteger, nullable=False),
 )
-
 #: Every object ever found. `tenant` is "" for segments, which hold all tenants.
 sources = Table(
     "sources",
@@ -68,7 +63,6 @@ sources = Table(
     # State first: what waits is found however much is done, and an hour is a look-up for each of the few states.
     Index("ix_sources_state", "state", "hour"),
 )
-
 #: The units of work. Written by the planner only; workers change states, leases and counts.
 jobs = Table(
     "jobs",
@@ -139,7 +133,6 @@ jobs = Table(
     Index("ix_jobs_derived", "derived_ms"),
     Index("ix_jobs_exported", "exported_ms"),
 )
-
 #: The ordered list of a job's sources; the primary key is what lets no source be in two jobs.
 job_sources = Table(
     "job_sources",
@@ -149,7 +142,6 @@ job_sources = Table(
     Column("position", Integer, nullable=False),
     UniqueConstraint("job_id", "position", name="uq_job_sources_position"),
 )
-
 #: Committed level-1 blocks. `tenant` is printable; the block itself has the bytes.
 outputs = Table(
     "outputs",
@@ -164,7 +156,6 @@ outputs = Table(
     Column("profiles", BigInteger, nullable=False),
     Column("samples", BigInteger, nullable=False),
 )
-
 #: Committed series files. A job without outputs has rows without a key: it was derived, to nothing.
 series_files = Table(
     "series_files",
@@ -181,7 +172,6 @@ series_files = Table(
     # Stays where a backfill changed no sample.
     Column("written_ms", BigInteger, nullable=False),
 )
-
 #: What upkeep did to hours that are over; an hour without a row is as its jobs left it.
 hour_upkeep = Table(
     "hour_upkeep",
@@ -200,7 +190,6 @@ hour_upkeep = Table(
     Column("collapsed_ms", BigInteger),
     Column("figures", Text),
 )
-
 #: What must be known of hours whose rows were removed: which sources were there, and which timestamps are taken.
 collapsed_sources = Table(
     "collapsed_sources",
@@ -212,7 +201,6 @@ collapsed_sources = Table(
     Column("ulids", LargeBinary, nullable=False),  # 8 bytes of hash each, sorted
     Column("timestamps", LargeBinary, nullable=False),  # of jobs: 8 bytes each, big-endian, sorted
 )
-
 #: Objects of the archive that are not what was written, as the last look at their hour found them.
 damage = Table(
     "damage",
@@ -224,7 +212,6 @@ damage = Table(
     Column("found_ms", BigInteger, nullable=False),  # the first time
     Index("ix_damage_hour", "hour"),
 )
-
 #: How far listings have come: purpose "live" for the tick, others for sweeps.
 cursors = Table(
     "cursors",
@@ -234,7 +221,6 @@ cursors = Table(
     Column("ulid", String(26), nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
 )
-
 #: What a receiver has of a job: one row per kind and receiver; the rules stand in `detail`, because a hundred of them
 #: would be a hundred rows of every job. A tenant (as the receiver knows it) that was not sent with the others has a row
 #: of its own; `tenant` is "" in the row of all others. States: see `receipt.ReceiptState`.
@@ -259,7 +245,6 @@ receipts = Table(
     Column("file_ms", BigInteger),
     Index("ix_receipts_first", "first_ms"),
 )
-
 #: Series that receivers with a limit of active series got lately; `series` is the hash as a signed number.
 active_series = Table(
     "active_series",
@@ -271,7 +256,6 @@ active_series = Table(
     Column("noted_ms", BigInteger, nullable=False),
     Index("ix_active_series_noted", "receiver", "noted_ms"),
 )
-
 #: Series that a receiver refused lately: the next run sends them apart. `tenant` is the X-Scope-OrgID.
 refused_series = Table(
     "refused_series",
@@ -282,7 +266,6 @@ refused_series = Table(
     Column("noted_ms", BigInteger, nullable=False),
     Index("ix_refused_series_noted", "receiver", "noted_ms"),
 )
-
 #: Why a job or a source was given up, for the person who decides what becomes of it.
 quarantine = Table(
     "quarantine",
@@ -303,7 +286,6 @@ quarantine = Table(
     Column("released_ms", BigInteger),
     Index("ix_quarantine_hour", "hour"),
 )
-
 #: Every version of every rule that people edit; `body` is JSON whose meaning the ledger does not know.
 rule_versions = Table(
     "rule_versions",
@@ -316,7 +298,6 @@ rule_versions = Table(
     Column("why", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
 )
-
 #: The rules as runs had them; `body` is a configuration whose meaning the ledger does not know.
 rule_snapshots = Table(
     "rule_snapshots",
@@ -326,7 +307,6 @@ rule_snapshots = Table(
     Column("body", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
 )
-
 #: What people decided of jobs, sources and receivers; nothing is decided by it.
 decisions = Table(
     "decisions",
@@ -339,7 +319,6 @@ decisions = Table(
     Column("why", Text, nullable=False),
     Index("ix_decisions_subject", "subject"),
 )
-
 #: Single values that outlive a process, such as the mode in force.
 facts = Table(
     "facts",
@@ -348,3 +327,7 @@ facts = Table(
     Column("value", Text, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
 )
+
+
+#: What a rule's backfill may claim, beside the open jobs: everything that has level-1 blocks.
+COMMITTED_STATES: Final[tuple[JobState, ...]] = ("compacted", "derived", "exported", "quarantined")

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
-from pyro_assets.ledger.database import Database
+from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.schema import OPEN_STATES, hour_upkeep, jobs, series_files, sources
 
 
@@ -74,12 +74,12 @@ class Growth:
     series_bytes: int
 
 
-class Upkeep(Database):
+class UpkeepRecords(Queries):
     """The part of the ledger that knows what upkeep did to hours."""
 
     def hours_before(self, hour: str) -> list[str]:
         """Hours with jobs, before this one, oldest first; costs a look-up for each."""
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             return hours_with_jobs(connection, hour)
 
     def upkeep_states(self, hours: Sequence[str] | None = None) -> dict[str, UpkeepState]:
@@ -87,7 +87,7 @@ class Upkeep(Database):
         query = select(hour_upkeep).order_by(hour_upkeep.c.hour)
         if hours is not None:
             query = query.where(hour_upkeep.c.hour.in_(list(hours)))
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             return {
                 row.hour: UpkeepState(
                     row.hour,
@@ -111,7 +111,7 @@ class Upkeep(Database):
         Returns:
             None where the hour is not at rest; nothing was changed then.
         """
-        with self._write(planning=True) as connection:
+        with self.ledger.write(planning=True) as connection:
             if not is_at_rest(connection, hour, now_ms):
                 return None
             newest = connection.execute(
@@ -132,7 +132,7 @@ class Upkeep(Database):
         Returns:
             False where another merge has begun since; nothing was changed then.
         """
-        with self._write(planning=True) as connection:
+        with self.ledger.write(planning=True) as connection:
             if series_number(connection, order.hour) != order.number:
                 return False
             for file in merged:
@@ -150,7 +150,7 @@ class Upkeep(Database):
 
     def mark_merged(self, order: MergeOrder, now_ms: int) -> None:
         """Notes that nothing is left to merge in an hour, unless a job was derived since."""
-        with self._write() as connection:
+        with self.ledger.write() as connection:
             ensure_row(connection, order.hour)
             if is_merged(connection, order.hour):
                 connection.execute(
@@ -162,7 +162,7 @@ class Upkeep(Database):
     def growth(self, first: str, end: str) -> Growth:
         """What the committed jobs of the hours (partition keys) of [first, end) added."""
         span = and_(jobs.c.hour >= first, jobs.c.hour < end)
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             count, block_bytes = connection.execute(
                 select(func.coalesce(func.sum(jobs.c.sources), 0), func.coalesce(func.sum(jobs.c.bytes_out), 0)).where(
                     span, jobs.c.compacted_ms.is_not(None)
@@ -181,7 +181,7 @@ class Upkeep(Database):
 
     def placed_file(self, job_id: str, kind: str) -> PlacedFile | None:
         """Where the series of a job are now; None where it has none."""
-        with self._read() as connection:
+        with self.ledger.read() as connection:
             row = connection.execute(
                 select(series_files).where(
                     series_files.c.job_id == job_id, series_files.c.kind == kind, series_files.c.key.is_not(None)

@@ -13,21 +13,21 @@ import numpy as np
 import xxhash
 
 from pyro_assets.block.columns import I64, U64, BlockColumns, Bool
+from pyro_assets.rules.choice import KINDS
+from pyro_assets.rules.config import SeriesConfig
+from pyro_assets.rules.names import SHARD_LABEL
 from pyro_assets.series.compiled import CompiledRules, compile_rules
-from pyro_assets.series.config import SeriesConfig
 from pyro_assets.series.facts import (
     MAX_EXAMPLES,
+    JobInfo,
     SeriesFacts,
     count_negative,
     count_services_of_jobs,
     note_overflows,
 )
 from pyro_assets.series.frame import Found, identities, series_table, to_polars
-from pyro_assets.series.job_info import JobInfo
 from pyro_assets.series.label_sets import LabelSets, find_label_sets, note_collisions, rank_groups
 from pyro_assets.series.name_sets import find_names
-from pyro_assets.series.names import SHARD_LABEL
-from pyro_assets.series.rules import KINDS
 from pyro_assets.series.stacks import number_keys
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ def derive_jobs(
         kinds: "dimension", "function" or both; what is not asked for is not computed.
     """
     # Processes that derive nothing start without Polars.
-    from pyro_assets.series.engine import add_up, choose
-    from pyro_assets.series.limits import Groups, settle
+    from pyro_assets.series.engine import Groups, add_up, choose, settle
 
     rules = compile_rules(config)
     sets = find_label_sets(columns, job_of_dataset, rules.labels)

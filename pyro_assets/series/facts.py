@@ -1,5 +1,7 @@
 """What is worth knowing about a derivation beside its series: services, unsymbolised samples, what was odd.
 
+What series need to know of the job that they are of.
+
 Add a count here when a person or a check needs to see it; nothing that a series depends on.
 """
 
@@ -163,3 +165,20 @@ def _unsymbolised_per_dataset(columns: BlockColumns, samples: I64) -> I64:
     position = np.flatnonzero(is_bare.take(symbols.node_location).take(rows.stack))
     found = np.searchsorted(position, rows.sample_start.take(rows.dataset_start))
     return np.diff(found)
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """What series need to know of their job.
+
+    Attributes:
+        job_id: a column of the stored series.
+        shard: the label `pyroscope_shard` of native series.
+        timestamp_ms: of all samples, Unix milliseconds.
+        instance: the label `pyroscope_instance` of imported recording rules, see `instance_hash`.
+    """
+
+    job_id: str
+    shard: int
+    timestamp_ms: int
+    instance: str

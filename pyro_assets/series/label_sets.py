@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts
 from pyro_assets.series.profiles import Profiles, find_profiles
-from pyro_assets.series.rule_set import Group, Meaning, Memory, RuleSet
+from pyro_assets.series.rules import Group, Meaning, Memory, RuleSet
 from pyro_assets.storage.shown import show_bytes
 
 

@@ -1,6 +1,6 @@
 """The series of all jobs of an hour in one Parquet file, and which files of an hour's folder count.
 
-Bytes go in and out here, and names; when an hour is merged, and what the ledger says of it, is `pipeline.merging`'s.
+Bytes go in and out here, and names; when an hour is merged, and what the ledger says of it, is `archive.merge`'s.
 A file says in its own metadata which rows are whose, so that one job is read without looking at the others.
 """
 

@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pyro_assets.block.columns import I64, Bool, SymbolTables
-from pyro_assets.series.normalize import Family, normalize
-from pyro_assets.series.patterns import Pattern, match_names
+from pyro_assets.rules.patterns import Family, Pattern, match_names, normalize
 from pyro_assets.storage.shown import show_bytes
 
 #: Families of names to fold, and patterns of which one must match.

@@ -12,7 +12,7 @@ import numpy as np
 
 from pyro_assets.block.columns import I64, U8, Bool, Labels, ProfileRows
 from pyro_assets.block.tsdb.labels import profile_type
-from pyro_assets.series.names import PRIVATE_PREFIX
+from pyro_assets.rules.names import PRIVATE_PREFIX
 
 _PRIVATE = PRIVATE_PREFIX.encode()
 _Public = dict[bytes, bytes]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyro_assets.block.columns import I64, Bool
-from pyro_assets.compaction.gather import gather_ranges
+from pyro_assets.compaction.arrays import gather_ranges
 from pyro_assets.series.compiled import CompiledRules
 from pyro_assets.series.name_sets import NameSets
 

@@ -1,7 +1,7 @@
 """Files of series in which a flipped bit is noticed: pages have checksums, and a seal in the footer covers all bytes.
 
 Any reader of Parquet can verify the pages; page headers, the schema and the notes are covered by the seal alone. Files
-from before seals are read as they are. What the ledger recorded of a file is compared by `pipeline.series_files`.
+from before seals are read as they are. What the ledger recorded of a file is compared by `jobs.derive`.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyro_assets.block.checksum import crc32c
 from pyro_assets.errors import DamagedSeries
+from pyro_assets.storage.checksum import crc32c
 
 #: The name of the seal among the texts of a file's metadata.
 SEAL: Final = "pyro_assets.crc32c"

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyro_assets.block.columns import I32, I64, BlockColumns, Bool, SymbolTables
-from pyro_assets.compaction.gather import gather_ranges
+from pyro_assets.compaction.arrays import gather_ranges
 from pyro_assets.series.compiled import CompiledRules
-from pyro_assets.series.hits import Words, find_hits, number_rows
 from pyro_assets.series.name_sets import NameSets, leaf_codes
 from pyro_assets.series.questions import Questions
-from pyro_assets.series.stack_paths import find_paths
+from pyro_assets.series.stack_paths import Words, find_hits, find_paths, number_rows
 
 _WORD = 64
 # How many bits are spread to bytes at a time.

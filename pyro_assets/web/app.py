@@ -32,13 +32,15 @@ from pyro_assets.errors import (
     StaleRule,
     StorageUnavailable,
 )
-from pyro_assets.pipeline.health import exposition
-from pyro_assets.web import api, backfills, explore, quarantine, rules, series, signing_in, status
-from pyro_assets.web.endpoints import Endpoint
+from pyro_assets.monitoring.metrics import exposition
+from pyro_assets.web import backfills, explore, quarantine, series, status
 from pyro_assets.web.pyroscope import site as pyroscope
 from pyro_assets.web.pyroscope.connect import error_answer
-from pyro_assets.web.security import Guard, add_headers
+from pyro_assets.web.rules import page as rules
 from pyro_assets.web.site import FOLDER, Site
+from pyro_assets.web.wire import api, signing_in
+from pyro_assets.web.wire.endpoints import Endpoint
+from pyro_assets.web.wire.security import Guard, add_headers
 
 _TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _PAGES: Final = (explore, rules, series, status, quarantine, backfills)

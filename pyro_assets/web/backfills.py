@@ -1,7 +1,7 @@
 """The page Backfills: choose a rule and hours, see what it will cost, start it in Dagster, follow it to its end.
 
 Add what the page shows here, and what programs may ask for to `api_routes`; what an order means is
-`pipeline.backfills`', talking to Dagster is `dagster_client`'s. Dagster keeps the list of backfills, the ledger what
+`monitoring.backfills`', talking to Dagster is `dagster_client`'s. Dagster keeps the list of backfills, the ledger what
 they have done.
 """
 
@@ -17,8 +17,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from pyro_assets.errors import DagsterError, DagsterUnavailable
-from pyro_assets.ledger.decisions import Decision
-from pyro_assets.pipeline.backfills import (
+from pyro_assets.ledger.decisions import Decision, DecisionRecords
+from pyro_assets.monitoring.backfills import (
     FROM_TAG,
     OVERHEAD_SECONDS,
     RULE,
@@ -32,13 +32,14 @@ from pyro_assets.pipeline.backfills import (
     plan,
     progress,
 )
-from pyro_assets.series.choice import rule_kinds
+from pyro_assets.operations import runs
+from pyro_assets.rules.choice import rule_kinds
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 from pyro_assets.web.dagster_client import Backfill, DagsterClient, Readiness, backfill_url, run_url
-from pyro_assets.web.endpoints import Endpoint, Parameter
-from pyro_assets.web.requests import first, model_of, values_of
 from pyro_assets.web.site import Site
 from pyro_assets.web.spans import asked_hour
+from pyro_assets.web.wire.endpoints import Endpoint, Parameter
+from pyro_assets.web.wire.requests import first, model_of, values_of
 
 _LISTED: Final = 25
 _DEFAULT_HOURS: Final = 24
@@ -71,7 +72,7 @@ def routes(site: Site) -> list[Route]:
     """The page's routes."""
 
     def index(request: Request) -> Response:
-        known, problem, backfills = site.pipeline.hours(), "", []
+        known, problem, backfills = runs.hours(site.pipeline), "", []
         try:
             with _client(site) as client:
                 backfills = client.backfills(_LISTED)
@@ -246,7 +247,9 @@ def _start(site: Site, request: Request, ordered: Ordered) -> str:
         backfill_id = client.start_backfill(found.assets, found.order.hours, found.title, found.tags, found.run_config)
     why = f"{found.order.hours[0]} to {found.order.hours[-1]}, Dagster's backfill {backfill_id}"
     subject = found.order.rule or found.order.what
-    site.pipeline.ledger.note_decision(Decision(site.clock(), request.state.user, "backfill", subject, why))
+    DecisionRecords(site.pipeline.ledger).note_decision(
+        Decision(site.clock(), request.state.user, "backfill", subject, why)
+    )
     return backfill_id
 
 
@@ -263,7 +266,7 @@ def _cancel(site: Site, request: Request) -> None:
     found = _backfill(site, request)
     with _client(site) as client:
         client.cancel_backfill(found.id)
-    site.pipeline.ledger.note_decision(
+    DecisionRecords(site.pipeline.ledger).note_decision(
         Decision(site.clock(), request.state.user, "cancel", found.tags.get(RULE_TAG, found.title), found.id)
     )
 

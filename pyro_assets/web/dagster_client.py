@@ -13,8 +13,8 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from pyro_assets.errors import DagsterError, DagsterUnavailable
-from pyro_assets.export.deadline import DeadlineAdapter
-from pyro_assets.web.access import is_loopback
+from pyro_assets.export.remote_write.deadline import DeadlineAdapter
+from pyro_assets.web.wire.access import is_loopback
 
 _CONNECT_SECONDS: Final = 3.05
 _RUNS: Final = 20

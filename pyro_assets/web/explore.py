@@ -1,6 +1,6 @@
 """The page Explore: where time and memory go: totals over time, top functions, a flame graph, a rule for each.
 
-Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `pipeline.exploring`,
+Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `explore.profiles`,
 the drawing of frames from `flame`. The address holds all that was chosen (`explore_asked`), and can be passed on.
 """
 
@@ -15,16 +15,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pyro_assets.errors import ConfigError, SelectorError
-from pyro_assets.series.config import DEFAULT_GAUGES
+from pyro_assets.operations import runs
+from pyro_assets.rules.config import DEFAULT_GAUGES
 from pyro_assets.web import words
-from pyro_assets.web.charts import Line, bar_share, bin_times, time_chart
-from pyro_assets.web.endpoints import Endpoint, Parameter
+from pyro_assets.web.drawing.charts import Line, bar_share, bin_times, time_chart
 from pyro_assets.web.explore_asked import ROWS, Asked, full_selector, hours_of, read_asked, with_label
 from pyro_assets.web.site import Site
+from pyro_assets.web.wire.endpoints import Endpoint, Parameter
 
 if TYPE_CHECKING:
-    from pyro_assets.pipeline.exploring import Choices, Explored, Explorer
-    from pyro_assets.web.flame import Layout
+    from pyro_assets.explore.profiles import Choices, Explored, Explorer
+    from pyro_assets.web.drawing.flame import Layout
 
 _SPANS: Final = (1, 3, 6, 12, 24, 48, 168)
 _BUDGETS: Final = (2, 5, 20, 60)
@@ -51,7 +52,7 @@ def routes(site: Site) -> list[Route]:
 
     def show(request: Request) -> Response:
         asked = read_asked(request)
-        known = site.pipeline.hours()
+        known = runs.hours(site.pipeline)
         hours, begin_ms, end_ms = hours_of(asked, known, site.clock())
         explorer = site.explorer
         choices = explorer.choices(hours, asked.tenant)
@@ -84,7 +85,7 @@ def answer(site: Site, explorer: "Explorer", asked: Asked, hours: Sequence[str])
         HTTPException: others ask so much already.
         StorageError, BlockError, ValueOverflow: see `Explorer.explore`.
     """
-    from pyro_assets.pipeline.exploring import Question
+    from pyro_assets.explore.profiles import Question
 
     question = Question(asked.tenant, asked.kind, tuple(hours), full_selector(asked), asked.budget)
     try:
@@ -100,7 +101,7 @@ def answer(site: Site, explorer: "Explorer", asked: Asked, hours: Sequence[str])
 
 def _completed(asked: Asked, choices: "Choices") -> Asked:
     """With the first tenant and profile type where none was chosen."""
-    from pyro_assets.pipeline.exploring import choose_type
+    from pyro_assets.explore.profiles import choose_type
 
     tenant = asked.tenant or next(iter(choices.tenants), "")
     kinds = [kind for kind, services in choices.profile_types.items() if asked.service in ("", *services)]
@@ -109,7 +110,7 @@ def _completed(asked: Asked, choices: "Choices") -> Asked:
 
 def _shown(asked: Asked, found: "Explored", begin_ms: int, end_ms: int) -> dict[str, Any]:
     """What the page shows of an answer."""
-    from pyro_assets.web.flame import counts, icicle, name_of
+    from pyro_assets.web.drawing.flame import counts, icicle, name_of
 
     root, layout = zoomed(found, asked.at)
     tree = found.tree
@@ -136,7 +137,7 @@ def _shown(asked: Asked, found: "Explored", begin_ms: int, end_ms: int) -> dict[
 
 def zoomed(found: "Explored", at: str) -> "tuple[int, Layout]":
     """The node to zoom to, the root where there is none like it, and what is drawn."""
-    from pyro_assets.web.flame import lay_out
+    from pyro_assets.web.drawing.flame import lay_out
 
     root = (found.tree.find(int(at, 16)) if at else 0) or 0
     return root, lay_out(found.tree, root)
@@ -218,7 +219,7 @@ def api_routes(site: Site) -> list[Endpoint]:
 
     def asked_of(request: Request) -> tuple[Asked, "Explored"]:
         asked = read_asked(request)
-        hours, _, _ = hours_of(asked, site.pipeline.hours(), site.clock())
+        hours, _, _ = hours_of(asked, runs.hours(site.pipeline), site.clock())
         asked = _completed(asked, site.explorer.choices(hours, asked.tenant))
         return asked, answer(site, site.explorer, asked, hours)
 
@@ -255,7 +256,7 @@ def api_routes(site: Site) -> list[Endpoint]:
 
     def choices(request: Request) -> Any:
         asked = read_asked(request)
-        hours, _, _ = hours_of(asked, site.pipeline.hours(), site.clock())
+        hours, _, _ = hours_of(asked, runs.hours(site.pipeline), site.clock())
         return site.explorer.choices(hours, asked.tenant)
 
     table = (

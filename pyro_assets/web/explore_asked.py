@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from pyro_assets.series.selectors import parse_selector
+from pyro_assets.rules.selectors import parse_selector
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
-from pyro_assets.web.endpoints import whole_number
 from pyro_assets.web.spans import MOST_HOURS, asked_hour
+from pyro_assets.web.wire.endpoints import whole_number
 
 _DEFAULT_HOURS: Final = 3
 _DEFAULT_BUDGET: Final = 5

@@ -1,7 +1,7 @@
 """The page Quarantine: jobs given up, sources set aside or lost, why, and what a person decides of them.
 
 Add what the page shows here, and what programs may ask for to `api_routes`; decisions take effect in
-`pipeline.decisions`, the same as on the command line, and are recorded with who and why.
+`jobs.decide`, the same as on the command line, and are recorded with who and why.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pyro_assets.errors import LedgerUnavailable, PyroAssetsError
+from pyro_assets.jobs.decide import ACTIONS, Action, Item, decide, find, listed
+from pyro_assets.jobs.loading import JobRecords
+from pyro_assets.ledger.decisions import DecisionRecords
 from pyro_assets.ledger.records import Job
-from pyro_assets.pipeline.decisions import ACTIONS, Action, decide
-from pyro_assets.pipeline.given_up import Item, find, listed
-from pyro_assets.web.endpoints import Endpoint, Parameter
-from pyro_assets.web.requests import first, model_of, values_of
 from pyro_assets.web.site import Site
 from pyro_assets.web.spans import asked_hour
+from pyro_assets.web.wire.endpoints import Endpoint, Parameter
+from pyro_assets.web.wire.requests import first, model_of, values_of
 
 _MOST: Final = 500
 _MOST_AT_ONCE: Final = 200
@@ -60,14 +61,14 @@ def routes(site: Site) -> list[Route]:
             total=len(items),
             hour=hour or "",
             everything=everything,
-            decisions=site.pipeline.ledger.past_decisions(limit=20),
+            decisions=DecisionRecords(site.pipeline.ledger).past_decisions(limit=20),
             actions=ACTIONS,
         )
 
     def show(request: Request) -> Response:
         name = request.query_params.get("name", "")
         item, job = _found(site, name)
-        decisions = site.pipeline.ledger.past_decisions(subject=name)
+        decisions = DecisionRecords(site.pipeline.ledger).past_decisions(subject=name)
         return site.page(request, "quarantine_item.html", item=item, job=job, decisions=decisions)
 
     def confirm(request: Request) -> Response:
@@ -100,7 +101,11 @@ def api_routes(site: Site) -> list[Endpoint]:
     def show(request: Request) -> Mapping[str, Any]:
         name = request.query_params.get("name", "")
         item, job = _found(site, name)
-        return {"item": item, "job": job, "decisions": site.pipeline.ledger.past_decisions(subject=name)}
+        return {
+            "item": item,
+            "job": job,
+            "decisions": DecisionRecords(site.pipeline.ledger).past_decisions(subject=name),
+        }
 
     def carry_out(request: Request) -> Mapping[str, Any]:
         wanted = model_of(request, Decided, misfit=422)
@@ -157,7 +162,7 @@ def _found(site: Site, name: str) -> tuple[Item, Job | None]:
     if not items:
         raise HTTPException(404, "this is not in quarantine (any more); /quarantine lists what is")
     job_id = items[0].job_id
-    return items[0], site.pipeline.ledger.look_up(job_id)[0] if job_id else None
+    return items[0], JobRecords(site.pipeline.ledger).look_up(job_id)[0] if job_id else None
 
 
 def _wanted(request: Request) -> Decided:

@@ -1,7 +1,7 @@
 """The page Series: which metrics there are, their label sets, one series with its samples, and where they came from.
 
 Add what the page shows here, and what programs may ask for to `api_routes`; stored series are read by
-`pipeline.shown_series`, within bounds that the page names.
+`explore.series`, within bounds that the page names.
 """
 
 from collections.abc import Mapping
@@ -14,16 +14,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pyro_assets.errors import ConfigError
-from pyro_assets.ledger.receipt import Receipt
-from pyro_assets.ledger.shown import ShownJob
-from pyro_assets.pipeline.series_scan import Asked
-from pyro_assets.pipeline.shown_series import Samples, SeriesReader
-from pyro_assets.series.names import FUNCTION_METRIC_PREFIX, METRIC_PREFIX
-from pyro_assets.web.charts import Line, time_chart
+from pyro_assets.explore.scan import Asked, ShownJob, ShownJobs
+from pyro_assets.explore.series import Samples, SeriesReader
+from pyro_assets.export.receipt import Receipt
+from pyro_assets.export.receipts import ReceiptRecords
+from pyro_assets.operations import runs, sending
+from pyro_assets.rules.names import FUNCTION_METRIC_PREFIX, METRIC_PREFIX
 from pyro_assets.web.dagster_client import partition_url, run_url
-from pyro_assets.web.endpoints import Endpoint, Parameter, whole_number
+from pyro_assets.web.drawing.charts import Line, time_chart
 from pyro_assets.web.site import Site
 from pyro_assets.web.spans import PARAMETERS, Span, asked_span
+from pyro_assets.web.wire.endpoints import Endpoint, Parameter, whole_number
 
 _HOURS: Final = 1
 _PAGE: Final = 100
@@ -42,7 +43,7 @@ def routes(site: Site) -> list[Route]:
         asked = _asked(request, span)
         with site.reading.take():
             found = reader.metrics(asked, start, _PAGE)
-        newest = site.pipeline.hours()[-1:] if not found.total else []
+        newest = runs.hours(site.pipeline)[-1:] if not found.total else []
         return site.page(
             request,
             "series.html",
@@ -91,7 +92,7 @@ def routes(site: Site) -> list[Route]:
                 address=_address(span, asked),
             )
         unit = unit_of_metric(asked.metric)
-        job = site.pipeline.ledger.shown_job(found.samples[-1].job)
+        job = ShownJobs(site.pipeline.ledger).shown_job(found.samples[-1].job)
         return site.page(
             request,
             "series_one.html",
@@ -144,7 +145,7 @@ def api_routes(site: Site) -> list[Endpoint]:
 
     def job(request: Request) -> Mapping[str, Any]:
         found = _job(site, request)
-        return {"job": found, "receipts": site.pipeline.ledger.receipts_of(found.job.id)}
+        return {"job": found, "receipts": ReceiptRecords(site.pipeline.ledger).receipts_of(found.job.id)}
 
     filters = (
         *PARAMETERS,
@@ -247,7 +248,7 @@ def _job(site: Site, request: Request) -> ShownJob:
     Raises:
         HTTPException: there is none.
     """
-    found = site.pipeline.ledger.shown_job(str(request.path_params["job_id"]))
+    found = ShownJobs(site.pipeline.ledger).shown_job(str(request.path_params["job_id"]))
     if found is None:
         raise HTTPException(404, "there is no job of this id (any more: retention may have removed its rows)")
     return found
@@ -259,10 +260,10 @@ def _job_facts(site: Site, found: ShownJob | None, tenant: str) -> dict[str, Any
         return {"job": None}
     job = found.job
     receipts: dict[str, list[Receipt]] = {}
-    for receipt in site.pipeline.ledger.receipts_of(job.id):
+    for receipt in ReceiptRecords(site.pipeline.ledger).receipts_of(job.id):
         receipts.setdefault(receipt.receiver, []).append(receipt)
     try:
-        starts = site.pipeline.receiver_starts()
+        starts = sending.receiver_starts(site.pipeline)
     except ConfigError:
         starts = {}
     lacking = [name for name, since in starts.items() if name not in receipts and job.timestamp_ms >= since]

@@ -14,20 +14,20 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from pyro_assets.pipeline.health import HealthMetrics
-from pyro_assets.pipeline.parts import now_ms
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.app import App, now_ms
+from pyro_assets.monitoring.metrics import HealthMetrics
+from pyro_assets.rules.stored import StoredRules
 from pyro_assets.web import words
-from pyro_assets.web.access import Access
-from pyro_assets.web.rule_watch import RuleWatch
-from pyro_assets.web.sessions import Guesses, Sessions
-from pyro_assets.web.turns import Turns
+from pyro_assets.web.rules.watch import RuleWatch
+from pyro_assets.web.wire.access import Access
+from pyro_assets.web.wire.sessions import Guesses, Sessions
+from pyro_assets.web.wire.turns import Turns
 
 if TYPE_CHECKING:
-    from pyro_assets.pipeline.doctor import Finding
-    from pyro_assets.pipeline.exploring import Explorer
-    from pyro_assets.pipeline.rules import RulesInForce
-    from pyro_assets.series.config import SeriesConfig
+    from pyro_assets.explore.profiles import Explorer
+    from pyro_assets.monitoring.doctor import Finding
+    from pyro_assets.rules.config import SeriesConfig
+    from pyro_assets.rules.in_force import RulesInForce
 
 #: Address and title of what the head of every page links to.
 NAVIGATION: Final = (
@@ -68,7 +68,7 @@ class Site:
         doctor: examines the whole installation; None where this process does not know it.
     """
 
-    pipeline: Pipeline
+    pipeline: App
     metrics: HealthMetrics
     config_path: str = ""
     dagster_url: str = ""
@@ -103,7 +103,7 @@ class Site:
     @cached_property
     def explorer(self) -> "Explorer":
         """Answers questions about past profiles, and remembers the last answers."""
-        from pyro_assets.pipeline.exploring import Explorer
+        from pyro_assets.explore.profiles import Explorer
 
         return Explorer(self.pipeline.archive, self.pipeline.ledger)
 
@@ -113,7 +113,7 @@ class Site:
         Raises:
             ConfigError: it is refused.
         """
-        from pyro_assets.series.config import SeriesConfig, load_config
+        from pyro_assets.rules.config import SeriesConfig, load_config
 
         if not self.config_path:
             return SeriesConfig()
@@ -129,9 +129,9 @@ class Site:
         Raises:
             ConfigError: the file is refused.
         """
-        from pyro_assets.pipeline.rules import merge_rules
+        from pyro_assets.rules.in_force import merge_rules
 
-        return merge_rules(self.file_config(), self.pipeline.ledger.rules())
+        return merge_rules(self.file_config(), StoredRules(self.pipeline.ledger).rules())
 
     def config(self) -> "SeriesConfig":
         """The configuration in force; see `rules`."""

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
-from pyro_assets.web.endpoints import Parameter, whole_number
+from pyro_assets.web.wire.endpoints import Parameter, whole_number
 
 _FORMATS: Final = ("%Y-%m-%d-%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H", "%Y-%m-%d %H", "%Y-%m-%d")
 MOST_HOURS: Final = 24 * 62

@@ -1,6 +1,6 @@
 """The page Status: what is wrong, lag, what waits, receivers, hours as a calendar, and one hour in detail.
 
-Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `pipeline.overview`,
+Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `monitoring.now`,
 `alerts`, `hour_calendar` and `hours`. Pausing a receiver is the one thing that can be changed here.
 """
 
@@ -14,15 +14,15 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from pyro_assets.errors import SettingsError
-from pyro_assets.ledger.decisions import Decision
-from pyro_assets.pipeline.alerts import alerts
-from pyro_assets.pipeline.hour_calendar import DAY_MS, Day, days
-from pyro_assets.pipeline.overview import look
+from pyro_assets.ledger.decisions import Decision, DecisionRecords
+from pyro_assets.monitoring.calendar import DAY_MS, Day, days
+from pyro_assets.monitoring.now import alerts, look
+from pyro_assets.operations import runs, sending
 from pyro_assets.storage.keys import hour_of, hour_start_ms
 from pyro_assets.web.dagster_client import partition_url
-from pyro_assets.web.endpoints import Endpoint, Parameter, whole_number
-from pyro_assets.web.heatmap import heatmap
+from pyro_assets.web.drawing.heatmap import heatmap
 from pyro_assets.web.site import Site
+from pyro_assets.web.wire.endpoints import Endpoint, Parameter, whole_number
 
 _DAYS: Final = 14
 _MOST_DAYS: Final = 62
@@ -51,7 +51,7 @@ def routes(site: Site) -> list[Route]:
 
     def show_hour(request: Request) -> Response:
         hour = _hour(request)
-        report = site.pipeline.hour_report(hour)
+        report = runs.hour_report(site.pipeline, hour)
         links = {name: partition_url(site.dagster_url, name, hour) for name in _ASSETS if site.dagster_url}
         start_ms = hour_start_ms(hour)
         beside = [hour_of(start_ms - 3_600_000), hour_of(start_ms + 3_600_000)]
@@ -90,7 +90,7 @@ def api_routes(site: Site) -> list[Endpoint]:
         return {"days": shown}
 
     def hour(request: Request) -> Mapping[str, Any]:
-        return site.pipeline.hour_report(_hour(request)).to_dict()
+        return runs.hour_report(site.pipeline, _hour(request)).to_dict()
 
     def pause(request: Request) -> Mapping[str, Any]:
         return {"changed": _switch(site, request, paused=True)}
@@ -145,10 +145,12 @@ def _hour(request: Request) -> str:
 def _switch(site: Site, request: Request, *, paused: bool) -> bool:
     name = str(request.path_params["name"])
     try:
-        changed = site.pipeline.pause(name, paused=paused)
+        changed = sending.pause(site.pipeline, name, paused=paused)
     except SettingsError as error:
         raise HTTPException(404, str(error)) from error
     if changed:
         action = "pause" if paused else "resume"
-        site.pipeline.ledger.note_decision(Decision(site.clock(), request.state.user, action, name, ""))
+        DecisionRecords(site.pipeline.ledger).note_decision(
+            Decision(site.clock(), request.state.user, action, name, "")
+        )
     return changed

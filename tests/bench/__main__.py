@@ -23,7 +23,7 @@ def on_one_core() -> None:
 
     Memory is kept as the pipeline keeps it.
     """
-    from pyro_assets.pipeline.allocator import keep_freed_memory
+    from pyro_assets.jobs.pool import keep_freed_memory
 
     keep_freed_memory()
     os.environ.update(ONE_THREAD)

@@ -12,14 +12,15 @@ import threading
 import time
 from pathlib import Path
 
+from pyro_assets.app import open_app
 from pyro_assets.demo.layout import FUNCTIONS
 from pyro_assets.generator.generate import generate_past
 from pyro_assets.generator.manifest import ManifestWriter
 from pyro_assets.generator.segments import Recipe, SegmentMaker
-from pyro_assets.pipeline.pipeline import open_pipeline
-from pyro_assets.pipeline.pool import cores
-from pyro_assets.pipeline.settings import Settings
-from pyro_assets.series.config import parse_config
+from pyro_assets.jobs.pool import cores
+from pyro_assets.operations import runs, ticks
+from pyro_assets.rules.config import parse_config
+from pyro_assets.settings import Settings
 from pyro_assets.storage.bucket import open_bucket
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 from tests.bench.spent import Spent, spending
@@ -68,12 +69,12 @@ def run(folder: Path, hour: str, workers: int) -> tuple[Spent, Spent, int]:
     config = parse_config(f"functions: {dict(FUNCTIONS)!r}", "series.yaml")
     settings = Settings(workers=workers)
     urls = (str(folder / "bucket"), str(folder / "archive"), str(folder / "ledger.db"))
-    with open_pipeline(*urls, settings=settings, config=config) as pipeline:
+    with open_app(*urls, settings=settings, config=config) as pipeline:
         with spending() as planning:
-            while pipeline.tick().truncated:
+            while ticks.tick(pipeline).truncated:
                 continue
         with spending() as work:
-            report = pipeline.run([hour], run_id="bench")[hour]
+            report = runs.run(pipeline, [hour], run_id="bench")[hour]
     assert not report.run.errors
     assert report.pending == 0
     return planning, work, report.run.derived

@@ -14,10 +14,11 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-from pyro_assets.pipeline.pipeline import open_pipeline
-from pyro_assets.pipeline.pool import cores
-from pyro_assets.pipeline.settings import Settings
-from pyro_assets.series.config import parse_config
+from pyro_assets.app import open_app
+from pyro_assets.jobs.pool import cores
+from pyro_assets.operations import runs
+from pyro_assets.rules.config import parse_config
+from pyro_assets.settings import Settings
 from tests.bench.spent import Spent, spending
 from tests.bench.work import find_sets
 
@@ -57,7 +58,7 @@ def run(bucket: Path, folder: Path, jobs: list[list[str]], rules: str, workers: 
     folder.mkdir()
     with (
         spending() as spent,
-        open_pipeline(
+        open_app(
             str(bucket),
             str(folder / "archive"),
             str(folder / "ledger.db"),
@@ -65,7 +66,7 @@ def run(bucket: Path, folder: Path, jobs: list[list[str]], rules: str, workers: 
             config=parse_config(rules, "rules.json"),
         ) as pipeline,
     ):
-        reports = pipeline.run_exact(jobs, run_id="bench")
+        reports = runs.run_exact(pipeline, jobs, run_id="bench")
     assert sum(report.run.derived for report in reports.values()) == len(jobs)
     return spent, digest(folder / "archive")
 

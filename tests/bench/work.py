@@ -18,11 +18,11 @@ import numpy as np
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.tsdb.memo import Memo
 from pyro_assets.compaction.compact import compact
+from pyro_assets.rules.config import SeriesConfig, parse_config
 from pyro_assets.series.compiled import compile_rules
-from pyro_assets.series.config import SeriesConfig, parse_config
 from pyro_assets.series.derive import derive, instance_hash
-from pyro_assets.series.job_info import JobInfo
-from pyro_assets.series.store import series_to_parquet
+from pyro_assets.series.facts import JobInfo
+from pyro_assets.series.frame import series_to_parquet
 
 TESTS = Path(__file__).parent.parent
 

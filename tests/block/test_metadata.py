@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import golden_bucket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from pyro_assets.block.metadata import (
 )
 from pyro_assets.block.object import parse_object
 from pyro_assets.errors import BlockError, Where
+from tests.support import golden_bucket
 
 HERE = Where("key", "metadata")
 

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import golden_bucket
 import pytest
 
 from pyro_assets import errors
-from pyro_assets.block.checksum import crc32c
 from pyro_assets.block.metadata import INDEX_LABELS, BlockMeta, Dataset, encode_metadata
 from pyro_assets.block.object import (
     TAIL_BYTES,
@@ -18,6 +16,8 @@ from pyro_assets.block.object import (
     seal_object,
 )
 from pyro_assets.errors import BlockError
+from pyro_assets.storage.checksum import crc32c
+from tests.support import golden_bucket
 
 KEY = "segments/1/anonymous/01M891VN847EGSDAA2RKSJH15H/block.bin"
 BODY = [b"PPPPPPPPPP", b"TTTTT", b"SSSSS", b"IIII"]

@@ -4,21 +4,19 @@ import io
 from pathlib import Path
 
 import numpy as np
-import profile_rows as made
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from golden_bucket import COMMITTED
 from hypothesis import given
 
 from pyro_assets.block.columns import ProfileRows
-from pyro_assets.block.profiles import read_profiles, write_profiles
-from pyro_assets.block.profiles_footer import read_footer
-from pyro_assets.block.profiles_forms import find_part
-from pyro_assets.block.profiles_pages import find_usual_pages
-from pyro_assets.block.profiles_rows import Section, read_sections
-from pyro_assets.block.profiles_schema import REQUIRED
+from pyro_assets.block.parquet.footer import find_part, read_footer
+from pyro_assets.block.parquet.pages import find_usual_pages
+from pyro_assets.block.parquet.rows import Section, read_profiles, read_sections, write_profiles
+from pyro_assets.block.parquet.schema import REQUIRED
 from pyro_assets.errors import BadEncoding, Where
+from tests.support import profile_rows as made
+from tests.support.golden_bucket import COMMITTED
 
 
 def carefully(sections: list[memoryview], wheres: list[Where]) -> ProfileRows:

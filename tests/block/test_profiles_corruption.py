@@ -6,16 +6,14 @@ import time
 import zlib
 
 import numpy as np
-import profile_rows as made
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memory import at_most
 
-from pyro_assets.block.profiles import read_profiles, write_profiles
-from pyro_assets.block.profiles_pages import Chunk, find_usual_pages
+from pyro_assets.block.parquet.pages import Chunk, find_usual_pages
+from pyro_assets.block.parquet.rows import read_profiles, write_profiles
 from pyro_assets.errors import (
     BadCount,
     BadEncoding,
@@ -25,6 +23,8 @@ from pyro_assets.errors import (
     ChecksumMismatch,
     Truncated,
 )
+from tests.support import profile_rows as made
+from tests.support.memory import at_most
 
 ROWS, SAMPLES = 37, 11
 GOOD = write_profiles(made.plain_rows(ROWS, SAMPLES))[0]

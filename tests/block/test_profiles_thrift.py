@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_assets.block import profiles_thrift as thrift
+from pyro_assets.block.parquet import thrift
 
 
 def read(data: bytes) -> dict:

@@ -4,16 +4,16 @@ import re
 from pathlib import Path
 
 import numpy as np
-import profile_rows as made
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from golden_bucket import COMMITTED
 from hypothesis import given
 
 from pyro_assets.block.columns import ProfileRows
-from pyro_assets.block.profiles_writer import ROW_GROUP_ROWS, write_profiles
+from pyro_assets.block.parquet.writer import ROW_GROUP_ROWS, write_profiles
 from pyro_assets.errors import Unwritable
+from tests.support import profile_rows as made
+from tests.support.golden_bucket import COMMITTED
 
 
 def opened(section: bytes | memoryview) -> pq.ParquetFile:

@@ -2,17 +2,16 @@
 
 from collections import Counter
 
-import golden_bucket
 import numpy as np
 import pytest
-import slow_decoder
-import strategies
-from column_facts import datasets_of, facts_of_columns
 from hypothesis import given
 
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.writer import BlockIdentity, write_segment
 from pyro_assets.errors import BlockError, ChecksumMismatch, Truncated
+from tests.oracle import decoder as slow_decoder
+from tests.support import golden_bucket, strategies
+from tests.support.column_facts import datasets_of, facts_of_columns
 
 GOLDEN = golden_bucket.committed()
 

@@ -2,12 +2,12 @@
 
 from collections import Counter
 
-import slow_decoder
-import strategies
 from hypothesis import given
 
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.writer import BlockIdentity, write_segment
+from tests.oracle import decoder as slow_decoder
+from tests.support import strategies
 
 
 @given(job=strategies.jobs(max_objects=1))

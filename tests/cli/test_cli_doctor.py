@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import golden_bucket
 import pytest
-from cli_runner import places, run
 
-from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.archive.scrubs import Damage, ScrubRecords
+from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.schema import jobs
-from pyro_assets.ledger.scrubs import Damage
 from pyro_assets.storage.keys import HOUR_MS, block_key, hour_of, segment_key
 from pyro_assets.storage.ulid import make_ulid
+from tests.support import golden_bucket
+from tests.support.cli_runner import places, run
 
 GOLDEN = golden_bucket.committed()
 YAML = Path(__file__).parent.parent.parent / "resources" / "dagster.yaml"
@@ -191,7 +191,7 @@ def test_growth_counts_the_running_hour(home: Path):
 
 
 def test_hours_that_nobody_merged(home: Path):
-    with contextlib.closing(Ledger.open(str(home / "ledger.db"))) as ledger, ledger._write() as connection:
+    with contextlib.closing(Ledger.open(str(home / "ledger.db"))) as ledger, ledger.write() as connection:
         for number in range(30):
             job = dict.fromkeys(
                 ("shard", "sources", "bytes_in", "planned_ms", "first_created_ms", "last_created_ms"), 0
@@ -204,7 +204,7 @@ def test_hours_that_nobody_merged(home: Path):
 
 def test_rot_that_a_scrub_found(home: Path):
     with contextlib.closing(Ledger.open(str(home / "ledger.db"))) as ledger:
-        ledger.note_scrub(
+        ScrubRecords(ledger).note_scrub(
             "2026-11-25-09:00", [Damage("series/x.parquet", "2026-11-25-09:00", "series", "it rotted")], 5
         )
     only(findings(home), "upkeep", "problem", "1 objects", "series/x.parquet", "verify --archive --repair")

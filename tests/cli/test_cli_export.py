@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runner import fails, is_wrong_usage, places, run
-from exports import GOLDEN, HOUR, config, derive, expected, got, opened
-from scripted_server import Reply, scripted_server
+
+from tests.support.cli_runner import fails, is_wrong_usage, places, run
+from tests.support.exports import GOLDEN, HOUR, config, derive, expected, got, opened
+from tests.support.scripted_server import Reply, scripted_server
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_runner import fails, is_wrong_usage, places, run
 
 from pyro_assets.generator.check import compare
 from pyro_assets.generator.manifest import read_manifest
 from pyro_assets.storage.keys import parse_block_key
+from tests.support.cli_runner import fails, is_wrong_usage, places, run
 
 UNTIL = "2026-11-25T13:00"
 FUNCTION = "encoding/json.Unmarshal"

@@ -5,11 +5,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import golden_bucket
 import pytest
-import slow_decoder
-from cli_runner import fails, is_wrong_usage, run
-from slow_series import text_labels
+
+from tests.oracle import decoder as slow_decoder
+from tests.oracle.series import text_labels
+from tests.support import golden_bucket
+from tests.support.cli_runner import fails, is_wrong_usage, run
 
 GOLDEN = golden_bucket.committed()
 SEGMENT = GOLDEN.jobs[0][0]

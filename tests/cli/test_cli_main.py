@@ -6,11 +6,11 @@ import sys
 
 import click
 import pytest
-from cli_runner import fails, is_wrong_usage, run
 
 from pyro_assets.cli import main as module
 from pyro_assets.cli.main import COMMANDS
 from pyro_assets.errors import StorageUnavailable
+from tests.support.cli_runner import fails, is_wrong_usage, run
 
 
 def test_help_names_every_command():

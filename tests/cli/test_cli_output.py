@@ -8,11 +8,11 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from pyro_assets.cli import output
-from pyro_assets.export.probe import ReceiverCheck
-from pyro_assets.pipeline.exporting import ExportCounts
-from pyro_assets.pipeline.findings import Finding
-from pyro_assets.pipeline.overview import Overview
-from pyro_assets.pipeline.reports import HourReport
+from pyro_assets.export.exporter import ExportCounts
+from pyro_assets.export.remote_write.probe import ReceiverCheck
+from pyro_assets.monitoring.doctor import Finding
+from pyro_assets.monitoring.now import Overview
+from pyro_assets.monitoring.reports import HourReport
 
 
 def test_a_table_without_rows_has_its_header():

@@ -5,12 +5,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import golden_bucket
 import pytest
-from cli_runner import fails, is_wrong_usage, run
 
 from pyro_assets.block.metadata import parse_metadata
 from pyro_assets.errors import Where
+from tests.support import golden_bucket
+from tests.support.cli_runner import fails, is_wrong_usage, run
 
 GOLDEN = golden_bucket.committed()
 SPAN = ["--from-hour", "2020-01-01", "--to-hour", "2040-01-01"]

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import golden_bucket
-from cli_runner import fails, places, run
-
-from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.decisions import DecisionRecords
+from tests.support import golden_bucket
+from tests.support.cli_runner import fails, places, run
 
 GOLDEN = golden_bucket.committed()
 
@@ -42,7 +42,7 @@ def test_a_source_set_aside_from_list_to_done(tmp_path: Path):
     assert again.exit_code == 0, again.output
     assert "nothing was given up" in run("quarantine", "list", *ledger).stdout
     opened = Ledger.open(ledger[-1])
-    [decision] = opened.past_decisions()
+    [decision] = DecisionRecords(opened).past_decisions()
     opened.close()
     assert (decision.action, decision.subject, decision.author, decision.why) == ("retry", key, "ann", "restored")
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-import golden_bucket
-from cli_runner import fails, places, run
+from tests.support import golden_bucket
+from tests.support.cli_runner import fails, places, run
 
 GOLDEN = golden_bucket.committed()
 

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-import golden_bucket
 import pytest
-from cli_runner import fails, is_wrong_usage, places, run
+
+from tests.support import golden_bucket
+from tests.support.cli_runner import fails, is_wrong_usage, places, run
 
 GOLDEN = golden_bucket.committed()
 

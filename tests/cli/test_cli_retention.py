@@ -6,7 +6,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from cli_runner import fails, is_wrong_usage, places, run
+
+from tests.support.cli_runner import fails, is_wrong_usage, places, run
 
 #: Long before any day on which this may run.
 UNTIL = "2026-02-01T12"

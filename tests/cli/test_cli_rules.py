@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runner import fails, run
+
+from tests.support.cli_runner import fails, run
 
 RULES = """rules:
 - name: net

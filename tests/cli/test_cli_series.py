@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from cli_runner import fails, is_wrong_usage, run
 
-from pyro_assets.series.store import series_to_parquet
+from pyro_assets.series.frame import series_to_parquet
+from tests.support.cli_runner import fails, is_wrong_usage, run
 
 HOURS = ("2026-11-25T09", "2026-11-25T10")
 TIME_MS = 1_795_600_274_692

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import exports
-import golden_bucket
 import pytest
-from cli_runner import fails, is_wrong_usage, run
 from click.testing import Result
+
+from tests.support import exports, golden_bucket
+from tests.support.cli_runner import fails, is_wrong_usage, run
 
 GOLDEN = golden_bucket.committed()
 KEYS = GOLDEN.jobs[0][:3]
@@ -47,7 +47,7 @@ def test_json_is_a_line_per_object(tmp_path: Path):
 
 def test_a_broken_dataset_index_is_found(tmp_path: Path):
     data = bytearray(GOLDEN.read(KEYS[0]))
-    import slow_decoder
+    from tests.oracle import decoder as slow_decoder
 
     index = next(dataset for dataset in slow_decoder.decode_object(bytes(data)).datasets if dataset.format == 1)
     data[index.toc[0] + index.size // 2] ^= 1

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli_runner import places
-from servers import free_port
+from tests.support.cli_runner import places
+from tests.support.servers import free_port
 
 PAGES = ("/", "/rules", "/rules/new", "/series", "/status", "/quarantine", "/backfills", "/api", "/api/openapi.json")
 

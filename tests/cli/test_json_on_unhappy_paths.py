@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-import golden_bucket
 import pytest
-from cli_runner import places, run
-from scripted_server import scripted_server
 
 from pyro_assets.cli.main import COMMANDS, main
-from pyro_assets.ledger.claims import Retry
-from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.jobs.claims import Claims, Retry
+from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import Failure
+from tests.support import golden_bucket
+from tests.support.cli_runner import places, run
+from tests.support.scripted_server import scripted_server
 
 GOLDEN = golden_bucket.committed()
 #: The first is broken.
@@ -61,13 +61,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     assert run("rules", "apply", "-f", folder / "rules.yaml", *places(folder)[2:]).exit_code == 0
     assert run("run", *places(folder), "--source-url", folder / "source", "--json").exit_code == 1
     with contextlib.closing(Ledger.open(str(folder / "ledger.db"))) as ledger:
-        with ledger._write() as connection:
+        with ledger.write() as connection:
             ids = [row[0] for row in connection.exec_driver_sql("SELECT id FROM jobs ORDER BY id LIMIT 2")]
             connection.exec_driver_sql(f"UPDATE jobs SET state = 'compacted' WHERE id IN {tuple(ids)}")
         for job_id, retry in zip(ids, (Retry(max_attempts=1), Retry()), strict=True):
-            job = ledger.claim(job_id, "run", 2**42, 1, retry, states=["compacted"])
+            job = Claims(ledger).claim(job_id, "run", 2**42, 1, retry, states=["compacted"])
             assert job is not None
-            ledger.fail(job, FAILED, 2**42, retry)
+            Claims(ledger).fail(job, FAILED, 2**42, retry)
     for kind in ("commits/*/*/*.json", "series/*/*/*.parquet"):
         (first, *_) = sorted((folder / "archive").glob(kind))
         first.write_bytes(first.read_bytes()[:-40])

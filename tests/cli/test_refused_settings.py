@@ -5,9 +5,12 @@ import socket
 import stat
 from pathlib import Path
 
-import golden_bucket
 import pytest
-from cli_runner import is_refused, places, run
+
+from pyro_assets.planning.modes import Modes
+from pyro_assets.planning.plan import Planner
+from tests.support import golden_bucket
+from tests.support.cli_runner import is_refused, places, run
 
 SOURCE = golden_bucket.committed().root
 
@@ -95,14 +98,15 @@ def test_an_archive_on_a_file_system_that_nobody_may_write_to(tmp_path: Path):
 
 
 def test_another_mode_while_work_is_pending(tmp_path: Path):
-    from pyro_assets.ledger.ledger import Ledger, Policy
-    from pyro_assets.storage.discovery import FoundBlock
+    from pyro_assets.ledger.database import Ledger
+    from pyro_assets.planning.listing import FoundBlock
+    from pyro_assets.planning.policy import Policy
     from pyro_assets.storage.keys import parse_block_key
 
     ledger = Ledger.open(str(tmp_path / "ledger.db"))
     key = golden_bucket.committed().jobs[0][0]
-    policy = ledger.enter_mode(Policy(), 2**40)
-    ledger.plan_exact([[FoundBlock(parse_block_key(key), 1)]], 2**40, policy)
+    policy = Modes(ledger).enter_mode(Policy(), 2**40)
+    Planner(ledger).plan_exact([[FoundBlock(parse_block_key(key), 1)]], 2**40, policy)
     ledger.close()
     sentence = is_refused(run("run", "--mode", "observe", "--source-url", SOURCE, *places(tmp_path)))
     assert sentence.startswith("observe mode cannot begin: 1 jobs of own mode are not done")

@@ -5,20 +5,19 @@ import random
 from collections import Counter
 from dataclasses import replace
 
-import mutations
 import pytest
-import slow_decoder
-import slow_series
-import strategies
-from column_facts import facts_of_columns
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_values import Block
 
 from pyro_assets.block.reader import RawObject
 from pyro_assets.compaction.compact import Compacted, compact, without_unwritable
 from pyro_assets.errors import BadMetadata, TooLarge, Unwritable, Where
 from pyro_assets.storage.ulid import make_ulid, ulid_time_ms
+from tests.oracle import decoder as slow_decoder
+from tests.oracle import series as slow_series
+from tests.oracle.values import Block
+from tests.support import mutations, strategies
+from tests.support.column_facts import facts_of_columns
 
 DEDUP = pytest.mark.parametrize("dedup", ["exact", "original"])
 

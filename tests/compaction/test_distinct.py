@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_assets.compaction.distinct import Distinct, distinct_rows, number_by_hash, number_exactly
+from pyro_assets.compaction.arrays import Distinct, distinct_rows, number_by_hash, number_exactly
 
 TABLES = st.lists(st.tuples(st.integers(-2, 2), st.integers(-(2**63), 2**63 - 1) | st.integers(0, 1)), max_size=40)
 

@@ -2,18 +2,16 @@
 
 from dataclasses import fields, replace
 
-import golden_bucket
 import numpy as np
 import pytest
-import strategies
 from hypothesis import given, settings
 
 from pyro_assets.block.columns import SymbolTables
 from pyro_assets.block.reader import RawObject, read_blocks
-from pyro_assets.compaction.distinct import number_by_hash
-from pyro_assets.compaction.prune import prune_symbols
+from pyro_assets.compaction.arrays import number_by_hash
 from pyro_assets.compaction.rows import _by_stack, drop_copies
-from pyro_assets.compaction.symbols import MergedSymbols, merge_symbols
+from pyro_assets.compaction.symbols import MergedSymbols, merge_symbols, prune_symbols
+from tests.support import golden_bucket, strategies
 
 COLLIDING = {
     "one bit": lambda hashed: number_by_hash(hashed & np.uint64(1)),

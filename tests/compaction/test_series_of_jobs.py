@@ -3,18 +3,18 @@
 from fnmatch import fnmatchcase
 
 import pytest
-import slow_decoder
-import slow_series
-import strategies
 from hypothesis import given
 from hypothesis import strategies as st
-from series_values import values_of
 
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.compaction.compact import compact
-from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig
+from pyro_assets.rules.config import DEFAULT_GAUGES, SeriesConfig
 from pyro_assets.series.derive import derive
-from pyro_assets.series.job_info import JobInfo
+from pyro_assets.series.facts import JobInfo
+from tests.oracle import decoder as slow_decoder
+from tests.oracle import series as slow_series
+from tests.support import strategies
+from tests.support.series_values import values_of
 
 FUNCTIONS = ["main.work", "main.run", "runtime.main", "größe.höhe", "not.there"]
 SELECTORS = ["{}", '{vehicle="bike"}', '{vehicle=~"bike|car", pod!="a"}', '{env=""}']

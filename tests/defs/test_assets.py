@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import dagster as dg
 import pytest
-from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.assets import ASSETS
-from pyro_assets.pipeline.rescanning import RescanReport
+from pyro_assets.planning.sweep import RescanReport
+from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 START = "2026-11-20-00:00"
 HOURS = [f"2026-11-20-0{hour}:00" for hour in range(4)]

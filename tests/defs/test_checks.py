@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.checks import (
@@ -19,10 +18,12 @@ from pyro_assets.defs.checks import (
     undone_result,
 )
 from pyro_assets.defs.exports import RECEIPTS, REFUSED
+from pyro_assets.jobs.counts import Difference, VerifyReport
+from pyro_assets.jobs.decide import Item, LeftOut
 from pyro_assets.ledger.records import Failure
-from pyro_assets.pipeline.given_up import Item, LeftOut
-from pyro_assets.pipeline.reports import Difference, ExportReport, HourReport, VerifyReport
+from pyro_assets.monitoring.reports import ExportReport, HourReport
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 HOUR = "2026-11-20-03:00"
 NEXT = "2026-11-20-04:00"

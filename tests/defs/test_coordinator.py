@@ -14,10 +14,10 @@ from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
-from fake_pipeline import FakePipeline, resources_with
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.jobs import ASKED, LANE
+from tests.support.fake_pipeline import FakePipeline, resources_with
 
 SETTINGS = Path(__file__).parents[2] / "resources" / "dagster.yaml"
 HOUR = "2026-11-20-03:00"

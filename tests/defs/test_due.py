@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_assets.defs.due import Watch, describe
-from pyro_assets.defs.landed import REPORT_MS, Landed
-from pyro_assets.pipeline.hours import spans
-from pyro_assets.pipeline.reports import HourArrivals
+from pyro_assets.defs.due import REPORT_MS, Landed, Watch, describe
+from pyro_assets.planning.report import HourArrivals
+from pyro_assets.planning.spans import spans
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 NOON = "2026-11-25-12:00"

@@ -6,11 +6,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from exports import GOLDEN, HOUR
-from scripted_server import Reply, Request, scripted_server
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
+from tests.support.exports import GOLDEN, HOUR
+from tests.support.scripted_server import Reply, Request, scripted_server
 
 START = "2026-11-25-00:00"
 SECRETS = {"CANARY_TOKEN": "canary-t0ken-7b1", "CANARY_HEADER": "canary-h3ader-2c9"}

@@ -4,14 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
-from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.exports import export_metadata, receipts_result, refused_result
 from pyro_assets.errors import ConfigError
-from pyro_assets.pipeline.exporting import ExportCounts
-from pyro_assets.pipeline.reports import ExportReport, HourReport, Lag
+from pyro_assets.export.exporter import ExportCounts
+from pyro_assets.monitoring.reports import ExportReport, HourReport, Lag
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 HOUR = "2026-11-20-03:00"
 SETTLE_MS = 120_000

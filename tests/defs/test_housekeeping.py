@@ -6,12 +6,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.housekeeping import keep_house, newly_closed
 from pyro_assets.defs.retention import hours_of, prune
 from pyro_assets.storage.keys import HOUR_FORMAT, HOUR_MS
+from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 ASSETS = ("l1_blocks", "dimension_series", "function_series")
 HOUR, NEXT = "2026-11-20-03:00", "2026-11-20-04:00"

@@ -4,16 +4,16 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 import pytest
-from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.due import Watch
 from pyro_assets.defs.jobs import lane_of
 from pyro_assets.errors import LedgerUnavailable, StorageUnavailable
-from pyro_assets.ledger.ledger import Lane
-from pyro_assets.pipeline.given_up import Item, LeftOut
-from pyro_assets.pipeline.reports import HourArrivals, TickReport
+from pyro_assets.jobs.decide import Item, LeftOut
+from pyro_assets.ledger.records import Lane
+from pyro_assets.planning.report import HourArrivals, TickReport
 from pyro_assets.storage.keys import hour_start_ms
+from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 NOW = "2026-11-25-13:00"
 BEFORE = "2026-11-25-12:00"

@@ -10,8 +10,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from lane_worker import resources_of
-from postgres_server import PostgresServer
 from sqlalchemy import select
 
 from pyro_assets.definitions import build_defs
@@ -19,16 +17,18 @@ from pyro_assets.demo.proof import prove
 from pyro_assets.generator.generate import generate_past
 from pyro_assets.generator.manifest import ManifestWriter
 from pyro_assets.generator.segments import Recipe, SegmentMaker
-from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import lane_of_shard
 from pyro_assets.ledger.schema import jobs
 from pyro_assets.storage.bucket import open_bucket
 from pyro_assets.storage.keys import hour_start_ms
+from tests.support.lane_worker import resources_of
+from tests.support.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.service
 
 START, HOUR = "2025-03-04-00:00", "2025-03-04-08:00"
-WORKER = Path(__file__).parent.parent / "lane_worker.py"
+WORKER = Path(__file__).parents[1] / "support" / "lane_worker.py"
 SHARDS = 6
 
 
@@ -132,7 +132,7 @@ def check_runs(instance: dg.DagsterInstance, run_ids: list[str]) -> None:
 def check_jobs(ledger_url: str, run_ids: list[str]) -> None:
     """Every job was done once, by the run of its shard's lane."""
     ledger = Ledger.open(ledger_url)
-    with ledger._read() as connection:
+    with ledger.read() as connection:
         rows = connection.execute(select(jobs.c.shard, jobs.c.run_id, jobs.c.state, jobs.c.fence)).all()
     ledger.close()
     assert {row.state for row in rows} == {"derived"}

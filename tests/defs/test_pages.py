@@ -3,12 +3,12 @@
 import dagster as dg
 import pytest
 from starlette.routing import Route
-from web_client import site_of
-from worlds import World
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.resources.environment import WEB_URL
 from pyro_assets.web.app import make_app
+from tests.support.web_client import site_of
+from tests.support.worlds import World
 
 ASSETS = ("segments", "l1_blocks", "dimension_series", "function_series", "exported_series")
 

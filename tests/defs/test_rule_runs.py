@@ -6,16 +6,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from fake_pipeline import FakePipeline, hour_of_work, resources_with
-from golden_bucket import committed
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.rules import RuleEdit
-from pyro_assets.pipeline.rules import rule_body
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.operations import ticks
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
-from pyro_assets.series.language import Rule
-from pyro_assets.series.patterns import Pattern
+from pyro_assets.rules.in_force import rule_body
+from pyro_assets.rules.language import Rule
+from pyro_assets.rules.patterns import Pattern
+from pyro_assets.rules.stored import RuleEdit, StoredRules
+from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
+from tests.support.golden_bucket import committed
 
 START, HOUR = "2026-11-25-00:00", "2026-11-25-09:00"
 ONLY_MAIN = {"ops": {"compact_and_derive": {"config": {"rules": ["main"]}}}}
@@ -80,7 +81,7 @@ def test_a_rule_is_backfilled_and_seen(instance: dg.DagsterInstance, tmp_path: P
     )
     resources = {"pipeline": pipeline, "retention": RetentionResource()}
     with pipeline.open() as opened:
-        opened.tick()
+        ticks.tick(opened)
     first = execute(instance, resources, "backfill")["function_series"]
     assert (first["rules_of_file"], first["rules_of_ledger"], first["series"]) == (0, 0, 0)
     assert first["series_files_by_rules_hash"] == {first["rules_hash"]: 6}
@@ -91,7 +92,9 @@ def test_a_rule_is_backfilled_and_seen(instance: dg.DagsterInstance, tmp_path: P
         Rule(name="main", functions=[Pattern(glob="main.*")], by=[]),
         Rule(name="twin", functions=[Pattern(glob="main.*")], by=[]),
     ]
-    ledger.edit_rules([RuleEdit(one.name, rule_body(one), 0) for one in rules], author="ann", why="", now_ms=1)
+    StoredRules(ledger).edit_rules(
+        [RuleEdit(one.name, rule_body(one), 0) for one in rules], author="ann", why="", now_ms=1
+    )
     ledger.close()
     found = execute(instance, resources, "rules", run_config=ONLY_MAIN)
     shown = found["function_series"]
@@ -123,15 +126,15 @@ def test_lists_are_renewed_by_a_schedule_where_there_are_any(instance: dg.Dagste
     context = dg.build_schedule_context(instance=instance, resources=resources)
     assert schedule.evaluate_tick(context).skip_message == "no rule with top_k is in force"
     with pipeline.open() as opened:
-        opened.tick()
+        ticks.tick(opened)
     execute(instance, resources, "backfill")
     rule = Rule(name="top", functions=[Pattern(glob="*")], match="self", profile_types=["cpu"], by=[], top_k=2)
     ledger = Ledger.open(str(tmp_path / "ledger.db"))
-    ledger.edit_rules([RuleEdit("top", rule_body(rule), 0)], author="ann", why="", now_ms=1)
+    StoredRules(ledger).edit_rules([RuleEdit("top", rule_body(rule), 0)], author="ann", why="", now_ms=1)
     [request] = schedule.evaluate_tick(context).run_requests or []
     assert not request.run_config
     result = definitions.resolve_job_def("resolve_rules").execute_in_process(instance=instance)
     [output] = [event.step_output_data for event in result.all_events if event.is_successful_output]
     assert output.metadata["changed"].value == 1
-    assert [one.author for one in ledger.rule_history("top")] == ["schedule", "ann"]
+    assert [one.author for one in StoredRules(ledger).rule_history("top")] == ["schedule", "ann"]
     ledger.close()

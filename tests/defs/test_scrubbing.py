@@ -6,12 +6,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from fake_pipeline import FakePipeline, resources_with
 
+from pyro_assets.archive.scrub import Damage, ScrubReport
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.jobs import UPKEEP_SECONDS
 from pyro_assets.defs.scrubbing import ARCHIVE, CHECK
-from pyro_assets.pipeline.scrubbing import Damage, ScrubReport
+from tests.support.fake_pipeline import FakePipeline, resources_with
 
 START, HOUR = "2026-11-20-00:00", "2026-11-20-03:00"
 ROT = Damage("series/x.parquet", HOUR, "series", "series/x.parquet has the CRC-32C 1 | and was written with 2", 5)

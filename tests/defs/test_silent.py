@@ -9,13 +9,15 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from fake_pipeline import FakePipeline, hour_of_work, resources_with
-from worlds import World
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.defs.silent import beating, end_silent_runs
+from pyro_assets.defs.runs import beating, end_silent_runs
 from pyro_assets.errors import LedgerUnavailable
-from pyro_assets.ledger.beats import Beat, Beats
+from pyro_assets.jobs.beats import Beat, Beats
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.operations import runs
+from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
+from tests.support.worlds import World
 
 LEASE_MS = 60_000
 RUN = "11111111-0000-4000-8000-000000000000"
@@ -93,25 +95,26 @@ def test_what_an_old_run_left_is_forgotten():
 
 def test_a_process_of_this_machine_is_seen_to_be_gone(tmp_path: Path):
     program = (
-        "import sys; from pyro_assets.ledger.beats import Beats; Beats.open(sys.argv[1]).beat('child', 7); "
+        "import sys; from pyro_assets.jobs.beats import Beats; from pyro_assets.ledger.database import Ledger; "
+        "Beats(Ledger.open(sys.argv[1])).beat('child', 7); "
         "print(flush=True); sys.stdin.read()"
     )
     url = str(tmp_path / "ledger.db")
     with subprocess.Popen([sys.executable, "-c", program, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        ledger = Beats.open(url)
-        ledger.beat("me", 8)
-        assert {run: (beat.at_ms, beat.is_gone) for run, beat in ledger.beats().items()} == {
+        ledger = Ledger.open(url)
+        Beats(ledger).beat("me", 8)
+        assert {run: (beat.at_ms, beat.is_gone) for run, beat in Beats(ledger).beats().items()} == {
             "child": (7, False),
             "me": (8, False),
         }
         child.kill()
         # A zombie, which nobody has waited for yet, or none: it is gone in either case.
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert ledger.beats()["child"].is_gone
-    assert ledger.beats()["child"].is_gone
-    assert not ledger.beats()["me"].is_gone
+        assert Beats(ledger).beats()["child"].is_gone
+    assert Beats(ledger).beats()["child"].is_gone
+    assert not Beats(ledger).beats()["me"].is_gone
     ledger.close()
 
 
@@ -135,36 +138,36 @@ def test_beats_come_until_the_end_and_survive_a_ledger_that_is_away(tmp_path: Pa
         assert list(fake.heard) == [RUN]
     assert fake.heard == {}
     world = World(tmp_path)
-    assert world.pipeline.beats() == {}
+    assert runs.beats(world.pipeline) == {}
     with beating(world.pipeline, RUN, seconds=60):
-        world.pipeline.beat(RUN)
+        runs.beat(world.pipeline, RUN)
         world.clock.forward(7)
-        assert world.clock.now_ms - world.pipeline.beats()[RUN].at_ms == 7_000
-    assert world.pipeline.beats() == {}
+        assert world.clock.now_ms - runs.beats(world.pipeline)[RUN].at_ms == 7_000
+    assert runs.beats(world.pipeline) == {}
     world.ledger.close()
 
 
 def test_a_run_says_that_it_is_alive_and_takes_it_back(tmp_path: Path):
-    ledger = Beats.open(str(tmp_path / "ledger.db"))
+    ledger = Ledger.open(str(tmp_path / "ledger.db"))
 
     class Speaking(FakePipeline):
         alive: list[str] = []  # noqa: RUF012 - of the class, for a look from outside
 
         def run(self, hours, *rest, **how):
-            ledger.beat(how["run_id"], 5)
-            self.alive += ledger.beats()
+            Beats(ledger).beat(how["run_id"], 5)
+            self.alive += Beats(ledger).beats()
             return super().run(hours, *rest, **how)
 
         def end_beats(self, run_id: str) -> None:
             super().end_beats(run_id)
-            ledger.end_beats(run_id)
+            Beats(ledger).end_beats(run_id)
 
     fake = Speaking({"2026-11-25-13:00": hour_of_work("2026-11-25-13:00")})
     job = build_defs(resources_with(fake), start_hour="2026-11-01-00:00").resolve_job_def("live")
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance, partition_key="2026-11-25-13:00")
     assert fake.alive == [result.run_id]
-    assert ledger.beats() == fake.heard == {}
+    assert Beats(ledger).beats() == fake.heard == {}
     ledger.close()
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pyro_assets.defs.staying import IDLE_SECONDS, Reports, Stay, stay
-from pyro_assets.pipeline.reports import HourReport, RunCounts
+from pyro_assets.defs.runs import IDLE_SECONDS, Reports, Stay, stay
+from pyro_assets.jobs.counts import RunCounts
+from pyro_assets.monitoring.reports import HourReport
 
 NOW, NEXT, BEFORE = "2026-11-25-13:00", "2026-11-25-14:00", "2026-11-25-12:00"
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from fake_pipeline import FakePipeline, hour_of_work, resources_with
 
+from pyro_assets.archive.merge import MergeReport
+from pyro_assets.archive.retain import Expired, Keep, RetentionReport
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.retention import old_runs, prune
-from pyro_assets.pipeline.merging import MergeReport
-from pyro_assets.pipeline.rescanning import RescanReport
-from pyro_assets.pipeline.retention import Expired, Keep, RetentionReport
+from pyro_assets.planning.sweep import RescanReport
+from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 HOUR = "2026-11-20-03:00"
 START = "2026-11-20-00:00"

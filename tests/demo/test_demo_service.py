@@ -19,16 +19,16 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-import rule_story
 import yaml
-from browser import chrome
-from dashboards import QUERIES, filled
 
 from pyro_assets.demo import services
 from pyro_assets.demo.layout import Layout
 from pyro_assets.demo.processes import Processes
 from pyro_assets.demo.screen import Screen
 from pyro_assets.demo.story import Story
+from tests.support import rule_story
+from tests.support.browser import chrome
+from tests.support.dashboards import QUERIES, filled
 
 pytestmark = pytest.mark.service
 

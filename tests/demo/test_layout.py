@@ -9,7 +9,7 @@ import yaml
 from pyro_assets.demo.layout import FUNCTIONS, Layout
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.generator.segments import WATCHED
-from pyro_assets.series.config import load_config
+from pyro_assets.rules.config import load_config
 
 
 def test_a_second_start_is_clean(tmp_path: Path):

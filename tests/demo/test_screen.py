@@ -5,7 +5,7 @@ import io
 from pyro_assets.demo.proof import Proof
 from pyro_assets.demo.screen import Screen
 from pyro_assets.generator.check import Difference
-from pyro_assets.pipeline.reports import HourReport, Lag
+from pyro_assets.monitoring.reports import HourReport, Lag
 
 
 def said(tell) -> str:

@@ -1,7 +1,7 @@
 """What the story chooses to show."""
 
 from pyro_assets.demo.story import derived, selection
-from pyro_assets.pipeline.reports import HourReport
+from pyro_assets.monitoring.reports import HourReport
 
 
 def row(tenant: str, metric: str, timestamp_ms: int, value: float = 1.0) -> dict:

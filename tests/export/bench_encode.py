@@ -7,12 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from pyro_assets.export.batch import prepare
-from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.remote_write.batch import prepare
 from pyro_assets.export.samples import open_series
+from pyro_assets.receivers.model import Receiver
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # as conftest does for tests
-from remote_write import series_file
+from tests.support.remote_write import series_file
 
 
 def bench(count: int = 100_000, repeat: int = 3) -> dict[str, float]:

@@ -7,16 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from remote_write import NOW_MS, decode_body, many, row, samples, series_file, table
 
 from pyro_assets.errors import SeriesError
-from pyro_assets.export.batch import cut_batches, prepare
-from pyro_assets.export.receivers import Limits, Receiver
+from pyro_assets.export.remote_write.batch import cut_batches, prepare
 from pyro_assets.export.samples import empty_samples, open_series, read_samples
-from pyro_assets.series.frame import to_polars
-from pyro_assets.series.names import exported_names
-from pyro_assets.series.store import series_to_parquet
+from pyro_assets.receivers.model import Limits, Receiver
+from pyro_assets.rules.names import exported_names
+from pyro_assets.series.frame import series_to_parquet, to_polars
 from pyro_assets.storage.shown import show_bytes
+from tests.support.remote_write import NOW_MS, decode_body, many, row, samples, series_file, table
 
 
 def receiver(**fields) -> Receiver:

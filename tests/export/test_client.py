@@ -6,16 +6,24 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from remote_write import NOW_MS, many, row, samples
-from scripted_server import Answering, FakeClock, Reply, Request, ScriptedServer, own_certificate, scripted_server
 
 from pyro_assets.errors import ReceiverMisconfigured, ReceiverUnavailable, SecretMissing
-from pyro_assets.export.answers import refusal_reason
-from pyro_assets.export.batch import Batch, prepare
-from pyro_assets.export.client import Client, SendReport
-from pyro_assets.export.isolate import RefusedSeries
-from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.remote_write.batch import Batch, prepare
+from pyro_assets.export.remote_write.client import Client, SendReport
+from pyro_assets.export.remote_write.isolate import RefusedSeries
+from pyro_assets.export.remote_write.transport import refusal_reason
 from pyro_assets.export.samples import Samples
+from pyro_assets.receivers.model import Receiver
+from tests.support.remote_write import NOW_MS, many, row, samples
+from tests.support.scripted_server import (
+    Answering,
+    FakeClock,
+    Reply,
+    Request,
+    ScriptedServer,
+    own_certificate,
+    scripted_server,
+)
 
 CANARY = "canary-5ecret-9f3"
 

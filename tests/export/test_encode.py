@@ -4,11 +4,11 @@ import cramjam
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from remote_write import NOW_MS, decode_body, decode_message, many, row, samples, write_request_class
 
-from pyro_assets.export.batch import cut_batches, prepare
-from pyro_assets.export.encode import Encoder, compress
-from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.remote_write.batch import cut_batches, prepare
+from pyro_assets.export.remote_write.encode import Encoder, compress
+from pyro_assets.receivers.model import Receiver
+from tests.support.remote_write import NOW_MS, decode_body, decode_message, many, row, samples, write_request_class
 
 WriteRequest = write_request_class()
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)

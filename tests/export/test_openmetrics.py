@@ -10,15 +10,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from remote_write import NOW_MS, row, samples
-from servers import PROMETHEUS_VERSIONS, binary, prometheus, victoriametrics
 
 from pyro_assets.errors import ExportError
-from pyro_assets.export import openmetrics
-from pyro_assets.export.openmetrics import any_receiver, write_files
-from pyro_assets.export.receivers import Receiver
-from pyro_assets.export.spool import Spool
-from pyro_assets.export.text import series_lines, value_text
+from pyro_assets.export import files as openmetrics
+from pyro_assets.export.files import Spool, any_receiver, series_lines, value_text, write_files
+from pyro_assets.receivers.model import Receiver
+from tests.support.remote_write import NOW_MS, row, samples
+from tests.support.servers import PROMETHEUS_VERSIONS, binary, prometheus, victoriametrics
 
 DAY_MS = 86_400_000
 MIDNIGHT_MS = NOW_MS // DAY_MS * DAY_MS

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import Reply, Request, ScriptedServer, scripted_server
-from servers import PROMETHEUS_VERSIONS, prometheus, victoriametrics
 
-from pyro_assets.export.probe import check_receiver
-from pyro_assets.export.receivers import Receiver
+from pyro_assets.export.remote_write.probe import check_receiver
+from pyro_assets.receivers.model import Receiver
+from tests.support.scripted_server import Reply, Request, ScriptedServer, scripted_server
+from tests.support.servers import PROMETHEUS_VERSIONS, prometheus, victoriametrics
 
 CANARY = "canary-5ecret-9f3"
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pyro_assets.export.receivers_file import parse_receivers
+from pyro_assets.receivers.file import parse_receivers
 
 README = Path(__file__).parent.parent.parent / "README.md"
 

@@ -7,19 +7,19 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import golden_bucket
 import pytest
-from remote_write import NOW_MS, many, row, samples
-from servers import PROMETHEUS_VERSIONS, Server, prometheus, victoriametrics
 
-from pyro_assets.export.batch import prepare
-from pyro_assets.export.client import Client, SendReport
 from pyro_assets.export.promql import Questions
-from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.reconcile import JobSamples, Reconciliation, reconcile
+from pyro_assets.export.remote_write.batch import prepare
+from pyro_assets.export.remote_write.client import Client, SendReport
+from pyro_assets.export.remote_write.transport import Transport
 from pyro_assets.export.samples import Samples
-from pyro_assets.export.transport import Transport
-from pyro_assets.series.names import exported_name
+from pyro_assets.receivers.model import Receiver
+from pyro_assets.rules.names import exported_name
+from tests.support import golden_bucket
+from tests.support.remote_write import NOW_MS, many, row, samples
+from tests.support.servers import PROMETHEUS_VERSIONS, Server, prometheus, victoriametrics
 
 HOUR_MS = 3_600_000
 pytestmark = pytest.mark.service

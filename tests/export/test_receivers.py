@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pyro_assets.errors import ConfigError, SecretMissing
-from pyro_assets.export.receivers import Receiver
-from pyro_assets.export.receivers_file import Receivers, load_receivers, parse_receivers
-from pyro_assets.export.secrets import Redactor, SecretRef
+from pyro_assets.receivers.file import Receivers, load_receivers, parse_receivers
+from pyro_assets.receivers.model import Receiver
+from pyro_assets.receivers.secrets import Redactor, SecretRef
 
 CANARY = "canary-5ecret-9f3"
 

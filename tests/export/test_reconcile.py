@@ -5,15 +5,15 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from remote_write import NOW_MS, row, samples
-from scripted_server import FakeClock, Reply, Request, ScriptedServer, scripted_server
 
 from pyro_assets.errors import BadAnswer, DamagedSeries, ReceiverMisconfigured, ReceiverUnavailable
 from pyro_assets.export import reconcile as module
 from pyro_assets.export.promql import Questions, query_base
-from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.reconcile import JobSamples, Reconciliation, reconcile
-from pyro_assets.export.transport import Transport
+from pyro_assets.export.remote_write.transport import Transport
+from pyro_assets.receivers.model import Receiver
+from tests.support.remote_write import NOW_MS, row, samples
+from tests.support.scripted_server import FakeClock, Reply, Request, ScriptedServer, scripted_server
 
 HOUR_MS = 3_600_000
 BEGIN_MS = NOW_MS // HOUR_MS * HOUR_MS

@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from remote_write import NOW_MS, many, row, samples
 
-from pyro_assets.export.batch import prepare
-from pyro_assets.export.receivers import Limits, Receiver
-from pyro_assets.export.refusals import MAX_EXAMPLES, REASONS, Refusals
-from pyro_assets.export.validate import MAX_AHEAD_MS, ActiveSeries, validate
+from pyro_assets.export.remote_write.batch import prepare
+from pyro_assets.export.remote_write.refusals import MAX_EXAMPLES, REASONS, Refusals
+from pyro_assets.export.remote_write.validate import MAX_AHEAD_MS, ActiveSeries, validate
+from pyro_assets.receivers.model import Limits, Receiver
+from tests.support.remote_write import NOW_MS, many, row, samples
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

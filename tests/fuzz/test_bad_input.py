@@ -5,14 +5,9 @@ Starts from a good object, falsifies one thing, and puts checksums right where w
 
 from collections import Counter
 
-import golden_bucket
-import mutations
 import numpy as np
 import pyarrow as pa
 import pytest
-import slow_decoder
-import strategies
-from column_facts import datasets_of, facts_of_columns
 
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.writer import BlockIdentity, write_segment
@@ -29,6 +24,9 @@ from pyro_assets.errors import (
     Truncated,
     UnsupportedVersion,
 )
+from tests.oracle import decoder as slow_decoder
+from tests.support import golden_bucket, mutations, strategies
+from tests.support.column_facts import datasets_of, facts_of_columns
 
 BUCKET = golden_bucket.committed()
 #: The smallest real segment, and two that have nothing to do with it.

@@ -5,14 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import golden_bucket
-import mutations
 import pytest
-import strategies
 
 from pyro_assets.compaction.compact import compact
+from tests.support import golden_bucket, mutations, strategies
 
-WORKER = Path(__file__).parent.parent / "fuzz_worker.py"
+WORKER = Path(__file__).parents[1] / "support" / "fuzz_worker.py"
 #: Address space of the worker. Its libraries alone map about 1.5 GiB; what mutants may add is bounded apart.
 LIMIT_MIB = 4096
 

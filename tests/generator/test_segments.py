@@ -3,13 +3,13 @@
 from collections import defaultdict
 
 import pytest
-import slow_decoder
-from slow_series import Row as SlowRow
-from slow_series import merge, native, text_labels, ulid_time_ms
 
 from pyro_assets.generator.expected import fold, is_gauge, matches
 from pyro_assets.generator.manifest import SegmentEntry
 from pyro_assets.generator.segments import WATCHED, Recipe, Segment, SegmentMaker
+from tests.oracle import decoder as slow_decoder
+from tests.oracle.series import Row as SlowRow
+from tests.oracle.series import merge, native, text_labels, ulid_time_ms
 
 START_MS = 1_795_600_000_000
 

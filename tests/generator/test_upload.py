@@ -3,12 +3,12 @@
 import gzip
 
 import pytest
-from slow_bytes import packed, protobuf_fields
 
 from pyro_assets.generator.counts import KINDS, Kind, count
 from pyro_assets.generator.fleet import SERVICES, Pod, Service
 from pyro_assets.generator.programs import build_program
 from pyro_assets.generator.upload import Encoder
+from tests.oracle.bytes import packed, protobuf_fields
 
 TIME_NS = 1_795_608_000_123_456_789
 PAIRS = [(service, kind) for service in SERVICES for kind in KINDS if service.language in kind.languages]

@@ -4,15 +4,14 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import golden_bucket
 import pytest
-import slow_decoder
-import strategies
-from slow_values import Block
 
 from pyro_assets.block.metadata import metadata_from_dict
 from pyro_assets.block.reader import RawObject
 from pyro_assets.compaction.compact import Compacted, compact
+from tests.oracle import decoder as slow_decoder
+from tests.oracle.values import Block
+from tests.support import golden_bucket, strategies
 
 COMMITTED = golden_bucket.committed()
 

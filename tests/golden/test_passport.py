@@ -4,11 +4,11 @@ import importlib.util
 from collections import Counter
 from pathlib import Path
 
-import golden_bucket
-import pyroscope_exchanges
 import pytest
-import slow_decoder
-import slow_series
+
+from tests.oracle import decoder as slow_decoder
+from tests.oracle import series as slow_series
+from tests.support import golden_bucket, pyroscope_exchanges
 
 _spec = importlib.util.spec_from_file_location("passport", Path(__file__).parent / "passport.py")
 assert _spec is not None

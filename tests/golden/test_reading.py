@@ -4,14 +4,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import golden_bucket
 import pytest
-import slow_decoder
-import strategies
-from column_facts import datasets_of, facts_of_columns
 
 from pyro_assets.block.metadata import metadata_from_dict
 from pyro_assets.block.reader import RawObject, read_blocks
+from tests.oracle import decoder as slow_decoder
+from tests.support import golden_bucket, strategies
+from tests.support.column_facts import datasets_of, facts_of_columns
 
 
 def test_blocks_of_2025_read_like_the_slow_decoder_reads_them(shared_data: Path):

@@ -5,21 +5,21 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import golden_bucket
 import pytest
-import slow_decoder
-import slow_series
 import yaml
-from series_values import values_of
 
 from pyro_assets.block.metadata import metadata_from_dict
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.compaction.compact import Compacted, compact
-from pyro_assets.export.receivers import Receiver
 from pyro_assets.export.samples import dress, read_samples
-from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
+from pyro_assets.receivers.model import Receiver
+from pyro_assets.rules.config import DEFAULT_GAUGES, SeriesConfig, parse_config
 from pyro_assets.series.derive import derive, instance_hash
-from pyro_assets.series.job_info import JobInfo
+from pyro_assets.series.facts import JobInfo
+from tests.oracle import decoder as slow_decoder
+from tests.oracle import series as slow_series
+from tests.support import golden_bucket
+from tests.support.series_values import values_of
 
 COMMITTED = golden_bucket.committed()
 COMMITTED_CONFIG = parse_config((COMMITTED.root / "rules.json").read_text())

@@ -8,17 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgers import HOUR, KINDS, NOW_MS, POLICY, claimed, compaction, derivation, found, planned, record
-from postgres_server import PostgresServer
 from sqlalchemy import create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from pyro_assets.archive.rows import SourceRows
 from pyro_assets.errors import LedgerDamaged, LedgerUnavailable, SchemaMismatch, SettingsError
+from pyro_assets.export.receipts import ReceiptRecords
+from pyro_assets.jobs.claims import Claims
+from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.ledger import schema
-from pyro_assets.ledger.database import parse_ledger_url
-from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.database import Ledger, parse_ledger_url
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.migrate import VERSION, version_of
+from pyro_assets.planning.due import DueJobs
+from pyro_assets.planning.plan import Planner
+from pyro_assets.planning.sources import SourceRecords
+from pyro_assets.rules.stored import StoredRules
+from tests.support.ledgers import HOUR, KINDS, NOW_MS, POLICY, claimed, compaction, derivation, found, planned, record
+from tests.support.postgres_server import PostgresServer
 
 
 def test_makes_folder_file_and_tables(tmp_path: Path) -> None:
@@ -62,7 +70,7 @@ def test_a_file_with_damaged_pages_is_rebuilt_not_tried_again(tmp_path: Path) ->
     data[4096:] = b"\xff" * (len(data) - 4096)
     path.write_bytes(data)
     with pytest.raises(LedgerDamaged, match=r"malformed.*rebuild-ledger"), Ledger.open(str(path)) as ledger:
-        ledger.rules()
+        StoredRules(ledger).rules()
 
 
 def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
@@ -122,9 +130,9 @@ def test_a_postgres_that_refuses_us_is_unavailable_in_one_sentence(postgres: Pos
 def test_a_connection_that_breaks_is_unavailable_and_the_next_one_works(postgres: PostgresServer, postgres_url: str):
     ledger = Ledger.open(postgres_url)
     try:
-        with pytest.raises(LedgerUnavailable), ledger._write() as connection:
+        with pytest.raises(LedgerUnavailable), ledger.write() as connection:
             connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
-        assert ledger.hours() == []
+        assert HourRecords(ledger).hours() == []
     finally:
         ledger.close()
 
@@ -133,7 +141,7 @@ def test_a_connection_that_breaks_is_unavailable_and_the_next_one_works(postgres
 def test_only_plans_wait_for_the_disk(postgres_url: str) -> None:
     ledger = Ledger.open(postgres_url)
     for planning, expected in ((True, "on"), (False, "off")):
-        with ledger._write(planning=planning) as connection:
+        with ledger.write(planning=planning) as connection:
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == expected
     ledger.close()
 
@@ -146,7 +154,7 @@ def test_a_locked_database_is_unavailable(tmp_path: Path, monkeypatch: pytest.Mo
     other.execute("BEGIN IMMEDIATE")
     # Opening and reading go on while another process writes.
     ledger = Ledger.open(str(path))
-    assert ledger.hours() == []
+    assert HourRecords(ledger).hours() == []
     with pytest.raises(LedgerUnavailable, match="locked"):
         record(ledger, [found(-1)])
     ledger.close()
@@ -173,7 +181,7 @@ def walking_over_nothing(ledger: Ledger) -> Iterator[None]:
     yield
     event.remove(ledger._engine, "before_cursor_execute", listen)
     grown = ("sources", "jobs", "job_sources", "series_files", "receipts", "hour_upkeep", "collapsed_sources")
-    with ledger._read() as connection:
+    with ledger.read() as connection:
         for statement, parameters in asked:
             if statement.startswith(("SELECT", "UPDATE", "DELETE")):
                 parameters = parameters[0] if isinstance(parameters, list) else parameters
@@ -187,26 +195,26 @@ def test_ticks_and_claims_walk_over_nothing_that_is_finished(sqlite_ledger: Ledg
     job_id = planned(ledger)
     with walking_over_nothing(ledger):
         record(ledger, [found(-9)])
-        ledger.plan(NOW_MS, POLICY)
-        ledger.cursors()
-        ledger.backlog(NOW_MS, KINDS)
-        ledger.due_jobs(HOUR, NOW_MS, kinds=KINDS)
+        Planner(ledger).plan(NOW_MS, POLICY)
+        SourceRecords(ledger).cursors()
+        DueJobs(ledger).backlog(NOW_MS, KINDS)
+        DueJobs(ledger).due_jobs(HOUR, NOW_MS, kinds=KINDS)
         job = claimed(ledger, job_id)
-        ledger.commit_compacted(job, compaction(), NOW_MS)
-        ledger.commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
-        ledger.unverified_jobs(HOUR, again=False)
-        ledger.hours()
-        ledger.keep_changed("r", NOW_MS - 60_000, NOW_MS, NOW_MS)
+        Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+        Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+        DueJobs(ledger).unverified_jobs(HOUR, again=False)
+        HourRecords(ledger).hours()
+        ReceiptRecords(ledger).keep_changed("r", NOW_MS - 60_000, NOW_MS, NOW_MS)
 
 
 def test_late_sources_of_hours_whose_rows_are_gone_are_planned_without_a_walk(sqlite_ledger: Ledger) -> None:
     ledger = sqlite_ledger
     job = claimed(ledger, planned(ledger))
-    ledger.commit_compacted(job, compaction(), NOW_MS)
-    ledger.commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
-    assert ledger.collapse(HOUR, NOW_MS, {})
+    Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+    Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+    assert SourceRows(ledger).collapse(HOUR, NOW_MS, {})
     with walking_over_nothing(ledger):
         record(ledger, [found(-30, salt=7)])
-        assert ledger.plan(NOW_MS, POLICY) == 1
-    [late] = ledger.due_jobs(HOUR, NOW_MS, kinds=KINDS)
-    assert ledger.look_up(late)[0].timestamp_ms == NOW_MS - 30_000 + 1
+        assert Planner(ledger).plan(NOW_MS, POLICY) == 1
+    [late] = DueJobs(ledger).due_jobs(HOUR, NOW_MS, kinds=KINDS)
+    assert JobRecords(ledger).look_up(late)[0].timestamp_ms == NOW_MS - 30_000 + 1

@@ -5,13 +5,17 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from ledgers import HOUR, KINDS, NOW_MS, POLICY, claimed, compaction, derivation
 from sqlalchemy import create_engine, inspect
 
+from pyro_assets.export.receipt import Receipt
+from pyro_assets.export.receipts import ReceiptRecords
+from pyro_assets.export.states import ActiveSeriesRecords
+from pyro_assets.jobs.claims import Claims
 from pyro_assets.ledger import schema
-from pyro_assets.ledger.ledger import Ledger
+from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.migrate import VERSION, version_of
-from pyro_assets.ledger.receipt import Receipt
+from pyro_assets.planning.plan import Planner
+from tests.support.ledgers import HOUR, KINDS, NOW_MS, POLICY, claimed, compaction, derivation
 
 OLD = Path(__file__).with_name("schema_1.sql").read_text()
 DERIVED, PLANNED = "957dea61e6562de2ec27b2a0d2738380", "8653141b1560904c6c8b54907b70602d"
@@ -111,21 +115,21 @@ def shape(url: str) -> dict[str, object]:
 def test_work_and_export_go_on(old: str) -> None:
     ledger = Ledger.open(old)
     try:
-        (receipt,) = ledger.receipts_of(DERIVED)
+        (receipt,) = ReceiptRecords(ledger).receipts_of(DERIVED)
         assert (receipt.state, receipt.accepted, receipt.file_ms) == ("sent", 11, None)
         # Whether that was about the present file nobody knows, so it is looked at again.
-        (due,) = ledger.export_due("r", [HOUR])
+        (due,) = ReceiptRecords(ledger).export_due("r", [HOUR])
         assert [file.kind for file in due.files] == sorted(KINDS)
         closed = [Receipt(DERIVED, file.kind, "r", "sent", samples=11, file_ms=file.written_ms) for file in due.files]
-        ledger.put_receipts(closed, NOW_MS + 1, wanted_by=["r"])
-        assert ledger.export_due("r", [HOUR]) == []
+        ReceiptRecords(ledger).put_receipts(closed, NOW_MS + 1, wanted_by=["r"])
+        assert ReceiptRecords(ledger).export_due("r", [HOUR]) == []
         job = claimed(ledger, PLANNED)
-        ledger.commit_compacted(job, compaction(), NOW_MS)
-        ledger.commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
-        assert [one.job_id for one in ledger.export_due("r", [HOUR])] == [PLANNED]
+        Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+        Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+        assert [one.job_id for one in ReceiptRecords(ledger).export_due("r", [HOUR])] == [PLANNED]
         later_ms = NOW_MS + 60_000
-        assert ledger.plan(later_ms, POLICY) == 1  # the source that waited
-        ledger.add_active_series("r", {("acme", 1): {1}}, later_ms)
-        assert ledger.active_series("r", "acme", 1) == {1}
+        assert Planner(ledger).plan(later_ms, POLICY) == 1  # the source that waited
+        ActiveSeriesRecords(ledger).add_active_series("r", {("acme", 1): {1}}, later_ms)
+        assert ActiveSeriesRecords(ledger).active_series("r", "acme", 1) == {1}
     finally:
         ledger.close()

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from pyro_assets.defs.silent import BEAT_SECONDS
-from pyro_assets.pipeline.settings import Settings
+from pyro_assets.defs.runs import BEAT_SECONDS
+from pyro_assets.settings import Settings
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 TEXT = (RESOURCES / "LAUNCHERS.md").read_text("utf-8")

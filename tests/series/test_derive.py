@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import slow_series
 from hypothesis import given
 from hypothesis import strategies as st
-from series_jobs import ALLOC, GOROUTINES, JOB, JOBS, frame, job, of_tenant, profile, sample
-from series_values import values_of
-from strategies import CPU, INUSE
 
-from pyro_assets.series import compiled, rule_set
+from pyro_assets.rules.config import DEFAULT_GAUGES, SeriesConfig, parse_config
+from pyro_assets.rules.language import Rule
+from pyro_assets.rules.names import metric_name
+from pyro_assets.series import compiled
+from pyro_assets.series import rules as rule_set
 from pyro_assets.series.compiled import compile_rules
-from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
 from pyro_assets.series.derive import Derived, derive, derive_jobs
-from pyro_assets.series.job_info import JobInfo
-from pyro_assets.series.language import Rule
-from pyro_assets.series.names import metric_name
+from pyro_assets.series.facts import JobInfo
+from tests.oracle import series as slow_series
+from tests.support.series_jobs import ALLOC, GOROUTINES, JOB, JOBS, frame, job, of_tenant, profile, sample
+from tests.support.series_values import values_of
+from tests.support.strategies import CPU, INUSE
 
 CPU_METRIC = metric_name(CPU)
 FUNCTIONS = "pyroscope_exported_metrics_functions_"

@@ -6,15 +6,15 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-import slow_rules
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from series_jobs import ALLOC, GOROUTINES, JOB, JOBS, frame, job, of_tenant, profile, sample
-from strategies import CPU, INUSE
 
+from pyro_assets.rules.config import DEFAULT_GAUGES, SeriesConfig, parse_config
 from pyro_assets.series.compiled import compile_rules
-from pyro_assets.series.config import DEFAULT_GAUGES, SeriesConfig, parse_config
 from pyro_assets.series.derive import Derived, derive
+from tests.oracle import rules as slow_rules
+from tests.support.series_jobs import ALLOC, GOROUTINES, JOB, JOBS, frame, job, of_tenant, profile, sample
+from tests.support.strategies import CPU, INUSE
 
 Series = dict[Any, Fraction]
 FITS = (-(2**63), 2**63 - 1)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_assets.errors import SeriesError
-from pyro_assets.series.frame import SCHEMA, to_polars
+from pyro_assets.series.frame import SCHEMA, parquet_to_series, to_polars
 from pyro_assets.series.merged import (
     JobSeries,
     MergedFile,
@@ -19,7 +19,6 @@ from pyro_assets.series.merged import (
     without_jobs,
     write_merged,
 )
-from pyro_assets.series.store import parquet_to_series
 
 
 def rows(job: str, count: int) -> Any:

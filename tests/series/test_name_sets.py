@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyro_assets.rules.patterns import Pattern, normalize
 from pyro_assets.series import name_sets
 from pyro_assets.series.name_sets import NameMemory
-from pyro_assets.series.normalize import normalize
-from pyro_assets.series.patterns import Pattern
 
 SETS = [
     ((), (Pattern(exact="a.b"), Pattern(glob="b*"))),

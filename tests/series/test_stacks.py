@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from series_jobs import JOBS, NAMES, frame, job, profile, sample
 
 from pyro_assets.block.columns import BlockColumns
+from pyro_assets.rules.config import SeriesConfig
+from pyro_assets.rules.language import Rule
+from pyro_assets.rules.names import show_bytes
+from pyro_assets.rules.patterns import Pattern
 from pyro_assets.series import stacks
 from pyro_assets.series.compiled import compile_rules
-from pyro_assets.series.config import SeriesConfig
-from pyro_assets.series.language import Rule
 from pyro_assets.series.name_sets import find_names
-from pyro_assets.series.names import show_bytes
-from pyro_assets.series.patterns import Pattern
 from pyro_assets.series.questions import find_questions
 from pyro_assets.series.stacks import hold
+from tests.support.series_jobs import JOBS, NAMES, frame, job, profile, sample
 
 
 def slow_sets(columns: BlockColumns, names: list[bytes]) -> list[set[int]]:

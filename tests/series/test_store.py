@@ -8,13 +8,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from series_jobs import ALLOC, JOB, job, profile, sample
 
 from pyro_assets.errors import DamagedSeries, SeriesError
-from pyro_assets.series.config import parse_config
+from pyro_assets.rules.config import parse_config
 from pyro_assets.series.derive import derive
-from pyro_assets.series.store import json_lines, parquet_to_series, parse_series_key, read_series, series_to_parquet
+from pyro_assets.series.frame import json_lines, parquet_to_series, parse_series_key, read_series, series_to_parquet
 from pyro_assets.storage.keys import series_key
+from tests.support.series_jobs import ALLOC, JOB, job, profile, sample
 
 HOUR = "2026-11-25-09:00"
 

@@ -33,7 +33,7 @@ def ledger_url(wanted: str) -> Iterator[tuple[str, Callable[[], float | None]]]:
             yield str(folder / "ledger.db"), lambda: 0.0
             return
         sys.path.insert(0, str(TESTS))
-        from postgres_server import newest_programs, running
+        from tests.support.postgres_server import newest_programs, running
 
         programs = newest_programs()
         if programs is None:

@@ -8,8 +8,8 @@ from hashlib import blake2b
 from types import SimpleNamespace
 from typing import Any
 
-from pyro_assets.pipeline.engine import Engine
-from pyro_assets.pipeline.summary import Summary
+from pyro_assets.jobs.compact import Summary
+from pyro_assets.jobs.derive import Engine
 from pyro_assets.series.facts import SeriesFacts
 from pyro_assets.storage.keys import parse_block_key
 from pyro_assets.storage.ulid import make_ulid

@@ -16,15 +16,16 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import event
 
+from pyro_assets.app import App
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.jobs import RANGE_END, RANGE_START
 from pyro_assets.errors import StorageUnavailable
-from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.pipeline.rescanning import rescan, sweep
-from pyro_assets.pipeline.settings import Settings
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.operations import runs
+from pyro_assets.planning.sweep import rescan, sweep
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
-from pyro_assets.series.config import SeriesConfig
+from pyro_assets.rules.config import SeriesConfig
+from pyro_assets.settings import Settings
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms, segment_key
 from pyro_assets.storage.ulid import first_ulid
 from tests.simulate.engine import CountingEngine
@@ -46,7 +47,7 @@ _worlds: dict[str, "Simulation"] = {}
 class SimulatedPipeline(PipelineResource):
     """Opens a pipeline over the stream, with a connection of its own to the ledger, as in production."""
 
-    def open(self, *, series: bool = False) -> Pipeline:
+    def open(self, *, series: bool = False) -> App:
         """See `PipelineResource.open`."""
         return _worlds[self.source_url].open()
 
@@ -106,12 +107,12 @@ class Simulation:
         """The defaults, beginning where the stream does; what is in memory does not travel to another process."""
         return Settings(start_hour=START_HOUR, job_seconds=0.0)
 
-    def open(self) -> Pipeline:
+    def open(self) -> App:
         """A pipeline; close it."""
         ledger = Ledger.open(self.ledger_url)
         if not event.contains(ledger._engine, "before_cursor_execute", self._count_one):
             event.listen(ledger._engine, "before_cursor_execute", self._count_one)
-        return Pipeline(
+        return App(
             self.source, self.archive, ledger, self.settings, _CONFIG, engine=self.engine.engine, clock=self.clock
         )
 
@@ -126,7 +127,7 @@ class Simulation:
             self.now_ms = self.stream.end_ms + 27 * HOUR_MS
             self._catch_up(tick, 1)
             with self.open() as opened:
-                rescan(self.source, opened._ledger, self.settings, 0, 2**48 - 1, self.now_ms)
+                rescan(self.source, opened.ledger, self.settings, 0, 2**48 - 1, self.now_ms)
             self._catch_up(tick, 1)
 
     def _hour(self, number: int, tick: "_Sensor") -> None:
@@ -147,7 +148,7 @@ class Simulation:
         started = time.perf_counter()
         with self.open() as opened:
             keys = int(_SWEEP_SHARE * self.stream.segments / self.stream.hours)
-            sweep(self.source, opened._ledger, self.settings, self.now_ms, keys)
+            sweep(self.source, opened.ledger, self.settings, self.now_ms, keys)
         self.sweep_seconds += time.perf_counter() - started
 
     def _catch_up(self, tick: "_Sensor", enough: int = _LITTLE) -> None:
@@ -167,7 +168,7 @@ class Simulation:
             hours = [hour_of(ms) for ms in range(hour_start_ms(first), hour_start_ms(last) + 1, HOUR_MS)]
             started = time.perf_counter()
             with self.open() as opened:
-                reports = opened.run(hours, run_id=f"run-{next(self._runs)}")
+                reports = runs.run(opened, hours, run_id=f"run-{next(self._runs)}")
             if errors := [error for report in reports.values() for error in report.run.errors]:
                 raise AssertionError(f"jobs failed, which nothing here can make them do: {errors[0]}")
             self.run_seconds += time.perf_counter() - started
@@ -178,7 +179,7 @@ class Simulation:
         if kind == 3 or self.stream.shards < 6:
             return
         shard = 2 * (number // 4) % (self.stream.shards - 4) + 2
-        with self.open() as opened, opened._ledger._write() as connection:
+        with self.open() as opened, opened.ledger.write() as connection:
             for one in (shard, shard + 1):
                 folder = segment_key(one, "").removesuffix("/block.bin")
                 moved = first_ulid(self.now_ms - 3 * HOUR_MS if kind == 1 else self.now_ms + 30 * HOUR_MS)

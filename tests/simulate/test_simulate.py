@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres_server import PostgresServer
+
+from tests.support.postgres_server import PostgresServer
 
 ROOT = Path(__file__).parent.parent.parent
 

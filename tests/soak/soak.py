@@ -16,14 +16,15 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import text
 
+from pyro_assets.app import App, open_app
 from pyro_assets.demo import services
 from pyro_assets.demo.layout import FUNCTIONS, Layout
 from pyro_assets.demo.processes import Processes, free_port
 from pyro_assets.demo.proof import prove
 from pyro_assets.demo.story import is_undone
 from pyro_assets.errors import PyroAssetsError
-from pyro_assets.ledger.lag import LagFigures
-from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
+from pyro_assets.ledger.lag import LagFigures, LagRecords
+from pyro_assets.operations import runs, sending
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 from tests.soak.killer import KINDS, Killer, end_orphans
 
@@ -130,7 +131,7 @@ def _run(
         time.sleep(_POLL_SECONDS)
     killer.every_seconds = None
     processes.stop(services.GENERATOR, 30.0)
-    with open_pipeline(
+    with open_app(
         str(layout.bucket), str(layout.archive), layout.ledger_url, receivers_file=str(layout.receivers)
     ) as pipeline:
         figures.drain_seconds = _drain(pipeline, layout, killer)
@@ -140,12 +141,12 @@ def _run(
     return figures
 
 
-def _drain(pipeline: Pipeline, layout: Layout, killer: Killer) -> float:
+def _drain(pipeline: App, layout: Layout, killer: Killer) -> float:
     """Waits until nothing is left to do, without a hand; how long that took."""
     landed = sum(1 for _ in layout.bucket.rglob("block.bin"))
     begun = time.monotonic()
     while True:
-        reports = [pipeline.hour_report(hour) for hour in pipeline.hours()]
+        reports = [runs.hour_report(pipeline, hour) for hour in runs.hours(pipeline)]
         if sum(report.segments for report in reports) >= landed and not any(map(is_undone, reports)):
             return round(time.monotonic() - begun, 1)
         if time.monotonic() - begun > _DRAIN_SECONDS:
@@ -155,25 +156,25 @@ def _drain(pipeline: Pipeline, layout: Layout, killer: Killer) -> float:
         time.sleep(2 * _POLL_SECONDS)
 
 
-def _compare(pipeline: Pipeline, layout: Layout, figures: Figures) -> None:
+def _compare(pipeline: App, layout: Layout, figures: Figures) -> None:
     proof = prove(layout.archive, layout.manifest, FUNCTIONS)
     figures.segments, figures.jobs, figures.series = proof.segments, proof.jobs, proof.series
     figures.differences += [str(difference) for difference in proof.differences]
     if not proof.equal and not figures.differences:
         figures.differences.append("nothing was made")
-    hours = pipeline.hours()
+    hours = runs.hours(pipeline)
     (receiver,) = pipeline.receivers()
-    found = pipeline.reconcile(receiver.name, hour_start_ms(hours[0]), hour_start_ms(hours[-1]) + HOUR_MS)
+    found = sending.reconcile(pipeline, receiver.name, hour_start_ms(hours[0]), hour_start_ms(hours[-1]) + HOUR_MS)
     figures.samples = found.compared
     figures.differences += [f"{receiver.name}: {example}" for example in found.examples]
     if not found.is_equal and not found.examples:
         figures.differences.append(f"{receiver.name} does not hold what was sent")
 
 
-def _measure(pipeline: Pipeline, layout: Layout, begun_ms: int, figures: Figures) -> None:
-    for stage, lag in pipeline.ledger.lag(begun_ms, time.time_ns() // 1_000_000).items():
+def _measure(pipeline: App, layout: Layout, begun_ms: int, figures: Figures) -> None:
+    for stage, lag in LagRecords(pipeline.ledger).lag(begun_ms, time.time_ns() // 1_000_000).items():
         figures.lag[stage] = _in_seconds(lag)
-    with pipeline.ledger._read() as connection:
+    with pipeline.ledger.read() as connection:
         again = connection.execute(text("SELECT count(*) FROM jobs WHERE fence > 1")).scalar()
     figures.jobs_claimed_again = int(again or 0)
     config = str(layout.dagster_home)

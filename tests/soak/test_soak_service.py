@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pyro_assets.demo import services
-from pyro_assets.pipeline.settings import Settings
+from pyro_assets.settings import Settings
 from tests.soak.killer import KINDS
 from tests.soak.soak import soak
 

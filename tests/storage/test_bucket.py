@@ -9,9 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import fakes
 import pytest
-from s3_server import s3, s3_client, s3_endpoint, use_s3fs
 
 from pyro_assets.errors import (
     AccessRefused,
@@ -27,6 +25,8 @@ from pyro_assets.storage.filesystems import FileSystemReadOnlyBucket, S3fsReadOn
 from pyro_assets.storage.interface import ByteRange
 from pyro_assets.storage.local import LocalBucket
 from pyro_assets.storage.s3 import S3Bucket
+from tests.support import fakes
+from tests.support.s3_server import s3, s3_client, s3_endpoint, use_s3fs
 
 __all__ = ["s3", "s3_client", "s3_endpoint"]
 

@@ -3,21 +3,22 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fakes
 import pytest
 import requests
 import s3fs
-from ledgers import HOUR, NOW_MS
-from s3_server import s3, s3_client, s3_endpoint
-from scripted_server import Reply, Request, ScriptedServer, scripted_server
-from worlds import World
 
+from pyro_assets.app import App
 from pyro_assets.errors import ObjectConflict, StorageUnavailable
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.operations import runs, ticks
+from pyro_assets.planning.listing import Window, discover
 from pyro_assets.storage.bucket import open_bucket
-from pyro_assets.storage.discovery import Window, discover
 from pyro_assets.storage.keys import segment_key
 from pyro_assets.storage.ulid import make_ulid
+from tests.support import fakes
+from tests.support.ledgers import HOUR, NOW_MS
+from tests.support.s3_server import s3, s3_client, s3_endpoint
+from tests.support.scripted_server import Reply, Request, ScriptedServer, scripted_server
+from tests.support.worlds import World
 
 __all__ = ["s3", "s3_client", "s3_endpoint"]
 
@@ -165,18 +166,18 @@ def test_a_tick_says_so_and_the_next_one_finds_the_rest(source: str, proxy: Prox
     world = World(tmp_path)
     try:
         config = fakes.TextConfig()
-        pipeline = Pipeline(
+        pipeline = App(
             open_bucket(source), world.archive, world.ledger, world.settings, config, engine=world.engine.engine,
             clock=world.clock,
         )  # fmt: skip
         proxy.fault = lambda request: SLOW_DOWN if "segments%2F2%2F" in request.path else None
-        first = pipeline.tick()
+        first = ticks.tick(pipeline)
         assert (sum(hour.objects for hour in first.arrivals.values()), len(first.failures)) == (5, 1)
         assert "SlowDown" in first.failures[0]
         proxy.fault = lambda request: None
-        second = pipeline.tick()
+        second = ticks.tick(pipeline)
         assert (sum(hour.objects for hour in second.arrivals.values()), second.failures) == (25, ())
-        pipeline.run([HOUR], run_id="run")
+        runs.run(pipeline, [HOUR], run_id="run")
         assert world.archived_values() == [(b"acme", 1)] * 30
     finally:
         world.ledger.close()

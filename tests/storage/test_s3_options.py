@@ -7,15 +7,15 @@ from pathlib import Path
 import fsspec
 import pytest
 import s3fs
-from faulty_proxy import faulty_proxy
-from s3_server import s3, s3_endpoint
-from scripted_server import Reply, own_certificate, scripted_server
 
 from pyro_assets.errors import AccessRefused, SettingsError, StorageUnavailable
 from pyro_assets.storage.bucket import open_bucket
 from pyro_assets.storage.filesystems import S3fsBucket
 from pyro_assets.storage.s3 import S3Bucket
 from pyro_assets.storage.s3_options import options_of
+from tests.support.faulty_proxy import faulty_proxy
+from tests.support.s3_server import s3, s3_endpoint
+from tests.support.scripted_server import Reply, own_certificate, scripted_server
 
 __all__ = ["s3", "s3_endpoint"]
 

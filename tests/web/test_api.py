@@ -5,25 +5,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from exports import HOUR, derive, opened
 from starlette.routing import Route
-from web_client import Client, site_of
 
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.app import App
 from pyro_assets.web.app import endpoints, make_app
-from pyro_assets.web.endpoints import PREFIX
-from pyro_assets.web.security import HARMLESS
+from pyro_assets.web.wire.endpoints import PREFIX
+from pyro_assets.web.wire.security import HARMLESS
+from tests.support.exports import HOUR, derive, opened
+from tests.support.web_client import Client, site_of
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with opened(tmp_path_factory.mktemp("api")) as pipeline:
         derive(pipeline)
         yield pipeline
 
 
 @pytest.fixture(scope="module")
-def client(pipeline: Pipeline) -> Client:
+def client(pipeline: App) -> Client:
     return Client(make_app(site_of(pipeline)))
 
 
@@ -85,7 +85,7 @@ def test_what_is_harmless_exists_and_saves_nothing(client: Client):
     assert {(method, route.path) for route in routes for method in route.methods or ()} >= HARMLESS
 
 
-def test_people_can_read_it_too(client: Client, pipeline: Pipeline):
+def test_people_can_read_it_too(client: Client, pipeline: App):
     page = client.get("/api")
     for call in endpoints(site_of(pipeline)):
         assert call.summary in page.words.replace("’", "'")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from exports import derive, opened
-from web_client import site_of
 
 from pyro_assets.web.app import make_app
+from tests.support.exports import derive, opened
+from tests.support.web_client import site_of
 
 pytestmark = [
     pytest.mark.nightly,

@@ -10,21 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chrome, complaints, is_too_wide, screenshot, served, wait
-from servers import free_port
-from web_client import site_of
 
+from pyro_assets.app import App, open_app
 from pyro_assets.demo import services
 from pyro_assets.demo.layout import Layout
 from pyro_assets.demo.processes import Processes
 from pyro_assets.errors import DagsterError
-from pyro_assets.ledger.rules import RuleEdit
-from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
-from pyro_assets.pipeline.rules import rule_body
-from pyro_assets.series.config import load_config
-from pyro_assets.series.language import Rule
-from pyro_assets.series.patterns import Pattern
+from pyro_assets.ledger.decisions import DecisionRecords
+from pyro_assets.operations import runs
+from pyro_assets.rules.config import load_config
+from pyro_assets.rules.in_force import rule_body
+from pyro_assets.rules.language import Rule
+from pyro_assets.rules.patterns import Pattern
+from pyro_assets.rules.stored import RuleEdit, StoredRules
 from pyro_assets.web.dagster_client import DagsterClient
+from tests.support.browser import chrome, complaints, is_too_wide, screenshot, served, wait
+from tests.support.servers import free_port
+from tests.support.web_client import site_of
 
 pytestmark = pytest.mark.service
 
@@ -59,8 +61,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lay
             processes.stop_all()
 
 
-def opened(layout: Layout) -> Pipeline:
-    return open_pipeline(str(layout.bucket), str(layout.archive), layout.ledger_url, config=load_config(layout.config))
+def opened(layout: Layout) -> App:
+    return open_app(str(layout.bucket), str(layout.archive), layout.ledger_url, config=load_config(layout.config))
 
 
 def other_series(layout: Layout) -> dict[Path, list[dict[str, Any]]]:
@@ -81,8 +83,10 @@ def test_a_rule_gets_its_past(installation: tuple[Layout, str], tmp_path: Path):
     layout, dagster_url = installation
     before = other_series(layout)
     with opened(layout) as pipeline:
-        pipeline.ledger.edit_rules([RuleEdit(RULE.name, rule_body(RULE), 0)], author="ann", why="", now_ms=1)
-        first, last = pipeline.hours()[0], pipeline.hours()[-1]
+        StoredRules(pipeline.ledger).edit_rules(
+            [RuleEdit(RULE.name, rule_body(RULE), 0)], author="ann", why="", now_ms=1
+        )
+        first, last = runs.hours(pipeline)[0], runs.hours(pipeline)[-1]
         site = site_of(pipeline, config=layout.config, dagster_url=dagster_url)
         with served(site) as url, chrome(tmp_path) as driver:
             driver.get(f"{url}/backfills?rule={RULE.name}")
@@ -106,9 +110,11 @@ def test_a_rule_gets_its_past(installation: tuple[Layout, str], tmp_path: Path):
             assert "json_cpu_nanoseconds" in row.text
             screenshot(driver, "backfill-series")
             assert complaints(driver) == []
-        jobs = sum(pipeline.hour_report(hour).jobs_by_state["derived"] for hour in pipeline.hours())
+        jobs = sum(runs.hour_report(pipeline, hour).jobs_by_state["derived"] for hour in runs.hours(pipeline))
         assert done.startswith(f"{jobs} of {jobs} jobs done")
-        assert [one.action for one in pipeline.ledger.past_decisions(subject=RULE.name)] == ["backfill"]
+        assert [one.action for one in DecisionRecords(pipeline.ledger).past_decisions(subject=RULE.name)] == [
+            "backfill"
+        ]
     # Nothing else was touched.
     assert other_series(layout) == before
 
@@ -138,7 +144,7 @@ def follow(driver: Any) -> str:
 def test_dagster_refuses_in_words_and_cancels(installation: tuple[Layout, str]):
     layout, dagster_url = installation
     with opened(layout) as pipeline:
-        hours = pipeline.hours()
+        hours = runs.hours(pipeline)
     with DagsterClient(dagster_url) as client:
         assert client.readiness().problem == ""
         with pytest.raises(DagsterError, match="are its partitions there"):

@@ -5,21 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster_answers import backfill, followed, launched, listed, location, params, ready, reply
-from exports import HOUR, derive, opened
-from scripted_server import ScriptedServer, scripted_server
-from web_client import Client, site_of
 
+from pyro_assets.app import App, open_app
 from pyro_assets.errors import SettingsError
-from pyro_assets.ledger.rules import RuleEdit
-from pyro_assets.pipeline.backfills import Order, hours_between, plan, progress, title_of
-from pyro_assets.pipeline.pipeline import Pipeline, open_pipeline
-from pyro_assets.pipeline.rules import merge_rules, rule_body
-from pyro_assets.series.config import SeriesConfig
-from pyro_assets.series.language import Rule
-from pyro_assets.series.patterns import Pattern
-from pyro_assets.web.access import Access
+from pyro_assets.explore.scan import ShownJobs
+from pyro_assets.ledger.decisions import DecisionRecords
+from pyro_assets.monitoring.backfills import Order, hours_between, plan, progress, title_of
+from pyro_assets.operations import runs
+from pyro_assets.rules.config import SeriesConfig
+from pyro_assets.rules.in_force import merge_rules, rule_body
+from pyro_assets.rules.language import Rule
+from pyro_assets.rules.patterns import Pattern
+from pyro_assets.rules.stored import RuleEdit, StoredRules
 from pyro_assets.web.app import make_app
+from pyro_assets.web.wire.access import Access
+from tests.support.dagster_answers import backfill, followed, launched, listed, location, params, ready, reply
+from tests.support.exports import HOUR, derive, opened
+from tests.support.scripted_server import ScriptedServer, scripted_server
+from tests.support.web_client import Client, site_of
 
 RULE = Rule(name="later", functions=[Pattern(glob="runtime.*")], by=["service_name"])
 SPAN = {"from": "2026-11-25 08:00", "to": "2026-11-25 10:00"}
@@ -27,12 +30,12 @@ HOSTILE = '"><script>alert(1)</script>%*'
 
 
 @pytest.fixture(scope="module")
-def derived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pipeline]]:
+def derived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, App]]:
     """The golden jobs, derived before the rule was there."""
     folder = tmp_path_factory.mktemp("backfills")
     with opened(folder, series=SeriesConfig()) as pipeline:
         derive(pipeline)
-        pipeline.ledger.edit_rules([RuleEdit("later", rule_body(RULE), 0)], author="ann", why="", now_ms=1)
+        StoredRules(pipeline.ledger).edit_rules([RuleEdit("later", rule_body(RULE), 0)], author="ann", why="", now_ms=1)
         yield folder, pipeline
 
 
@@ -43,13 +46,13 @@ def dagster() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def client(derived: tuple[Path, Pipeline], dagster: ScriptedServer) -> Client:
+def client(derived: tuple[Path, App], dagster: ScriptedServer) -> Client:
     return Client(make_app(site_of(derived[1], dagster_url=dagster.url)))
 
 
-def test_what_a_rule_costs_and_how_far_it_is(derived: tuple[Path, Pipeline], tmp_path: Path):
+def test_what_a_rule_costs_and_how_far_it_is(derived: tuple[Path, App], tmp_path: Path):
     folder, pipeline = derived
-    config = merge_rules(SeriesConfig(), pipeline.ledger.rules()).config
+    config = merge_rules(SeriesConfig(), StoredRules(pipeline.ledger).rules()).config
     found = plan(pipeline, config, Order("rule:later", (HOUR,)), "ann")
     assert (found.jobs, found.done, found.assets, found.kinds) == (3, 0, ("function_series",), ("function",))
     assert found.run_config == {"ops": {"compact_and_derive": {"config": {"rules": ["later"]}}}}
@@ -58,24 +61,24 @@ def test_what_a_rule_costs_and_how_far_it_is(derived: tuple[Path, Pipeline], tmp
     assert 0 < found.seconds[0] < found.seconds[1]
     assert progress(pipeline, config, found.tags, 0) is not None
     # Another pipeline, as a run opens it: with the rules of the ledger.
-    late = open_pipeline(str(tmp_path), str(folder / "archive"), str(folder / "ledger.db"), config=SeriesConfig())
+    late = open_app(str(tmp_path), str(folder / "archive"), str(folder / "ledger.db"), config=SeriesConfig())
     with late:
         before = plan(late, config, Order("function", (HOUR,)), "ann")
-        late.run([HOUR], frozenset({"function_series"}), run_id="run", rules=["later"])
+        runs.run(late, [HOUR], frozenset({"function_series"}), run_id="run", rules=["later"])
         after = progress(late, config, found.tags, 0)
         assert after is not None
         assert (after.done, after.total, after.share) == (3, 3, 1.0)
         again = plan(late, config, Order("rule:later", (HOUR,)), "ann")
         assert (again.jobs, again.done) == (0, 3)
         # All function series: as many as were written since it was started.
-        now_ms = max(file.written_ms for _, _, file in late.ledger.newest_series_files(0, 2**45))
+        now_ms = max(file.written_ms for _, _, file in ShownJobs(late.ledger).newest_series_files(0, 2**45))
         assert progress(late, config, before.tags, now_ms + 1) == type(after)(0, 3)
         assert progress(late, config, before.tags, 0) == type(after)(3, 3)
     assert progress(pipeline, SeriesConfig(), found.tags, 0) is None
     assert progress(pipeline, config, {"lane": "backfill"}, 0) is None
 
 
-def test_other_orders(derived: tuple[Path, Pipeline]):
+def test_other_orders(derived: tuple[Path, App]):
     pipeline, config = derived[1], SeriesConfig()
     pending = plan(pipeline, config, Order("pending", (HOUR,)), "ann")
     assert (pending.jobs, pending.done, pending.bytes) == (0, 3, 0)
@@ -99,7 +102,7 @@ def test_other_orders(derived: tuple[Path, Pipeline]):
     assert not set(title) & set('%*"')
 
 
-def test_choose_estimate_start_follow_cancel(client: Client, dagster: ScriptedServer, derived: tuple[Path, Pipeline]):
+def test_choose_estimate_start_follow_cancel(client: Client, dagster: ScriptedServer, derived: tuple[Path, App]):
     dagster.script += [listed(backfill(title="an older one", status="COMPLETED_SUCCESS", endTimestamp=1795600060.0))]
     page = client.get("/backfills", {"rule": "later"})
     assert '<option value="later" selected>' in page.text
@@ -118,7 +121,7 @@ def test_choose_estimate_start_follow_cancel(client: Client, dagster: ScriptedSe
     assert {"key": "pyro_assets/rule", "value": "later"} in sent["tags"]
     assert {"key": "lane", "value": "rules"} in sent["tags"]
     assert {"key": "pyro_assets/by", "value": "tester"} in sent["tags"]
-    (decision, *_) = derived[1].ledger.past_decisions(subject="later")
+    (decision, *_) = DecisionRecords(derived[1].ledger).past_decisions(subject="later")
     assert (decision.action, decision.author) == ("backfill", "tester")
     run = {"id": "0" * 8 + "-1", "status": "STARTED", "startTime": 1795600001.0, "endTime": None}
     dagster.script += [followed(tags=sent["tags"], title=sent["title"], runs=[run])]
@@ -181,7 +184,7 @@ def test_what_goes_wrong_is_said_with_what_to_do(client: Client, dagster: Script
         assert "<script>" not in found.text
 
 
-def test_without_dagster(derived: tuple[Path, Pipeline]):
+def test_without_dagster(derived: tuple[Path, App]):
     client = Client(make_app(site_of(derived[1])))
     page = client.get("/backfills")
     assert page.status == 200
@@ -190,7 +193,7 @@ def test_without_dagster(derived: tuple[Path, Pipeline]):
     assert client.call("GET", "/backfills").status == 502
 
 
-def test_read_only(derived: tuple[Path, Pipeline], dagster: ScriptedServer):
+def test_read_only(derived: tuple[Path, App], dagster: ScriptedServer):
     client = Client(make_app(site_of(derived[1], dagster_url=dagster.url, access=Access(read_only=True))))
     dagster.script += [ready(location())]
     page = client.get("/backfills/estimate", {"what": "function", **SPAN})

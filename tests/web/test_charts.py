@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pyro_assets.web.charts import Line, bar_share, bin_times, time_chart
+from pyro_assets.web.drawing.charts import Line, bar_share, bin_times, time_chart
 
 BEGIN_MS = 1795600000000
 HOUR_MS = 3_600_000

@@ -6,13 +6,24 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from dagster_answers import backfill, daemon, followed, launched, listed, location, params, raw, ready, reply
-from scripted_server import Reply, ScriptedServer, scripted_server
-from servers import free_port
 
 from pyro_assets.demo.services import is_ready
 from pyro_assets.errors import DagsterError, DagsterUnavailable, PyroAssetsError
 from pyro_assets.web.dagster_client import QUERIES, DagsterClient
+from tests.support.dagster_answers import (
+    backfill,
+    daemon,
+    followed,
+    launched,
+    listed,
+    location,
+    params,
+    raw,
+    ready,
+    reply,
+)
+from tests.support.scripted_server import Reply, ScriptedServer, scripted_server
+from tests.support.servers import free_port
 
 
 @contextmanager

@@ -9,36 +9,37 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from exports import HOUR, derive, opened
-from series_jobs import job, profile, sample
-from web_client import Answer, Client, site_of
 
-from pyro_assets.pipeline.exploring import Choices, Explored, Explorer, Moment, Question
-from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.series.call_tree import TreeBuilder
-from pyro_assets.series.config import DEFAULT_GAUGES
+from pyro_assets.app import App
+from pyro_assets.explore.call_tree import TreeBuilder
+from pyro_assets.explore.profiles import Choices, Explored, Explorer, Moment, Question
+from pyro_assets.operations import ticks
+from pyro_assets.rules.config import DEFAULT_GAUGES
 from pyro_assets.storage.shown import show_bytes
 from pyro_assets.web.app import make_app
 from pyro_assets.web.explore_asked import Asked, with_label
-from pyro_assets.web.turns import Turns
+from pyro_assets.web.wire.turns import Turns
+from tests.support.exports import HOUR, derive, opened
+from tests.support.series_jobs import job, profile, sample
+from tests.support.web_client import Answer, Client, site_of
 
 CPU = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"
 INUSE = "memory:inuse_space:bytes:space:bytes"
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with opened(tmp_path_factory.mktemp("explore")) as made:
         derive(made)
         yield made
 
 
 @pytest.fixture(scope="module")
-def client(pipeline: Pipeline) -> Client:
+def client(pipeline: App) -> Client:
     return Client(make_app(site_of(pipeline)))
 
 
-def known(pipeline: Pipeline, kind: str = CPU, selector: str = "{}") -> Explored:
+def known(pipeline: App, kind: str = CPU, selector: str = "{}") -> Explored:
     return Explorer(pipeline.archive, pipeline.ledger).explore(
         Question("acme", kind, (HOUR,), selector, 60.0), DEFAULT_GAUGES
     )
@@ -63,7 +64,7 @@ def test_an_expression_that_hangs_pythons_re_is_answered(client: Client, express
     assert not rows(page)
 
 
-def test_it_begins_with_cpu_of_the_newest_hours(client: Client, pipeline: Pipeline):
+def test_it_begins_with_cpu_of_the_newest_hours(client: Client, pipeline: App):
     page = client.get("/")
     found = known(pipeline)
     order = sorted(
@@ -79,7 +80,7 @@ def test_it_begins_with_cpu_of_the_newest_hours(client: Client, pipeline: Pipeli
     assert not re.search(r"\sstyle=|<script", page.text)
 
 
-def test_sorting_and_searching(client: Client, pipeline: Pipeline):
+def test_sorting_and_searching(client: Client, pipeline: App):
     found = known(pipeline)
     page = client.get("/explore", {"sort": "self", "rows": 5})
     order = sorted(
@@ -96,7 +97,7 @@ def test_sorting_and_searching(client: Client, pipeline: Pipeline):
     assert "<b>" not in client.get("/explore", {"search": "nowhere<b>"}).text
 
 
-def test_every_frame_leads_to_itself(client: Client, pipeline: Pipeline):
+def test_every_frame_leads_to_itself(client: Client, pipeline: App):
     found = known(pipeline)
     frames = [one for one in links(client.get("/explore"), "#flame") if "at=" in one]
     assert len(frames) > 20
@@ -131,7 +132,7 @@ def test_a_rule_is_one_link_away(client: Client):
     assert CPU in form.text
 
 
-def test_filters(client: Client, pipeline: Pipeline):
+def test_filters(client: Client, pipeline: App):
     one = known(pipeline, selector='{service_name="ride-sharing-app"}')
     page = client.get("/explore", {"service": "ride-sharing-app"})
     assert f"profiles {one.profiles} " in page.words
@@ -148,7 +149,7 @@ def test_filters(client: Client, pipeline: Pipeline):
     assert client.get("/explore", {"tenant": '"><script>', "type": "<b>", "service": "'\"<i>"}).status == 200
 
 
-def test_levels(client: Client, pipeline: Pipeline):
+def test_levels(client: Client, pipeline: App):
     found = known(pipeline, INUSE)
     page = client.get("/explore", {"type": INUSE})
     assert "mean level" in page.words
@@ -177,11 +178,11 @@ def test_before_anything_arrived(tmp_path: Path):
         page = Client(make_app(site_of(empty))).get("/")
         assert "Nothing has arrived yet" in page.words
         assert Client(make_app(site_of(empty))).call("GET", "/explore").json["total"] == 0
-        empty.tick()
+        ticks.tick(empty)
         assert "no level-1 block yet" in Client(make_app(site_of(empty))).get("/").words
 
 
-def test_the_same_for_programs(client: Client, pipeline: Pipeline):
+def test_the_same_for_programs(client: Client, pipeline: App):
     found = known(pipeline)
     answer = client.call("GET", "/explore?rows=1000&search=main").json
     own = dict(zip(found.tree.names, zip(found.own.tolist(), found.totals.tolist(), strict=True), strict=True))
@@ -208,13 +209,13 @@ def test_the_same_for_programs(client: Client, pipeline: Pipeline):
     assert CPU in choices["profile_types"]
 
 
-def test_a_broken_file_of_rules_does_not_keep_anyone_from_looking(pipeline: Pipeline, tmp_path: Path):
+def test_a_broken_file_of_rules_does_not_keep_anyone_from_looking(pipeline: App, tmp_path: Path):
     (tmp_path / "series.yaml").write_text("rules: [{name: 1, colour: red}]")
     page = Client(make_app(site_of(pipeline, config=tmp_path / "series.yaml"))).get("/explore")
     assert (page.status, "Top functions" in page.words) == (200, True)
 
 
-def test_who_waits_too_long_is_told_to_come_again(pipeline: Pipeline):
+def test_who_waits_too_long_is_told_to_come_again(pipeline: App):
     site = site_of(pipeline)
     site.reading = Turns(1, waiting=1, wait_seconds=0.0)
     client = Client(make_app(site))
@@ -258,7 +259,7 @@ class HostileExplorer:
         return Explored(question, 2, 1, False, 1, 36, moments, tree, *tree.functions(), 1, 2, 0.1)
 
 
-def test_hostile_names_are_shown_and_do_nothing(pipeline: Pipeline):
+def test_hostile_names_are_shown_and_do_nothing(pipeline: App):
     site = site_of(pipeline)
     site.__dict__["explorer"] = HostileExplorer()
     client = Client(make_app(site))

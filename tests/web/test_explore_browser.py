@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import arrived, chrome, complaints, is_too_wide, screenshot, served, wait
-from exports import derive, opened
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
-from web_client import site_of
+
+from tests.support.browser import arrived, chrome, complaints, is_too_wide, screenshot, served, wait
+from tests.support.exports import derive, opened
+from tests.support.web_client import site_of
 
 pytestmark = pytest.mark.service
 

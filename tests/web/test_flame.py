@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from series_jobs import JOBS, job, profile, sample
 
 from pyro_assets.errors import ValueOverflow
-from pyro_assets.series.call_tree import CallTree, TreeBuilder, path_id
-from pyro_assets.web.flame import Layout, counts, icicle, lay_out
+from pyro_assets.explore.call_tree import CallTree, TreeBuilder, path_id
+from pyro_assets.web.drawing.flame import Layout, counts, icicle, lay_out
+from tests.support.series_jobs import JOBS, job, profile, sample
 
 HOSTILE = [b'</title><script>alert("x")</script>', b"\xe2\x80\xaeevil\n\x00", b"\xff\xfe", b"a" * 1000, b"&amp;'\""]
 

@@ -4,17 +4,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from exports import HOUR, derive, expected, opened, scripted
-from scripted_server import scripted_server
-from servers import binary
-from web_client import Client
 
 from pyro_assets.errors import LedgerUnavailable
-from pyro_assets.pipeline.alerts import alerts
-from pyro_assets.pipeline.health import HealthMetrics, exposition
-from pyro_assets.pipeline.overview import look
+from pyro_assets.monitoring.metrics import HealthMetrics, exposition
+from pyro_assets.monitoring.now import alerts, look
+from pyro_assets.operations import runs, sending, upkeep
 from pyro_assets.web.app import make_app
 from pyro_assets.web.site import Site
+from tests.support.exports import HOUR, derive, expected, opened, scripted
+from tests.support.scripted_server import scripted_server
+from tests.support.servers import binary
+from tests.support.web_client import Client
 
 
 def figures(text: str) -> dict[str, float]:
@@ -26,10 +26,10 @@ def scraped(folder: Path, *, asked: bool = False) -> str:
     """What is there after one export of the golden jobs, which a person asked for or not."""
     with scripted_server() as server, opened(folder, scripted(server)) as pipeline:
         times = iter(range(0, 10**9, 60_000))
-        clock = pipeline._clock
-        metrics = HealthMetrics(pipeline._ledger, lambda: {"r": 0}, lambda: clock() + next(times))
+        clock = pipeline.clock
+        metrics = HealthMetrics(pipeline.ledger, lambda: {"r": 0}, lambda: clock() + next(times))
         derive(pipeline)
-        pipeline.export([HOUR] if asked else None)
+        sending.export(pipeline, [HOUR] if asked else None)
         return Client(make_app(Site(pipeline, metrics))).get("/metrics").text
 
 
@@ -63,12 +63,12 @@ def test_an_export_that_a_person_asked_for_has_no_lag_and_raises_no_alert(tmp_pa
 def test_a_backfill_of_old_hours_raises_no_alert_of_lag(tmp_path: Path):
     with scripted_server() as server, opened(tmp_path, scripted(server)) as pipeline:
         derive(pipeline)
-        pipeline.export([HOUR])
-        now = look(pipeline, pipeline._clock())
+        sending.export(pipeline, [HOUR])
+        now = look(pipeline, pipeline.clock())
         assert [receiver.lag_p95_seconds for receiver in now.receivers] == [None]
         assert now.receivers[0].accepted > 0
         assert "PyroAssetsLag" not in {alert.name for alert in alerts(now)}
-        report = pipeline.hour_report(HOUR)
+        report = runs.hour_report(pipeline, HOUR)
         assert (report.exported_lag, report.asked["exported"].count) == (None, 3)
 
 
@@ -99,7 +99,7 @@ def test_the_same_metrics_are_pushed_to_receivers(tmp_path: Path):
     with scripted_server() as server, scripted_server(default=401) as other:
         receivers = [scripted(server), scripted(other, "other"), scripted(server, "none", tenants=["acme"])]
         with opened(tmp_path, *receivers) as pipeline:
-            troubles = pipeline.push_health(pipeline.health(), "host")
+            troubles = upkeep.push_health(pipeline, upkeep.health(pipeline), "host")
         (request,) = server.requests
         assert request.headers["X-Scope-OrgID"] == "pyro-assets"
         found = {dict(labels)["__name__"]: dict(labels) for labels, _, _ in request.series}

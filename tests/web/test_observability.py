@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import servers
 import uvicorn
-from dashboards import DASHBOARD, OBSERVABILITY, QUERIES, filled
-from exports import HOUR, config, derive, opened, scripted
-from servers import binary
 
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.app import App
+from pyro_assets.operations import sending, upkeep
 from pyro_assets.web.app import make_app
 from pyro_assets.web.site import Site
+from tests.support import servers
+from tests.support.dashboards import DASHBOARD, OBSERVABILITY, QUERIES, filled
+from tests.support.exports import HOUR, config, derive, opened, scripted
+from tests.support.servers import binary
 
 
 @pytest.mark.service
@@ -44,10 +45,12 @@ def test_the_dashboard_sums_deltas_and_links_to_dagster():
 
 
 @contextmanager
-def web(pipeline: Pipeline) -> Iterator[int]:
+def web(pipeline: App) -> Iterator[int]:
     """Our web process, in a thread; yields its port."""
     port = servers.free_port()
-    server = uvicorn.Server(uvicorn.Config(make_app(Site(pipeline, pipeline.health())), port=port, log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(make_app(Site(pipeline, upkeep.health(pipeline))), port=port, log_level="warning")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -64,7 +67,7 @@ def test_every_query_of_the_dashboard_gives_series(tmp_path: Path, version: str)
         series = config(functions=["main.fibonacci"])
         with opened(tmp_path, scripted(server), series=series) as pipeline, web(pipeline) as port:
             derive(pipeline)
-            pipeline.export([HOUR])
+            sending.export(pipeline, [HOUR])
             time.sleep(1.5)  # what was just committed is shown a second later
             (tmp_path / "tsdb" / "prometheus.yml").write_text(
                 "global: {scrape_interval: 1s}\nstorage: {tsdb: {out_of_order_time_window: 3650d}}\n"

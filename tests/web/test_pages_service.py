@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import golden_bucket
 import pytest
-from browser import chrome, complaints, is_too_wide, screenshot, served, wait
-from exports import HOUR, NOW_MS, config, opened, scripted
-from golden_bucket import GoldenBucket
-from scripted_server import scripted_server
-from web_client import site_of
 
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.app import App
+from pyro_assets.jobs.quarantine import Pardons
+from pyro_assets.ledger.decisions import DecisionRecords
+from pyro_assets.operations import runs, sending
+from tests.support import golden_bucket
+from tests.support.browser import chrome, complaints, is_too_wide, screenshot, served, wait
+from tests.support.exports import HOUR, NOW_MS, config, opened, scripted
+from tests.support.golden_bucket import GoldenBucket
+from tests.support.scripted_server import scripted_server
+from tests.support.web_client import site_of
 
 pytestmark = pytest.mark.service
 
@@ -21,7 +24,7 @@ GOLDEN = golden_bucket.committed()
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pipeline, str]]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, str]]:
     """The golden jobs, one source of which is broken, sent to one of two receivers; and the address of the pages."""
     folder = tmp_path_factory.mktemp("pages")
     for key in GOLDEN.jobs[0]:
@@ -33,22 +36,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pipeline, 
     with scripted_server() as server:
         receivers = (scripted(server), scripted(server, "other"))
         with opened(folder, *receivers, golden=golden, series=config(functions=["main.fibonacci"])) as pipeline:
-            pipeline.run_exact([GOLDEN.jobs[0]], run_id="run")
-            pipeline.export([HOUR], names=["r"])
+            runs.run_exact(pipeline, [GOLDEN.jobs[0]], run_id="run")
+            sending.export(pipeline, [HOUR], names=["r"])
             with served(site_of(pipeline, dagster_url="http://127.0.0.1:9")) as url:
                 yield pipeline, url
 
 
-def addresses(pipeline: Pipeline) -> dict[str, str]:
+def addresses(pipeline: App) -> dict[str, str]:
     """A page of every kind."""
-    from pyro_assets.pipeline.series_scan import Asked
-    from pyro_assets.pipeline.shown_series import SeriesReader
+    from pyro_assets.explore.scan import Asked
+    from pyro_assets.explore.series import SeriesReader
 
     reader = SeriesReader(pipeline.archive, pipeline.ledger)
     metric = next(row for row in reader.metrics(Asked(0, NOW_MS)).rows if "_functions_" in row.metric)
     name = {"metric": metric.metric, "tenant": metric.tenant, "hours": "3"}
     (series, *_) = reader.label_sets(Asked(0, NOW_MS, tenant=metric.tenant, metric=metric.metric)).rows
-    (source,) = pipeline.ledger.unheld_sources()
+    (source,) = Pardons(pipeline.ledger).unheld_sources()
     return {
         "status": "/status?days=3",
         "hour": f"/status/hours/{HOUR}",
@@ -62,7 +65,7 @@ def addresses(pipeline: Pipeline) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (1200, True)])
-def test_every_page_fits_and_breaks_no_policy(world: tuple[Pipeline, str], tmp_path: Path, width: int, dark: bool):
+def test_every_page_fits_and_breaks_no_policy(world: tuple[App, str], tmp_path: Path, width: int, dark: bool):
     pipeline, url = world
     with chrome(tmp_path, width=width, dark=dark, scripts=False) as driver:
         for name, address in addresses(pipeline).items():
@@ -76,11 +79,11 @@ def test_every_page_fits_and_breaks_no_policy(world: tuple[Pipeline, str], tmp_p
         assert complaints(driver) == []
 
 
-def test_decide_by_keyboard_alone(world: tuple[Pipeline, str], tmp_path: Path):
+def test_decide_by_keyboard_alone(world: tuple[App, str], tmp_path: Path):
     from selenium.webdriver.common.keys import Keys
 
     pipeline, url = world
-    (source,) = pipeline.ledger.unheld_sources()
+    (source,) = Pardons(pipeline.ledger).unheld_sources()
     with chrome(tmp_path) as driver:
 
         def press(*keys: str) -> None:
@@ -109,6 +112,6 @@ def test_decide_by_keyboard_alone(world: tuple[Pipeline, str], tmp_path: Path):
         go_to("Forget")
         press(Keys.ENTER)
         wait(driver, lambda d: "Back to the quarantine" in d.page_source, "the answer")
-    assert pipeline.ledger.unheld_sources() == []
-    (decision,) = pipeline.ledger.past_decisions(subject=source.key)
+    assert Pardons(pipeline.ledger).unheld_sources() == []
+    (decision,) = DecisionRecords(pipeline.ledger).past_decisions(subject=source.key)
     assert (decision.action, decision.why) == ("forget", "cannot be restored")

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
-from web_client import Answer, Client, site_of
-from worlds import World
 
 from pyro_assets.errors import SeriesError, StorageUnavailable
-from pyro_assets.web.access import Access
+from pyro_assets.ledger.decisions import DecisionRecords
+from pyro_assets.operations import ticks
 from pyro_assets.web.app import make_app
+from pyro_assets.web.wire.access import Access
+from tests.support.web_client import Answer, Client, site_of
+from tests.support.worlds import World
 
 HOSTILE = '"><script>alert(1)</script>\u202e'
 
@@ -20,7 +22,7 @@ def world(tmp_path: Path) -> World:
     world.segment(0)
     world.segment(1, "broken")
     gone = world.segment(2)
-    world.pipeline.tick()
+    ticks.tick(world.pipeline)
     del world.source.objects[gone]
     world.clock.forward(10)
     world.tick_and_run()
@@ -81,7 +83,9 @@ def test_retry_a_job_and_a_segment(client: Client, world: World):
     report = world.tick_and_run()
     assert not report.run.failed
     assert named(client).keys() == {"set_aside"}
-    assert {(one.action, one.subject, one.author, one.why) for one in world.ledger.past_decisions()} == {
+    assert {
+        (one.action, one.subject, one.author, one.why) for one in DecisionRecords(world.ledger).past_decisions()
+    } == {
         ("retry", names["given up"], "tester", "restored"),
         ("retry", names["lost"], "tester", "restored"),
     }
@@ -141,7 +145,7 @@ def test_an_archive_that_does_not_answer(client: Client, world: World):
     assert "the archive does not answer" in page.words
     world.archive.before = None
     assert named(client)["given up"] == name
-    assert world.ledger.past_decisions() == []
+    assert DecisionRecords(world.ledger).past_decisions() == []
 
 
 def test_programs(client: Client):

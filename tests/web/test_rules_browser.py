@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import arrived, chrome, complaints, is_too_wide, press, screenshot, served, wait
-from exports import derive, opened
-from web_client import site_of
 
-from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.series.config import load_config
+from pyro_assets.app import App
+from pyro_assets.rules.config import load_config
+from pyro_assets.rules.stored import StoredRules
+from tests.support.browser import arrived, chrome, complaints, is_too_wide, press, screenshot, served, wait
+from tests.support.exports import derive, opened
+from tests.support.web_client import site_of
 
 pytestmark = pytest.mark.service
 
@@ -24,7 +25,7 @@ PAGES = ("/rules", "/rules/new", "/rules/import", "/rules/show/seen", "/rules/ed
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("browser")
     (folder / "series.yaml").write_text(FILE)
     with opened(folder, series=load_config(folder / "series.yaml")) as pipeline:
@@ -33,7 +34,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 
 
 @pytest.fixture(scope="module")
-def address(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(pipeline: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path = tmp_path_factory.mktemp("config") / "series.yaml"
     path.write_text(FILE)
     with served(site_of(pipeline, config=path, dagster_url="http://127.0.0.1:3000")) as address:
@@ -71,7 +72,7 @@ def make_seen(address: str, driver: Any, name: str) -> None:
     arrived(driver, "saved=")
 
 
-def test_from_explore_to_a_saved_rule(driver: Any, address: str, pipeline: Pipeline):
+def test_from_explore_to_a_saved_rule(driver: Any, address: str, pipeline: App):
     driver.get(f"{address}/explore")
     links = driver.find_elements("css selector", 'a[href*="/rules/new?"]')
     assert links, "Explore has a link to make a rule"
@@ -95,13 +96,13 @@ def test_from_explore_to_a_saved_rule(driver: Any, address: str, pipeline: Pipel
     assert "Functions caught" in text
     assert "runtime." in text
     screenshot(driver, "rules-preview")
-    assert not [one for one in pipeline.ledger.rules() if one.name == "from-explore"]
+    assert not [one for one in StoredRules(pipeline.ledger).rules() if one.name == "from-explore"]
     field(driver, "why").send_keys("the runtime is busy")
     press(driver, "Save")
     arrived(driver, "/rules/show/from-explore?saved=")
     assert "Saved as version 1" in driver.find_element("tag name", "main").text
     screenshot(driver, "rules-saved")
-    [saved] = [one for one in pipeline.ledger.rules() if one.name == "from-explore"]
+    [saved] = [one for one in StoredRules(pipeline.ledger).rules() if one.name == "from-explore"]
     assert (saved.author, saved.why) == ("tester", "the runtime is busy")
     driver.get(f"{address}/rules")
     screenshot(driver, "rules-list")
@@ -109,7 +110,7 @@ def test_from_explore_to_a_saved_rule(driver: Any, address: str, pipeline: Pipel
     assert complaints(driver) == []
 
 
-def test_two_tabs_do_not_overwrite_each_other(driver: Any, address: str, pipeline: Pipeline):
+def test_two_tabs_do_not_overwrite_each_other(driver: Any, address: str, pipeline: App):
     make_seen(address, driver, "tabs")
     first = driver.current_window_handle
     driver.get(f"{address}/rules/edit/tabs")
@@ -133,12 +134,12 @@ def test_two_tabs_do_not_overwrite_each_other(driver: Any, address: str, pipelin
     screenshot(driver, "rules-conflict")
     press(driver, "Save over theirs")
     arrived(driver, "saved=")
-    [current] = [one for one in pipeline.ledger.rules() if one.name == "tabs"]
+    [current] = [one for one in StoredRules(pipeline.ledger).rules() if one.name == "tabs"]
     assert '"mine"' in current.body
-    assert any('"theirs"' in one.body for one in pipeline.ledger.rule_history("tabs"))
+    assert any('"theirs"' in one.body for one in StoredRules(pipeline.ledger).rule_history("tabs"))
 
 
-def test_a_keyboard_is_enough(driver: Any, address: str, pipeline: Pipeline):
+def test_a_keyboard_is_enough(driver: Any, address: str, pipeline: App):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -170,13 +171,13 @@ def test_a_keyboard_is_enough(driver: Any, address: str, pipeline: Pipeline):
     tab_to("selector")
     keys(Keys.ENTER)
     wait(driver, lambda one: "The rule is fine" in one.find_element("tag name", "main").text, "the check")
-    assert not [one for one in pipeline.ledger.rules() if one.name == "by-keys"]
+    assert not [one for one in StoredRules(pipeline.ledger).rules() if one.name == "by-keys"]
     tab_to("why")
     keys("no mouse")
     tab_to("Save")
     keys(Keys.ENTER)
     arrived(driver, "/rules/show/by-keys?saved=")
-    [saved] = [one for one in pipeline.ledger.rules() if one.name == "by-keys"]
+    [saved] = [one for one in StoredRules(pipeline.ledger).rules() if one.name == "by-keys"]
     assert saved.why == "no mouse"
 
 
@@ -214,7 +215,7 @@ def test_a_narrow_window_is_enough(address: str, tmp_path: Path, dark: bool):
         assert complaints(driver) == []
 
 
-def test_without_scripts_everything_works(address: str, tmp_path: Path, pipeline: Pipeline):
+def test_without_scripts_everything_works(address: str, tmp_path: Path, pipeline: App):
     with chrome(tmp_path, scripts=False) as driver:
         driver.get(f"{address}/rules/new?function=main.plain&name=plain")
         assert field(driver, "name").get_attribute("value") == "plain"
@@ -226,4 +227,4 @@ def test_without_scripts_everything_works(address: str, tmp_path: Path, pipeline
         wait(driver, lambda one: "- name: plain" in field(one, "text").get_attribute("value"), "the text")
         press(driver, "Save")
         arrived(driver, "/rules/show/plain?saved=")
-    assert [one for one in pipeline.ledger.rules() if one.name == "plain"]
+    assert [one for one in StoredRules(pipeline.ledger).rules() if one.name == "plain"]

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exports import GOLDEN, HOUR, NOW_MS, derive, opened, scripted
-from scripted_server import scripted_server
-from web_client import Answer, Client, site_of
 
-from pyro_assets.ledger.rules import RuleEdit
-from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.pipeline.settings import Settings
-from pyro_assets.pipeline.ticking import policy_of
-from pyro_assets.series.config import load_config
-from pyro_assets.series.language import Rule
+from pyro_assets.app import App
+from pyro_assets.operations import runs, sending
+from pyro_assets.planning.plan import Planner
+from pyro_assets.planning.tick import policy_of
+from pyro_assets.rules.config import load_config
+from pyro_assets.rules.language import Rule
+from pyro_assets.rules.stored import RuleEdit, StoredRules
+from pyro_assets.settings import Settings
 from pyro_assets.web.app import make_app
-from pyro_assets.web.turns import Turns
+from pyro_assets.web.wire.turns import Turns
+from tests.support.exports import GOLDEN, HOUR, NOW_MS, derive, opened, scripted
+from tests.support.scripted_server import scripted_server
+from tests.support.web_client import Answer, Client, site_of
 
 FILE = """
 functions: {"main.fibonacci": "{}", "net/http.(*conn).serve": '{pod="none"}'}
@@ -29,7 +31,7 @@ HOSTILE = '<script>alert("1")</script>\u202e"&\''
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pipeline]]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, App]]:
     """The golden jobs, derived with the rules of a file and sent to a receiver."""
     folder = tmp_path_factory.mktemp("rules")
     (folder / "series.yaml").write_text(FILE)
@@ -38,16 +40,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pipe
         opened(folder, scripted(server), series=load_config(folder / "series.yaml")) as pipeline,
     ):
         derive(pipeline)
-        pipeline.export([HOUR])
+        sending.export(pipeline, [HOUR])
         yield folder, pipeline
 
 
 @pytest.fixture
-def client(world: tuple[Path, Pipeline]) -> Client:
+def client(world: tuple[Path, App]) -> Client:
     """A browser at a site whose ledger has no rules."""
     folder, pipeline = world
-    for known in pipeline.ledger.rules():
-        pipeline.ledger.edit_rules([RuleEdit(known.name, None, known.version)], author="t", why="", now_ms=1)
+    for known in StoredRules(pipeline.ledger).rules():
+        StoredRules(pipeline.ledger).edit_rules(
+            [RuleEdit(known.name, None, known.version)], author="t", why="", now_ms=1
+        )
     return Client(make_app(site_of(pipeline, config=folder / "series.yaml")))
 
 
@@ -109,7 +113,7 @@ def test_everything_that_is_wrong_is_said_at_once_where_it_is(client: Client):
     assert client.get("/rules/show/bad name!").status == 404
 
 
-def test_a_preview_is_shown_before_anything_is_saved(client: Client, world: tuple[Path, Pipeline]):
+def test_a_preview_is_shown_before_anything_is_saved(client: Client, world: tuple[Path, App]):
     fields = {"name": "p", "functions": "glob: runtime.*", "enabled": "on", "do": "preview", "preview_last": HOUR}
     page = client.post("/rules/check", fields)
     assert page.status == 200
@@ -117,14 +121,14 @@ def test_a_preview_is_shown_before_anything_is_saved(client: Client, world: tupl
     assert "Functions caught" in page.words
     assert "runtime.gopark" in page.text
     assert page.text.count("<svg") >= 1
-    assert world[1].ledger.rules() == []
+    assert StoredRules(world[1].ledger).rules() == []
     assert "glob: runtime.*</textarea>" in page.text
     nothing = client.post("/rules/check", fields | {"preview_last": "2001-01-01-00:00", "preview_hours": "0"})
     assert "there are no hours to look at" in nothing.words.lower()
     assert "'0' is no number from 1 to 168" in nothing.words
 
 
-def test_a_preview_waits_for_its_turn(world: tuple[Path, Pipeline]):
+def test_a_preview_waits_for_its_turn(world: tuple[Path, App]):
     site = site_of(world[1])
     site.reading = Turns(1, waiting=1, wait_seconds=0.0)
     client = Client(make_app(site))
@@ -153,7 +157,7 @@ def test_saving_tells_who_when_what_and_why_and_what_will_happen(client: Client)
     assert (taken.status, "there is a rule web already" in taken.words) == (422, True)
 
 
-def test_a_stale_edit_is_refused_and_shows_both(client: Client, world: tuple[Path, Pipeline]):
+def test_a_stale_edit_is_refused_and_shows_both(client: Client, world: tuple[Path, App]):
     save(client, "both")
     mine, theirs = edited(client, "both", metric="mine", profile_types="cpu"), edited(client, "both", metric="theirs",
                                                                                    profile_types="cpu")  # fmt: skip
@@ -163,17 +167,17 @@ def test_a_stale_edit_is_refused_and_shows_both(client: Client, world: tuple[Pat
     assert re.search(r"<del>.*metric: theirs</del>", refused.text)
     assert re.search(r"<ins>.*metric: mine</ins>", refused.text)
     assert "they were first" in refused.words
-    [current] = world[1].ledger.rules()
+    [current] = StoredRules(world[1].ledger).rules()
     assert '"theirs"' in current.body
     # Who has seen both may save over the other's.
     again = client.post("/rules/save", mine | {"seen_version": refused.field("seen_version")})
     assert again.status == 303
-    assert '"mine"' in world[1].ledger.rules()[0].body
+    assert '"mine"' in StoredRules(world[1].ledger).rules()[0].body
 
 
-def test_history_compares_and_restores(client: Client, world: tuple[Path, Pipeline]):
+def test_history_compares_and_restores(client: Client, world: tuple[Path, App]):
     save(client, "old")
-    first = world[1].ledger.rules()[0].version
+    first = StoredRules(world[1].ledger).rules()[0].version
     client.post("/rules/save", edited(client, "old", match="self", why="only itself"))
     page = client.get("/rules/show/old")
     assert "only itself" in page.text
@@ -182,15 +186,15 @@ def test_history_compares_and_restores(client: Client, world: tuple[Path, Pipeli
     assert client.get("/rules/compare/old", {"left": 99}).status == 400
     restored = client.post("/rules/restore/old", {"version": first, "seen_version": first + 1})
     assert restored.status == 303
-    assert "self" not in world[1].ledger.rules()[0].body
+    assert "self" not in StoredRules(world[1].ledger).rules()[0].body
     assert f"version {first} restored" in client.get("/rules/show/old").text
     assert client.post("/rules/restore/old", {"version": 99, "seen_version": first + 2}).status == 404
     assert client.post("/rules/restore/old", {"version": first, "seen_version": first}).status == 409
 
 
-def test_switching_off_deleting_and_bringing_back(client: Client, world: tuple[Path, Pipeline]):
+def test_switching_off_deleting_and_bringing_back(client: Client, world: tuple[Path, App]):
     save(client, "lamp")
-    seen = world[1].ledger.rules()[0].version
+    seen = StoredRules(world[1].ledger).rules()[0].version
     assert client.post("/rules/switch/lamp", {"seen_version": seen}).status == 303
     assert '<span class="badge">off</span>' in client.get("/rules/show/lamp").text
     assert client.post("/rules/switch/lamp", {"seen_version": seen + 1, "enabled": "on"}).status == 303
@@ -202,7 +206,7 @@ def test_switching_off_deleting_and_bringing_back(client: Client, world: tuple[P
     assert ("deleted" in page.words, "unused" in page.words) == (True, True)
     assert client.get("/rules/edit/lamp").status == 404
     assert client.post("/rules/restore/lamp", {"version": seen, "seen_version": 0}).status == 303
-    assert [one.name for one in world[1].ledger.rules()] == ["lamp"]
+    assert [one.name for one in StoredRules(world[1].ledger).rules()] == ["lamp"]
 
 
 def test_rules_of_the_file_are_shown_and_not_changed(client: Client):
@@ -223,7 +227,7 @@ def test_rules_of_the_file_are_shown_and_not_changed(client: Client):
     assert "glob: runtime.*" in copy.text
 
 
-def test_a_refused_file_is_told_and_the_ledgers_rules_stay(world: tuple[Path, Pipeline], tmp_path: Path):
+def test_a_refused_file_is_told_and_the_ledgers_rules_stay(world: tuple[Path, App], tmp_path: Path):
     path = tmp_path / "series.yaml"
     path.write_text("rules: [{name: x, colour: red}]")
     client = Client(make_app(site_of(world[1], config=path)))
@@ -235,7 +239,7 @@ def test_a_refused_file_is_told_and_the_ledgers_rules_stay(world: tuple[Path, Pi
     assert ">mended</a>" in client.get("/rules").text
 
 
-def test_text_mode_has_the_whole_language_and_lines(client: Client, world: tuple[Path, Pipeline]):
+def test_text_mode_has_the_whole_language_and_lines(client: Client, world: tuple[Path, App]):
     text = "rules:\n- name: t\n  functions: [a]\n  normalise: [generics]\n  overflow: explode\n"
     page = client.post("/rules/save", {"mode": "text", "text": text})
     assert page.status == 422
@@ -254,7 +258,7 @@ def test_text_mode_has_the_whole_language_and_lines(client: Client, world: tuple
     assert (two.status, "holds 2 rules" in two.words) == (422, True)
 
 
-def test_the_form_holds_what_it_shows(client: Client, world: tuple[Path, Pipeline]):
+def test_the_form_holds_what_it_shows(client: Client, world: tuple[Path, App]):
     """A rule with every field comes out of the form as it went in."""
     rule = {
         "name": "full", "description": "d", "functions": ["glob: odd", {"glob": "a.*"}, {"regex": "b|c"}],
@@ -263,7 +267,7 @@ def test_the_form_holds_what_it_shows(client: Client, world: tuple[Path, Pipelin
         "labels": {"team": "a=b"}, "aggregate": "max", "unit": "seconds", "max_series": 7, "overflow": "error",
         "top_k": 3, "resolved": ["a.b"],
     }  # fmt: skip
-    from pyro_assets.web.rule_form import form_of, value_of
+    from pyro_assets.web.rules.form import form_of, value_of
 
     model = Rule.model_validate(rule)
     form = form_of(model)
@@ -274,7 +278,7 @@ def test_the_form_holds_what_it_shows(client: Client, world: tuple[Path, Pipelin
         assert form_of(Rule.model_validate({"name": "n", **odd})) is None
 
 
-def test_hostile_names_are_shown_and_never_run(client: Client, world: tuple[Path, Pipeline]):
+def test_hostile_names_are_shown_and_never_run(client: Client, world: tuple[Path, App]):
     page = client.get("/rules/new", {"function": HOSTILE, "selector": HOSTILE, "tenant": HOSTILE, "name": HOSTILE})
     assert page.status == 200
     assert "<script>alert" not in page.text
@@ -325,19 +329,19 @@ overrides:
 @pytest.mark.parametrize(
     ("text", "name"), [(OVERRIDES, "of-a-tenant"), ('functions: {"foo": "{}"}', "foo"), (RECORDING, "shop-cpu")]
 )
-def test_other_forms_are_imported_as_rules(client: Client, world: tuple[Path, Pipeline], text: str, name: str):
+def test_other_forms_are_imported_as_rules(client: Client, world: tuple[Path, App], text: str, name: str):
     shown = client.post("/rules/import/check", {"text": text})
     assert shown.status == 200
     assert f"- name: {name}" in shown.text
-    assert world[1].ledger.rules() == []
+    assert StoredRules(world[1].ledger).rules() == []
     saved = client.post("/rules/import", {"text": text, "why": "moved"})
     assert (saved.status, saved.headers["location"]) == (303, "/rules?done=imported-1")
-    [stored] = world[1].ledger.rules()
+    [stored] = StoredRules(world[1].ledger).rules()
     assert (stored.name, stored.why, stored.author) == (name, "moved", "tester")
     assert "it is there as it is" in client.post("/rules/import/check", {"text": text}).words
 
 
-def test_an_import_is_all_or_nothing(client: Client, world: tuple[Path, Pipeline]):
+def test_an_import_is_all_or_nothing(client: Client, world: tuple[Path, App]):
     text = "rules:\n- {name: good, functions: [a]}\n- {name: filed, functions: [b]}\n"
     refused = client.post("/rules/import", {"text": text})
     assert (refused.status, "filed" in refused.words) == (422, True)
@@ -345,20 +349,20 @@ def test_an_import_is_all_or_nothing(client: Client, world: tuple[Path, Pipeline
         "/rules/import", {"text": "rules:\n- {name: good, functions: [a]}\n- {name: bad, metric: 9}\n"}
     )
     assert (broken.status, "the text:3: rules[1].metric" in broken.words) == (422, True)
-    assert world[1].ledger.rules() == []
+    assert StoredRules(world[1].ledger).rules() == []
     assert client.post("/rules/import/check", {"text": "gauges: [x]"}).status == 422
 
 
 def test_the_language_is_explained_with_its_examples(client: Client):
     page = client.get("/rules/language")
-    reference = (Path(__file__).parents[2] / "pyro_assets" / "series" / "RULES.md").read_text()
+    reference = (Path(__file__).parents[2] / "pyro_assets" / "rules" / "RULES.md").read_text()
     assert page.text.count("<pre") == reference.count("```") // 2
     assert page.text.count("<h2>") == reference.count("\n## ")
     assert "functions_cpu{function=db.Query, pyroscope_shard=3} 50000000000" in page.words
     assert "`" not in page.words.replace("```", "")
 
 
-def test_the_largest_functions_are_found_and_stored_with_the_rule(client: Client, world: tuple[Path, Pipeline]):
+def test_the_largest_functions_are_found_and_stored_with_the_rule(client: Client, world: tuple[Path, App]):
     fields = {"name": "top", "functions": "glob: *", "match": "self", "enabled": "on", "profile_types": "cpu",
               "preview_last": HOUR, "top_k": "3", "resolved": "too\nmany\nnames\nhere"}  # fmt: skip
     page = client.post("/rules/check", fields | {"do": "resolve"})
@@ -368,7 +372,7 @@ def test_the_largest_functions_are_found_and_stored_with_the_rule(client: Client
     names = found[1].split("\n")
     assert len(names) == 3
     assert client.post("/rules/save", fields | {"resolved": "\n".join(names)}).status == 303
-    assert '"top_k": 3' in world[1].ledger.rules()[0].body
+    assert '"top_k": 3' in StoredRules(world[1].ledger).rules()[0].body
     without = client.post("/rules/check", fields | {"do": "resolve", "top_k": ""})
     assert "say how many functions" in without.words
 
@@ -383,7 +387,7 @@ def test_series_that_were_left_out_are_counted_and_shown(tmp_path: Path):
     path.write_text(json.dumps({"rules": rules}))
     with opened(tmp_path, series=load_config(path)) as pipeline:
         derive(pipeline)
-        facts = pipeline.hour_report(HOUR).facts
+        facts = runs.hour_report(pipeline, HOUR).facts
         page = Client(make_app(site_of(pipeline, config=path))).get("/rules")
     for name, why in (
         ("conflicting_series", "another rule gives them already"),
@@ -400,9 +404,11 @@ def test_a_preview_looks_at_the_running_hour_where_those_that_are_over_hold_noth
     with opened(tmp_path / "planned", now_ms=NOW_MS - 1_500_000) as pipeline:
         client = Client(make_app(site_of(pipeline)))
         assert "nothing is in the archive" in client.post("/rules/check", fields).words
-        pipeline.ledger.plan_exact([[pipeline._found(key) for key in GOLDEN.jobs[0]]], 1, policy_of(Settings()))
+        Planner(pipeline.ledger).plan_exact(
+            [[runs.found(pipeline, key) for key in GOLDEN.jobs[0]]], 1, policy_of(Settings())
+        )
         assert "No job of 1 hour from 2026-11-25 09:00" in client.post("/rules/check", fields).words
     with opened(tmp_path, now_ms=NOW_MS - 1_500_000) as pipeline:
         derive(pipeline)
-        assert pipeline.hours() == [HOUR]
+        assert runs.hours(pipeline) == [HOUR]
         assert "Functions caught" in Client(make_app(site_of(pipeline))).post("/rules/check", fields).words

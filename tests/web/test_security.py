@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cli_runner import is_wrong_usage, run
-from exports import derive, opened
 from starlette.routing import Route
-from web_client import Client, site_of
 
+from pyro_assets.app import App
 from pyro_assets.errors import LedgerDamaged, LedgerUnavailable, SettingsError
-from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.web.access import Access, hosts_of
+from pyro_assets.operations import runs
+from pyro_assets.rules.stored import StoredRules
 from pyro_assets.web.app import describe, make_app
 from pyro_assets.web.pyroscope.site import PROGRAMS
-from pyro_assets.web.requests import MAX_BODY_BYTES
-from pyro_assets.web.security import CSRF_COOKIE, HARMLESS, POLICY, SESSION_COOKIE, Guard, is_the_token
-from pyro_assets.web.sessions import SESSION_SECONDS
+from pyro_assets.web.wire.access import Access, hosts_of
+from pyro_assets.web.wire.requests import MAX_BODY_BYTES
+from pyro_assets.web.wire.security import CSRF_COOKIE, HARMLESS, POLICY, SESSION_COOKIE, Guard, is_the_token
+from pyro_assets.web.wire.sessions import SESSION_SECONDS
+from tests.support.cli_runner import is_wrong_usage, run
+from tests.support.exports import derive, opened
+from tests.support.web_client import Client, site_of
 
 TOKEN = "correct horse battery"
 PAGES = (
@@ -37,26 +39,26 @@ FIELDS = {"name": "r", "functions": "a", "enabled": "on"}
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with opened(tmp_path_factory.mktemp("security")) as pipeline:
         derive(pipeline)
         yield pipeline
 
 
-def client(pipeline: Pipeline, address: str = "127.0.0.1", **access: Any) -> Client:
+def client(pipeline: App, address: str = "127.0.0.1", **access: Any) -> Client:
     return Client(make_app(site_of(pipeline, access=Access(default_user="tester", **access))), address=address)
 
 
-def names(pipeline: Pipeline) -> list[str]:
-    return [one.name for one in pipeline.ledger.rules()]
+def names(pipeline: App) -> list[str]:
+    return [one.name for one in StoredRules(pipeline.ledger).rules()]
 
 
-def author(pipeline: Pipeline, name: str) -> str:
-    return pipeline.ledger.rule_history(name)[0].author
+def author(pipeline: App, name: str) -> str:
+    return StoredRules(pipeline.ledger).rule_history(name)[0].author
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/login", "/nothing", "/metrics", "/api/v1/rules", "/static/style.css"])
-def test_every_answer_has_the_headers_and_no_inline_code(pipeline: Pipeline, path: str):
+def test_every_answer_has_the_headers_and_no_inline_code(pipeline: App, path: str):
     answer = client(pipeline).get(path)
     assert answer.headers["content-security-policy"] == POLICY
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -67,7 +69,7 @@ def test_every_answer_has_the_headers_and_no_inline_code(pipeline: Pipeline, pat
         assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\son[a-z]+=|\sstyle=|javascript:", answer.text)
 
 
-def test_only_known_hosts_are_answered(pipeline: Pipeline):
+def test_only_known_hosts_are_answered(pipeline: App):
     asking = client(pipeline)
     for host in ("localhost", "127.0.0.1:9119", "[::1]:80", "LOCALHOST:1"):
         assert asking.get("/rules", host=host).status == 200
@@ -79,7 +81,7 @@ def test_only_known_hosts_are_answered(pipeline: Pipeline):
     assert client(pipeline, hosts=()).get("/rules", host="anything").status == 200
 
 
-def test_another_page_cannot_send_a_form(pipeline: Pipeline):
+def test_another_page_cannot_send_a_form(pipeline: App):
     asking = client(pipeline)
     assert asking.post("/rules/save", FIELDS, origin="http://evil.example").status == 403
     assert asking.post("/rules/save", FIELDS, origin="http://localhost:3000").status == 403
@@ -100,7 +102,7 @@ def test_another_page_cannot_send_a_form(pipeline: Pipeline):
     assert author(pipeline, "r") == "tester"
 
 
-def test_the_api_takes_a_bearer_or_the_token_of_a_page(pipeline: Pipeline):
+def test_the_api_takes_a_bearer_or_the_token_of_a_page(pipeline: App):
     asking = client(pipeline)
     path, body = "/api/v1/rules/validate", b'{"text": "rules: []"}'
     assert asking.ask("POST", path, body, {}).status == 403
@@ -111,13 +113,13 @@ def test_the_api_takes_a_bearer_or_the_token_of_a_page(pipeline: Pipeline):
     assert asking.ask("POST", path, body, {"x-csrf-token": asking.cookies[CSRF_COOKIE]}).status == 200
 
 
-def test_cookies_are_kept_from_scripts_and_other_sites(pipeline: Pipeline):
+def test_cookies_are_kept_from_scripts_and_other_sites(pipeline: App):
     [cookie] = client(pipeline).get("/rules").cookies
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
 
 
-def test_with_a_token_people_sign_in(pipeline: Pipeline):
+def test_with_a_token_people_sign_in(pipeline: App):
     asking = client(pipeline, token=TOKEN)
     for path in PAGES:
         answer = asking.get(path)
@@ -141,7 +143,7 @@ def test_with_a_token_people_sign_in(pipeline: Pipeline):
     assert asking.get("/rules").status == 303
 
 
-def test_with_a_token_programs_send_it(pipeline: Pipeline):
+def test_with_a_token_programs_send_it(pipeline: App):
     asking = client(pipeline, token=TOKEN)
     assert asking.call("GET", "/rules").status == 401
     assert asking.call("GET", "/rules", authorization=f"Bearer {TOKEN}").status == 200
@@ -151,7 +153,7 @@ def test_with_a_token_programs_send_it(pipeline: Pipeline):
     assert (made.status, made.json["author"]) == (201, "tester")
 
 
-def test_a_session_ends_and_cannot_be_made(pipeline: Pipeline):
+def test_a_session_ends_and_cannot_be_made(pipeline: App):
     site = site_of(pipeline, access=Access(default_user="tester", token=TOKEN))
     asking, now = Client(make_app(site)), time.monotonic()
     for cookie in ("", "x", "9" * 300, site.sessions.begin(now - SESSION_SECONDS - 1)):
@@ -161,7 +163,7 @@ def test_a_session_ends_and_cannot_be_made(pipeline: Pipeline):
     assert asking.get("/rules").status == 200
 
 
-def test_signing_out_ends_the_session_for_everybody_who_has_its_cookie(pipeline: Pipeline):
+def test_signing_out_ends_the_session_for_everybody_who_has_its_cookie(pipeline: App):
     asking = client(pipeline, token=TOKEN)
     asking.post("/login", {"token": TOKEN})
     stolen = asking.cookies[SESSION_COOKIE]
@@ -171,7 +173,7 @@ def test_signing_out_ends_the_session_for_everybody_who_has_its_cookie(pipeline:
     assert asking.get("/rules").status == 303
 
 
-def test_wrong_tokens_are_looked_at_ever_more_slowly(pipeline: Pipeline):
+def test_wrong_tokens_are_looked_at_ever_more_slowly(pipeline: App):
     app = make_app(site_of(pipeline, access=Access(token=TOKEN, hosts=())))
     asking, other = Client(app, address="10.0.0.1"), Client(app, address="10.0.0.2")
     answers = [asking.call("GET", "/rules", authorization=f"Bearer {TOKEN}x") for _ in range(12)]
@@ -186,7 +188,7 @@ def test_wrong_tokens_are_looked_at_ever_more_slowly(pipeline: Pipeline):
     assert other.post("/login", {"token": "wrong"}).status == 401
 
 
-def test_guesses_that_were_begun_at_once_wait_too(pipeline: Pipeline):
+def test_guesses_that_were_begun_at_once_wait_too(pipeline: App):
     site = site_of(pipeline, access=Access(token=TOKEN, hosts=()))
     scope = {"client": ("10.0.0.1", 1)}
     assert is_the_token(site.access, site.guesses, scope, TOKEN)
@@ -203,7 +205,7 @@ def test_short_tokens_are_refused():
     assert Access(token="x" * 16).token
 
 
-def test_signing_in_takes_little_and_only_a_plain_form(pipeline: Pipeline):
+def test_signing_in_takes_little_and_only_a_plain_form(pipeline: App):
     asking = client(pipeline, token=TOKEN)
     asking.get("/login")
     # No parser of multipart sees these: they carry no fields, or are refused by their size before.
@@ -215,7 +217,7 @@ def test_signing_in_takes_little_and_only_a_plain_form(pipeline: Pipeline):
     assert asking.ask("POST", "/login", b"&".join([b"a=1"] * 1500), head).status == 400
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(pipeline: Pipeline):
+def test_a_body_that_does_not_come_is_not_waited_for(pipeline: App):
     site = site_of(pipeline)
     guard = Guard(make_app(site), site.access, site.sessions, site.guesses, body_seconds=0.01)
     answer = Client(guard, silent=True).ask("POST", "/rules/check", b"", {})  # type: ignore[arg-type]
@@ -223,11 +225,11 @@ def test_a_body_that_does_not_come_is_not_waited_for(pipeline: Pipeline):
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "//", "null", "http://localhost@evil.example", "é"])
-def test_an_origin_that_does_not_parse_is_another_page(pipeline: Pipeline, origin: str):
+def test_an_origin_that_does_not_parse_is_another_page(pipeline: App, origin: str):
     assert client(pipeline).post("/rules/check", FIELDS, origin=origin).status == 403
 
 
-def test_a_proxy_names_the_user(pipeline: Pipeline):
+def test_a_proxy_names_the_user(pipeline: App):
     access: dict[str, Any] = {"trusted_header": "X-Forwarded-User", "proxies": ("10.1.0.0/16",), "hosts": ()}
     proxied = client(pipeline, "10.1.2.3", **access)
     assert proxied.get("/rules").status == 401
@@ -247,9 +249,9 @@ def test_a_proxy_names_the_user(pipeline: Pipeline):
         Access(proxies=("somewhere",))
 
 
-def test_read_only_shows_everything_and_changes_nothing(pipeline: Pipeline):
+def test_read_only_shows_everything_and_changes_nothing(pipeline: App):
     asking = client(pipeline, read_only=True)
-    before = pipeline.ledger.rules()
+    before = StoredRules(pipeline.ledger).rules()
     for path in PAGES:
         answer = asking.get(path)
         assert answer.status == 200
@@ -259,16 +261,16 @@ def test_read_only_shows_everything_and_changes_nothing(pipeline: Pipeline):
     for method, path in (("PUT", "/rules/r"), ("DELETE", "/rules/r?why=x"), ("POST", "/rules/import")):
         refused = asking.call(method, path, {"text": ""}, if_match='"1"')
         assert (refused.status, "read-only" in refused.json["error"]) == (403, True)
-    assert pipeline.ledger.rules() == before
+    assert StoredRules(pipeline.ledger).rules() == before
     assert asking.post("/rules/check", FIELDS).status == 200
     assert "/rules/save" not in asking.get("/rules/new").text
     assert asking.call("POST", "/rules/validate", {"text": "rules: []"}).status == 200
 
 
-def test_no_route_changes_anything_in_read_only_mode(pipeline: Pipeline):
+def test_no_route_changes_anything_in_read_only_mode(pipeline: App):
     """Every route with every method: what is not known to be harmless is refused, whatever its path looks like."""
     app = make_app(site_of(pipeline, access=Access(default_user="tester", read_only=True)))
-    asking, before = Client(app), (pipeline.ledger.rules(), pipeline.hours())
+    asking, before = Client(app), (StoredRules(pipeline.ledger).rules(), runs.hours(pipeline))
     values = ("preview", "validate", "import", "check", "login", "dimensions")
     paths = {re.sub(r"\{[^}]*\}", value, one.path) for one in app.routes if isinstance(one, Route) for value in values}
     assert len(paths) > 60
@@ -279,10 +281,10 @@ def test_no_route_changes_anything_in_read_only_mode(pipeline: Pipeline):
                 is_refused = (answer.status, "read-only" in answer.text) == (403, True)
                 assert is_refused or path in ("/healthz", "/metrics"), (method, path)
                 assert is_refused or answer.status == 405, (method, path)
-    assert (pipeline.ledger.rules(), pipeline.hours()) == before
+    assert (StoredRules(pipeline.ledger).rules(), runs.hours(pipeline)) == before
 
 
-def test_rules_cannot_be_called_as_parts_of_addresses(pipeline: Pipeline):
+def test_rules_cannot_be_called_as_parts_of_addresses(pipeline: App):
     asking = client(pipeline)
     for name in ("preview", "validate", "import", "new"):
         made = asking.call("PUT", f"/rules/{name}", {"functions": ["a"]}, if_match='"0"')
@@ -292,7 +294,7 @@ def test_rules_cannot_be_called_as_parts_of_addresses(pipeline: Pipeline):
     assert not {"preview", "validate", "import", "new"} & set(names(pipeline))
 
 
-def test_names_cannot_turn_the_text_of_a_page(pipeline: Pipeline):
+def test_names_cannot_turn_the_text_of_a_page(pipeline: App):
     evil = "a\u202egpj.exe"
     answer = client(pipeline).post("/rules/check", FIELDS | {"name": "b", "functions": evil, "do": "preview"})
     shown = re.sub(r"<textarea.*?</textarea>|<[^>]*>", "", answer.text, flags=re.DOTALL)
@@ -300,12 +302,12 @@ def test_names_cannot_turn_the_text_of_a_page(pipeline: Pipeline):
     assert evil in answer.text  # in the field that is sent again
 
 
-def test_too_much_is_refused(pipeline: Pipeline):
+def test_too_much_is_refused(pipeline: App):
     asking = client(pipeline)
     assert asking.post("/rules/check", {"text": "x" * MAX_BODY_BYTES}).status == 413
 
 
-def test_what_nobody_foresaw_tells_nothing(pipeline: Pipeline):
+def test_what_nobody_foresaw_tells_nothing(pipeline: App):
     class Broken:
         def __init__(self, error: Exception) -> None:
             self.error = error

@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exports import HOUR, NOW_MS, config, derive, opened, scripted, stored
-from scripted_server import scripted_server
-from web_client import Client, site_of
 
-from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.pipeline.series_scan import Asked, Bounds
-from pyro_assets.pipeline.shown_series import SeriesReader
+from pyro_assets.app import App
+from pyro_assets.explore.scan import Asked, Bounds
+from pyro_assets.explore.series import SeriesReader
+from pyro_assets.operations import runs, sending, upkeep
 from pyro_assets.web.app import make_app
+from tests.support.exports import HOUR, NOW_MS, config, derive, opened, scripted, stored
+from tests.support.scripted_server import scripted_server
+from tests.support.web_client import Client, site_of
 
 HOSTILE = '"><script>alert(1)</script>\u202e'
 SPAN = {"hours": 3}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pipeline]]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, App]]:
     """The golden jobs with functions, sent to one receiver; another one is paused."""
     folder = tmp_path_factory.mktemp("series")
     with (
@@ -31,18 +32,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pipe
         ) as pipeline,
     ):
         derive(pipeline)
-        pipeline.pause("late", paused=True)
-        pipeline.export([HOUR])
+        sending.pause(pipeline, "late", paused=True)
+        sending.export(pipeline, [HOUR])
         yield folder, pipeline
 
 
 @pytest.fixture(scope="module")
-def client(world: tuple[Path, Pipeline]) -> Client:
+def client(world: tuple[Path, App]) -> Client:
     return Client(make_app(site_of(world[1], dagster_url="http://dagster.example")))
 
 
 @pytest.fixture(scope="module")
-def rows(world: tuple[Path, Pipeline]) -> list[dict[str, Any]]:
+def rows(world: tuple[Path, App]) -> list[dict[str, Any]]:
     return list(stored(world[0]))
 
 
@@ -85,7 +86,7 @@ def encoded(**query: str) -> str:
 
 
 def test_a_series_with_its_samples_and_where_they_came_from(
-    client: Client, rows: list[dict[str, Any]], world: tuple[Path, Pipeline]
+    client: Client, rows: list[dict[str, Any]], world: tuple[Path, App]
 ):
     wanted = next(row for row in rows if "_functions_" in row["metric"])
     name = {"metric": wanted["metric"], "tenant": wanted["tenant"], "hours": "3"}
@@ -151,7 +152,7 @@ def test_nothing_there(client: Client):
     assert client.call("GET", "/series/samples?metric=x&id=y").status == 404
 
 
-def test_a_bound_is_met_and_said(world: tuple[Path, Pipeline], rows: list[dict[str, Any]]):
+def test_a_bound_is_met_and_said(world: tuple[Path, App], rows: list[dict[str, Any]]):
     pipeline, asked = world[1], Asked(0, NOW_MS)
     # The newest come first.
     newest = sorted({(row["timestamp_ms"], row["job"]) for row in rows})[-1][1]
@@ -195,7 +196,7 @@ def test_hostile_labels_are_shown_as_text_and_can_be_followed(tmp_path: Path, va
         derive(pipeline)
         path = min((tmp_path / "archive").rglob("*.parquet"))
         rewrite(path, value)
-        with pipeline.ledger._write() as connection:
+        with pipeline.ledger.write() as connection:
             key, size = path.relative_to(tmp_path / "archive").as_posix(), path.stat().st_size
             connection.exec_driver_sql(
                 f"UPDATE series_files SET size_bytes = {size}, crc32c = NULL WHERE key = '{key}'"
@@ -237,14 +238,14 @@ def test_merged_files_give_the_same(tmp_path: Path):
         of_metric = Asked(0, NOW_MS, tenant=metric.tenant, metric=metric.metric)
         sets = reader.label_sets(of_metric).rows
         samples = reader.samples(of_metric, sets[0].id).samples
-        assert pipeline.merge_series().hours
+        assert upkeep.merge_series(pipeline).hours
         after = reader.metrics(asked)
         assert (after.rows, after.extent.rows) == (before.rows, before.extent.rows)
         assert (before.extent.files, after.extent.files) == (6, 2)
         assert reader.label_sets(of_metric).rows == sets
         assert reader.samples(of_metric, sets[0].id).samples == samples
         # Jobs that are derived anew have files of their own; their rows in the merged file do not count.
-        pipeline.run([HOUR], frozenset({"function_series"}), run_id="again")
+        runs.run(pipeline, [HOUR], frozenset({"function_series"}), run_id="again")
         again = reader.metrics(asked)
         assert (again.rows, again.extent.rows) == (before.rows, before.extent.rows)
         assert again.extent.files == 4

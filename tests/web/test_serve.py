@@ -10,26 +10,26 @@ from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
-from browser import served
-from exports import derive, opened
-from web_client import site_of
 
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.app import App
 from pyro_assets.web.site import Site
-from pyro_assets.web.turns import Turns
+from pyro_assets.web.wire.turns import Turns
+from tests.support.browser import served
+from tests.support.exports import derive, opened
+from tests.support.web_client import site_of
 
 SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with opened(tmp_path_factory.mktemp("serve")) as pipeline:
         derive(pipeline)
         yield pipeline
 
 
 @pytest.fixture
-def site(pipeline: Pipeline) -> Site:
+def site(pipeline: App) -> Site:
     return site_of(pipeline)
 
 

@@ -6,22 +6,23 @@ from pathlib import Path
 
 import pytest
 import yaml
-from exports import HOUR, derive, opened, scripted
-from ledgers import HOUR as WORLD_HOUR
-from scripted_server import scripted_server
-from web_client import Client, site_of
-from worlds import World
 
+from pyro_assets.app import App
+from pyro_assets.export.states import ReceiverState
 from pyro_assets.ledger.calendar import HourCounts
-from pyro_assets.ledger.receivers import ReceiverState
-from pyro_assets.ledger.status import Backlog
-from pyro_assets.pipeline.alerts import ELSEWHERE, ONLY_HERE, SEVERITIES, alerts
-from pyro_assets.pipeline.doctor import Finding
-from pyro_assets.pipeline.hour_calendar import cell
-from pyro_assets.pipeline.overview import Overview, ReceiverNow
-from pyro_assets.pipeline.pipeline import Pipeline
-from pyro_assets.web.access import Access
+from pyro_assets.ledger.decisions import DecisionRecords
+from pyro_assets.monitoring.calendar import cell
+from pyro_assets.monitoring.doctor import Finding
+from pyro_assets.monitoring.now import ELSEWHERE, ONLY_HERE, SEVERITIES, Overview, ReceiverNow, alerts
+from pyro_assets.operations import runs, sending, ticks
+from pyro_assets.planning.due import Backlog
 from pyro_assets.web.app import make_app
+from pyro_assets.web.wire.access import Access
+from tests.support.exports import HOUR, derive, opened, scripted
+from tests.support.ledgers import HOUR as WORLD_HOUR
+from tests.support.scripted_server import scripted_server
+from tests.support.web_client import Client, site_of
+from tests.support.worlds import World
 
 ALERTS = Path(__file__).parent.parent.parent / "resources" / "observability" / "alerts.yaml"
 FINE = Overview(1_000_000, {}, Backlog({}, 0, 0, 0, None), 0, {}, (), "")
@@ -32,18 +33,18 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def client_of(pipeline: Pipeline, **more: object) -> Client:
+def client_of(pipeline: App, **more: object) -> Client:
     return Client(make_app(site_of(pipeline, **more)))
 
 
 @pytest.fixture
-def sent(tmp_path: Path) -> Iterator[Pipeline]:
+def sent(tmp_path: Path) -> Iterator[App]:
     """The golden jobs, of which one receiver has everything and another nothing."""
     with scripted_server() as server:
         receivers = (scripted(server), scripted(server, "other"))
         with opened(tmp_path, *receivers) as pipeline:
             derive(pipeline)
-            pipeline.export([HOUR], names=["r"])
+            sending.export(pipeline, [HOUR], names=["r"])
             yield pipeline
 
 
@@ -58,13 +59,13 @@ def test_what_waits_fails_and_is_lost(world: World):
     world.segment(0)
     world.segment(1, "broken")
     gone = world.segment(2)
-    world.pipeline.tick()
+    ticks.tick(world.pipeline)
     del world.source.objects[gone]
     world.clock.forward(10)
-    world.pipeline.tick()
-    world.pipeline.run([WORLD_HOUR], run_id="run")
+    ticks.tick(world.pipeline)
+    runs.run(world.pipeline, [WORLD_HOUR], run_id="run")
     world.segment(20, shard=5)
-    world.pipeline.tick()
+    ticks.tick(world.pipeline)
     world.clock.forward(1030)
     page = client_of(world.pipeline).get("/status")
     for words in (
@@ -87,8 +88,8 @@ def test_the_calendar(world: World):
     world.tick_and_run()
     world.segment(2 * 3600, shard=9)
     world.clock.forward(4 * 3600)
-    world.pipeline.tick()
-    world.pipeline.list_hours([WORLD_HOUR])
+    ticks.tick(world.pipeline)
+    ticks.list_hours(world.pipeline, [WORLD_HOUR])
     client = client_of(world.pipeline)
     days = client.call("GET", "/status/hours?days=2").json["days"]
     assert [len(day["cells"]) for day in days] == [24, 24]
@@ -126,7 +127,7 @@ def test_states_of_hours_in_order_of_what_to_look_at():
     assert cell(hour, everything, 0, is_over=True).text == text
 
 
-def test_receivers_are_paused_and_resumed_on_record(sent: Pipeline):
+def test_receivers_are_paused_and_resumed_on_record(sent: App):
     client = client_of(sent)
     page = client.get("/status")
     assert "r prometheus at" in page.words
@@ -136,10 +137,10 @@ def test_receivers_are_paused_and_resumed_on_record(sent: Pipeline):
     assert (now["r"]["pending"], now["other"]["pending"], now["other"]["oldest_hour"]) == (0, 3, HOUR)
     assert now["r"]["accepted"] > 0
     assert client.post("/status/receivers/other/pause").status == 303
-    assert sent.receiver_states()["other"].paused_ms is not None
+    assert sending.receiver_states(sent)["other"].paused_ms is not None
     assert client.call("POST", "/receivers/other/pause").json == {"changed": False}
     assert client.call("POST", "/receivers/other/resume").json == {"changed": True}
-    assert [(one.action, one.author) for one in sent.ledger.past_decisions(subject="other")] == [
+    assert [(one.action, one.author) for one in DecisionRecords(sent.ledger).past_decisions(subject="other")] == [
         ("resume", "tester"),
         ("pause", "tester"),
     ]
@@ -150,18 +151,18 @@ def test_receivers_are_paused_and_resumed_on_record(sent: Pipeline):
     assert client.post("/status/receivers/other/remove").status == 404
     # Without the form's token nothing happens.
     assert client.ask("POST", "/status/receivers/other/pause", b"", {}).status == 403
-    assert sent.receiver_states()["other"].paused_ms is None
+    assert sending.receiver_states(sent)["other"].paused_ms is None
     cells = client.get("/status", {"days": "1"})
     assert "3 jobs not sent everywhere" in cells.text
 
 
-def test_read_only_changes_nothing(sent: Pipeline):
+def test_read_only_changes_nothing(sent: App):
     client = client_of(sent, access=Access(read_only=True), doctor=lambda: pytest.fail("examined"))
     page = client.get("/status")
     assert "<button" not in page.text
     assert client.post("/status/receivers/r/pause").status == 403
     assert client.post("/status/doctor").status == 403
-    assert sent.receiver_states()["r"].paused_ms is None
+    assert sending.receiver_states(sent)["r"].paused_ms is None
 
 
 def test_the_doctor_is_asked_on_demand(world: World):

@@ -10,11 +10,11 @@ from typing import Final, NamedTuple
 
 import google_crc32c
 
-from pyro_assets.block.checksum import check_crc, crc32c
 from pyro_assets.block.columns import U8
 from pyro_assets.block.symbols.delta import MOST_VALUES_PER_BYTE
 from pyro_assets.block.symbols.group_varint import MAX_GROUP_BYTES, MIN_GROUP_BYTES
 from pyro_assets.errors import BadCount, BadEncoding, BadLength, BadMagic, Truncated, UnsupportedVersion, Where
+from pyro_assets.storage.checksum import check_crc, crc32c
 
 MAGIC: Final = b"sym1"
 VERSION: Final = 3

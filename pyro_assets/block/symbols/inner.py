@@ -12,7 +12,6 @@ from typing import Any, Final
 import google_crc32c
 import numpy as np
 
-from pyro_assets.block.checksum import check_crc, crc32c
 from pyro_assets.block.columns import U8
 from pyro_assets.block.symbols.index import (
     FUNCTIONS,
@@ -24,6 +23,7 @@ from pyro_assets.block.symbols.index import (
     SymbolBlock,
 )
 from pyro_assets.errors import BadCount, BadEncoding, BadLength, Truncated, Where
+from pyro_assets.storage.checksum import check_crc, crc32c
 
 # Items, sizes of the columns (strings: a byte that the original leaves to chance, bits of a length), CRC.
 _LAYOUT: Final = {

@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pyro_assets.block.checksum import crc32c
 from pyro_assets.block.columns import I32, I64, SymbolTables
 from pyro_assets.block.symbols import delta_writer
 from pyro_assets.block.symbols.index import (
@@ -29,6 +28,7 @@ from pyro_assets.block.symbols.inner import inner_header
 from pyro_assets.block.symbols.strings import encode_strings
 from pyro_assets.block.symbols.tree import count_leaves, encode_trees
 from pyro_assets.errors import Unwritable, Where
+from pyro_assets.storage.checksum import crc32c
 
 _WHERE: Final = Where(section="symbols")
 _MAX_LINES: Final = 0xFF

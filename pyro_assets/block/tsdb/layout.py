@@ -6,9 +6,9 @@ What both reader and writer need to agree on belongs here, once. Parts of the in
 import struct
 from typing import Final, NamedTuple
 
-from pyro_assets.block.checksum import check_crc, crc32c
 from pyro_assets.block.cursor import Cursor
 from pyro_assets.errors import BadIndex, BadMagic, Truncated, UnsupportedVersion, Where
+from pyro_assets.storage.checksum import check_crc, crc32c
 
 MAGIC: Final = 0xBAAAD700
 VERSION: Final = 2

@@ -12,10 +12,10 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from pyro_assets.block.checksum import check_crc
 from pyro_assets.block.columns import Bool
 from pyro_assets.block.tsdb.layout import U32
 from pyro_assets.errors import BadCount, BadIndex, BadLength, Where
+from pyro_assets.storage.checksum import check_crc
 
 #: Lists start at multiples of this.
 LIST_ALIGNMENT: Final = 4

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import google_crc32c
 
-from pyro_assets.block.checksum import check_crc
 from pyro_assets.block.tsdb.layout import FINGERPRINT_STEP, U32, U64, Toc, align, read_uvarint
 from pyro_assets.block.tsdb.lists import LIST_ALIGNMENT, Lists, check_lists, lists_are_right
 from pyro_assets.errors import BadCount, BadIndex, BadLength, Truncated, Where
+from pyro_assets.storage.checksum import check_crc
 
 _crc = google_crc32c.value
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import google_crc32c
 import numpy as np
 
-from pyro_assets.block.checksum import check_crc
 from pyro_assets.block.columns import I64, Labels, SeriesTable
 from pyro_assets.block.cursor import Cursor
 from pyro_assets.block.tsdb.chunks import decode_chunks, first_chunks
@@ -18,6 +17,7 @@ from pyro_assets.block.tsdb.layout import SERIES_ALIGNMENT, TOC_BYTES, U32, Toc,
 from pyro_assets.block.tsdb.lookup import Lookup, check_fingerprints, check_lookups, part
 from pyro_assets.block.tsdb.memo import Memo
 from pyro_assets.errors import BadCount, BadIndex, BadLength, Truncated, Where
+from pyro_assets.storage.checksum import check_crc
 
 _crc = google_crc32c.value
 

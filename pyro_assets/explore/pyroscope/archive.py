@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Final
 from pyro_assets.block.columns import BlockColumns, Bool, Labels
 from pyro_assets.errors import QueryTooLarge
 from pyro_assets.explore.pyroscope.asked import ProfileQuery, TimeRange
-from pyro_assets.ledger.archived import ArchivedJob
-from pyro_assets.pipeline.selecting import NarrowReader, Wanted, batches
-from pyro_assets.series.selectors import Selector
+from pyro_assets.explore.read import ArchivedJob, NarrowReader, Wanted, batches
+from pyro_assets.rules.selectors import Selector
 from pyro_assets.storage.keys import hour_start_ms
 
 if TYPE_CHECKING:

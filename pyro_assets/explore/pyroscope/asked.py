@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyro_assets.errors import BadQuery, SelectorError
-from pyro_assets.series.selectors import Selector, parse_selector
+from pyro_assets.rules.selectors import Selector, parse_selector
 
 _HOUR_MS: Final = 3_600_000
 #: Of times that fit 64 bits as nanoseconds.

@@ -11,9 +11,9 @@ import numpy as np
 
 from pyro_assets.block.columns import I64
 from pyro_assets.block.symbols.paths import find_runs, path_depths, path_sums
+from pyro_assets.explore.functions import number_in_preorder
 from pyro_assets.explore.pyroscope.messages.querier_pb2 import FlameGraph, FlameGraphDiff, Level
 from pyro_assets.explore.pyroscope.stacks import OTHER_CODE, Stacks
-from pyro_assets.series.top import number_in_preorder
 
 _ROOT: Final = "total"
 

@@ -10,9 +10,8 @@ import polars as pl
 
 from pyro_assets.block.columns import I64, SymbolTables
 from pyro_assets.block.symbols.paths import find_runs, path_depths
-from pyro_assets.compaction.prune import prune_symbols
-from pyro_assets.compaction.symbols import merge_symbols
-from pyro_assets.series.call_tree import add_up
+from pyro_assets.compaction.symbols import merge_symbols, prune_symbols
+from pyro_assets.explore.call_tree import add_up
 
 
 @dataclass(frozen=True, slots=True)

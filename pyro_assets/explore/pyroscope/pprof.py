@@ -12,9 +12,9 @@ import polars as pl
 import pyarrow as pa
 
 from pyro_assets.block.columns import I64, SymbolTables
-from pyro_assets.compaction.prune import prune_symbols
-from pyro_assets.compaction.symbols import merge_symbols
+from pyro_assets.compaction.symbols import merge_symbols, prune_symbols
 from pyro_assets.errors import ValueOverflow
+from pyro_assets.explore.call_tree import add_up
 from pyro_assets.explore.pyroscope.archive import ChosenProfiles
 from pyro_assets.explore.pyroscope.asked import ProfileQuery
 from pyro_assets.explore.pyroscope.go_pgo import GoPgo
@@ -28,7 +28,6 @@ from pyro_assets.explore.pyroscope.messages.profile_pb2 import (
     ValueType,
 )
 from pyro_assets.explore.pyroscope.stacks import OTHER, cut_nodes, totals
-from pyro_assets.series.call_tree import add_up
 from pyro_assets.storage.shown import show_bytes
 
 _LIMIT: Final = 2**63

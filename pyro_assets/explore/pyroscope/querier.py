@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from pyro_assets.block.columns import Labels
 from pyro_assets.errors import BadQuery, NotOffered
+from pyro_assets.explore.call_tree import TreeBuilder
 from pyro_assets.explore.pyroscope import labels as choices
 from pyro_assets.explore.pyroscope.archive import ProfileArchive
 from pyro_assets.explore.pyroscope.asked import ProfileKind, ProfileQuery, TimeRange, all_of, label_selector
@@ -22,7 +23,6 @@ from pyro_assets.explore.pyroscope.messages.profile_pb2 import Profile
 from pyro_assets.explore.pyroscope.points import TimeLine, lines
 from pyro_assets.explore.pyroscope.pprof import pprof
 from pyro_assets.explore.pyroscope.stacks import Stacks, cut, named, over
-from pyro_assets.series.call_tree import TreeBuilder
 
 #: Nodes of a flame graph where nobody says how many.
 DEFAULT_MAX_NODES: Final = 8192

@@ -2,7 +2,7 @@
 
 Listed are rules that the form can express. Of one tenant's own they can be changed; those of the file, and those that
 count for other tenants too, are read-only ("provisioned"). The rest is left out and counted. What a rule means is
-known by `series.equivalents`; add nothing here that the form does not have.
+known by `rules.choice`; add nothing here that the form does not have.
 """
 
 import hashlib
@@ -16,15 +16,14 @@ from pyro_assets.errors import BadQuery, NothingFound, SelectorError, StaleRule
 from pyro_assets.explore.pyroscope.asked import parse_words
 from pyro_assets.explore.pyroscope.messages import rules_pb2
 from pyro_assets.explore.pyroscope.messages.types_pb2 import LabelPair
-from pyro_assets.ledger.rules import RuleEdit, RuleVersion
-from pyro_assets.pipeline.rule_edits import check_value
-from pyro_assets.pipeline.rules import KnownRule, RulesInForce, rule_body
-from pyro_assets.series.config import RecordingRule
-from pyro_assets.series.equivalents import free_name, of_recording_rule, rule_value
-from pyro_assets.series.language import Rule
-from pyro_assets.series.names import FUNCTION_METRIC_PREFIX, METRIC_PREFIX, is_metric_name, metric_name
-from pyro_assets.series.rule_set import is_of_type
-from pyro_assets.series.selectors import Matcher, parse_selector
+from pyro_assets.rules.choice import free_name, of_recording_rule, rule_value
+from pyro_assets.rules.config import RecordingRule
+from pyro_assets.rules.in_force import KnownRule, RulesInForce, check_value, rule_body
+from pyro_assets.rules.language import Rule
+from pyro_assets.rules.names import FUNCTION_METRIC_PREFIX, METRIC_PREFIX, is_metric_name, metric_name
+from pyro_assets.rules.selectors import Matcher, parse_selector
+from pyro_assets.rules.stored import RuleEdit, RuleVersion
+from pyro_assets.series.rules import is_of_type
 
 PREFIX: Final = "profiles_recorded_"
 _WHY: Final = "made in the form for recording rules"

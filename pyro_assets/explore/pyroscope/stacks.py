@@ -11,8 +11,8 @@ import numpy as np
 
 from pyro_assets.block.columns import I64, Bool
 from pyro_assets.block.symbols.paths import find_runs, path_sums
-from pyro_assets.series.call_tree import CallTree, merge_equal, sums_below
-from pyro_assets.series.top import number_in_preorder
+from pyro_assets.explore.call_tree import CallTree, merge_equal, sums_below
+from pyro_assets.explore.functions import number_in_preorder
 
 #: What stands for the nodes that were cut.
 OTHER: Final = "other"

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from pyro_assets.explore.pyroscope.messages import rules_pb2
 from pyro_assets.explore.pyroscope.recording_rules import RecordingRules
+from pyro_assets.rules.stored import StoredRules
 from pyro_assets.web.pyroscope.connect import ConnectAnswer, ConnectMethod, tenant_of
 from pyro_assets.web.site import Site
 
@@ -24,7 +25,9 @@ def methods(site: Site) -> list[ConnectMethod]:
     ledger = site.pipeline.ledger
     rules = RecordingRules(
         site.rules,
-        lambda edit, author, why: ledger.edit_rules([edit], author=author, why=why, now_ms=site.clock())[0],
+        lambda edit, author, why: StoredRules(ledger).edit_rules([edit], author=author, why=why, now_ms=site.clock())[
+            0
+        ],
     )
 
     def show(message: Any, request: Request) -> ConnectAnswer:

@@ -12,10 +12,12 @@ from starlette.routing import Route
 
 from pyro_assets.explore.pyroscope.archive import ProfileArchive
 from pyro_assets.explore.pyroscope.querier import METHODS, UNIMPLEMENTED, Caller, Handler, Querier
+from pyro_assets.explore.read import ArchivedJobs
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.web.pyroscope import render, rules
 from pyro_assets.web.pyroscope.connect import ConnectAnswer, ConnectMethod, tenant_of
-from pyro_assets.web.security import Programs
 from pyro_assets.web.site import Site
+from pyro_assets.web.wire.security import Programs
 
 QUERIER: Final = "querier.v1.QuerierService"
 #: What changes nothing: all of it.
@@ -27,7 +29,9 @@ PROGRAMS: Final = Programs((*(f"/{service}/" for service in _SERVICES), render.P
 def routes(site: Site) -> list[Route]:
     """Every address."""
     ledger = site.pipeline.ledger
-    answers = Querier(ProfileArchive(site.pipeline.archive, ledger.hours, ledger.archived_jobs))
+    answers = Querier(
+        ProfileArchive(site.pipeline.archive, HourRecords(ledger).hours, ArchivedJobs(ledger).archived_jobs)
+    )
     methods = [*_methods(site, answers), *rules.methods(site)]
     return [
         *(method.route() for method in methods),

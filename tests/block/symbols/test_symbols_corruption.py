@@ -5,10 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from slow_bytes import crc32c
-from slow_symbol_codecs import encode_tree
-from symbol_surgery import SymbolSurgery
-from symbol_tables import Unit, build, differing, example
 
 from pyro_assets.block.symbols.index import encode_index, parse_index
 from pyro_assets.block.symbols.reader import read_symbols
@@ -25,6 +21,10 @@ from pyro_assets.errors import (
     UnsupportedVersion,
     Where,
 )
+from tests.oracle.bytes import crc32c
+from tests.oracle.symbol_codecs import encode_tree
+from tests.support.symbol_surgery import SymbolSurgery
+from tests.support.symbol_tables import Unit, build, differing, example
 
 TABLES = build([example()])
 GOOD = write_symbols(TABLES, 1)[0]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_bytes import delta_binary_packed
-from slow_symbol_codecs import encode_delta, uvarint
 
 from pyro_assets.block.symbols import delta, delta_writer
+from tests.oracle.bytes import delta_binary_packed
+from tests.oracle.symbol_codecs import encode_delta, uvarint
 
 DTYPE = {32: np.int32, 64: np.int64}
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_symbol_codecs import decode_groups, encode_groups
 
 from pyro_assets.block.symbols import group_varint
+from tests.oracle.symbol_codecs import decode_groups, encode_groups
 
 U32 = st.integers(0, 2**32 - 1) | st.integers(0, 300) | st.sampled_from([0, 255, 256, 65535, 65536, 2**24])
 

@@ -5,10 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import slow_symbols
-from golden_bucket import COMMITTED
-from slow_values import Frame, Line, Mapping
-from symbol_tables import (
+
+from pyro_assets.block.columns import SymbolTables
+from pyro_assets.block.symbols.reader import read_symbols
+from pyro_assets.block.symbols.writer import write_symbols
+from pyro_assets.errors import Where
+from tests.oracle import symbols as slow_symbols
+from tests.oracle.values import Frame, Line, Mapping
+from tests.support.golden_bucket import COMMITTED
+from tests.support.symbol_tables import (
     Unit,
     build,
     differing,
@@ -17,11 +22,6 @@ from symbol_tables import (
     sections_under,
     sections_without_footers,
 )
-
-from pyro_assets.block.columns import SymbolTables
-from pyro_assets.block.symbols.reader import read_symbols
-from pyro_assets.block.symbols.writer import write_symbols
-from pyro_assets.errors import Where
 
 
 def read(sections: Sequence[bytes]) -> SymbolTables:

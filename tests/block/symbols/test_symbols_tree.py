@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from slow_symbol_codecs import encode_tree
 
 from pyro_assets.block.symbols import tree
 from pyro_assets.errors import BadEncoding, BadIndex, Where
+from tests.oracle.symbol_codecs import encode_tree
 
 
 def starts(counts: list[int]) -> np.ndarray:

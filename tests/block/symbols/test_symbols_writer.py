@@ -8,10 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import slow_symbols
-from golden_bucket import COMMITTED
 from hypothesis import given
-from symbol_tables import (
+
+from pyro_assets.block.columns import SymbolTables
+from pyro_assets.block.symbols.index import parse_index
+from pyro_assets.block.symbols.reader import read_symbols
+from pyro_assets.block.symbols.writer import write_symbols
+from pyro_assets.errors import Unwritable, Where
+from tests.oracle import symbols as slow_symbols
+from tests.support.golden_bucket import COMMITTED
+from tests.support.symbol_tables import (
     Unit,
     build,
     differing,
@@ -21,12 +27,6 @@ from symbol_tables import (
     sections_without_footers,
     units,
 )
-
-from pyro_assets.block.columns import SymbolTables
-from pyro_assets.block.symbols.index import parse_index
-from pyro_assets.block.symbols.reader import read_symbols
-from pyro_assets.block.symbols.writer import write_symbols
-from pyro_assets.errors import Unwritable, Where
 
 
 def read(sections: list[bytes]) -> SymbolTables:

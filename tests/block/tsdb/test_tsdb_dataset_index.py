@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import golden_bucket
 import numpy as np
 import pytest
 
@@ -11,6 +10,7 @@ from pyro_assets.block.object import dataset_sections, index_section, parse_obje
 from pyro_assets.block.tsdb.dataset_index import check_positions, write_dataset_index
 from pyro_assets.block.tsdb.reader import read_series
 from pyro_assets.errors import BadIndex, Where
+from tests.support import golden_bucket
 
 
 def _equal(path: Path) -> bool:

@@ -1,12 +1,12 @@
 """Order, fingerprint and profile type of labels."""
 
-import golden_bucket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_bytes import xxh64
 
 from pyro_assets.block.tsdb.labels import fingerprint, in_stored_order, profile_type, sort_key
+from tests.oracle.bytes import xxh64
+from tests.support import golden_bucket
 
 Pairs = list[tuple[bytes, bytes]]
 pairs = st.lists(st.tuples(st.binary(max_size=5), st.binary(max_size=40)), max_size=5)

@@ -5,10 +5,10 @@ import struct
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from index_surgery import framed
 
 from pyro_assets.block.tsdb.lists import Lists, check_lists, lists_are_right
 from pyro_assets.errors import BlockError, Where
+from tests.support.index_surgery import framed
 
 REFERENCES = (6, 9, 11, 1 << 27)
 

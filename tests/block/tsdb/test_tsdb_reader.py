@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 
-import golden_bucket
 import numpy as np
 import pytest
-from index_surgery import PARTS, IndexSurgery, read_uvarint
 
 from pyro_assets import errors
 from pyro_assets.block.columns import SeriesTable
@@ -15,6 +13,8 @@ from pyro_assets.block.tsdb.layout import uvarint, varint
 from pyro_assets.block.tsdb.reader import read_series
 from pyro_assets.block.tsdb.writer import write_index
 from pyro_assets.errors import BlockError, Where
+from tests.support import golden_bucket
+from tests.support.index_surgery import PARTS, IndexSurgery, read_uvarint
 
 HERE = Where("segments/1/x/block.bin", "tsdb", "checkout")
 SERIES = [

@@ -5,10 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import golden_bucket
 import numpy as np
 import pytest
-import slow_tsdb
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +16,8 @@ from pyro_assets.block.object import dataset_sections, index_section, parse_obje
 from pyro_assets.block.tsdb.reader import read_series
 from pyro_assets.block.tsdb.writer import write_index
 from pyro_assets.errors import BadLength, Unwritable, Where
+from tests.oracle import tsdb as slow_tsdb
+from tests.support import golden_bucket
 
 HERE = Where("memory", "tsdb")
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)

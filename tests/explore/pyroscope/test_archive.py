@@ -7,14 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import slow_decoder
-from exports import derive, opened
 from hypothesis import given
 from hypothesis import strategies as st
-from models import ModelObject
-from slow_values import Profile
-from strategies import jobs, raw_object
 
+from pyro_assets.app import App
 from pyro_assets.block.reader import read_blocks
 from pyro_assets.errors import BadQuery, QueryTooLarge
 from pyro_assets.explore.pyroscope import archive
@@ -22,9 +18,16 @@ from pyro_assets.explore.pyroscope.archive import ChosenProfiles, ProfileArchive
 from pyro_assets.explore.pyroscope.asked import ProfileKind, ProfileQuery, TimeRange, all_of, label_selector
 from pyro_assets.explore.pyroscope.labels import label_names, label_sets, label_values, profile_types
 from pyro_assets.explore.pyroscope.points import lines
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.explore.read import ArchivedJobs
+from pyro_assets.ledger.hours import HourRecords
+from pyro_assets.operations import runs
 from pyro_assets.storage.keys import hour_start_ms
 from pyro_assets.storage.shown import show_bytes
+from tests.oracle import decoder as slow_decoder
+from tests.oracle.values import Profile
+from tests.support.exports import derive, opened
+from tests.support.models import ModelObject
+from tests.support.strategies import jobs, raw_object
 
 CPU = ProfileKind.parse("process_cpu:cpu:nanoseconds:cpu:nanoseconds")
 EVER = TimeRange(0, 2**50)
@@ -36,18 +39,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pipeline(folder: Path) -> Iterator[Pipeline]:
+def pipeline(folder: Path) -> Iterator[App]:
     with opened(folder) as made:
         derive(made)
         yield made
 
 
 @pytest.fixture(scope="module")
-def profiles(pipeline: Pipeline, folder: Path) -> list[Profile]:
+def profiles(pipeline: App, folder: Path) -> list[Profile]:
     """Every profile of acme, read slowly."""
     return [
         profile
-        for job in pipeline.ledger.archived_jobs(pipeline.hours())
+        for job in ArchivedJobs(pipeline.ledger).archived_jobs(runs.hours(pipeline))
         for output in job.outputs
         if output.tenant == "acme"
         for dataset in slow_decoder.decode_object(
@@ -68,9 +71,11 @@ class Counting:
         return getattr(self._bucket, name)
 
 
-def archive_of(pipeline: Pipeline, bucket: Any = None, **more: Any) -> ProfileArchive:
+def archive_of(pipeline: App, bucket: Any = None, **more: Any) -> ProfileArchive:
     ledger = pipeline.ledger
-    return ProfileArchive(bucket or pipeline.archive, ledger.hours, ledger.archived_jobs, **more)
+    return ProfileArchive(
+        bucket or pipeline.archive, HourRecords(ledger).hours, ArchivedJobs(ledger).archived_jobs, **more
+    )
 
 
 def asked(selector: str = "{}", span: TimeRange = EVER, tenant: str = "acme", kind: ProfileKind = CPU) -> ProfileQuery:
@@ -87,7 +92,7 @@ def is_cpu(profile: Profile) -> bool:
     return dict(profile.labels)[b"__profile_type__"] == CPU.text.encode()
 
 
-def test_both_ends_of_a_range_belong_to_it(pipeline: Pipeline, profiles: list[Profile]):
+def test_both_ends_of_a_range_belong_to_it(pipeline: App, profiles: list[Profile]):
     asking = archive_of(pipeline)
     every = sorted(profile.time_ns for profile in profiles if is_cpu(profile))
     assert times(asking, asked()) == every
@@ -100,7 +105,7 @@ def test_both_ends_of_a_range_belong_to_it(pipeline: Pipeline, profiles: list[Pr
     assert times(asking, asked(tenant="nobody")) == []
 
 
-def test_a_selector_and_the_suffix_of_a_delta(pipeline: Pipeline, profiles: list[Profile]):
+def test_a_selector_and_the_suffix_of_a_delta(pipeline: App, profiles: list[Profile]):
     asking = archive_of(pipeline)
     expected = sorted(
         one.time_ns for one in profiles if is_cpu(one) and dict(one.labels)[b"service_name"] == b"checkout"
@@ -109,7 +114,7 @@ def test_a_selector_and_the_suffix_of_a_delta(pipeline: Pipeline, profiles: list
     assert times(asking, asked('{service_name="checkout"}', kind=ProfileKind.parse(CPU.text + ":delta"))) == expected
 
 
-def test_series_are_those_with_profiles_in_the_range(pipeline: Pipeline, profiles: list[Profile]):
+def test_series_are_those_with_profiles_in_the_range(pipeline: App, profiles: list[Profile]):
     asking = archive_of(pipeline)
     middle = sorted(profile.time_ns for profile in profiles)[len(profiles) // 2] // 10**6
     for span in (EVER, TimeRange(0, middle), TimeRange(middle, 2**50), TimeRange(middle, middle)):
@@ -126,7 +131,7 @@ def test_series_are_those_with_profiles_in_the_range(pipeline: Pipeline, profile
     assert asking.ends_ms("nobody") is None
 
 
-def test_what_is_known_of_jobs_is_not_read_again(pipeline: Pipeline):
+def test_what_is_known_of_jobs_is_not_read_again(pipeline: App):
     bucket = Counting(pipeline.archive)
     asking = archive_of(pipeline, bucket)
     found = asking.series("acme", all_of(()), EVER)
@@ -136,7 +141,7 @@ def test_what_is_known_of_jobs_is_not_read_again(pipeline: Pipeline):
     assert bucket.asked == before
 
 
-def test_no_more_is_remembered_than_may_be(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+def test_no_more_is_remembered_than_may_be(pipeline: App, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(archive, "_REMEMBERED", 3)
     bucket = Counting(pipeline.archive)
     asking = archive_of(pipeline, bucket)
@@ -146,7 +151,7 @@ def test_no_more_is_remembered_than_may_be(pipeline: Pipeline, monkeypatch: pyte
     assert bucket.asked > before
 
 
-def test_a_question_that_takes_too_long_is_refused(pipeline: Pipeline):
+def test_a_question_that_takes_too_long_is_refused(pipeline: App):
     ticks = iter(range(1000))
     asking = archive_of(pipeline, seconds=1.5, clock=lambda: float(next(ticks)))
     with pytest.raises(QueryTooLarge, match=r"more than 1\.5 s; ask for a shorter time range"):

@@ -11,11 +11,11 @@ from pyro_assets.errors import BadQuery, NothingFound, StaleRule
 from pyro_assets.explore.pyroscope.messages import rules_pb2
 from pyro_assets.explore.pyroscope.messages.types_pb2 import LabelPair
 from pyro_assets.explore.pyroscope.recording_rules import Book, RecordingRules, id_of
-from pyro_assets.ledger.ledger import Ledger
-from pyro_assets.ledger.rules import RuleEdit, RuleVersion
-from pyro_assets.pipeline.rules import RulesInForce, merge_rules, read_body, rule_body
-from pyro_assets.series.config import SeriesConfig, parse_config
-from pyro_assets.series.language import Rule
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.rules.config import SeriesConfig, parse_config
+from pyro_assets.rules.in_force import RulesInForce, merge_rules, read_body, rule_body
+from pyro_assets.rules.language import Rule
+from pyro_assets.rules.stored import RuleEdit, RuleVersion, StoredRules
 
 CPU = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"
 INUSE = "memory:inuse_space:bytes:space:bytes"
@@ -31,10 +31,10 @@ class World:
         self.service = RecordingRules(self.in_force, self.edit)
 
     def in_force(self) -> RulesInForce:
-        return merge_rules(self.config, self.ledger.rules())
+        return merge_rules(self.config, StoredRules(self.ledger).rules())
 
     def edit(self, edit: RuleEdit, author: str, why: str) -> RuleVersion:
-        return self.ledger.edit_rules([edit], author=author, why=why, now_ms=1)[0]
+        return StoredRules(self.ledger).edit_rules([edit], author=author, why=why, now_ms=1)[0]
 
     def save(self, **fields: Any) -> None:
         """A rule as a page saves it."""
@@ -42,7 +42,7 @@ class World:
         self.edit(RuleEdit(rule.name, rule_body(rule), 0), "somebody", "")
 
     def rule(self, name: str) -> Rule:
-        [found] = [one for one in self.ledger.rules() if one.name == name]
+        [found] = [one for one in StoredRules(self.ledger).rules() if one.name == name]
         return read_body(name, found.body)
 
     def upsert(self, tenant: str = "acme", **fields: Any) -> rules_pb2.RecordingRule:
@@ -84,13 +84,13 @@ def test_a_rule_made_in_the_form_is_a_rule_of_ours(world: World):
     assert made.profile_type == CPU
     assert [one.form for one in world.book().listed] == [made]
     assert world.book("globex").listed == ()
-    [version] = world.ledger.rule_history("cpu")
+    [version] = StoredRules(world.ledger).rule_history("cpu")
     assert (version.author, version.why) == ("ann", "made in the form for recording rules")
 
 
 def test_a_name_that_is_taken_gets_a_number(world: World):
     made = [world.upsert(), world.upsert(tenant="globex")]
-    assert [one.name for one in world.ledger.rules()] == ["cpu", "cpu-2"]
+    assert [one.name for one in StoredRules(world.ledger).rules()] == ["cpu", "cpu-2"]
     assert [one.id for one in made] == [id_of("cpu"), id_of("cpu-2")]
 
 
@@ -127,7 +127,7 @@ def test_a_deleted_rule_is_gone_and_its_history_stays(world: World):
         world.delete(made.id)
     with pytest.raises(NothingFound, match="no rule with id="):
         world.upsert(id=made.id, generation=1)
-    assert [one.deleted for one in world.ledger.rule_history("cpu")] == [True, False]
+    assert [one.deleted for one in StoredRules(world.ledger).rule_history("cpu")] == [True, False]
     assert world.upsert().generation == 3
 
 
@@ -219,7 +219,7 @@ def test_what_is_refused_says_why(world: World, fields: dict[str, Any], words: s
         world.upsert(**fields)
     assert str(caught.value).startswith("invalid request: ")
     assert words in str(caught.value)
-    assert world.ledger.rules() == []
+    assert StoredRules(world.ledger).rules() == []
 
 
 def test_ids_that_are_missing_or_unknown(world: World):

@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from examples import plain_object
 from hypothesis import given
 from hypothesis import strategies as st
-from models import ModelObject
-from pyroscope_exchanges import head_of, paths_of, stacks_of
-from slow_values import Profile, Stack
-from strategies import jobs, raw_object
 
 from pyro_assets.block.reader import read_blocks
 from pyro_assets.errors import ValueOverflow
+from pyro_assets.explore.call_tree import TreeBuilder
 from pyro_assets.explore.pyroscope.archive import ChosenProfiles
 from pyro_assets.explore.pyroscope.asked import ProfileKind, ProfileQuery, TimeRange, label_selector
 from pyro_assets.explore.pyroscope.flame_graph import flame_graph, flame_graph_diff, tree_bytes
 from pyro_assets.explore.pyroscope.go_pgo import GoPgo
 from pyro_assets.explore.pyroscope.pprof import pprof
 from pyro_assets.explore.pyroscope.stacks import OTHER, Stacks, cut, named, over
-from pyro_assets.series.call_tree import TreeBuilder
 from pyro_assets.storage.shown import show_bytes
+from tests.oracle.values import Profile, Stack
+from tests.support.examples import plain_object
+from tests.support.models import ModelObject
+from tests.support.pyroscope_exchanges import head_of, paths_of, stacks_of
+from tests.support.strategies import jobs, raw_object
 
 Paths = Counter[tuple[str, ...]]
 ASKED = ProfileQuery(

@@ -9,37 +9,37 @@ from typing import Any
 
 import pytest
 import yaml
-from connect_client import ASKED, END, START, call, is_error
-from dashboards import OBSERVABILITY
-from exports import derive, opened
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import Route
-from web_client import Client, site_of
 
+from pyro_assets.app import App
 from pyro_assets.explore.pyroscope.messages import querier_pb2, types_pb2
 from pyro_assets.explore.pyroscope.querier import METHODS
-from pyro_assets.pipeline.pipeline import Pipeline
 from pyro_assets.resources.environment import WEB_TOKEN
-from pyro_assets.web.access import Access
 from pyro_assets.web.app import make_app
 from pyro_assets.web.pyroscope.rules import SERVICE as RULES
 from pyro_assets.web.pyroscope.site import QUERIER
-from pyro_assets.web.turns import Turns
+from pyro_assets.web.wire.access import Access
+from pyro_assets.web.wire.turns import Turns
+from tests.support.connect_client import ASKED, END, START, call, is_error
+from tests.support.dashboards import OBSERVABILITY
+from tests.support.exports import derive, opened
+from tests.support.web_client import Client, site_of
 
 CPU = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"
 TOKEN = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with opened(tmp_path_factory.mktemp("connect")) as made:
         derive(made)
         yield made
 
 
 @pytest.fixture(scope="module")
-def client(pipeline: Pipeline) -> Client:
+def client(pipeline: App) -> Client:
     return Client(make_app(site_of(pipeline)))
 
 
@@ -157,7 +157,7 @@ def test_a_tenant_sees_its_own_and_no_header_means_the_only_one(client: Client):
     assert services == [["checkout", "gateway", "ride-sharing-app"], ["tps-reports"], None, None]
 
 
-def test_who_waits_too_long_shall_come_again(pipeline: Pipeline):
+def test_who_waits_too_long_shall_come_again(pipeline: App):
     site = site_of(pipeline)
     site.asking = Turns(1, waiting=0, wait_seconds=0.0)
     with site.asking.take():
@@ -176,11 +176,11 @@ def test_blocks_that_are_gone_are_said(tmp_path: Path):
 # --- Who may ask ----------------------------------------------------------------------------------------------------
 
 
-def access(pipeline: Pipeline, **settings: Any) -> Client:
+def access(pipeline: App, **settings: Any) -> Client:
     return Client(make_app(site_of(pipeline, access=Access(default_user="tester", **settings))))
 
 
-def test_programs_need_no_form_and_other_pages_may_not_ask(pipeline: Pipeline):
+def test_programs_need_no_form_and_other_pages_may_not_ask(pipeline: App):
     asking = access(pipeline)
     for name in METHODS:
         assert call(asking, name, {"name": "pod"} if name == "LabelValues" else {}).status in (200, 400)
@@ -191,7 +191,7 @@ def test_programs_need_no_form_and_other_pages_may_not_ask(pipeline: Pipeline):
         is_error(call(asking, "UpsertRecordingRule", service=RULES, content_type=kind), 403, "permission_denied")
 
 
-def test_with_a_token_programs_send_it(pipeline: Pipeline):
+def test_with_a_token_programs_send_it(pipeline: App):
     asking = access(pipeline, token=TOKEN)
     is_error(call(asking, "ProfileTypes"), 401, "unauthenticated", "Authorization: Bearer TOKEN")
     assert call(asking, "ProfileTypes", authorization=f"Bearer {TOKEN}").status == 200
@@ -199,7 +199,7 @@ def test_with_a_token_programs_send_it(pipeline: Pipeline):
     is_error(refused, 401, "unauthenticated")
 
 
-def test_what_reads_is_open_in_read_only_mode_and_what_writes_is_not(pipeline: Pipeline):
+def test_what_reads_is_open_in_read_only_mode_and_what_writes_is_not(pipeline: App):
     asking = access(pipeline, read_only=True)
     for name in METHODS:
         assert call(asking, name).status in (200, 400), name
@@ -208,7 +208,7 @@ def test_what_reads_is_open_in_read_only_mode_and_what_writes_is_not(pipeline: P
         is_error(call(asking, name, {}, service=RULES), 403, "permission_denied", "read-only")
 
 
-def test_every_known_method_has_its_address(pipeline: Pipeline):
+def test_every_known_method_has_its_address(pipeline: App):
     paths = {one.path for one in make_app(site_of(pipeline)).routes if isinstance(one, Route)}
     assert {f"/{QUERIER}/{name}" for name in METHODS} < paths
 

@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runner import places, run
-from pyroscope_exchanges import (
+
+from pyro_assets.app import open_app
+from pyro_assets.explore.pyroscope.messages import querier_pb2
+from pyro_assets.explore.pyroscope.querier import METHODS
+from pyro_assets.web.app import make_app
+from tests.support.cli_runner import places, run
+from tests.support.pyroscope_exchanges import (
     Exchange,
     head_of,
     paths_of,
@@ -17,12 +22,7 @@ from pyroscope_exchanges import (
     stacks_of,
     unpack_blocks,
 )
-from web_client import Answer, Client, site_of
-
-from pyro_assets.explore.pyroscope.messages import querier_pb2
-from pyro_assets.explore.pyroscope.querier import METHODS
-from pyro_assets.pipeline.pipeline import open_pipeline
-from pyro_assets.web.app import make_app
+from tests.support.web_client import Answer, Client, site_of
 
 DOT = querier_pb2.ProfileFormat.PROFILE_FORMAT_DOT
 #: The range that the recorded server's own limit of a day refused; here there is no such limit.
@@ -52,7 +52,7 @@ def initech(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def _client(folder: Path) -> Iterator[Client]:
     options = dict(zip(*[iter(map(str, places(folder)))] * 2, strict=True))
-    with open_pipeline(str(folder / "none"), options["--archive-url"], options["--ledger-url"]) as pipeline:
+    with open_app(str(folder / "none"), options["--archive-url"], options["--ledger-url"]) as pipeline:
         yield Client(make_app(site_of(pipeline)))
 
 

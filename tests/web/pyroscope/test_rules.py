@@ -5,25 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from connect_client import call, is_error
-from exports import opened
-from web_client import Answer, Client, site_of
 
-from pyro_assets.pipeline.pipeline import Pipeline
+from pyro_assets.app import App
+from pyro_assets.rules.stored import StoredRules
 from pyro_assets.web.app import make_app
 from pyro_assets.web.pyroscope.rules import LEFT_OUT_HEADER, SERVICE
+from tests.support.connect_client import call, is_error
+from tests.support.exports import opened
+from tests.support.web_client import Answer, Client, site_of
 
 CPU = '{__profile_type__="process_cpu:cpu:nanoseconds:cpu:nanoseconds"}'
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
+def pipeline(tmp_path: Path) -> Iterator[App]:
     with opened(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def client(pipeline: Pipeline) -> Client:
+def client(pipeline: App) -> Client:
     return Client(make_app(site_of(pipeline)))
 
 
@@ -31,10 +32,10 @@ def rules(client: Client, name: str, **value: Any) -> Answer:
     return call(client, f"{name}RecordingRule", value, service=SERVICE)
 
 
-def test_a_rule_made_there_is_on_our_page(client: Client, pipeline: Pipeline):
+def test_a_rule_made_there_is_on_our_page(client: Client, pipeline: App):
     made = rules(client, "Upsert", metricName="profiles_recorded_cpu", matchers=[CPU], groupBy=["pod"]).json["rule"]
     assert "profiles_recorded_cpu" in client.get("/rules/show/cpu").text
-    [version] = pipeline.ledger.rule_history("cpu")
+    [version] = StoredRules(pipeline.ledger).rule_history("cpu")
     assert version.author == "tester"
     shown = client.call("GET", "/rules/cpu").json["rule"]
     assert (shown["metric"], shown["by"], shown["tenants"]) == ("profiles_recorded_cpu", ["pod"], ["acme"])

@@ -1,0 +1,352 @@
+"""The ledger from the archive: what its records and files of series prove, for the day when the database is lost.
+
+The files of series of an hour as the archive shows them, for a ledger that is rebuilt.
+
+Add what else the archive proves here. Sources that were in no committed job are in no record: the next tick finds them
+in the source bucket, as it found them the first time.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Final
+
+from pyro_assets.archive.expire import ExpiryRecords
+from pyro_assets.archive.restore import RestoredJob, RestoredSource, Restorer
+from pyro_assets.archive.retain import RetentionRecord, read_record
+from pyro_assets.archive.rows import SourceRows
+from pyro_assets.archive.verdicts import restore_verdicts
+from pyro_assets.errors import BadRecord, NotABlockKey, RebuildNeeded, SeriesError, SettingsError
+from pyro_assets.export.states import ReceiverRecords
+from pyro_assets.jobs.derive import with_notes
+from pyro_assets.jobs.record import CommitRecord, parse_record
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.records import SeriesFile
+from pyro_assets.ledger.schema import JobState
+from pyro_assets.ledger.upkeep import UpkeepRecords
+from pyro_assets.rules.archive import restore_rules
+from pyro_assets.settings import KINDS
+from pyro_assets.storage.checksum import crc32c
+from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.keys import (
+    COMMITS,
+    RECEIPTS,
+    hour_from_path,
+    hour_of,
+    hour_path,
+    hour_start_ms,
+    parse_block_key,
+    parse_series_name,
+    series_prefix,
+)
+
+
+@dataclass(slots=True)
+class HourFiles:
+    """Files of series of one hour.
+
+    Attributes:
+        hour: partition key.
+        retention: what is gone on purpose.
+        series_number: of files that are written from now on.
+        damaged: files that are not what was written, with one sentence each.
+    """
+
+    archive: ReadOnlyBucket
+    hour: str
+    retention: RetentionRecord = field(init=False)
+    series_number: int = field(init=False)
+    damaged: dict[str, str] = field(init=False, default_factory=dict)
+    _own: dict[tuple[str, str], ObjectInfo] = field(init=False, default_factory=dict)
+    _merged: dict[tuple[str, str], SeriesFile] = field(init=False, default_factory=dict)
+    _lost: dict[str, SeriesFile] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.retention = read_record(self.archive, self.hour)
+        self.series_number = self.retention.series_number
+        for kind in sorted(KINDS):
+            self._look(kind)
+
+    def of(self, jobs: Sequence[str]) -> dict[str, list[SeriesFile]]:
+        """Job -> its files by kind, without those that are damaged: their jobs count as not derived yet.
+
+        Where level-1 blocks were removed on purpose, nothing can be derived: a damaged file stays, without rows.
+
+        Raises:
+            StorageError: the archive does not answer.
+        """
+        wanted = [(job, kind) for job in jobs for kind in sorted(KINDS)]
+        own = [place for place in wanted if place in self._own]
+        found = dict(zip(own, self.archive.get_many([self._own[place] for place in own]), strict=True))
+        files: dict[str, list[SeriesFile]] = {}
+        for job, kind in wanted:
+            data = found.get((job, kind))
+            if isinstance(data, Exception):
+                raise data
+            if data is not None:
+                item = self._own[job, kind]
+                try:
+                    file = _noted(SeriesFile(kind, item.key, 0, item.size_bytes, crc32c=crc32c(data)), data)
+                except SeriesError as error:
+                    self.damaged[item.key] = str(error)
+                    if job not in self.retention.blocks:
+                        continue
+                    file = SeriesFile(kind, item.key, 0, item.size_bytes)
+            elif (job, kind) in self._merged:
+                file = self._merged[job, kind]
+            elif kind in self._lost and job in self.retention.blocks:
+                file = self._lost[kind]
+            elif job in self.retention.series:
+                file = SeriesFile(kind, None, 0, 0)
+            else:
+                continue
+            files.setdefault(job, []).append(file)
+        return files
+
+    def _look(self, kind: str) -> None:
+        from pyro_assets.series.merged import MergedFile, current_files
+
+        items = {item.key: item for page in self.archive.pages(series_prefix(kind, self.hour)) for item in page}
+        self.series_number = max([self.series_number, *(parse_series_name(key)[1] for key in items)])
+        for current in current_files(items):
+            item = items[current.key]
+            job = parse_series_name(current.key)[0]
+            if job:
+                self._own[job, kind] = item
+                continue
+            data = self.archive.get(item.key, item.size_bytes)
+            blank = SeriesFile(kind, item.key, 0, item.size_bytes, crc32c=crc32c(data))
+            try:
+                _check(data, item.key)
+                merged = MergedFile(data, item.key)
+                for job, rows in merged.jobs.items():
+                    if job not in current.without:
+                        self._merged[job, kind] = with_notes(replace(blank, rows=rows), merged.metadata(job))
+            except SeriesError as error:
+                self.damaged[item.key] = str(error)
+                self._lost[kind] = SeriesFile(kind, item.key, 0, item.size_bytes)
+
+
+def _noted(blank: SeriesFile, data: bytes) -> SeriesFile:
+    from pyro_assets.series.frame import read_notes
+
+    name = blank.key or ""
+    _check(data, name)
+    rows, notes = read_notes(data, name)
+    return with_notes(replace(blank, rows=rows), notes)
+
+
+def _check(data: bytes, name: str) -> None:
+    """Reads a file without a seal whole: what is recorded of it is believed from now on."""
+    from pyro_assets.export.samples import open_series
+    from pyro_assets.series.sealing import check_seal
+
+    if not check_seal(data, name):
+        open_series(data, name)
+
+
+_PAGE_KEYS: Final = 500
+
+
+@dataclass(slots=True)
+class RebuildReport:
+    """What a rebuild did.
+
+    Attributes:
+        records: commit records read; jobs: written to the ledger (the others were there from an earlier attempt).
+        sources: named by the records.
+        series_files: found.
+        rules: versions of rules and snapshots that the archive has.
+        decisions: of people, on what was lost or set aside.
+        receivers: whose start was put back.
+        damaged: one sentence for each record that does not parse.
+        damaged_series: one for each file of series that is not what was written; the next run derives its job again.
+        seconds: how long it took.
+    """
+
+    records: int = 0
+    jobs: int = 0
+    sources: int = 0
+    series_files: int = 0
+    rules: int = 0
+    decisions: int = 0
+    receivers: tuple[str, ...] = ()
+    damaged: list[str] = field(default_factory=list)
+    damaged_series: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def guard(ledger: Ledger, archive: ReadOnlyBucket) -> None:
+    """Refuses to plan with a ledger that has lost what the archive remembers: its sources would be compacted again.
+
+    Costs a request only while the ledger is empty.
+
+    Raises:
+        RebuildNeeded: the ledger is empty and the archive is not, or a rebuild has begun and not ended.
+    """
+    if Restorer(ledger).is_rebuilding():
+        raise RebuildNeeded(
+            "the ledger is being rebuilt, or that was interrupted: `pyro-assets rebuild-ledger` goes on with it"
+        )
+    if not Restorer(ledger).has_jobs() and archive.list_after(f"{COMMITS}/", "", 1):
+        raise RebuildNeeded(
+            f"the ledger is empty, but the archive {archive.url} has commit records: the ledger was lost, or the "
+            "archive belongs to another one; run `pyro-assets rebuild-ledger`, or name another archive"
+        )
+
+
+def rebuild(
+    ledger: Ledger,
+    archive: Bucket,
+    now_ms: int,
+    *,
+    skip_damaged: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> RebuildReport:
+    """Writes what the archive proves into an empty ledger; begun again after an interruption, it goes on.
+
+    Args:
+        ledger: without jobs, but for those of an earlier attempt.
+        archive: the one that belongs to it.
+        now_ms: Unix milliseconds.
+        skip_damaged: end although some records do not parse: their sources will be compacted anew.
+        progress: called with the number of records so far.
+
+    Raises:
+        SettingsError: the ledger is in use: it has jobs.
+        StorageError: the archive does not answer.
+        LedgerUnavailable: what was written until then stays.
+    """
+    begun = time.perf_counter()
+    if Restorer(ledger).has_jobs() and not Restorer(ledger).is_rebuilding():
+        raise SettingsError(
+            "the ledger has jobs, so it is not lost; a rebuild goes into an empty one: name it by --ledger-url, or "
+            "move this one away first"
+        )
+    Restorer(ledger).mark_rebuilding(now_ms, rebuilding=True)
+    report = RebuildReport()
+    try:
+        report.rules = restore_rules(ledger, archive, now_ms)
+    except BadRecord as error:
+        report.damaged.append(str(error))
+    _restore_jobs(ledger, archive, f"{COMMITS}/", now_ms, report, progress)
+    report.decisions = restore_verdicts(ledger, archive, report.damaged)
+    report.receivers = _restore_receivers(ledger, archive)
+    if not report.damaged or skip_damaged:
+        Restorer(ledger).mark_rebuilding(now_ms, rebuilding=False)
+    report.seconds = time.perf_counter() - begun
+    return report
+
+
+def put_back(
+    ledger: Ledger,
+    archive: Bucket,
+    begin_ms: int,
+    end_ms: int,
+    now_ms: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> RebuildReport:
+    """Puts back the rows of the hours of [begin_ms, end_ms) that retention removed from a ledger in use.
+
+    Raises:
+        StorageError: the archive does not answer, or a record is damaged.
+    """
+    begun = time.perf_counter()
+    report = RebuildReport()
+    first, last = hour_of(max(begin_ms, 0)), hour_of(max(end_ms - 1, 0))
+    for hour, state in UpkeepRecords(ledger).upkeep_states().items():
+        if state.collapsed_ms is None or not first <= hour <= last:
+            continue
+        _restore_jobs(ledger, archive, f"{COMMITS}/{hour_path(hour)}/", now_ms, report, progress)
+        if report.damaged:
+            raise BadRecord(report.damaged[0])
+        SourceRows(ledger).uncollapse(hour)
+    report.seconds = time.perf_counter() - begun
+    return report
+
+
+def _restore_jobs(
+    ledger: Ledger,
+    archive: Bucket,
+    prefix: str,
+    now_ms: int,
+    report: RebuildReport,
+    progress: Callable[[int], None],
+) -> None:
+    files: HourFiles | None = None
+    for keys in archive.pages(prefix, limit=_PAGE_KEYS):
+        records = list(_records(archive, keys, report))
+        for hour, group in groupby(records, lambda record: record.hour):
+            of_hour = list(group)
+            if files is None or files.hour != hour:
+                files = HourFiles(archive, hour)
+            found = files.of([record.job for record in of_hour if record.outputs])
+            restored = [_job(record, found.get(record.job, ())) for record in of_hour]
+            report.jobs += Restorer(ledger).restore(restored, now_ms)
+            report.sources += sum(len(job.sources) for job in restored)
+            report.damaged_series += [why for why in files.damaged.values() if why not in report.damaged_series]
+            report.series_files += sum(file.key is not None for job in restored for file in job.files)
+            if files.series_number or files.retention.blocks:
+                ExpiryRecords(ledger).note_retention(hour, files.series_number, sorted(files.retention.blocks), now_ms)
+        report.records += len(records)
+        progress(report.records)
+
+
+def _records(archive: ReadOnlyBucket, listed: Sequence[ObjectInfo], report: RebuildReport) -> Iterator[CommitRecord]:
+    for item, data in zip(listed, archive.get_many(listed), strict=True):
+        if isinstance(data, Exception):
+            raise data
+        try:
+            record = parse_record(data, item.key)
+        except BadRecord as error:
+            report.damaged.append(str(error))
+            continue
+        if record.key == item.key:
+            yield record
+        else:
+            report.damaged.append(f"{item.key} holds the record of another job, {record.key}")
+
+
+def _job(record: CommitRecord, files: Sequence[SeriesFile]) -> RestoredJob:
+    try:
+        sources = tuple(
+            RestoredSource(parse_block_key(s.key), s.size_bytes, s.state, s.reason, s.failure) for s in record.sources
+        )
+    except NotABlockKey as error:
+        raise BadRecord(f"{record.key}: {error}", key=record.key) from error
+    state: JobState = "compacted"
+    if sources and all(source.state == "lost" for source in sources):
+        state = "lost"
+    elif not record.outputs:
+        # It was, or would be, derived to nothing.
+        state, files = "derived", [SeriesFile(kind, None, 0, 0) for kind in sorted(KINDS)]
+    elif {file.kind for file in files} >= KINDS:
+        state = "derived"
+    return RestoredJob(
+        id=record.job,
+        kind=record.kind,
+        shard=record.shard,
+        tenant=record.tenant,
+        hour=record.hour,
+        timestamp_ms=record.timestamp_ms,
+        mode=record.mode,
+        dedup=record.dedup,
+        state=state,
+        sources=sources,
+        compaction=record.compaction(0.0),
+        files=tuple(files),
+    )
+
+
+def _restore_receivers(ledger: Ledger, archive: ReadOnlyBucket) -> tuple[str, ...]:
+    """Lets receivers get series since the first hour of which they have a receipt: none may fall between the ledgers.
+
+    What they have got already is in the receipts, which an export reads before it sends anything.
+    """
+    names = archive.list_folder(f"{RECEIPTS}/").folders
+    for name in names:
+        hours = archive.list_folder(f"{RECEIPTS}/{name}/").folders
+        if hours:
+            ReceiverRecords(ledger).see_receiver(name, hour_start_ms(hour_from_path(min(hours))))
+    return tuple(names)

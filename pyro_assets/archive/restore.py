@@ -1,0 +1,197 @@
+"""Putting back what a lost ledger knew, from what commit records of the archive say.
+
+Add a column here when `commit_compacted` or `commit_derived` writes it and a record has it. Reading the archive is the
+pipeline's part; times of the work itself are in no record, so restored jobs look as if they were done at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+
+from pyro_assets.jobs.loading import compacted_columns, output_row, series_file_row
+from pyro_assets.ledger.database import Queries, fact, put_fact
+from pyro_assets.ledger.records import Compaction, Failure, SeriesFile
+from pyro_assets.ledger.schema import (
+    JobState,
+    SourceState,
+    collapsed_sources,
+    job_sources,
+    jobs,
+    outputs,
+    quarantine,
+    series_files,
+    sources,
+)
+from pyro_assets.planning.sources import chunks
+from pyro_assets.storage.keys import BlockKey
+
+_REBUILDING: Final = "rebuilding"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredSource:
+    """A source as a record names it."""
+
+    block: BlockKey
+    size_bytes: int
+    state: SourceState
+    reason: str | None
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredJob:
+    """A job as its record and its series files tell it; `state` is the furthest that the archive proves."""
+
+    id: str
+    kind: str
+    shard: int
+    tenant: str
+    hour: str
+    timestamp_ms: int
+    mode: str
+    dedup: str
+    state: JobState
+    sources: tuple[RestoredSource, ...]
+    compaction: Compaction
+    files: tuple[SeriesFile, ...]
+
+
+class Restorer(Queries):
+    """The part of the ledger that can be put back."""
+
+    def has_jobs(self) -> bool:
+        """Whether any job was ever planned, those whose rows retention removed among them."""
+        with self.ledger.read() as connection:
+            if connection.execute(select(jobs.c.id).limit(1)).first() is not None:
+                return True
+            return connection.execute(select(collapsed_sources.c.hour).limit(1)).first() is not None
+
+    def is_rebuilding(self) -> bool:
+        """Whether a rebuild was begun and not ended: until then nothing may be planned."""
+        with self.ledger.read() as connection:
+            return fact(connection, _REBUILDING) is not None
+
+    def mark_rebuilding(self, now_ms: int, *, rebuilding: bool) -> None:
+        """Notes that a rebuild begins or has ended."""
+        with self.ledger.write(planning=True) as connection:
+            put_fact(connection, _REBUILDING, str(now_ms) if rebuilding else None, now_ms)
+
+    def restore(self, restored: Sequence[RestoredJob], now_ms: int) -> int:
+        """Writes jobs with their sources, outputs and files; those that are there already stay as they are.
+
+        A source that two records name was tried again by a person: it belongs to the job in which it was done.
+
+        Returns:
+            How many jobs were written.
+        """
+        written = 0
+        with self.ledger.write(planning=True) as connection:
+            known: set[str] = set()
+            for chunk in chunks([job.id for job in restored]):
+                known |= set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
+            for job in restored:
+                if job.id not in known:
+                    _restore(connection, job, now_ms)
+                    written += 1
+        return written
+
+
+def _restore(connection: Connection, job: RestoredJob, now_ms: int) -> None:
+    created = [source.block.created_ms for source in job.sources] or [job.timestamp_ms]
+    done = job.compaction
+    connection.execute(
+        jobs.insert().values(
+            id=job.id,
+            kind=job.kind,
+            shard=job.shard,
+            tenant=job.tenant,
+            hour=job.hour,
+            timestamp_ms=job.timestamp_ms,
+            mode=job.mode,
+            dedup=job.dedup,
+            sources=len(job.sources),
+            bytes_in=sum(source.size_bytes for source in job.sources),
+            first_created_ms=min(created),
+            last_created_ms=max(created),
+            planned_ms=max(created),
+            state=job.state,
+            compacted_ms=max(created),
+            derived_ms=max(created) if job.state == "derived" else None,
+            config_hash=next((file.config_hash for file in job.files), None),
+            **compacted_columns(done),
+        )
+    )
+    _restore_sources(connection, job, now_ms)
+    rows = [output_row(job.id, position, output) for position, output in enumerate(done.outputs)]
+    if rows:
+        connection.execute(outputs.insert(), rows)
+    if job.files:
+        connection.execute(series_files.insert(), [series_file_row(job.id, file, now_ms) for file in job.files])
+
+
+def _restore_sources(connection: Connection, job: RestoredJob, now_ms: int) -> None:
+    there: dict[str, Mapping[str, Any]] = {}
+    for chunk in chunks([source.block.key for source in job.sources]):
+        rows = connection.execute(
+            select(sources.c.key, sources.c.id, sources.c.state, job_sources.c.job_id)
+            .outerjoin(job_sources, job_sources.c.source_id == sources.c.id)
+            .where(sources.c.key.in_(chunk))
+        )
+        there |= {row.key: row._mapping for row in rows}
+    for position, source in enumerate(job.sources):
+        before = there.get(source.block.key)
+        if before is not None and before["job_id"] is not None:
+            if before["state"] == "done" or source.state != "done":
+                continue
+            connection.execute(job_sources.delete().where(job_sources.c.source_id == before["id"]))
+        if before is not None:
+            source_id = before["id"]
+            connection.execute(
+                sources.update().where(sources.c.id == source_id).values(state=source.state, reason=source.reason)
+            )
+            connection.execute(
+                quarantine.delete().where(quarantine.c.subject == "source", quarantine.c.subject_id == source.block.key)
+            )
+        else:
+            made = connection.execute(sources.insert().values(_source_row(source, job)))
+            (source_id,) = made.inserted_primary_key or (None,)
+        connection.execute(job_sources.insert().values(source_id=source_id, job_id=job.id, position=position))
+        if source.failure is not None:
+            connection.execute(quarantine.insert().values(_failure_row(source, source.failure, job, now_ms)))
+
+
+def _source_row(source: RestoredSource, job: RestoredJob) -> dict[str, object]:
+    block = source.block
+    return {
+        "key": block.key,
+        "kind": block.level_kind,
+        "shard": block.shard,
+        "tenant": job.tenant,
+        "ulid": block.ulid,
+        "hour": block.hour,
+        "created_ms": block.created_ms,
+        "size_bytes": source.size_bytes,
+        "first_seen_ms": block.created_ms,
+        "state": source.state,
+        "reason": source.reason,
+    }
+
+
+def _failure_row(source: RestoredSource, failure: Failure, job: RestoredJob, now_ms: int) -> dict[str, object]:
+    return {
+        "subject": "source",
+        "subject_id": source.block.key,
+        "job_id": job.id,
+        "hour": job.hour,
+        "cause": failure.cause,
+        "message": failure.message,
+        "section": failure.section,
+        "offset": failure.offset,
+        "failures": 1,
+        "first_failed_ms": now_ms,
+        "last_failed_ms": now_ms,
+        "given_up": 1,
+    }

@@ -1,0 +1,1 @@
+"""Commands on the archive and on what was left out of it."""

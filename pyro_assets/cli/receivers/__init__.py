@@ -1,0 +1,1 @@
+"""Commands on receivers: sending, checking and comparing."""

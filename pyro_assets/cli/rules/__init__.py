@@ -1,0 +1,1 @@
+"""`pyro-assets rules` and its sub-commands."""

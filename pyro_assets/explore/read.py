@@ -1,0 +1,388 @@
+"""Reads what a selector means from the archive's level-1 blocks, many jobs at a time, and no more bytes than pay.
+
+Jobs as readers of the archive need them: times and level-1 blocks of whole hours, in a few queries.
+
+A block is one tenant with a dataset per service, so footers and series tell which datasets have wanted profiles;
+only these are fetched and decoded, without symbols where nobody asks for names. Small blocks are read whole, as one
+request costs more than their bytes. Add a way to leave bytes out here; what is made of the columns is not known.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import compress, pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from sqlalchemy import select
+
+from pyro_assets.block.columns import I64, BlockColumns, Bool, Labels, SeriesTable
+from pyro_assets.block.metadata import FORMAT_PROFILES, BlockMeta, Dataset
+from pyro_assets.block.narrow import DatasetPart, SeriesPart, read_part_series, read_parts
+from pyro_assets.block.object import TAIL_BYTES, parse_object, read_footer
+from pyro_assets.block.tsdb.labels import profile_type
+from pyro_assets.errors import StorageError, Where
+from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.records import Output, is_there
+from pyro_assets.ledger.schema import jobs, outputs
+from pyro_assets.rules.selectors import Selector, parse_selector
+from pyro_assets.series.rules import is_of_type
+from pyro_assets.storage.checksum import check_crc
+from pyro_assets.storage.interface import ByteRange, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.shown import show_bytes
+
+if TYPE_CHECKING:
+    from pyro_assets.storage.interface import Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedJob:
+    """A job whose level-1 blocks are in the archive.
+
+    Attributes:
+        id: of the job.
+        shard: of all its sources.
+        hour: partition key.
+        timestamp_ms: of all its samples.
+        instance: `pyroscope_instance` of the imported rules' series.
+        outputs: its level-1 blocks.
+    """
+
+    id: str
+    shard: int
+    hour: str
+    timestamp_ms: int
+    instance: str
+    outputs: tuple[Output, ...]
+
+
+class ArchivedJobs(Queries):
+    """The part of the ledger that knows what the archive holds."""
+
+    def archived_jobs(self, hours: Sequence[str]) -> list[ArchivedJob]:
+        """The jobs of these hours that have level-1 blocks, hour by hour, oldest first."""
+        found = []
+        with self.ledger.read() as connection:
+            for hour in hours:
+                made: dict[str, list[Output]] = {}
+                columns = (
+                    outputs.c.job_id, outputs.c.tenant, outputs.c.block_id, outputs.c.key, outputs.c.size_bytes,
+                    outputs.c.crc32c, outputs.c.profiles, outputs.c.samples,
+                )  # fmt: skip
+                rows = connection.execute(
+                    select(*columns)
+                    .join(jobs, jobs.c.id == outputs.c.job_id)
+                    .where(is_there(hour))
+                    .order_by(outputs.c.job_id, outputs.c.position)
+                )
+                for job_id, *output in rows:
+                    made.setdefault(job_id, []).append(Output(*output))
+                those = connection.execute(
+                    select(jobs.c.id, jobs.c.shard, jobs.c.hour, jobs.c.timestamp_ms, jobs.c.instance)
+                    .where(is_there(hour))
+                    .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
+                )
+                for job_id, shard, own_hour, timestamp_ms, instance in those:
+                    blocks = tuple(made.get(job_id, ()))
+                    found.append(ArchivedJob(job_id, shard, own_hour, timestamp_ms, instance or "", blocks))
+        return found
+
+    def archived_services(self, hours: Sequence[str]) -> list[tuple[str, str]]:
+        """Tenants and services of these hours, as text, sorted."""
+        found: set[tuple[str, str]] = set()
+        with self.ledger.read() as connection:
+            for hour in hours:
+                # Services of neighbouring jobs are the same: equal texts are parsed once.
+                texts = connection.execute(select(jobs.c.services).where(is_there(hour)).distinct()).scalars()
+                found |= {(tenant, service) for text in texts for tenant, service, *_ in json.loads(text or "[]")}
+        return sorted(found)
+
+
+#: Blocks up to this size are read with one request, and their whole checksum is checked.
+WHOLE_BYTES: Final = 256 << 10
+#: Ranges with no more than this between them are one request.
+_GAP_BYTES: Final = 64 << 10
+#: Jobs are read together up to so many stored bytes, which bounds memory and the time between two looks at a clock.
+_BATCH_BYTES: Final = 16 << 20
+_BATCH_JOBS: Final = 128
+#: The first jobs are read one by one, which tells what a single job costs.
+SINGLE_JOBS: Final = 4
+_GOLDEN: Final = 0.6180339887498949
+_REMEMBERED: Final = 1 << 16
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Which profiles are wanted.
+
+    Attributes:
+        selector: label matchers.
+        profile_types: globs as in rules; empty means all.
+        tenants: empty means all.
+        names: whether the names on stacks are needed.
+        ends_ms: datasets without profiles between these times, both included, are left out.
+        everything: whether lines, files and addresses are needed too.
+    """
+
+    selector: Selector = field(default_factory=lambda: parse_selector("{}"))
+    profile_types: Sequence[str] = ()
+    tenants: Sequence[str] = ()
+    names: bool = True
+    ends_ms: tuple[int, int] | None = None
+    everything: bool = False
+    _known: dict[Labels, bool] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether every series of the tenants is wanted."""
+        return not self.selector.matchers and not self.profile_types
+
+    def datasets(self, datasets: Sequence[Dataset]) -> Bool:
+        """Of which datasets series may be wanted, as far as services and times tell."""
+        names = [dataset.name for dataset in datasets]
+        found = np.ones(len(names), dtype=np.bool_)
+        if self.ends_ms is not None:
+            first, last = self.ends_ms
+            found[:] = [one.min_time_ms <= last and one.max_time_ms >= first for one in datasets]
+        for matcher in self.selector.matchers:
+            if matcher.name == b"service_name":
+                found &= matcher.select(names)
+        return found
+
+    def series(self, series: Sequence[Labels]) -> Bool:
+        """Which series are wanted."""
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        fresh = [labels for labels in dict.fromkeys(series) if labels not in self._known]
+        if fresh:
+            # Of a name that stands twice the first counts.
+            selected = self.selector.select([dict(reversed(labels)) for labels in fresh]).tolist()
+            for labels, is_selected in zip(fresh, selected, strict=True):
+                has_type = not self.profile_types or is_of_type(profile_type(labels), self.profile_types)
+                self._known[labels] = is_selected and has_type
+        return np.fromiter((self._known[labels] for labels in series), dtype=np.bool_, count=len(series))
+
+
+@dataclass(slots=True)
+class Batch:
+    """Jobs read together.
+
+    Attributes:
+        jobs: in the order they were asked for.
+        columns: their wanted datasets, None where there are none; `source` of a dataset is the position of its job.
+    """
+
+    jobs: list[ArchivedJob]
+    columns: BlockColumns | None
+
+    def job_of_row(self) -> I64:
+        """int64[rows], positions in `jobs`."""
+        columns = self.columns
+        if columns is None:
+            return np.zeros(0, dtype=np.int64)
+        jobs = np.array([dataset.source for dataset in columns.datasets], dtype=np.int64)
+        return np.repeat(jobs, np.diff(columns.rows.dataset_start))
+
+
+def spread(jobs: Sequence[ArchivedJob]) -> list[ArchivedJob]:
+    """The jobs in an order in which any beginning of it is spread evenly over time."""
+    order = sorted(range(len(jobs)), key=lambda number: number * _GOLDEN % 1)
+    return [jobs[position] for position in order]
+
+
+def batches(jobs: Sequence[ArchivedJob]) -> Iterator[list[ArchivedJob]]:
+    """Cut a list of jobs into what is read together: some single ones, then more and more."""
+    begin, most = 0, 1
+    while begin < len(jobs):
+        end, total = begin, 0
+        while end < min(len(jobs), begin + most) and (end == begin or total < _BATCH_BYTES):
+            total += sum(output.size_bytes for output in jobs[end].outputs)
+            end += 1
+        yield list(jobs[begin:end])
+        begin = end
+        if begin >= SINGLE_JOBS:
+            most = min(2 * most, _BATCH_JOBS)
+
+
+class NarrowReader:
+    """Reads from one archive, and counts.
+
+    Attributes:
+        bytes_read: from the archive; bytes_stored: of the blocks of the jobs read.
+        requests: for objects and parts of them.
+        datasets: of all these blocks; datasets_read: those whose samples were decoded.
+    """
+
+    def __init__(self, archive: "ReadOnlyBucket | Bucket", *, whole_bytes: int = WHOLE_BYTES) -> None:
+        """See the class.
+
+        Args:
+            archive: where level-1 blocks are.
+            whole_bytes: blocks up to this size are read whole.
+        """
+        self._archive = archive
+        self._whole_bytes = whole_bytes
+        self.bytes_read = 0
+        self.bytes_stored = 0
+        self.requests = 0
+        self.datasets = 0
+        self.datasets_read = 0
+
+    def series(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> list[tuple[str, Labels]]:
+        """Services and label sets of the wanted series of some jobs, of which only footers and series are read.
+
+        Raises:
+            StorageError, BlockError: the archive is damaged or does not answer.
+        """
+        parts = [part for _, part in self._series_parts(jobs, wanted)]
+        series = read_part_series(parts)
+        is_wanted = wanted.series(series.labels).tolist()
+        found = []
+        for part, (begin, end) in zip(parts, pairwise(series.dataset_start.tolist()), strict=True):
+            service = show_bytes(part.dataset.name)
+            found += [(service, labels) for labels in compress(series.labels[begin:end], is_wanted[begin:end])]
+        return found
+
+    def series_table(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> SeriesTable:
+        """The series of the datasets that may hold what is wanted, with their times; no more than that is read.
+
+        Raises:
+            StorageError, BlockError: the archive is damaged or does not answer.
+        """
+        return read_part_series([part for _, part in self._series_parts(jobs, wanted)])
+
+    def read(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> Batch:
+        """Read what is wanted of some jobs.
+
+        Raises:
+            StorageError, BlockError: the archive is damaged or does not answer.
+        """
+        found = self._series_parts(jobs, wanted)
+        if not wanted.is_everything and found:
+            series = read_part_series([part for _, part in found])
+            is_wanted = wanted.series(series.labels)
+            has = [is_wanted[begin:end].any() for begin, end in pairwise(series.dataset_start.tolist())]
+            found = list(compress(found, has))
+        if not found:
+            return Batch(list(jobs), None)
+        self._fetch([(one, *_samples(part.dataset, wanted.names)) for one, part in found])
+        nothing = memoryview(b"")
+        whole = []
+        for one, part in found:
+            profiles, tsdb, symbols = part.dataset.toc
+            end = profiles + part.dataset.size
+            names = one.view(symbols, end) if wanted.names else nothing
+            whole.append(DatasetPart(part, one.view(profiles, tsdb), names))
+        self.datasets_read += len(whole)
+        return Batch(list(jobs), read_parts(whole, names=wanted.names, everything=wanted.everything))
+
+    def _series_parts(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> "list[tuple[_Object, SeriesPart]]":
+        """The datasets that may hold what is wanted, with their series in memory."""
+        objects = [
+            _Object(number, output)
+            for number, job in enumerate(jobs)
+            for output in job.outputs
+            if not wanted.tenants or output.tenant in wanted.tenants
+        ]
+        self._fetch_footers(objects)
+        every = [
+            (one, dataset) for one in objects for dataset in one.meta.datasets if dataset.format == FORMAT_PROFILES
+        ]
+        self.datasets += len(every)
+        asked = list(compress(every, wanted.datasets([dataset for _, dataset in every])))
+        self._fetch([(one, dataset.toc[1], dataset.toc[2]) for one, dataset in asked])
+        return [
+            (one, SeriesPart(one.source, one.output.key, dataset, one.view(dataset.toc[1], dataset.toc[2])))
+            for one, dataset in asked
+        ]
+
+    def _fetch_footers(self, objects: "Sequence[_Object]") -> None:
+        """Small objects whole, of the others the end; and the metadata of all."""
+        small = [one for one in objects if one.output.size_bytes <= self._whole_bytes]
+        found = self._archive.get_many([ObjectInfo(one.output.key, one.output.size_bytes) for one in small])
+        for one, data in zip(small, found, strict=True):
+            whole = _unless_error(data)
+            check_crc(whole, one.output.crc32c, "the committed object", Where(one.output.key))
+            one.add(0, whole)
+            one.meta = parse_object(whole, one.output.key)
+            self.bytes_read += len(whole)
+        large = [one for one in objects if one.output.size_bytes > self._whole_bytes]
+        ends = [ByteRange(one.output.key, *_end(one.output.size_bytes)) for one in large]
+        for one, data in zip(large, self._archive.get_ranges(ends), strict=True):
+            end = _unless_error(data)
+            one.add(one.output.size_bytes - len(end), end)
+            one.meta = read_footer(self._range_reader(one, end), one.output.size_bytes, one.output.key)
+            self.bytes_read += len(end)
+        self.requests += len(objects)
+        self.bytes_stored += sum(one.output.size_bytes for one in objects)
+
+    def _range_reader(self, one: "_Object", end: bytes) -> Callable[[int, int], bytes]:
+        """Reads ranges of an object whose end is known; what is before it costs a request."""
+        begin = one.output.size_bytes - len(end)
+
+        def read_range(start: int, length: int) -> bytes:
+            if start >= begin:
+                return end[start - begin : start - begin + length]
+            self.bytes_read += length
+            self.requests += 1
+            return self._archive.get_range(one.output.key, start, length)
+
+        return read_range
+
+    def _fetch(self, ranges: "Sequence[tuple[_Object, int, int]]") -> None:
+        """Bring ranges of objects into memory, neighbouring ones with one request."""
+        wanted: list[tuple[_Object, int, int]] = []
+        for one, start, end in sorted(ranges, key=lambda item: (item[0].source, item[0].output.key, item[1])):
+            if one.has(start, end):
+                continue
+            if wanted and wanted[-1][0] is one and start - wanted[-1][2] <= _GAP_BYTES:
+                wanted[-1] = (one, wanted[-1][1], max(end, wanted[-1][2]))
+            else:
+                wanted.append((one, start, end))
+        found = self._archive.get_ranges([ByteRange(one.output.key, start, end - start) for one, start, end in wanted])
+        for (one, start, _), data in zip(wanted, found, strict=True):
+            part = _unless_error(data)
+            one.add(start, part)
+            self.bytes_read += len(part)
+        self.requests += len(wanted)
+
+
+class _Object:
+    """A level-1 block and the parts of it that are in memory."""
+
+    def __init__(self, source: int, output: Output) -> None:
+        self.source = source
+        self.output = output
+        self.meta: BlockMeta = BlockMeta("", 0, 0, b"", 0, 0)
+        self._windows: list[tuple[int, memoryview]] = []
+
+    def add(self, start: int, data: bytes) -> None:
+        """Keep the bytes from `start` on."""
+        self._windows.append((start, memoryview(data)))
+
+    def view(self, start: int, end: int) -> memoryview:
+        """The bytes start:end, which must have been fetched."""
+        for begin, window in self._windows:
+            if begin <= start and end <= begin + len(window):
+                return window[start - begin : end - begin]
+        raise LookupError(f"{self.output.key}: {start}:{end} was not fetched")
+
+    def has(self, start: int, end: int) -> bool:
+        """Whether these bytes are here."""
+        return any(begin <= start and end <= begin + len(window) for begin, window in self._windows)
+
+
+def _end(size_bytes: int) -> tuple[int, int]:
+    """Start and length of what is read of an object first."""
+    return max(0, size_bytes - TAIL_BYTES), min(size_bytes, TAIL_BYTES)
+
+
+def _samples(dataset: Dataset, names: bool) -> tuple[int, int]:
+    """Where a dataset's profiles are, and with names its symbols."""
+    return dataset.toc[0], dataset.toc[0] + dataset.size if names else dataset.toc[1]
+
+
+def _unless_error(data: bytes | StorageError) -> bytes:
+    if isinstance(data, StorageError):
+        raise data
+    return data

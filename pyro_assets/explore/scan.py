@@ -1,0 +1,297 @@
+"""Files of series, read newest first and lazily, until a bound of files, bytes, rows or time is met.
+
+What people look at: files of series, newest first, and where the series of a job come from.
+
+Add a filter here when questions need one; what is asked of the rows is `shown_series`'. A file that is damaged hides no
+other, and what was read is told with every answer.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import select
+
+from pyro_assets.errors import DamagedSeries, StorageError
+from pyro_assets.export.receipts import stored_file
+from pyro_assets.jobs.derive import check_file
+from pyro_assets.jobs.loading import job_of
+from pyro_assets.ledger.database import Ledger, Queries
+from pyro_assets.ledger.records import Job, StoredFile, within
+from pyro_assets.ledger.schema import jobs, series_files
+from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Files that are read at the same time.
+_BATCH: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one question may cost; a batch of files that was begun is finished."""
+
+    files: int = 3_000
+    bytes: int = 64 << 20
+    rows: int = 1_000_000
+    seconds: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which series are meant; "" means any.
+
+    Attributes:
+        begin_ms, end_ms: of samples, half-open, Unix ms.
+        tenant, kind, rule, metric: exactly these.
+        text: a part of the metric's name or of a label's name or value, whatever its case.
+    """
+
+    begin_ms: int
+    end_ms: int
+    tenant: str = ""
+    kind: str = ""
+    rule: str = ""
+    metric: str = ""
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Extent:
+    """What an answer stands on.
+
+    Attributes:
+        files, bytes, rows: that were read; seconds: how long that took.
+        since_ms: the oldest sample time that was read whole, None where nothing was.
+        cut: why older files were not read, "" where all were.
+        unreadable: files that could not be read, with their reasons.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    since_ms: int | None = None
+    cut: str = ""
+    unreadable: list[str] = field(default_factory=list)
+
+
+class SeriesScan:
+    """Reads files of series.
+
+    Args:
+        archive: where the files lie.
+        ledger: knows which there are.
+        bounds: what one reading may cost.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        archive: ReadOnlyBucket,
+        ledger: Ledger,
+        bounds: Bounds | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._archive, self._ledger = archive, ledger
+        self._bounds = bounds if bounds is not None else Bounds()
+        self._monotonic = monotonic
+
+    def collect(
+        self, asked: Asked, look: "Callable[[pl.LazyFrame], pl.LazyFrame]"
+    ) -> "tuple[pl.DataFrame | None, Extent]":
+        """What `look` makes of the files asked for, batch by batch; None where no row is left."""
+        import polars as pl
+
+        extent, begun, parts = Extent(), self._monotonic(), []
+        for batch in self._batches(asked, extent):
+            if extent.files and self._monotonic() - begun >= self._bounds.seconds:
+                extent.cut = f"reading took longer than {self._bounds.seconds:g} s"
+                break
+            parts += self._read(batch, asked, look, extent)
+            extent.since_ms = batch[-1].time_ms
+        if not extent.cut:
+            extent.since_ms = asked.begin_ms
+        extent.seconds = self._monotonic() - begun
+        filled = [part for part in parts if len(part)]
+        return (pl.concat(filled) if filled else None), extent
+
+    def _batches(self, asked: Asked, extent: Extent) -> "Iterator[list[_File]]":
+        """Files asked for, newest first, some at a time, of one kind each; a file that jobs share comes alone."""
+        bounds = self._bounds
+        listed = ShownJobs(self._ledger).newest_series_files(
+            asked.begin_ms, asked.end_ms, kind=asked.kind, limit=bounds.files + 1
+        )
+        if len(listed) > bounds.files:
+            del listed[-1]
+            extent.cut = f"there are more than {bounds.files:,} files"
+        files: dict[str, _File] = {}
+        size_bytes = rows = 0
+        for time_ms, job, file in listed:
+            size_bytes, rows = size_bytes + (file.key not in files) * file.size_bytes, rows + file.rows
+            if files and (size_bytes > bounds.bytes or rows > bounds.rows):
+                extent.cut = f"there are more than {bounds.bytes >> 20} MiB or {bounds.rows:,} samples"
+                break
+            files.setdefault(file.key, _File(file)).add(job, time_ms, file.rows)
+        alone: dict[str, list[_File]] = {}
+        for one in files.values():
+            if len(one.jobs) > 1:
+                yield [one]
+                continue
+            batch = alone.setdefault(one.kind, [])
+            batch.append(one)
+            if len(batch) == _BATCH:
+                yield batch
+                alone[one.kind] = []
+        yield from (batch for batch in alone.values() if batch)
+
+    def _read(
+        self,
+        batch: "Sequence[_File]",
+        asked: Asked,
+        look: "Callable[[pl.LazyFrame], pl.LazyFrame]",
+        extent: Extent,
+    ) -> "list[pl.DataFrame]":
+        import polars as pl
+
+        good: list[tuple[_File, bytes]] = []
+        for file, data in zip(batch, self._bytes(batch), strict=True):
+            try:
+                if isinstance(data, Exception):
+                    raise data
+                # Polars verifies no checksum.
+                good.append((file, check_file(data, file.stored)))
+            except (StorageError, DamagedSeries) as error:
+                extent.unreadable.append(str(error))
+        extent.files += len(good)
+        extent.bytes += sum(len(data) for _, data in good)
+        extent.rows += sum(file.rows for file, _ in good)
+
+        def collect(chosen: Sequence[tuple[_File, bytes]]) -> pl.DataFrame:
+            frame = _filtered(pl.scan_parquet([data for _, data in chosen]), asked)
+            if len(chosen) == 1 and len(chosen[0][0].jobs) > 1:
+                # Rows of jobs that have newer files of their own do not count.
+                frame = frame.filter(pl.col("job").is_in(chosen[0][0].jobs))
+            return look(frame.with_columns(pl.lit(chosen[0][0].kind).alias("kind"))).collect()
+
+        if not good:
+            return []
+        try:
+            return [collect(good)]
+        except (pl.exceptions.PolarsError, OSError):
+            parts = []
+            for one in good:  # one damaged file must not hide the others
+                try:
+                    parts.append(collect([one]))
+                except (pl.exceptions.PolarsError, OSError) as error:
+                    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+                    extent.unreadable.append(f"{one[0].key} holds no series: {why}")
+            return parts
+
+    def _bytes(self, batch: "Sequence[_File]") -> list[bytes | StorageError]:
+        if len(batch) == 1:
+            try:
+                return [self._archive.read(batch[0].key)]
+            except StorageError as error:
+                return [error]
+        return self._archive.get_many([ObjectInfo(file.key, file.size_bytes) for file in batch])
+
+
+class _File:
+    """A file, and which jobs' rows of it count."""
+
+    def __init__(self, file: StoredFile) -> None:
+        self.stored = file
+        self.key, self.kind, self.size_bytes = file.key, file.kind, file.size_bytes
+        self.jobs: list[str] = []
+        self.time_ms = self.rows = 0
+
+    def add(self, job: str, time_ms: int, rows: int) -> None:
+        """One more job, older than those before."""
+        self.jobs.append(job)
+        self.time_ms = time_ms
+        self.rows += rows
+
+
+def _filtered(frame: "pl.LazyFrame", asked: Asked) -> "pl.LazyFrame":
+    import polars as pl
+
+    frame = frame.filter(pl.col("timestamp_ms") >= asked.begin_ms, pl.col("timestamp_ms") < asked.end_ms)
+    for name, value in (("tenant", asked.tenant), ("metric", asked.metric), ("rule", asked.rule)):
+        if value:
+            frame = frame.filter(pl.col(name) == value)
+    if asked.text:
+        part = asked.text.lower()
+
+        def has(text: pl.Expr) -> pl.Expr:
+            return text.str.to_lowercase().str.contains(part, literal=True)
+
+        element = pl.element()
+        of_label = has(element.struct.field("name")) | has(element.struct.field("value"))
+        frame = frame.filter(has(pl.col("metric")) | pl.col("labels").list.eval(of_label).list.any())
+    return frame
+
+
+@dataclass(frozen=True, slots=True)
+class ShownJob:
+    """Where series come from.
+
+    Attributes:
+        job: as a worker would get it; its `run_id` is the last run that had it.
+        first_created_ms: creation of its first source.
+        compacted_ms, derived_ms, exported_ms: when, None where it has not happened.
+        files: its files of series, by kind.
+    """
+
+    job: Job
+    first_created_ms: int
+    compacted_ms: int | None
+    derived_ms: int | None
+    exported_ms: int | None
+    files: tuple[StoredFile, ...]
+
+
+class ShownJobs(Queries):
+    """The part of the ledger that pages ask."""
+
+    def newest_series_files(
+        self, begin_ms: int, end_ms: int, *, kind: str = "", limit: int = 2000
+    ) -> list[tuple[int, str, StoredFile]]:
+        """Timestamp, id and file of jobs with samples in [begin_ms, end_ms), the newest first, at most so many.
+
+        Jobs of an hour may share a file.
+        """
+        query = (
+            select(jobs.c.timestamp_ms, series_files)
+            .join(jobs, jobs.c.id == series_files.c.job_id)
+            .where(within(begin_ms, end_ms), series_files.c.key.is_not(None), series_files.c.rows > 0)
+            .order_by(jobs.c.timestamp_ms.desc(), jobs.c.shard, series_files.c.kind)
+            .limit(limit)
+        )
+        if kind:
+            query = query.where(series_files.c.kind == kind)
+        with self.ledger.read() as connection:
+            return [(row.timestamp_ms, row.job_id, stored_file(row)) for row in connection.execute(query)]
+
+    def shown_job(self, job_id: str) -> ShownJob | None:
+        """A job, its level-1 blocks and files of series; None where there is none of this id."""
+        with self.ledger.read() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+            if row is None:
+                return None
+            job = job_of(connection, row)
+            files = connection.execute(
+                select(series_files)
+                .where(series_files.c.job_id == job_id, series_files.c.key.is_not(None))
+                .order_by(series_files.c.kind)
+            ).all()
+        return ShownJob(
+            job=job,
+            first_created_ms=row.first_created_ms,
+            compacted_ms=row.compacted_ms,
+            derived_ms=row.derived_ms,
+            exported_ms=row.exported_ms,
+            files=tuple(stored_file(file) for file in files),
+        )

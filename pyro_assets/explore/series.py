@@ -1,0 +1,253 @@
+"""Stored series for people: which metrics there are, the label sets of one, the samples of one series.
+
+Add a question here when a page has one; which files are read, and how many, is `series_scan`'s, and told with every
+answer. Parquet's columns are `series.frame`'s.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pyro_assets.explore.scan import Asked, Bounds, Extent, SeriesScan
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.storage.interface import ReadOnlyBucket
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_MAX_SAMPLES: Final = 5_000
+_GROUP: Final = ("tenant", "metric", "kind")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMetric:
+    """A metric of a tenant; `rules` are those that asked for its series."""
+
+    tenant: str
+    metric: str
+    kind: str
+    rules: tuple[str, ...]
+    series: int
+    samples: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSeries:
+    """One series; `id` names it in links."""
+
+    id: str
+    tenant: str
+    metric: str
+    kind: str
+    rule: str
+    labels: Mapping[str, str]
+    samples: int
+    last_ms: int
+    last_value: float
+    last_int: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSample:
+    """A sample: one job's value; `value_int` is exact where the value is an integer."""
+
+    timestamp_ms: int
+    value: float
+    value_int: int | None
+    job: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Metrics by name, the part of them that was asked for, and how many there are."""
+
+    rows: tuple[ShownMetric, ...]
+    total: int
+    tenants: tuple[str, ...]
+    rules: tuple[str, ...]
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSets:
+    """Series of a metric, the part of them that was asked for, and how many there are."""
+
+    rows: tuple[ShownSeries, ...]
+    total: int
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A series with its samples, oldest first; None where it has none in the span. `cut`: only the newest are here."""
+
+    series: ShownSeries | None
+    samples: tuple[ShownSample, ...]
+    cut: bool
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSeries:
+    """What a rule gave: distinct series, samples, and the time of the newest one."""
+
+    series: int
+    samples: int
+    last_ms: int
+
+
+class SeriesReader:
+    """Answers about stored series.
+
+    Args:
+        archive: where the files lie.
+        ledger: knows which there are.
+        bounds: what a question may cost.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        archive: ReadOnlyBucket,
+        ledger: Ledger,
+        bounds: Bounds | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._collect = SeriesScan(archive, ledger, bounds, monotonic).collect
+
+    def metrics(self, asked: Asked, offset: int = 0, limit: int = 100) -> Metrics:
+        """Metrics of the series asked for, by name and tenant."""
+        import polars as pl
+
+        key = _series_key()
+
+        def look(frame: pl.LazyFrame) -> pl.LazyFrame:
+            # Series are counted by hash: of a million of them that is what memory holds.
+            hashed = frame.with_columns(key.hash().alias("series"))
+            return hashed.group_by(*_GROUP, "rule", "series").agg(
+                pl.len().alias("samples"), pl.max("timestamp_ms").alias("last_ms")
+            )
+
+        frame, extent = self._collect(asked, look)
+        if frame is None:
+            return Metrics((), 0, (), (), extent)
+        named = (
+            frame.group_by(*_GROUP)
+            .agg(
+                pl.col("rule").unique().sort().alias("rules"),
+                pl.col("series").n_unique(),
+                pl.sum("samples"),
+                pl.max("last_ms"),
+            )
+            .sort("metric", "tenant", "kind")
+        )
+        rows = tuple(
+            ShownMetric(**{**row, "rules": tuple(row["rules"])}) for row in named[offset : offset + limit].to_dicts()
+        )
+        return Metrics(
+            rows, len(named), tuple(sorted(frame["tenant"].unique())), tuple(sorted(frame["rule"].unique())), extent
+        )
+
+    def rules(self, asked: Asked) -> tuple[dict[str, RuleSeries], Extent]:
+        """What each rule gave, by the rule's id."""
+        import polars as pl
+
+        identity = pl.struct("tenant", "metric", _series_key().hash())
+
+        def look(frame: pl.LazyFrame) -> pl.LazyFrame:
+            hashed = frame.with_columns(identity.hash().alias("series"))
+            return hashed.group_by("rule", "series").agg(
+                pl.len().alias("samples"), pl.max("timestamp_ms").alias("last_ms")
+            )
+
+        frame, extent = self._collect(asked, look)
+        if frame is None:
+            return {}, extent
+        found = frame.group_by("rule").agg(pl.col("series").n_unique(), pl.sum("samples"), pl.max("last_ms"))
+        return {row.pop("rule"): RuleSeries(**row) for row in found.to_dicts()}, extent
+
+    def label_sets(self, asked: Asked, offset: int = 0, limit: int = 100) -> LabelSets:
+        """Series of a metric and tenant, the largest last values first."""
+        frame, extent = self._series(asked)
+        if frame is None:
+            return LabelSets((), 0, extent)
+        ordered = frame.sort(["last_value", "series"], descending=[True, False])
+        return LabelSets(
+            tuple(_shown(row) for row in ordered[offset : offset + limit].to_dicts()), len(ordered), extent
+        )
+
+    def samples(self, asked: Asked, series_id: str) -> Samples:
+        """One series of a metric and tenant, with its newest samples."""
+        import polars as pl
+
+        frame, extent = self._series(asked)
+        found = None
+        if frame is not None:
+            found = next((row for row in frame.to_dicts() if _id_of(row["series"]) == series_id), None)
+        if found is None:
+            return Samples(None, (), False, extent)
+        key, wanted = _series_key(), found["series"]
+
+        def look(frame: pl.LazyFrame) -> pl.LazyFrame:
+            return frame.filter(key == wanted).select("timestamp_ms", "value", "value_int", "job", "rule")
+
+        rows, extent = self._collect(asked, look)
+        if rows is None:
+            return Samples(None, (), False, extent)
+        newest = rows.sort("timestamp_ms", "job").tail(_MAX_SAMPLES)
+        shown = tuple(ShownSample(**row) for row in newest.to_dicts())
+        return Samples(_shown(found), shown, len(rows) > len(newest), extent)
+
+    def _series(self, asked: Asked) -> "tuple[pl.DataFrame | None, Extent]":
+        import polars as pl
+
+        key = _series_key()
+        newest = [pl.col(name).sort_by("timestamp_ms").last() for name in ("labels", "rule", "value", "value_int")]
+
+        def look(frame: pl.LazyFrame) -> pl.LazyFrame:
+            keyed = frame.with_columns(key.alias("series"))
+            return keyed.group_by(*_GROUP, "series").agg(
+                *newest, pl.len().alias("samples"), pl.max("timestamp_ms").alias("last_ms")
+            )
+
+        frame, extent = self._collect(asked, look)
+        if frame is None:
+            return None, extent
+        last = [pl.col(name).sort_by("last_ms").last() for name in ("labels", "rule", "value", "value_int")]
+        merged = frame.group_by(*_GROUP, "series").agg(*last, pl.sum("samples"), pl.max("last_ms"))
+        return merged.rename({"value": "last_value", "value_int": "last_int"}), extent
+
+
+def _series_key() -> "pl.Expr":
+    """Labels as one text that no other labels have: every name and value with its length before it."""
+    import polars as pl
+
+    parts = []
+    for name in ("name", "value"):
+        text = pl.element().struct.field(name)
+        parts += [text.str.len_bytes().cast(pl.String), pl.lit(":"), text]
+    labels = pl.col("labels").list.eval(pl.concat_str(parts)).list.join("")
+    return pl.concat_str([labels])
+
+
+def _id_of(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _shown(row: Mapping[str, Any]) -> ShownSeries:
+    return ShownSeries(
+        id=_id_of(row["series"]),
+        tenant=row["tenant"],
+        metric=row["metric"],
+        kind=row["kind"],
+        rule=row["rule"],
+        labels={label["name"]: label["value"] for label in row["labels"]},
+        samples=row["samples"],
+        last_ms=row["last_ms"],
+        last_value=row["last_value"],
+        last_int=row["last_int"],
+    )

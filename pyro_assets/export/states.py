@@ -1,0 +1,216 @@
+"""What the ledger remembers of receivers: since when they get samples, whether they are paused, how they did last.
+
+Series that a receiver got or refused lately: runs are processes of a minute, and the next one is to know of them.
+
+Names only; URLs and secrets never come here. Add a fact when it must outlive a process.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pyro_assets.ledger.database import Queries, fact, put_fact
+from pyro_assets.ledger.schema import active_series, facts, refused_series
+
+_PREFIX: Final = "receiver:"
+_FIRST_SEEN: Final = "first_seen_ms"
+_PAUSED: Final = "paused_ms"
+_OK: Final = "ok_ms"
+_ERROR: Final = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class TenantState:
+    """What is known of one tenant at a receiver: since when it is paused, and why sending to it stopped last."""
+
+    paused_ms: int | None = None
+    error: str = ""
+    error_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverState:
+    """What is known of a receiver.
+
+    Attributes:
+        first_seen_ms: when it was first there to be sent to; None before.
+        paused_ms: since when it is paused, None when it is not.
+        ok_ms: when it last accepted something.
+        error: why sending stopped last, "" when it went well since; error_ms: when.
+        tenants: those (as the receiver knows them) that are paused, or that it does not take samples of right now.
+    """
+
+    name: str
+    first_seen_ms: int | None = None
+    paused_ms: int | None = None
+    ok_ms: int | None = None
+    error: str = ""
+    error_ms: int | None = None
+    tenants: Mapping[str, TenantState] = field(default_factory=dict)
+
+    @property
+    def paused_tenants(self) -> list[str]:
+        """Tenants that are paused."""
+        return [tenant for tenant, state in self.tenants.items() if state.paused_ms is not None]
+
+    @property
+    def held_words(self) -> dict[str, str]:
+        """Tenant -> why nothing is sent to it: paused, or the error."""
+        return {
+            tenant: "paused" if state.paused_ms is not None else state.error for tenant, state in self.tenants.items()
+        }
+
+    def held_tenants(self, since_ms: int) -> list[str]:
+        """Tenants that are paused, or failed at this time or later."""
+        return [
+            tenant
+            for tenant, state in self.tenants.items()
+            if state.paused_ms is not None or (state.error_ms is not None and state.error_ms >= since_ms)
+        ]
+
+
+class ReceiverRecords(Queries):
+    """The part of the ledger that knows receivers by name."""
+
+    def receiver_state(self, name: str) -> ReceiverState:
+        """What is known of a receiver; nothing, of an unknown one."""
+        with self.ledger.read() as connection:
+            rows = connection.execute(
+                select(facts).where(facts.c.name.startswith(f"{_PREFIX}{name}:", autoescape=True))
+            )
+            found: dict[str, Any] = {}
+            of_tenants: dict[str, dict[str, Any]] = {}
+            for row in rows:
+                what, _, tenant = row.name.removeprefix(f"{_PREFIX}{name}:").partition(":")
+                (of_tenants.setdefault(tenant, {}) if tenant else found)[what] = row
+        number = {key: int(found[key].value) for key in (_FIRST_SEEN, _PAUSED, _OK) if key in found}
+        error = found.get(_ERROR)
+        return ReceiverState(
+            name,
+            number.get(_FIRST_SEEN),
+            number.get(_PAUSED),
+            number.get(_OK),
+            error.value if error is not None else "",
+            error.updated_ms if error is not None else None,
+            {tenant: _tenant_state(of_tenants[tenant]) for tenant in sorted(of_tenants)},
+        )
+
+    def see_receiver(self, name: str, now_ms: int) -> ReceiverState:
+        """Notes that a receiver is there, the first time; returns what is known of it."""
+        state = self.receiver_state(name)
+        if state.first_seen_ms is not None:
+            return state
+        with self.ledger.write() as connection:
+            if fact(connection, _name(name, _FIRST_SEEN)) is None:
+                put_fact(connection, _name(name, _FIRST_SEEN), str(now_ms), now_ms)
+        return self.receiver_state(name)
+
+    def pause_receiver(self, name: str, now_ms: int, *, paused: bool, tenant: str = "") -> bool:
+        """Pauses or resumes a receiver, or one tenant there; returns whether that changed anything."""
+        paused_fact = _name(name, _PAUSED, tenant)
+        with self.ledger.write() as connection:
+            if (fact(connection, paused_fact) is not None) == paused:
+                return False
+            put_fact(connection, paused_fact, str(now_ms) if paused else None, now_ms)
+            return True
+
+    def note_receiver(self, name: str, now_ms: int, *, error: str = "", tenant: str = "") -> None:
+        """Notes how sending (to one tenant) went: an error, which must not hold a secret, or that it went well."""
+        with self.ledger.write() as connection:
+            put_fact(connection, _name(name, _ERROR, tenant), error or None, now_ms)
+            if not error:
+                put_fact(connection, _name(name, _OK), str(now_ms), now_ms)
+
+
+def _name(receiver: str, what: str, tenant: str = "") -> str:
+    return f"{_PREFIX}{receiver}:{what}" + (f":{tenant}" if tenant else "")
+
+
+def _tenant_state(found: Mapping[str, Any]) -> TenantState:
+    paused, error = found.get(_PAUSED), found.get(_ERROR)
+    return TenantState(
+        int(paused.value) if paused is not None else None,
+        error.value if error is not None else "",
+        error.updated_ms if error is not None else None,
+    )
+
+
+#: Receivers themselves count a series as active for at most so long after its last sample.
+REMEMBERED_MS: Final = 3 * 3_600_000
+#: After this time a series that was refused is tried among the others again.
+REFUSED_MS: Final = 24 * 3_600_000
+_ROWS_AT_ONCE: Final = 5_000
+_SIGN: Final = 1 << 63
+
+
+class ActiveSeriesRecords(Queries):
+    """The part of the ledger that knows which series count against a receiver's limit."""
+
+    def active_series(self, receiver: str, tenant: str, hour: int) -> set[int]:
+        """Hashes (0 <= hash < 2**64) of the series of a tenant and hour (Unix ms // 3,600,000) that it was sent."""
+        query = select(active_series.c.series).where(
+            active_series.c.receiver == receiver, active_series.c.tenant == tenant, active_series.c.hour == hour
+        )
+        with self.ledger.read() as connection:
+            return {_unsigned(row[0]) for row in connection.execute(query)}
+
+    def add_active_series(self, receiver: str, fresh: Mapping[tuple[str, int], Collection[int]], now_ms: int) -> None:
+        """Notes series before their first sample is sent, and forgets those of long ago.
+
+        Args:
+            receiver: its name.
+            fresh: (tenant, hour) -> hashes; those that are known already do not matter.
+            now_ms: Unix milliseconds.
+        """
+        rows = [
+            {
+                "receiver": receiver,
+                "tenant": tenant,
+                "hour": hour,
+                "series": _signed(one),
+                "noted_ms": now_ms,
+            }
+            for (tenant, hour), series in fresh.items()
+            for one in sorted(series)
+        ]
+        self._remember(active_series, receiver, rows, now_ms - REMEMBERED_MS)
+
+    def refused_series(self, receiver: str, now_ms: int) -> dict[str, set[int]]:
+        """X-Scope-OrgID -> hashes of the series that a receiver refused lately."""
+        query = select(refused_series.c.tenant, refused_series.c.series).where(
+            refused_series.c.receiver == receiver, refused_series.c.noted_ms >= now_ms - REFUSED_MS
+        )
+        found: dict[str, set[int]] = {}
+        with self.ledger.read() as connection:
+            for tenant, series in connection.execute(query):
+                found.setdefault(tenant, set()).add(_unsigned(series))
+        return found
+
+    def add_refused_series(self, receiver: str, fresh: Mapping[str, Collection[int]], now_ms: int) -> None:
+        """Notes series that a receiver refused, and forgets those of long ago."""
+        rows = [
+            {"receiver": receiver, "tenant": tenant, "series": _signed(one), "noted_ms": now_ms}
+            for tenant, series in fresh.items()
+            for one in sorted(series)
+        ]
+        self._remember(refused_series, receiver, rows, now_ms - REFUSED_MS)
+
+    def _remember(self, table: Table, receiver: str, rows: Sequence[Mapping[str, Any]], oldest_ms: int) -> None:
+        with self.ledger.write() as connection:
+            # Another process may note the same series.
+            make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            for begin in range(0, len(rows), _ROWS_AT_ONCE):
+                connection.execute(make(table).on_conflict_do_nothing(), rows[begin : begin + _ROWS_AT_ONCE])
+            connection.execute(table.delete().where(table.c.receiver == receiver, table.c.noted_ms < oldest_ms))
+
+
+def _signed(series: int) -> int:
+    """Databases have no unsigned numbers of 64 bits."""
+    return series - 2 * _SIGN if series >= _SIGN else series
+
+
+def _unsigned(series: int) -> int:
+    return series % (2 * _SIGN)

@@ -1,0 +1,469 @@
+"""The first half of a job: sources to level-1 blocks and a commit record in the archive.
+
+Reading the sources of a job: what is there, what is gone, what changed since it was listed.
+
+Counts over the columns of a job, for its record and reports.
+
+Add what must be written before a job counts as compacted here; the ledger and series are `work`'s. Equal sources give
+equal blocks and records, so doing this again repairs whatever a crash left.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyro_assets.block.columns import BlockColumns
+from pyro_assets.errors import (
+    AccessRefused,
+    BadRecord,
+    BlockError,
+    ObjectChanged,
+    ObjectConflict,
+    ObjectMissing,
+    ObjectUnreadable,
+    StorageError,
+    StorageUnavailable,
+    Throttled,
+)
+from pyro_assets.jobs.derive import Engine, read_committed
+from pyro_assets.jobs.record import CommitRecord, RecordedSource, parse_record, record_key
+from pyro_assets.ledger.records import Failure, Job, JobSource, Output
+from pyro_assets.series.facts import count_services
+from pyro_assets.storage.checksum import crc32c
+from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.keys import block_key, parse_block_key
+from pyro_assets.storage.remote import remedy_of
+from pyro_assets.storage.shown import printable
+
+if TYPE_CHECKING:
+    from pyro_assets.block.metadata import BlockMeta
+    from pyro_assets.block.reader import ReadResult
+    from pyro_assets.compaction.compact import Compacted
+
+#: So many neighbours of an object are asked for before the bucket as a whole is to blame.
+_NEIGHBOURS = 3
+
+
+@dataclass(slots=True)
+class ReadSources:
+    """The bytes of a job's sources.
+
+    Attributes:
+        data: key -> bytes, in job order, of those that are there.
+        lost: keys of those that are gone.
+    """
+
+    data: dict[str, bytes] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+
+
+def read_sources(bucket: ReadOnlyBucket, sources: Sequence[JobSource]) -> ReadSources:
+    """Reads all sources of a job.
+
+    A source that is not there, or does not have the size that was listed, is looked at and read once more: it may have
+    been listed while it was still being written, or before every copy of the store had it.
+
+    Raises:
+        ObjectChanged: a source changes while it is read; try again later.
+        ObjectUnreadable: some are not given out while others are, of this job or beside it.
+        StorageUnavailable: the bucket does not answer; nothing is known of the sources then.
+    """
+    found = bucket.get_many([ObjectInfo(source.key, source.size_bytes) for source in sources])
+    result = ReadSources()
+    failed: dict[str, StorageError] = {}
+    for source, data in zip(sources, found, strict=True):
+        try:
+            if isinstance(data, ObjectChanged | ObjectMissing):
+                data = bucket.get(source.key, bucket.size(source.key))
+            if isinstance(data, Exception):
+                raise data
+            result.data[source.key] = data
+        except ObjectMissing:
+            result.lost.append(source.key)
+        except (StorageUnavailable, ObjectUnreadable) as error:
+            failed[source.key] = error
+    if failed:
+        raise _judged(bucket, failed, bool(result.data) or _gives_out_others(bucket, failed))
+    return result
+
+
+def _judged(bucket: ReadOnlyBucket, failed: dict[str, StorageError], others: bool) -> StorageError:
+    """What these failures say: of the bucket, or of single objects."""
+    of_bucket = [error for error in failed.values() if not isinstance(error, ObjectUnreadable)]
+    if of_bucket and (not others or any(isinstance(error, Throttled) for error in of_bucket)):
+        return of_bucket[0]
+    final = {key: error for key, error in failed.items() if isinstance(error, AccessRefused | ObjectUnreadable)}
+    keys = tuple(final or failed)
+    error = failed[keys[0]]
+    text = str(error)
+    if not isinstance(error, ObjectUnreadable):
+        reason = error.reason if isinstance(error, AccessRefused) else text
+        text = f"{bucket.url} gives out other objects, but not {keys[0]}: {reason}; {remedy_of(reason)}"
+    more = f" ({len(keys)} such sources in this job)" if len(keys) > 1 else ""
+    retry = "; then `pyro-assets quarantine retry KEY`, where it was set aside meanwhile"
+    return ObjectUnreadable(text + retry + more, keys=keys, may_pass=not final)
+
+
+def _gives_out_others(bucket: ReadOnlyBucket, failed: dict[str, StorageError]) -> bool:
+    """Whether the bucket gives out an object beside those that it did not."""
+    key = next(iter(failed))
+    folder = key.rsplit("/", 2)[0] + "/"
+    try:
+        near = bucket.list_after(folder, key, _NEIGHBOURS) + bucket.list_after(folder, "", _NEIGHBOURS)
+    except StorageError:
+        return False
+    for item in near:
+        if item.key in failed or not item.size_bytes:
+            continue
+        try:
+            bucket.get_range(item.key, 0, 1)
+        except StorageError:
+            continue
+        return True
+    return False
+
+
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What columns hold.
+
+    Attributes:
+        tenants: tenant -> (profiles, samples); a profile is a row, one per upload and sample type.
+        services: (tenant, service, samples, unsymbolised samples), names printable.
+        oldest_ms, newest_ms: first and last profile, None without any.
+    """
+
+    tenants: dict[bytes, tuple[int, int]]
+    services: tuple[tuple[str, str, int, int], ...] = ()
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+
+    @property
+    def profiles(self) -> int:
+        """Of all tenants."""
+        return sum(profiles for profiles, _ in self.tenants.values())
+
+    @property
+    def samples(self) -> int:
+        """Of all tenants."""
+        return sum(samples for _, samples in self.tenants.values())
+
+
+def summarise(columns: BlockColumns) -> Summary:
+    """Counts what columns hold."""
+    rows = columns.rows
+    tenants: dict[bytes, tuple[int, int]] = {}
+    row_counts = np.diff(rows.dataset_start).tolist()
+    sample_counts = np.diff(rows.sample_start.take(rows.dataset_start)).tolist()
+    for dataset, profiles, samples in zip(columns.datasets, row_counts, sample_counts, strict=True):
+        before = tenants.get(dataset.tenant, (0, 0))
+        tenants[dataset.tenant] = (before[0] + profiles, before[1] + samples)
+    return Summary(
+        tenants=tenants,
+        services=tuple((s.tenant, s.service, s.samples, s.unsymbolised_samples) for s in count_services(columns)),
+        oldest_ms=int(rows.time_ns.min()) // _NS_PER_MS if len(rows.time_ns) else None,
+        newest_ms=int(rows.time_ns.max()) // _NS_PER_MS if len(rows.time_ns) else None,
+    )
+
+
+#: Compaction level of the blocks that observe mode takes: those that replaced segments.
+_OBSERVED_LEVEL = 1
+#: Compacted blocks do not say who made their segments; in every segment the host's name follows the empty string.
+_SEGMENTS_CREATED_BY = 1
+
+
+@dataclass(slots=True)
+class CompactedJob:
+    """A job whose level-1 blocks and record are in the archive.
+
+    Attributes:
+        record: what was committed.
+        columns: what the level-1 blocks hold, if that is in memory.
+    """
+
+    record: CommitRecord
+    columns: "BlockColumns | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class HigherLevel:
+    """A block that Pyroscope made of other blocks, and the time of its first and last profile."""
+
+    level: int
+    oldest_ms: int
+    newest_ms: int
+
+
+@dataclass(slots=True)
+class _Made:
+    """What the sources became, before it is written."""
+
+    blocks: list[tuple[bytes, str, bytes]]  # tenant, block id, bytes
+    columns: "BlockColumns"
+    metas: "dict[str, BlockMeta | None]"
+    broken: dict[str, Failure]
+    duplicates: int = 0
+    conflicts: int = 0
+    facts: dict[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compactor:
+    """Does the first half of jobs."""
+
+    source: ReadOnlyBucket
+    archive: Bucket
+    engine: Engine
+
+    def compact(self, job: Job, still_ours: Callable[[], None]) -> CompactedJob | HigherLevel:
+        """Reads a job's sources, writes its level-1 blocks, then its commit record.
+
+        A block of a higher level than was known is only looked at: what other jobs have of it is not known yet.
+
+        A record that is there already wins: it was committed, and what is committed is never overwritten. Blocks
+        without a record are leftovers of a crash and may be replaced.
+
+        Args:
+            job: a claimed job that is not committed.
+            still_ours: raises LeaseLost when it is not; called before anything is replaced.
+
+        Raises:
+            StorageError: the source or the archive does not do what was asked.
+            LeaseLost: see `still_ours`.
+        """
+        if job.attempts > 1:
+            # An earlier attempt may have come as far as the record.
+            committed = self.committed(job)
+            if committed is not None:
+                return CompactedJob(committed)
+        read = read_sources(self.source, job.sources)
+        made = self._make(job, read) if read.data else None
+        if isinstance(made, HigherLevel):
+            return made
+        record, blocks = self._record(job, read, made)
+        for output, data in zip(record.outputs, blocks, strict=True):
+            try:
+                self.archive.create(output.key, data)
+            except ObjectConflict:
+                committed = self.committed(job)
+                if committed is not None:
+                    return CompactedJob(committed)
+                still_ours()
+                self.archive.replace(output.key, data)
+        try:
+            self.archive.create(record.key, record.to_bytes())
+        except ObjectConflict:
+            return CompactedJob(parse_record(self.archive.read(record.key), record.key))
+        return CompactedJob(record, made.columns if made is not None else None)
+
+    def set_aside(self, job: Job, failure: Failure) -> CommitRecord:
+        """Commits a job without outputs: all its sources are set aside for this reason.
+
+        Returns:
+            The record that is in the archive, another one if the job was committed before.
+
+        Raises:
+            StorageError: the archive does not answer.
+        """
+        record, _ = self._record(job, ReadSources(), None)
+        text = f"{failure.cause}: {failure.message}"
+        sources = [RecordedSource(one.key, one.size_bytes, "set_aside", text, failure) for one in job.sources]
+        record = replace(record, sources=tuple(sources))
+        try:
+            self.archive.create(record.key, record.to_bytes())
+        except ObjectConflict:
+            return parse_record(self.archive.read(record.key), record.key)
+        return record
+
+    def again(self, job: Job) -> tuple[CommitRecord, dict[str, bytes]]:
+        """What the sources of a committed job give now: its record, and its blocks by key. Nothing is written.
+
+        Raises:
+            ObjectMissing: a source is gone, so its blocks cannot be made again.
+            BadRecord: they give other blocks, or other profiles, than were committed.
+            StorageError: the source does not do what was asked.
+        """
+        job = replace(job, sources=tuple(source for source in job.sources if source.state == "done"))
+        read = read_sources(self.source, job.sources)
+        if read.lost:
+            raise ObjectMissing(
+                f"{len(read.lost)} of {len(job.sources)} sources of job {job.id} are gone, {read.lost[0]} first: its "
+                "blocks cannot be compacted again; restore them from a copy of the archive",
+                key=read.lost[0],
+            )
+        made = self._make(job, read)
+        if isinstance(made, HigherLevel):
+            raise BadRecord(f"job {job.id} is now a block of level {made.level}; restore its blocks from a copy")
+        record, blocks = self._record(job, read, made)
+        if [_identity(one) for one in record.outputs] != [_identity(one) for one in job.outputs]:
+            raise BadRecord(
+                f"the sources of job {job.id} give other blocks than were committed; restore these from a copy"
+            )
+        return record, {output.key: data for output, data in zip(record.outputs, blocks, strict=True)}
+
+    def committed(self, job: Job) -> CommitRecord | None:
+        """The record of a job if it is in the archive.
+
+        Raises:
+            StorageError: the archive does not answer, or the record is damaged.
+        """
+        key = record_key(job)
+        try:
+            return parse_record(self.archive.read(key), key)
+        except ObjectMissing:
+            return None
+
+    def _make(self, job: Job, read: ReadSources) -> _Made | HigherLevel:
+        make = self._merged if job.mode == "own" else self._observed
+        made = make(job, read.data)
+        if isinstance(made, _Made) and made.broken:
+            # What cannot be read is read once more before that counts: the fault may have been the transport's.
+            again = read_sources(self.source, [source for source in job.sources if source.key in made.broken])
+            if any(data != read.data[key] for key, data in again.data.items()):
+                read.data |= again.data
+                made = make(job, read.data)
+        return made
+
+    def _merged(self, job: Job, data: dict[str, bytes]) -> _Made:
+        from pyro_assets.block.reader import RawObject
+
+        keys = list(data)
+        objects = [RawObject(key, data[key]) for key in keys]
+        if job.known:
+            done = self.engine.compact_rest(objects, read_committed(self.archive, job.known), job.dedup, False)
+        else:
+            done = self.engine.compact(objects, job.dedup)
+        return _Made(
+            blocks=[(block.tenant, block.id, block.data) for block in done.blocks],
+            columns=done.columns,
+            metas=dict(zip(keys, done.metas, strict=True)),
+            broken={keys[position]: failure_of(error) for position, error in done.set_aside},
+            duplicates=done.duplicates,
+            conflicts=done.conflicts,
+            facts={name: done.facts[name] for name in _ODD if done.facts.get(name)} | _known_fact(done.known),
+        )
+
+    def _observed(self, job: Job, data: dict[str, bytes]) -> _Made | HigherLevel:
+        """A block that Pyroscope made: copied as it is, so that it outlives Pyroscope's retention.
+
+        Of what other jobs have already, only the rest counts: usually nothing of a higher level.
+        """
+        from pyro_assets.block.reader import RawObject
+
+        ((key, content),) = data.items()
+        known = 0
+        read: Compacted | ReadResult
+        if job.known:
+            # Of a single source the original drops nothing.
+            others = read_committed(self.archive, job.known)
+            read = rest = self.engine.compact_rest([RawObject(key, content)], others, "original", True)
+            known = rest.known
+            blocks = [(block.tenant, block.id, block.data) for block in rest.blocks]
+        else:
+            read, blocks = self.engine.read_blocks([RawObject(key, content)]), []
+        meta = read.metas[0]
+        made = _Made([], read.columns, {key: meta}, {}, facts=_known_fact(known))
+        if meta is None:
+            made.broken[key] = failure_of(read.set_aside[0][1])
+        elif meta.level < _OBSERVED_LEVEL:
+            reason = f"its compaction level is {meta.level}; observe mode takes what Pyroscope compacted"
+            made.broken[key] = Failure("OtherLevel", reason)
+        elif meta.level > _OBSERVED_LEVEL and job.level is None:
+            # Of its profiles, not of its metadata, which may say anything: what others have of it is sought by time.
+            own = self.engine.summarise(read.columns)
+            return HigherLevel(meta.level, own.oldest_ms or 0, own.newest_ms or 0)
+        else:
+            made.blocks = blocks if known else [(meta.tenant, parse_block_key(key).ulid, content)]
+        return made
+
+    def _record(self, job: Job, read: ReadSources, made: _Made | None) -> tuple[CommitRecord, list[bytes]]:
+        usable = made is not None and bool(made.blocks)
+        summary = self.engine.summarise(made.columns) if made is not None and usable else Summary({})
+        metas = made.metas if made is not None else {}
+        broken = made.broken if made is not None else {}
+        first = next((meta for key in read.data if (meta := metas.get(key)) is not None), None)
+        blocks = made.blocks if made is not None else []
+        record = CommitRecord(
+            job=job.id,
+            mode=job.mode,
+            dedup=job.dedup,
+            kind=job.kind,
+            shard=job.shard,
+            tenant=job.tenant,
+            hour=job.hour,
+            timestamp_ms=job.timestamp_ms,
+            instance=None if first is None else _instance(job, first),
+            sources=tuple(_recorded(source.key, source.size_bytes, read, broken) for source in job.sources),
+            outputs=tuple(_output(job, *block, summary) for block in blocks),
+            profiles=summary.profiles,
+            samples=summary.samples,
+            duplicates=made.duplicates if made is not None else 0,
+            conflicts=made.conflicts if made is not None else 0,
+            oldest_ms=summary.oldest_ms,
+            newest_ms=summary.newest_ms,
+            services=summary.services,
+            facts=_facts(job, made, summary) if made is not None else {},
+        )
+        return record, [data for _, _, data in blocks]
+
+
+def _facts(job: Job, made: _Made, summary: Summary) -> dict[str, int]:
+    recovered = {"recovered_profiles": summary.profiles} if job.level is not None and summary.profiles else {}
+    return (made.facts or {}) | recovered
+
+
+def _known_fact(known: int) -> dict[str, int]:
+    """How many profiles were left out because other jobs have them."""
+    return {"known_profiles": known} if known else {}
+
+
+#: Facts of a compaction that mean that something is odd; the others are counts that have their own place.
+_ODD = ("dangling", "total_mismatches")
+
+
+def failure_of(error: BaseException) -> Failure:
+    """An error as the ledger keeps it."""
+    message = str(error).replace("\0", "\\x00") or type(error).__name__
+    if isinstance(error, BlockError):
+        offset = error.offset if error.offset >= 0 else None
+        return Failure(type(error).__name__, message, error.where.section, offset)
+    return Failure(type(error).__name__, message)
+
+
+def _recorded(key: str, listed_bytes: int, read: ReadSources, broken: dict[str, Failure]) -> RecordedSource:
+    if key not in read.data:
+        return RecordedSource(key, listed_bytes, "lost", "it was gone from the bucket before it was read")
+    size_bytes = len(read.data[key])
+    failure = broken.get(key)
+    if failure is None:
+        return RecordedSource(key, size_bytes, "done")
+    return RecordedSource(key, size_bytes, "set_aside", f"{failure.cause}: {failure.message}", failure)
+
+
+def _output(job: Job, tenant: bytes, block_id: str, data: bytes, summary: Summary) -> Output:
+    profiles, samples = summary.tenants.get(tenant, (0, 0))
+    return Output(
+        tenant=printable(tenant),
+        block_id=block_id,
+        key=block_key(job.shard, tenant, block_id),
+        size_bytes=len(data),
+        crc32c=crc32c(data),
+        profiles=profiles,
+        samples=samples,
+    )
+
+
+def _identity(output: Output) -> tuple[str, int, int]:
+    """What another version of the program must give as well, though its bytes may differ."""
+    return output.key, output.profiles, output.samples
+
+
+def _instance(job: Job, first: "BlockMeta") -> str:
+    from pyro_assets.series.derive import instance_hash
+
+    return instance_hash(job.shard, first.created_by_index if job.mode == "own" else _SEGMENTS_CREATED_BY)

@@ -1,0 +1,168 @@
+"""Jobs and outputs between rows of the database and the classes that leave the ledger.
+
+Add the translation of a table here when its rows leave the ledger; deciding anything belongs elsewhere.
+"""
+
+import json
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, select
+
+from pyro_assets.errors import LedgerError
+from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.records import Compaction, Failure, Job, JobSource, Output, SeriesFile
+from pyro_assets.ledger.schema import hour_upkeep, job_sources, jobs, outputs, quarantine, series_files, sources
+from pyro_assets.planning.observed import known_outputs
+
+# Every claim asks these: made once, because making a statement takes longer than running it.
+_SOURCES: Final = (
+    select(sources.c.key, sources.c.created_ms, sources.c.size_bytes, sources.c.state, sources.c.reason)
+    .join(job_sources, job_sources.c.source_id == sources.c.id)
+    .where(job_sources.c.job_id == bindparam("job_id"))
+    .order_by(job_sources.c.position)
+)
+_OUTPUTS: Final = select(outputs).where(outputs.c.job_id == bindparam("job_id")).order_by(outputs.c.position)
+_FILES: Final = select(series_files).where(series_files.c.job_id == bindparam("job_id")).order_by(series_files.c.kind)
+_SERIES_NUMBER: Final = select(hour_upkeep.c.series_number).where(hour_upkeep.c.hour == bindparam("hour"))
+
+
+def load_job(connection: Connection, job_id: str) -> Job:
+    """A job with everything that belongs to it."""
+    return job_of(connection, connection.execute(select(jobs).where(jobs.c.id == job_id)).one())
+
+
+def job_of(connection: Connection, row: Any, *, failed: bool = True, isolate: bool = False) -> Job:
+    """The job of a row, with everything that belongs to it; `failed` and `isolate` as in `Job`."""
+    key = {"job_id": row.id}
+    found = connection.execute(_SOURCES, key)
+    committed = row.compacted_ms is not None
+    # Before that it has neither outputs nor series.
+    made = connection.execute(_OUTPUTS, key) if committed else ()
+    files = connection.execute(_FILES, key) if committed else ()
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        shard=row.shard,
+        tenant=row.tenant,
+        hour=row.hour,
+        timestamp_ms=row.timestamp_ms,
+        mode=row.mode,
+        dedup=row.dedup,
+        state=row.state,
+        attempts=row.attempts,
+        run_id=row.run_id or "",
+        fence=row.fence,
+        sources=tuple(JobSource(*source) for source in found),
+        outputs=tuple(Output(o.tenant, o.block_id, o.key, o.size_bytes, o.crc32c, o.profiles, o.samples) for o in made),
+        files=tuple(series_file(file) for file in files),
+        config_hash=row.config_hash,
+        instance=row.instance,
+        committed=committed,
+        blocks_removed=row.blocks_removed_ms is not None,
+        series_number=connection.execute(_SERIES_NUMBER, {"hour": row.hour}).scalar(),
+        failed=failed,
+        isolate=isolate,
+        level=row.level,
+        compares=bool(row.compares),
+        known=known_outputs(connection, row),
+    )
+
+
+class JobRecords(Queries):
+    """The part of the ledger that shows jobs to those who do not claim them."""
+
+    def look_up(self, job_id: str) -> tuple[Job, int]:
+        """A job as it is now, and how many duplicates its compaction dropped.
+
+        Raises:
+            LedgerError: there is no such job.
+        """
+        with self.ledger.read() as connection:
+            duplicates = connection.execute(select(jobs.c.duplicates).where(jobs.c.id == job_id)).scalar()
+            if duplicates is None:
+                raise LedgerError(f"the ledger has no job {job_id}")
+            return load_job(connection, job_id), duplicates
+
+
+def series_file(row: Any) -> SeriesFile:
+    """A row of the table as a file of series."""
+    later = {rule: (version, snapshot) for rule, (version, snapshot) in json.loads(row.later or "{}").items()}
+    return SeriesFile(row.kind, row.key, row.rows, row.size_bytes, row.config_hash, later, crc32c=row.crc32c)
+
+
+def series_file_row(job_id: str, file: SeriesFile, written_ms: int) -> dict[str, Any]:
+    """The row of a file of series."""
+    return {
+        "job_id": job_id,
+        "kind": file.kind,
+        "key": file.key,
+        "rows": file.rows,
+        "size_bytes": file.size_bytes,
+        "crc32c": file.crc32c,
+        "config_hash": file.config_hash,
+        "later": json.dumps(dict(file.later), sort_keys=True) if file.later else None,
+        "written_ms": written_ms,
+    }
+
+
+def output_row(job_id: str, position: int, output: Output) -> dict[str, object]:
+    """The row of a job's output."""
+    return {
+        "job_id": job_id,
+        "position": position,
+        "tenant": output.tenant,
+        "block_id": output.block_id,
+        "key": output.key,
+        "size_bytes": output.size_bytes,
+        "crc32c": output.crc32c,
+        "profiles": output.profiles,
+        "samples": output.samples,
+    }
+
+
+def compaction_of(connection: Connection, job_id: str) -> Compaction:
+    """What `compacted_columns` and its neighbours were written from; failures that were forgiven are not known."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
+    job = job_of(connection, row)
+    failures = {
+        one.subject_id: Failure(one.cause, one.message, one.section, one.offset)
+        for one in connection.execute(
+            select(quarantine).where(quarantine.c.subject == "source", quarantine.c.job_id == job_id)
+        )
+    }
+    return Compaction(
+        outputs=job.outputs,
+        sources={source.key: source.state for source in job.sources},
+        reasons={source.key: source.reason for source in job.sources if source.reason is not None},
+        sizes={source.key: source.size_bytes for source in job.sources},
+        failures=failures,
+        profiles=row.profiles,
+        samples=row.samples,
+        duplicates=row.duplicates,
+        conflicts=row.conflicts,
+        oldest_ms=row.oldest_ms,
+        newest_ms=row.newest_ms,
+        services=tuple((t, s, n, u) for t, s, n, u in json.loads(row.services or "[]")),
+        facts=json.loads(row.compact_facts or "{}"),
+        instance=row.instance,
+    )
+
+
+def compacted_columns(done: Compaction) -> dict[str, Any]:
+    """What a compaction says of its job, the same whether it is committed or restored from a commit record."""
+    return {
+        "instance": done.instance,
+        "blocks": len(done.outputs),
+        "bytes_out": sum(output.size_bytes for output in done.outputs),
+        "profiles": done.profiles,
+        "samples": done.samples,
+        "duplicates": done.duplicates,
+        "conflicts": done.conflicts,
+        "oldest_ms": done.oldest_ms,
+        "newest_ms": done.newest_ms,
+        "services": json.dumps(done.services),
+        "compact_facts": json.dumps(dict(done.facts)) if done.facts else None,
+        **({"compares": 1} if done.facts.get("known_profiles") else {}),
+        # Which level it was does not matter any more.
+        **({"level": 2} if done.facts.get("recovered_profiles") else {}),
+    }

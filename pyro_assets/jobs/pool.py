@@ -1,0 +1,358 @@
+"""Processes that do the computing of jobs, so that a run uses all cores; claims and commits stay with their parent.
+
+How the C library keeps memory that arrays gave back.
+
+The time limit of jobs that a run computes itself: it holds whatever the interpreter is stuck in.
+
+Add what a parent must know of its processes here; what is done inside one is `computing`'s. Processes are spawned, not
+forked: Arrow and Polars have threads, which a fork would leave locked.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import faulthandler
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any, Final, Self
+
+from pyro_assets.errors import PyroAssetsError
+from pyro_assets.jobs.claims import Claims, Retry
+from pyro_assets.jobs.loading import JobRecords
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.records import Failure, Job
+
+#: A process has so many tasks at a time: the next one lies in its pipe already when it is done with one.
+_TASKS: Final = 2
+#: What is larger is sent when it is needed, or pipe and answer could wait for each other.
+_AHEAD_BYTES: Final = 32 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one task may use; 0 means no limit.
+
+    Attributes:
+        seconds: wall time.
+        memory_bytes: resident memory of its process, looked at a few times a second (on Linux).
+    """
+
+    seconds: float = 0.0
+    memory_bytes: int = 0
+
+
+NO_LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A task whose process ended before it answered, after so long.
+
+    `limit` names the limit that it exceeded, "" for none.
+    """
+
+    reason: str
+    limit: str = ""
+    seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One process, its tasks (it is at the first one, since `begun`), and those of them that were not sent yet."""
+
+    process: SpawnProcess
+    connection: Connection
+    tasks: deque[Any] = field(default_factory=deque)
+    unsent: deque[memoryview] = field(default_factory=deque)
+    begun: float = 0.0
+    is_up: bool = False
+
+
+class Pool:
+    """Some processes, each with a task and the next one, so that none waits for the parent. A context manager.
+
+    Args:
+        serve: a module's function `(connection, state)` that answers tasks until the connection ends.
+        state: what it needs; pickled once for each process.
+        processes: how many.
+        limits: of each task.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[Connection, Any], None],
+        state: Any,
+        processes: int,
+        limits: Limits = NO_LIMITS,
+    ) -> None:
+        self._serve = serve
+        self._state = state
+        self._limits = limits
+        self._context = multiprocessing.get_context("spawn")
+        self._slots = [self._start() for _ in range(processes)]
+
+    @property
+    def has_room(self) -> bool:
+        """Whether some process takes another task."""
+        return any(len(slot.tasks) < _TASKS for slot in self._slots)
+
+    @property
+    def tasks(self) -> list[Any]:
+        """What the processes are at, and have before them."""
+        return [task for slot in self._slots for task in slot.tasks]
+
+    def come_up(self, timeout_seconds: float) -> bool:
+        """Waits for all processes; False where one does not start (its main module cannot be imported again)."""
+        end = time.monotonic() + timeout_seconds
+        for slot in self._slots:
+            if not slot.is_up and not slot.connection.poll(max(0.0, end - time.monotonic())):
+                return False
+            try:
+                slot.is_up = slot.is_up or slot.connection.recv() is None
+            except (EOFError, OSError):
+                return False
+        return True
+
+    def submit(self, task: Any) -> None:
+        """Gives a task to the process that has fewest; call it where there is room."""
+        slot = min(self._slots, key=lambda slot: len(slot.tasks))
+        self._give(slot, task)
+
+    def wait(self, timeout_seconds: float) -> list[tuple[Any, Any]]:
+        """Tasks that were answered or whose process died, with the answer or `Died`; empty when time is up."""
+        end = time.monotonic() + timeout_seconds
+        while True:
+            busy = [slot for slot in self._slots if slot.tasks]
+            step = min(0.25, self._limits.seconds or 0.25) if self._limits != NO_LIMITS else timeout_seconds
+            left = max(0.0, min(step, end - time.monotonic()))
+            ready = set(wait([slot.connection for slot in busy], left))
+            done = [found for slot in busy if slot.connection in ready and (found := self._answer(slot))]
+            done += [self._end(slot, over) for slot in busy if slot.tasks and (over := self._over(slot))]
+            if done or time.monotonic() >= end:
+                return done
+
+    def close(self) -> None:
+        """Ends all processes; what they are at is lost."""
+        for slot in self._slots:
+            slot.connection.close()
+            # One that never came up may hang before it looks at its connection.
+            if slot.tasks or not slot.is_up:
+                slot.process.kill()
+        for slot in self._slots:
+            slot.process.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _start(self) -> _Slot:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_run, args=(self._serve, theirs, self._state), daemon=True)
+        process.start()
+        # Only the child has its end now: the parent sees an end of file when it dies.
+        theirs.close()
+        return _Slot(process, ours)
+
+    def _answer(self, slot: _Slot) -> tuple[Any, Any] | None:
+        try:
+            answer = slot.connection.recv()
+        except (EOFError, OSError):
+            slot.process.join()
+            spent = time.monotonic() - slot.begun
+            return self._end(slot, Died(f"its process ended with exit code {slot.process.exitcode}", "", spent))
+        if not slot.is_up:
+            # It says that it is there. Its task has waited for it in the pipe, and begins now.
+            slot.is_up, slot.begun = True, time.monotonic()
+            return None
+        slot.begun = time.monotonic()
+        task = slot.tasks.popleft()
+        if slot.unsent:
+            self._send(slot, slot.unsent.popleft())
+        return task, answer
+
+    def _over(self, slot: _Slot) -> Died | None:
+        limits = self._limits
+        if not slot.is_up:
+            return None
+        spent = time.monotonic() - slot.begun
+        if limits.seconds and spent > limits.seconds:
+            return Died(f"it took more than {limits.seconds:g} s", "time", spent)
+        if limits.memory_bytes and (used := _resident_bytes(slot.process.pid)) > limits.memory_bytes:
+            reason = f"its process used {used >> 20} MiB, more than {limits.memory_bytes >> 20}"
+            return Died(reason, "memory", spent)
+        return None
+
+    def _end(self, slot: _Slot, died: Died) -> tuple[Any, Any]:
+        """Puts a new process in the place of one that died or must."""
+        slot.process.kill()
+        slot.process.join()
+        slot.connection.close()
+        task, *others = slot.tasks
+        slot.tasks.clear()
+        position = self._slots.index(slot)
+        self._slots[position] = self._start()
+        for other in others:
+            self._give(self._slots[position], other)
+        return task, died
+
+    def _give(self, slot: _Slot, task: Any) -> None:
+        pickled = ForkingPickler.dumps(task)
+        if slot.tasks and len(pickled) > _AHEAD_BYTES:
+            slot.unsent.append(pickled)
+        else:
+            slot.begun = slot.begun if slot.tasks else time.monotonic()
+            self._send(slot, pickled)
+        slot.tasks.append(task)
+
+    def _send(self, slot: _Slot, pickled: memoryview) -> None:
+        try:
+            slot.connection.send_bytes(pickled)
+        except OSError:
+            return  # it died while it was idle: `wait` finds out
+
+
+def _run(serve: Callable[[Connection, Any], None], connection: Connection, state: Any) -> None:
+    """What a process does: says that it is there, then serves."""
+    with contextlib.suppress(OSError):
+        connection.send(None)
+        serve(connection, state)
+
+
+def may_spawn() -> bool:
+    """Whether this process may have children at all."""
+    return not multiprocessing.current_process().daemon
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _resident_bytes(pid: int | None) -> int:
+    try:
+        pages: Sequence[str] = Path(f"/proc/{pid}/statm").read_text("ascii").split()
+        return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+# Names and numbers of glibc's malloc.h.
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+#: The largest threshold that glibc takes on 64-bit machines.
+_MMAP_THRESHOLD_BYTES: Final = 32 << 20
+#: What a process may keep between jobs.
+_KEPT_BYTES: Final = 256 << 20
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let this process reuse freed memory up to 256 MiB instead of returning it to the system after every array.
+
+    Returns:
+        Whether it could be set; False where the C library is not glibc, which changes nothing but the speed.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+
+
+_STDERR: Final = 2
+#: It finds this module wherever this process has found it.
+_PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from pyro_assets.jobs.pool import main; main()"
+#: Starting the second process anew, and telling it of jobs, is one thread's at a time.
+_LOCK: Final = threading.Lock()
+_teller: subprocess.Popen[bytes] | None = None
+
+
+@contextlib.contextmanager
+def limited(ledger: Ledger, job: Job, seconds: float, retry: Retry) -> Iterator[None]:
+    """Ends this process, with status 1 and its stacks on stderr, if the block takes longer; 0 seconds: no limit.
+
+    Not for blocks that are inside of each other, or in several threads: the process has one such timer, and the last
+    one that was set counts.
+
+    Args:
+        ledger: has the job.
+        job: as this process claimed it.
+        seconds: wall time.
+        retry: when the job is tried again.
+    """
+    if not seconds:
+        yield
+        return
+    where = f"job {job.id} of {job.hour}, shard {job.shard}"
+    note = {"where": where, "seconds": seconds, "begun": time.monotonic(), "ledger": ledger.url, "retry": asdict(retry)}
+    _tell(note | {"job": job.id, "fence": job.fence, "run_id": job.run_id})
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        _tell(None)
+
+
+def _tell(note: dict[str, Any] | None) -> None:
+    """Tells the second process what this one is at; the limit holds without it, too."""
+    # One for all runs of a process: each start would be lag.
+    global _teller
+    with _LOCK, contextlib.suppress(OSError):
+        if _teller is None:
+            _teller = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-c", _PROGRAM, *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                bufsize=0,
+                # Ctrl-C and a supervisor's signals are for those who work: it ends when its pipe does.
+                start_new_session=True,
+            )
+            atexit.register(_teller.__exit__, None, None, None)
+        assert _teller.stdin is not None  # noqa: S101 - made with a pipe
+        _teller.stdin.write(json.dumps(note).encode() + b"\n")
+
+
+def _tell_the_end(note: dict[str, Any]) -> None:
+    """Says that a job took its run with it, and notes it in the ledger."""
+    run_id, limit = note["run_id"], f"it took more than {note['seconds']:g} s"
+    sys.stderr.write(
+        f"Error: {note['where']}: {limit} (PYRO_ASSETS_JOB_SECONDS), so the run {run_id} was ended; its stacks stand "
+        "above. What it had done is committed. The next run does all other jobs, then this one in a process of its own "
+        "that finds which source is to blame; `pyro-assets quarantine list --all` shows what came of it\n"
+    )
+    try:
+        ledger = Ledger.open(note["ledger"])
+        try:
+            job, _ = JobRecords(ledger).look_up(note["job"])
+            failure = Failure("LimitExceeded", f"{limit}, and the run {run_id} was ended with it")
+            held = replace(job, fence=note["fence"], run_id=run_id)
+            Claims(ledger).fail(held, failure, time.time_ns() // 1_000_000, Retry(**note["retry"]))
+        finally:
+            ledger.close()
+    except PyroAssetsError as error:
+        sys.stderr.write(f"The ledger does not know of it, beyond that the job was begun: {error}\n")
+
+
+def main() -> None:
+    """What the second process does: listens until the first one is gone, and tells if its last job took too long."""
+    note = None
+    for line in sys.stdin.buffer:
+        note = json.loads(line)
+    if note is not None and time.monotonic() - note["begun"] >= note["seconds"]:
+        _tell_the_end(note)

@@ -1,0 +1,439 @@
+"""One job from claim to commit: level-1 blocks, commit record, ledger, series files, ledger.
+
+The computing of a job in a process of its own: sources to level-1 blocks, record and series in the archive.
+
+Any crash may interrupt that order. Add a step of the job here, with what repairs it; how a step does its
+work stands in `compacting` and `deriving`. Doing a job again gives the same bytes, so nothing here asks how far an
+earlier attempt came, beyond what is committed.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from pyro_assets.errors import (
+    LeaseLost,
+    LedgerUnavailable,
+    ObjectChanged,
+    ObjectUnreadable,
+    StorageError,
+    StorageUnavailable,
+    TooLarge,
+)
+from pyro_assets.jobs.claims import Claims, Retry
+from pyro_assets.jobs.compact import Compactor, HigherLevel, failure_of
+from pyro_assets.jobs.counts import Trust
+from pyro_assets.jobs.derive import Deriver
+from pyro_assets.jobs.pool import NO_LIMITS, Died, Limits, keep_freed_memory, limited
+from pyro_assets.jobs.record import CommitRecord
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.records import Derivation, Failure, Job
+from pyro_assets.settings import KINDS
+
+if TYPE_CHECKING:
+    from pyro_assets.block.columns import BlockColumns
+    from pyro_assets.rules.config import SeriesConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A claimed job and the kinds of series to derive; `config` where it is not derived with what is in force."""
+
+    job: Job
+    kinds: frozenset[str]
+    config: "SeriesConfig | None" = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of a task.
+
+    Attributes:
+        record: in the archive, of a job that was not committed; compact_seconds: how long that took.
+        derived: its series, in the archive.
+        failure: why it ended early; counts: whether that says something of the job; of_program: whether it looks like
+            a fault of the program; unreadable: the same where the bucket does not give out some sources.
+        too_large: nothing was done: its sources need too much memory together.
+        higher: nothing was done yet: it is a block of a higher level.
+        seconds: how long all of it took.
+    """
+
+    record: CommitRecord | None = None
+    compact_seconds: float = 0.0
+    derived: Derivation | None = None
+    failure: Failure | None = None
+    counts: bool = True
+    of_program: bool = False
+    unreadable: ObjectUnreadable | None = None
+    too_large: TooLarge | None = None
+    higher: HigherLevel | None = None
+    seconds: float = 0.0
+
+
+def serve(connection: Connection, state: tuple[Compactor, Deriver | None]) -> None:
+    """Answers tasks until the parent goes away."""
+    # Ctrl-C reaches every process of a terminal: the parent decides what becomes of jobs.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
+    import pyarrow as pa
+
+    # Every core has a process already. Polars looks once, when it is first imported.
+    pa.set_cpu_count(1)
+    os.putenv("POLARS_MAX_THREADS", "1")
+    compactor, deriver = state
+    try:
+        while True:
+            task: Task = connection.recv()
+            connection.send(compute(task, compactor, deriver))
+    except (EOFError, OSError):
+        return
+
+
+def compute(task: Task, compactor: Compactor, deriver: Deriver | None) -> Answer:
+    """Does the computing of one job; failures are part of the answer, together with what was done before them."""
+    answer, begun = Answer(), time.perf_counter()
+    try:
+        _compute(task, compactor, deriver, answer)
+    # Whatever a job does must not stop the others; the parent records it.
+    except Exception as error:  # noqa: BLE001
+        answer.failure = failure_of(error)
+        answer.counts = counts(error)
+        answer.of_program = is_of_program(error)
+        answer.unreadable = error if isinstance(error, ObjectUnreadable) else None
+        answer.too_large = error if isinstance(error, TooLarge) else None
+    answer.seconds = time.perf_counter() - begun
+    return answer
+
+
+def counts(error: BaseException) -> bool:
+    """Whether a failure says something of the job, which a bucket that does not answer, or is written to, does not."""
+    return not isinstance(error, StorageUnavailable | ObjectChanged)
+
+
+def is_of_program(error: BaseException) -> bool:
+    """Whether an error looks like a fault of the program or its installation, and not of what a job holds.
+
+    >>> is_of_program(ModuleNotFoundError("no module")), is_of_program(ValueError("bad value"))
+    (True, False)
+    """
+    return isinstance(error, ImportError | NameError | AttributeError | TypeError | SyntaxError | NotImplementedError)
+
+
+def _compute(task: Task, compactor: Compactor, deriver: Deriver | None, answer: Answer) -> None:
+    job = task.job
+    columns: BlockColumns | None = None
+    if not job.committed:
+        begun = time.perf_counter()
+        # The parent renews the lease while this process works.
+        compacted = compactor.compact(job, lambda: None)
+        if isinstance(compacted, HigherLevel):
+            answer.higher = compacted
+            return
+        answer.compact_seconds = time.perf_counter() - begun
+        answer.record, columns = compacted.record, compacted.columns
+        done = compacted.record
+        job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
+    if task.kinds and deriver is not None:
+        answer.derived = deriver.derive(job, columns, task.kinds, lambda: None, task.config)
+
+
+class Outcome(Enum):
+    """How an attempt ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    BUSY = "busy"
+    SUSPECT = "suspect"
+    LATER = "later"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one attempt at a job did.
+
+    Attributes:
+        outcome: DONE: what was asked for is committed; FAILED: see `error`; BUSY: another worker has the job;
+            LATER: it is a block of a higher level, and its turn comes after lower ones; SUSPECT: the program may be at
+            fault, so nothing is recorded yet and the job is still claimed: see `Suspects`.
+        compacted, derived: what this attempt committed, whatever came after.
+        error: one sentence.
+        failure, exception: of a suspect; an exception of another process stays there.
+        parts: ids of the smaller jobs that it was split into; if it is DONE, because it was too large for one.
+    """
+
+    outcome: Outcome
+    compacted: bool = False
+    derived: bool = False
+    error: str = ""
+    failure: Failure | None = None
+    exception: Exception | None = None
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Does jobs, one at a time, under leases.
+
+    Attributes:
+        ledger: where jobs are claimed and committed.
+        compactor, deriver: the halves of a job.
+        run_id: who holds the leases.
+        lease_ms: how long without a word until another worker may take over.
+        retry: what becomes of a job that fails.
+        clock: Unix milliseconds.
+        processes: so many compute at the same time where there is enough to do; 1: this process alone.
+        limits: what a job may use. More memory can only be kept from other processes: with that limit they compute all
+            jobs. More time ends this process, see `watch`, and the next run has the job computed in another one.
+        pool_after_seconds: processes are started when this process alone would need so long for what is left.
+        config_for: what a job is derived with where that is not what is in force, see `RuleKeeper`.
+        trust: shared by all workers of a process.
+        asked_ms: when the run began, where a person asked for it.
+    """
+
+    ledger: Ledger
+    compactor: Compactor
+    deriver: Deriver | None
+    run_id: str
+    lease_ms: int
+    retry: Retry
+    clock: Callable[[], int]
+    processes: int = 1
+    limits: Limits = NO_LIMITS
+    pool_after_seconds: float = 3.0
+    config_for: Callable[[Job], "SeriesConfig | None"] | None = None
+    trust: Trust = field(default_factory=Trust)
+    asked_ms: int | None = None
+
+    def do(self, job: Job, kinds: frozenset[str]) -> Attempt:
+        """Does what a claimed job lacks.
+
+        Args:
+            job: as claimed; if it is committed already, only its series are derived, from the archive.
+            kinds: kinds of series to derive (again); none: the job is only compacted.
+
+        Returns:
+            What came of it; failures are in the ledger, to be tried again.
+
+        Raises:
+            LedgerUnavailable: nothing can be recorded now; the job is given back, or its lease runs out by itself.
+        """
+        attempt = Attempt(Outcome.DONE)
+        try:
+            with limited(self.ledger, job, self.limits.seconds, self.retry):
+                self._do(job, kinds, attempt)
+        except LeaseLost as error:
+            return replace(attempt, outcome=Outcome.BUSY, error=str(error))
+        except (LedgerUnavailable, KeyboardInterrupt, SystemExit):
+            # A database that is full may still take this: its being full must not count as the job's failure.
+            self._quietly(lambda: Claims(self.ledger).release(job, undone=True))
+            raise
+        # Whatever a job does must not stop the others: it is recorded and tried again, at most so many times.
+        except Exception as error:  # noqa: BLE001
+            return self._failed(job, attempt, error)
+        return attempt
+
+    def task(self, job: Job, kinds: frozenset[str]) -> Task | Attempt:
+        """A claimed job made ready for another process; an attempt that failed where that was not possible.
+
+        Raises:
+            LedgerUnavailable: nothing can be recorded now; the lease runs out by itself.
+        """
+        try:
+            return Task(job, kinds, self._config(job, kinds))
+        except StorageError as error:
+            return self._failed(job, Attempt(Outcome.DONE), error)
+
+    def settle(self, task: Task, answer: Answer | Died) -> Attempt:
+        """Commits what another process computed of a claimed job, as `do` would have.
+
+        Raises:
+            LedgerUnavailable: nothing can be recorded now; the lease runs out by itself.
+        """
+        job, attempt = task.job, Attempt(Outcome.DONE)
+        if isinstance(answer, Died):
+            failure = Failure("LimitExceeded" if answer.limit else "WorkerDied", answer.reason)
+            # A process may be killed for no fault of its job, once.
+            if not job.committed and (answer.limit or job.attempts > 1):
+                # A single source has two chances: the machine may have been slow, or its memory short.
+                return self._reduce(job, attempt, failure, is_last=job.attempts > 1)
+            return self._note_failure(job, attempt, failure, counts=True)
+        try:
+            if answer.higher is not None:
+                self._note_level(job, attempt, answer.higher)
+                return attempt
+            if answer.record is not None:
+                done = answer.record.compaction(answer.compact_seconds)
+                state = Claims(self.ledger).commit_compacted(job, done, self.clock())
+                attempt.compacted = True
+                if state == "lost":
+                    return attempt
+                job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
+            if answer.failure is not None:
+                if answer.of_program:
+                    return _suspect(job, attempt, answer.failure, None)
+                if answer.too_large is not None and not job.committed:
+                    return self._cut(job, attempt, answer.too_large)
+                if answer.unreadable is not None:
+                    return self._set_apart(job, attempt, answer.unreadable)
+                return self._note_failure(job, attempt, answer.failure, counts=answer.counts)
+            if answer.derived is None:
+                Claims(self.ledger).release(job)
+                return attempt
+            Claims(self.ledger).commit_derived(job, answer.derived, self.clock(), kinds=KINDS)
+            attempt.derived = True
+        except LeaseLost as error:
+            return replace(attempt, outcome=Outcome.BUSY, error=str(error))
+        except LedgerUnavailable:
+            self.give_back([job])
+            raise
+        return attempt
+
+    def give_back(self, jobs: Iterable[Job]) -> None:
+        """Releases claimed jobs as if they had not been tried."""
+        for job in jobs:
+            self._quietly(lambda job=job: Claims(self.ledger).release(job, undone=True))  # type: ignore[misc]
+
+    def keep(self, job: Job) -> None:
+        """Renews the lease of a job that another process computes; one that is lost shows when it is settled."""
+        self._quietly(lambda: Claims(self.ledger).heartbeat(job, self.clock(), self.lease_ms))
+
+    def _do(self, job: Job, kinds: frozenset[str], attempt: Attempt) -> None:
+        columns: BlockColumns | None = None
+        renewed_ms = self.clock()
+
+        def still_ours() -> None:
+            """Renews the lease when it may run out; until then nobody else can have taken the job."""
+            nonlocal renewed_ms
+            now_ms = self.clock()
+            if now_ms - renewed_ms >= self.lease_ms // 2:
+                Claims(self.ledger).heartbeat(job, now_ms, self.lease_ms)
+                renewed_ms = now_ms
+
+        if not job.committed:
+            begun = time.perf_counter()
+            compacted = self.compactor.compact(job, still_ours)
+            if isinstance(compacted, HigherLevel):
+                self._note_level(job, attempt, compacted)
+                return
+            done = compacted.record.compaction(time.perf_counter() - begun)
+            state = Claims(self.ledger).commit_compacted(job, done, self.clock())
+            attempt.compacted = True
+            if state == "lost":
+                return
+            columns = compacted.columns
+            job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
+        if not kinds or self.deriver is None:
+            Claims(self.ledger).release(job)
+            return
+        derived = self.deriver.derive(job, columns, kinds, still_ours, self._config(job, kinds))
+        Claims(self.ledger).commit_derived(job, derived, self.clock(), kinds=KINDS)
+        attempt.derived = True
+
+    def _config(self, job: Job, kinds: frozenset[str]) -> "SeriesConfig | None":
+        return self.config_for(job) if kinds and self.config_for is not None else None
+
+    def _note_level(self, job: Job, attempt: Attempt, higher: HigherLevel) -> None:
+        Claims(self.ledger).note_level(job, higher.level, higher.oldest_ms, higher.newest_ms)
+        attempt.outcome = Outcome.LATER
+
+    def _set_apart(self, job: Job, attempt: Attempt, error: ObjectUnreadable) -> Attempt:
+        """Splits sources that are not given out from the others, which go on; alone they have attempts of their own."""
+        if not {source.key for source in job.sources}.issuperset(error.keys):
+            # It is the archive that does not give out a block: no source is to blame.
+            return self._note_failure(job, attempt, failure_of(error), counts=counts(error))
+        is_last = job.attempts >= self.retry.max_attempts
+        # What may pass is waited for.
+        if error.may_pass and not is_last:
+            return self._note_failure(job, attempt, failure_of(error), counts=True)
+        return self._reduce(job, attempt, failure_of(error), error.keys, is_last=is_last)
+
+    def _reduce(
+        self, job: Job, attempt: Attempt, failure: Failure, apart: Sequence[str] = (), *, is_last: bool
+    ) -> Attempt:
+        """Splits a job, which a source of it spoils, down to that one alone, which is set aside by its last attempt.
+
+        Args:
+            job: is not committed.
+            attempt: of it.
+            failure: why.
+            apart: keys that each get a job of their own; without any it is halved.
+            is_last: a single source is set aside.
+        """
+        try:
+            committed = self.compactor.committed(job)
+            if committed is None and len(job.sources) > 1:
+                parts = tuple(Claims(self.ledger).split(job, self.clock(), failure, apart))
+                text = f"{_text(job, failure)} (split into {len(parts)} smaller jobs)"
+                return replace(attempt, outcome=Outcome.FAILED, error=text, parts=parts)
+            if committed is None and is_last:
+                committed = self.compactor.set_aside(job, failure)
+            if committed is None:
+                return self._note_failure(job, attempt, failure, counts=True)
+            done = committed.compaction(0.0)
+            Claims(self.ledger).commit_compacted(job, done, self.clock())
+            attempt.compacted = True
+            if done.outputs:
+                # It came as far as its record: smaller jobs would double its blocks.
+                return self._note_failure(job, attempt, failure, counts=True)
+            # What is left of it, series of nothing, comes with the next look at what is due.
+            Claims(self.ledger).release(replace(job, committed=True))
+        except LeaseLost as error:
+            return replace(attempt, outcome=Outcome.BUSY, error=str(error))
+        except StorageError as error:
+            return self._failed(job, attempt, error)
+        return replace(attempt, outcome=Outcome.FAILED, error=f"{_text(job, failure)} (its source is set aside)")
+
+    def blame(self, job: Job, attempt: Attempt) -> Attempt:
+        """Records the failure of a suspect as the job's own: tried again, later each time, and never given up."""
+        assert attempt.failure is not None, "only of suspects"  # noqa: S101
+        return self._note_failure(job, attempt, attempt.failure, counts=False, grows=True)
+
+    def _cut(self, job: Job, attempt: Attempt, error: TooLarge) -> Attempt:
+        """Deals sources that need too much memory together to as many jobs as that takes: nothing has failed."""
+        parts = -(-error.needed_bytes // error.most_bytes)
+        try:
+            return replace(attempt, parts=tuple(Claims(self.ledger).split(job, self.clock(), None, parts=parts)))
+        except LeaseLost as lost:
+            return replace(attempt, outcome=Outcome.BUSY, error=str(lost))
+
+    def _failed(self, job: Job, attempt: Attempt, error: Exception) -> Attempt:
+        if isinstance(error, TooLarge) and not job.committed:
+            return self._cut(job, attempt, error)
+        if isinstance(error, ObjectUnreadable) and not job.committed:
+            return self._set_apart(job, attempt, error)
+        if is_of_program(error):
+            return _suspect(job, attempt, failure_of(error), error)
+        return self._note_failure(job, attempt, failure_of(error), counts=counts(error))
+
+    def _note_failure(
+        self, job: Job, attempt: Attempt, failure: Failure, *, counts: bool, grows: bool = False
+    ) -> Attempt:
+        text = _text(job, failure)
+        try:
+            given_up = Claims(self.ledger).fail(job, failure, self.clock(), self.retry, counts=counts, grows=grows)
+        except LeaseLost:
+            return replace(attempt, outcome=Outcome.BUSY, error=text)
+        if given_up:
+            text += f" (given up after {self.retry.max_attempts} attempts: quarantined)"
+        return replace(attempt, outcome=Outcome.FAILED, error=text)
+
+    def _quietly(self, action: Callable[[], None]) -> None:
+        """Does what is nice to do on the way out, where a failure must not hide why we leave."""
+        try:
+            action()
+        except (LeaseLost, LedgerUnavailable):
+            return
+
+
+def _text(job: Job, failure: Failure) -> str:
+    return f"job {job.id} of {job.hour}, shard {job.shard}: {failure.cause}: {failure.message}"
+
+
+def _suspect(job: Job, attempt: Attempt, failure: Failure, exception: Exception | None) -> Attempt:
+    text = _text(job, failure)
+    return replace(attempt, outcome=Outcome.SUSPECT, error=text, failure=failure, exception=exception)

@@ -1,0 +1,1 @@
+"""What faces start: several rooms put together over an `App`. Work itself stands in the rooms."""

@@ -1,0 +1,154 @@
+"""What schedules and supervisors ask for: merge, retain, scrub, renew lists of functions, tell the health."""
+
+import functools
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from pyro_assets.app import App
+from pyro_assets.archive.scrubs import ScrubRecords
+from pyro_assets.operations import sending
+from pyro_assets.storage.keys import hour_of
+
+if TYPE_CHECKING:
+    from pyro_assets.archive.merge import MergeReport
+    from pyro_assets.archive.retain import Expired, Keep, RetentionReport
+    from pyro_assets.archive.scrub import ScrubReport
+    from pyro_assets.archive.scrubs import Damage
+    from pyro_assets.explore.preview import Resolved
+    from pyro_assets.jobs.decide import LeftOut
+    from pyro_assets.monitoring.metrics import HealthMetrics
+
+
+def guard_ledger(app: App) -> None:
+    """Raises RebuildNeeded where the ledger lost what the archive remembers."""
+    from pyro_assets.archive.rebuild import guard
+
+    guard(app.ledger, app.archive)
+
+
+def health(app: App) -> "HealthMetrics":
+    """The project's own metrics; make them once per process."""
+    from pyro_assets.monitoring.metrics import HealthMetrics
+
+    return HealthMetrics(app.ledger, functools.partial(sending.receiver_starts, app), app.clock)
+
+
+def push_health(app: App, metrics: "HealthMetrics", instance: str) -> dict[str, str]:
+    """Sends the project's own metrics to every receiver that is not paused; see `pushing.push`.
+
+    Raises:
+        ConfigError, LedgerUnavailable: nothing was sent.
+    """
+    from pyro_assets.monitoring.metrics import push, samples_of
+
+    now_ms = app.clock()
+    states = sending.receiver_states(app)
+    ready = [one for one in app.receivers() if states[one.name].paused_ms is None]
+    return push(samples_of(metrics.collect(), now_ms, instance), ready, app.secrets, now_ms)
+
+
+def merge_series(app: App, *, deadline_monotonic: float | None = None) -> "MergeReport":
+    """Merges the files of series of hours that are over; see `merging.merge_hours`."""
+    from pyro_assets.archive.merge import merge_hours
+
+    return merge_hours(
+        app.archive,
+        app.ledger,
+        app.clock(),
+        app.settings.settle_ms,
+        deadline_monotonic=deadline_monotonic,
+    )
+
+
+def retain(
+    app: App,
+    keep: "Keep",
+    *,
+    apply: bool,
+    deadline_monotonic: float | None = None,
+    progress: "Callable[[Expired], None]" = lambda _: None,
+) -> "RetentionReport":
+    """Removes what is older than `keep` says, or only lists it; see `retention.retain`.
+
+    Raises:
+        ConfigError: the file of receivers is refused, so that nobody knows what is still to be sent.
+    """
+    from pyro_assets.archive.retain import retain
+
+    return retain(
+        app.archive,
+        app.ledger,
+        keep,
+        sending.receiver_starts(app),
+        app.clock(),
+        apply=apply,
+        deadline_monotonic=deadline_monotonic,
+        progress=progress,
+    )
+
+
+def scrub(
+    app: App,
+    *,
+    hours: "Collection[str] | None" = None,
+    deadline_monotonic: float | None = None,
+    progress: "Callable[[int, int], None]" = lambda _done, _total: None,
+) -> "ScrubReport":
+    """Compares what the archive holds with what was written; see `scrubbing.scrub`."""
+    from pyro_assets.archive.scrub import scrub
+
+    return scrub(
+        app.archive,
+        app.ledger,
+        app.clock,
+        app.settings.settle_ms,
+        hours=hours,
+        deadline_monotonic=deadline_monotonic,
+        progress=progress,
+    )
+
+
+def archived_hours(app: App) -> list[str]:
+    """Hours that are over and have anything in the archive, as a scrub would take them."""
+    return ScrubRecords(app.ledger).hours_to_scrub(hour_of(app.clock() - app.settings.settle_ms))
+
+
+def damaged(app: App) -> "list[Damage]":
+    """What of the archive is known to be damaged or missing."""
+    return ScrubRecords(app.ledger).damaged()
+
+
+def left_out(app: App) -> "LeftOut":
+    """What is lost, set aside or given up in any hour, and not acknowledged."""
+    from pyro_assets.jobs.decide import left_out
+
+    return left_out(app.ledger)
+
+
+def has_rules_to_resolve(app: App) -> bool:
+    """Whether a rule of the ledger that is in force has `top_k`."""
+    from pyro_assets.explore.preview import rules_to_resolve
+
+    return app.config is not None and bool(rules_to_resolve(app.ledger, app.config))
+
+
+def resolve_rules(app: App, *, deadline_monotonic: float | None = None) -> "list[Resolved]":
+    """Finds the functions of the ledger's rules with `top_k` anew, and saves what changed.
+
+    Args:
+        app: what to work with.
+        deadline_monotonic: no further rule is begun after this `time.monotonic()`.
+
+    Raises:
+        StorageError, BlockError: the archive is damaged or does not answer.
+    """
+    from pyro_assets.explore.preview import SCHEDULE, resolve_rule, rules_to_resolve
+
+    found = []
+    for stored in rules_to_resolve(app.ledger, app.config) if app.config is not None else ():
+        if app.config is None or (deadline_monotonic is not None and time.monotonic() >= deadline_monotonic):
+            break
+        now_ms = app.clock()
+        found.append(resolve_rule(app.ledger, app.archive, stored, app.config, now_ms, author=SCHEDULE))
+    return found

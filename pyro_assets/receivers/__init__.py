@@ -1,0 +1,1 @@
+"""Who gets series: the file of receivers, its secrets and contradictions, and what is known of each."""

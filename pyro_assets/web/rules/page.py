@@ -1,0 +1,136 @@
+"""The page Rules: all of them with their standing, one with its history, two versions side by side.
+
+Add what is only looked at here; changes are made by `rule_edit`, many at once by `rule_import`, the same for programs
+is `rule_api`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from pyro_assets.rules.choice import rules_text
+from pyro_assets.rules.in_force import KnownRule, RulesInForce, version_text
+from pyro_assets.rules.language import Rule
+from pyro_assets.rules.names import DIMENSIONS_ID
+from pyro_assets.rules.stored import RuleVersion, StoredRules
+from pyro_assets.web.rules import api as rule_api
+from pyro_assets.web.rules import changes as rule_changes
+from pyro_assets.web.rules import edit as rule_edit
+from pyro_assets.web.rules import imports as rule_import
+from pyro_assets.web.rules import language as rule_language
+from pyro_assets.web.rules.diffs import side_by_side
+from pyro_assets.web.rules.listing import list_rules, other_forms, rules_now
+from pyro_assets.web.site import Site
+from pyro_assets.web.wire.endpoints import Endpoint, whole_number
+
+#: Why a page cannot change a rule.
+FIXED: Final = {
+    "file": "This rule stands in a file, which is kept elsewhere (in Git, perhaps) and wins over what is edited here; "
+    "change it there.",
+    "other": "This stands in a file in a form of its own, so it cannot be changed here; what it means is shown as a "
+    "rule. Import the file, or copy the rule, to have one that can be edited.",
+    "dimensions": "These series are switched on by `dimensions` in a file, or by having none: one for each profile "
+    "type and set of labels. Change it there.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One rule, wherever it stands; `known` and `history` only of those of the language."""
+
+    name: str
+    id: str
+    rule: Rule | None
+    known: KnownRule | None
+    fixed: str
+    history: list[RuleVersion]
+
+
+def routes(site: Site) -> list[Route]:
+    """The pages' routes."""
+
+    def index(request: Request) -> Response:
+        found = list_rules(site, *rules_now(site))
+        wanted = request.query_params.get("q", "").strip()
+        rows = [row for row in found.rules if wanted.lower() in f"{row.name} {row.words} {row.origin}".lower()]
+        done = request.query_params.get("done", "")
+        return site.page(request, "rules.html", found=found, rows=rows, q=wanted, done=done)
+
+    def show(request: Request) -> Response:
+        in_force, problems = rules_now(site)
+        one = find_rule(site, in_force, request.path_params["name"])
+        rows = list_rules(site, in_force, problems).rules
+        listed = next((row for row in rows if (row.name, row.id) == (one.name, one.id)), None)
+        return site.page(
+            request,
+            "rule.html",
+            one=one,
+            listed=listed,
+            text="" if one.rule is None else rules_text([one.rule]),
+            newest=one.history[0] if one.history else None,
+            saved=request.query_params.get("saved", ""),
+        )
+
+    def compare(request: Request) -> Response:
+        name = request.path_params["name"]
+        history = {version.version: version for version in StoredRules(site.pipeline.ledger).rule_history(name)}
+        if not history:
+            raise HTTPException(404, f"the ledger never had a rule {name!r}")
+        newest = max(history)
+        right = whole_number(request, "right", newest, least=1, most=newest)
+        left = whole_number(request, "left", max(right - 1, 1), least=1, most=newest)
+        sides = [history[number] for number in (left, right)]
+        pairs = side_by_side(*map(_text, sides))
+        return site.page(
+            request, "rule_compare.html", name=name, sides=sides, pairs=pairs, numbers=sorted(history, reverse=True)
+        )
+
+    def short(request: Request) -> Response:
+        return RedirectResponse(f"/rules/show/{request.path_params['name']}")
+
+    return [
+        Route("/rules", index, methods=["GET"]),
+        *rule_edit.routes(site),
+        *rule_changes.routes(site),
+        *rule_import.routes(site),
+        *rule_language.routes(site),
+        # Other forms are called as their functions, which may have slashes.
+        Route("/rules/show/{name:path}", show, methods=["GET"]),
+        Route("/rules/compare/{name}", compare, methods=["GET"]),
+        Route("/rules/{name}", short, methods=["GET"]),
+    ]
+
+
+def api_routes(site: Site) -> list[Endpoint]:
+    """The same for programs."""
+    return rule_api.endpoints(site)
+
+
+def find_rule(site: Site, in_force: RulesInForce, name: str) -> Shown:
+    """A rule of the language, another form, or one that was deleted.
+
+    Raises:
+        HTTPException: there never was one of this name.
+    """
+    history = StoredRules(site.pipeline.ledger).rule_history(name)
+    for known in in_force.known:
+        # What the file has under the name is what counts; the ledger's rule is told beside it.
+        if known.name == name:
+            fixed = FIXED["file"] if known.origin == "file" else ""
+            return Shown(name, name, known.rule, known, fixed, history)
+    for rule_id, rule in other_forms(in_force.config):
+        if name in (rule.name, rule_id):
+            return Shown(rule.name, rule_id, rule, None, FIXED["other"], [])
+    if name == DIMENSIONS_ID and in_force.config.dimensions.selectors:
+        return Shown(name, name, None, None, FIXED["dimensions"], [])
+    if history:
+        return Shown(name, name, None, None, "", history)
+    raise HTTPException(404, f"there is no rule {name!r}, and there never was one")
+
+
+def _text(version: RuleVersion) -> str:
+    return "(deleted)\n" if version.deleted else version_text(version)

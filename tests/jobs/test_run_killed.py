@@ -1,0 +1,106 @@
+"""Kill -9 after every step of a job, from sources to receiver, then run again: the samples of one clean run."""
+
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support import killed_run, servers
+from tests.support.exports import NOW_MS, Held, expected, got, opened
+from tests.support.scripted_server import Reply, Request, scripted_server
+
+#: What a crash of the first job can come after, in order, and of the first export.
+BOUNDARIES = [
+    "claim",
+    "wrote blocks",
+    "wrote commits",
+    "commit_compacted",
+    "wrote rules",
+    "wrote series",
+    "commit_derived",
+    "open_receipts",
+    "request",
+    "wrote receipts",
+    "put_receipts",
+]
+#: The lease of a killed run is over then.
+LATER_MS = NOW_MS + 120_000
+
+
+def command(folder: Path, url: str, kind: str = "prometheus", at: int = 10**9) -> list[str]:
+    return [sys.executable, killed_run.__file__, str(folder), url, kind, str(at)]
+
+
+@pytest.fixture(scope="module")
+def clean_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Held]:
+    """The steps of a run that is not killed, and what its receiver got."""
+    folder = tmp_path_factory.mktemp("clean")
+    with scripted_server() as server:
+        program = command(folder, f"{server.url}/api/v1/write")
+        steps = subprocess.run(program, capture_output=True, check=True, text=True).stdout.splitlines()
+        clean = got(server)
+    assert clean == expected(folder)
+    return steps, clean
+
+
+def kill(folder: Path, url: str, steps: list[str], at: int, kind: str = "prometheus") -> None:
+    done = subprocess.run(command(folder, url, kind, at), capture_output=True, check=False, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stdout.splitlines() == steps[: at + 1]
+
+
+def test_killed_after_each_step_of_a_job_and_run_again(tmp_path: Path, clean_run: tuple[list[str], Held]):
+    steps, clean = clean_run
+    assert list(dict.fromkeys(steps)) == BOUNDARIES
+    # After the first of each kind: with several blocks or files, some are not written. After the last file, all are.
+    points = [*map(steps.index, BOUNDARIES), steps.index("wrote commits") - 1, steps.index("commit_derived") - 1]
+
+    def killed_and_again(at: int) -> None:
+        folder = tmp_path / str(at)
+        with scripted_server() as server:
+            url = f"{server.url}/api/v1/write"
+            kill(folder, url, steps, at)
+            with opened(folder, killed_run.receiver(url, "prometheus"), now_ms=LATER_MS) as pipeline:
+                killed_run.do_everything(pipeline)
+            # Some samples twice, none with another value, and none beside those of a clean run.
+            assert {labels: sorted(set(samples)) for labels, samples in got(server).items()} == clean
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(killed_and_again, sorted(set(points))))
+
+
+def test_killed_while_its_request_is_being_answered(tmp_path: Path, clean_run: tuple[list[str], Held]):
+    def answer(_: Request) -> Reply:
+        if not server.requests[1:]:
+            program.kill()
+            program.wait()
+        return Reply(204)
+
+    with scripted_server(default=answer) as server:
+        url = f"{server.url}/api/v1/write"
+        program = subprocess.Popen(command(tmp_path, url), stdout=subprocess.DEVNULL)
+        assert program.wait(60) == -signal.SIGKILL
+        with opened(tmp_path, killed_run.receiver(url, "prometheus"), now_ms=LATER_MS) as pipeline:
+            killed_run.do_everything(pipeline)
+        assert {labels: sorted(set(samples)) for labels, samples in got(server).items()} == clean_run[1]
+
+
+@pytest.mark.service
+def test_a_real_receiver_holds_what_one_clean_run_gives(tmp_path: Path, clean_run: tuple[list[str], Held]):
+    steps, clean = clean_run
+    begin_ms = min(time for samples in clean.values() for time, _ in samples)
+    end_ms = max(time for samples in clean.values() for time, _ in samples) + 1
+    for name in ("commit_compacted", "wrote series", "request"):
+        folder, at = tmp_path / name.replace(" ", "_"), steps.index(name)
+        with servers.prometheus(folder / "tsdb", window="3650d") as server:
+            kill(folder, server.write_url, steps, at)
+            with opened(folder, killed_run.receiver(server.write_url, "prometheus"), now_ms=LATER_MS) as pipeline:
+                # It raises where a sample was refused, as a conflicting one is.
+                killed_run.do_everything(pipeline)
+            held = server.samples('{__name__=~".+"}', begin_ms, end_ms)
+        assert {
+            labels: sorted((time, float(value)) for time, value in samples) for labels, samples in held.items()
+        } == clean

@@ -1,0 +1,1 @@
+"""What tests share: worlds, servers, programs to be killed, and what makes and reads their data."""

@@ -1,0 +1,103 @@
+"""A world whose series are real Parquet files, for tests of what is done to these files.
+
+`values` is what a reader of the archive sees who only lists files; `sums` what the ledger's readers see.
+"""
+
+from typing import Any
+
+import polars as pl
+
+from pyro_assets.export.receipts import ReceiptRecords
+from pyro_assets.export.samples import Samples
+from pyro_assets.jobs.derive import SeriesFiles
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.series.frame import SCHEMA, parquet_to_series, series_to_parquet, to_polars
+from pyro_assets.series.merged import current_files, without_jobs
+from pyro_assets.storage.keys import HOUR_MS
+from tests.support import fakes
+from tests.support.ledgers import HOUR_START_MS
+from tests.support.worlds import SETTINGS, World
+
+#: When the hour of a world is over.
+OVER_MS = HOUR_START_MS + HOUR_MS + SETTINGS.settle_ms
+
+Row = tuple[str, str, int, float]
+
+
+class ParquetEngine(fakes.TextEngine):
+    """The engine of text with files of series as they really are."""
+
+    def derive(self, columns: Any, job: Any, config: Any, kinds: frozenset[str]) -> Any:
+        derived = super().derive(columns, job, config, kinds)
+        for kind, rows in derived.frames.items():
+            plain = [
+                {
+                    "tenant": row["tenant"],
+                    "metric": f"of_{kind}",
+                    "labels": [],
+                    "timestamp_ms": row["time"],
+                    "value": float(row["value"] + (1000 if config.name == "other" else 0)),
+                    "value_int": row["value"] + (1000 if config.name == "other" else 0),
+                    "rule": row["by"],
+                    "job": row["job"],
+                }
+                for row in rows
+            ]
+            derived.frames[kind] = (
+                to_polars(SCHEMA.empty_table()).vstack(pl.from_dicts(plain, to_polars(SCHEMA.empty_table()).schema))
+                if plain
+                else to_polars(SCHEMA.empty_table())
+            )
+        return derived
+
+    def series_to_parquet(self, frame: Any, *notes: Any) -> bytes:
+        self._called("series_to_parquet")
+        return series_to_parquet(frame, *notes)
+
+
+class ParquetWorld(World):
+    """A world with that engine."""
+
+    def open(self, config: str = "plain", settings: Any = None) -> Any:
+        if not isinstance(self.engine, ParquetEngine):
+            self.engine = ParquetEngine()
+        return super().open(config, settings)
+
+    def names(self, kind: str = "dimension") -> list[str]:
+        """Names of the files of a kind, without the folder."""
+        return [key.rpartition("/")[2] for key in self._below(f"series/kind={kind}/")]
+
+    def values(self, kind: str = "dimension") -> list[Row]:
+        """What somebody sees who lists the files and follows their names."""
+        rows: list[Row] = []
+        for file in current_files(self._below(f"series/kind={kind}/")):
+            frame = parquet_to_series(self.archive.objects[file.key], file.key)
+            rows += without_jobs(frame, file.without).select("job", "tenant", "timestamp_ms", "value").rows()
+        return sorted(rows)
+
+    def ledger_values(self, kind: str = "dimension", ledger: Ledger | None = None) -> list[Row]:
+        """What somebody sees who follows the ledger."""
+        ledger = ledger if ledger is not None else self.ledger
+        reader = SeriesFiles(self.archive, ledger)
+        rows: list[Row] = []
+        for _, file in ReceiptRecords(ledger).series_files_of(0, 2**60):
+            if file.kind == kind:
+                found: Samples = reader.samples(file)
+                rows += [
+                    (file.job_id, found.tenants[tenant], int(time_ms), float(value))
+                    for tenant, time_ms, value in zip(found.tenant, found.timestamp_ms, found.value, strict=True)
+                ]
+        return sorted(rows)
+
+
+def an_hour(world: ParquetWorld, jobs: int = 4, shards: int = 2) -> list[Any]:
+    """Does some jobs of the hour, then it is over; returns what its series are."""
+    for number in range(jobs * 3):
+        world.segment(-60 + number, f"acme {number}\nbeta 1", shard=number % shards)
+    world.clock.forward(10)
+    world.tick_and_run()
+    world.clock.now_ms = OVER_MS
+    values = world.values()
+    assert len(values) == 2 * jobs
+    assert values == world.ledger_values()
+    return values
