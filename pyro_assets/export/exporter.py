@@ -244,7 +244,8 @@ class Exporter:
             is_well = not (counts.held.get(tenant) if tenant else counts.error)
             if is_well or counts.fatal or not self._stay or self._draining.is_set():
                 return
-            self._stopped.wait(_AGAIN_SECONDS)
+            # A run that is about to end has one more try, at once.
+            self._draining.wait(_AGAIN_SECONDS)
 
     def _serve(self, receiver: Receiver, tenant: str) -> None:
         """Send until nothing is left (`stay`: until the end), or the receiver is given up; it is said then.
