@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pyro_assets.receivers.model import Receiver
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 from tests.support import killed_export, servers
 from tests.support.exports import GOLDEN, HOUR, Held, derive, expected, got, opened, scripted
+from tests.support.forks import Forks
 from tests.support.scripted_server import Reply, Request, scripted_server
 from tests.support.servers import PROMETHEUS_VERSIONS, Server
 
@@ -32,18 +34,32 @@ WINDOWS = {"prometheus": "3650d", "default": None, "short": "1s"}
 BEFORE_RECEIPT = 5
 
 
-def killed(folder: Path, url: str, at: int, kind: str = "prometheus") -> None:
-    result = subprocess.run([sys.executable, PROGRAM, folder, url, str(at), kind], capture_output=True, check=False)
-    assert result.returncode == -signal.SIGKILL, (result.stdout, result.stderr)
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks(PROGRAM) as forks:
+        yield forks
 
 
-def steps_of(folder: Path, jobs: list[list[str]], kind: str) -> int:
+def killed(forks: Forks, folder: Path, url: str, at: int, kind: str = "prometheus") -> None:
+    status, *shown = forks.run(folder, url, at, kind)
+    assert status == -signal.SIGKILL, shown
+
+
+@pytest.fixture(scope="module")
+def steps_of(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., int]:
     """How many steps an export of some jobs has that is not killed."""
-    with scripted_server() as server:
-        with opened(folder) as pipeline:
-            runs.run_exact(pipeline, jobs, run_id="run")
-        program = [sys.executable, PROGRAM, folder, server.url, str(10**9), kind]
-        return int(subprocess.run(program, capture_output=True, check=True).stdout)
+
+    @cache
+    def count(kind: str, *jobs: tuple[str, ...]) -> int:
+        folder = tmp_path_factory.mktemp("count")
+        with scripted_server() as server:
+            with opened(folder) as pipeline:
+                runs.run_exact(pipeline, jobs, run_id="run")
+            status, steps, why = forks.run(folder, server.url, 10**9, kind)
+        assert status == 0, why
+        return int(steps)
+
+    return count
 
 
 @contextmanager
@@ -70,12 +86,12 @@ def pairs(samples: Held) -> list[Any]:
     return sorted((labels, *one) for labels, values in samples.items() for one in values)
 
 
-def test_killed_anywhere_and_run_again(tmp_path: Path):
+def test_killed_anywhere_and_run_again(tmp_path: Path, forks: Forks):
     for at in STEPS:
         folder = tmp_path / str(at)
         with scripted_server() as server, opened(folder, scripted(server)) as pipeline:
             derive(pipeline)
-            killed(folder, server.url, at)
+            killed(forks, folder, server.url, at)
             done = sending.export(pipeline, [HOUR])["r"]
             assert done.error == ""
             seen = got(server)
@@ -118,10 +134,10 @@ def test_killed_while_a_request_is_being_answered(tmp_path: Path, at: int):
 @pytest.mark.service
 @pytest.mark.parametrize("at", [3, 6, 12])
 @pytest.mark.parametrize("kind", ["prometheus", "default", "short", "victoriametrics"])
-def test_a_real_receiver_ends_with_the_values_of_one_clean_run(tmp_path: Path, kind: str, at: int):
+def test_a_real_receiver_ends_with_the_values_of_one_clean_run(tmp_path: Path, forks: Forks, kind: str, at: int):
     with running(tmp_path, kind) as server, opened(tmp_path, receiver(server, kind)) as pipeline:
         derive(pipeline)
-        killed(tmp_path, server.url, at, kind)
+        killed(forks, tmp_path, server.url, at, kind)
         done = sending.export(pipeline, [HOUR])["r"]
         assert (done.error, done.refused.total()) == ("", 0)
         assert held(server) == expected(tmp_path)
@@ -134,16 +150,16 @@ def test_a_real_receiver_ends_with_the_values_of_one_clean_run(tmp_path: Path, k
 @pytest.mark.parametrize("version", PROMETHEUS_VERSIONS)
 @pytest.mark.parametrize("kind", ["prometheus", "default", "short"])
 def test_what_comes_late_after_a_crash_is_refused_counted_and_shown_without_a_window(
-    tmp_path: Path, kind: str, version: str
+    tmp_path: Path, forks: Forks, steps_of: Callable[..., int], kind: str, version: str
 ):
     """The first and last job are sent and the process is killed before it says so; then the middle one is derived."""
     # Of one shard, so that they have series in common.
     sources = GOLDEN.jobs[0]
     first, late, last = sources[:6], sources[6:12], sources[12:]
-    at = steps_of(tmp_path / "count", [first, last], kind) - BEFORE_RECEIPT
+    at = steps_of(kind, tuple(first), tuple(last)) - BEFORE_RECEIPT
     with running(tmp_path, kind, version) as server, opened(tmp_path, receiver(server, kind)) as pipeline:
         runs.run_exact(pipeline, [first, last], run_id="run")
-        killed(tmp_path, server.url, at, kind)
+        killed(forks, tmp_path, server.url, at, kind)
         assert held(server) == expected(tmp_path)
         begin_ms, end_ms = sorted({time for values in held(server).values() for time, _ in values})
         runs.run_exact(pipeline, [late], run_id="late")
@@ -177,12 +193,14 @@ def test_what_comes_late_after_a_crash_is_refused_counted_and_shown_without_a_wi
 
 @pytest.mark.service
 @pytest.mark.parametrize("kind", ["victoriametrics", "without dedup"])
-def test_what_was_sent_before_a_crash_is_doubled_and_shown_without_deduplication(tmp_path: Path, kind: str):
+def test_what_was_sent_before_a_crash_is_doubled_and_shown_without_deduplication(
+    tmp_path: Path, forks: Forks, steps_of: Callable[..., int], kind: str
+):
     first, *_ = GOLDEN.jobs
-    at = steps_of(tmp_path / "count", [first], kind) - BEFORE_RECEIPT
+    at = steps_of(kind, tuple(first)) - BEFORE_RECEIPT
     with running(tmp_path, kind) as server, opened(tmp_path, receiver(server, kind)) as pipeline:
         derive(pipeline)
-        killed(tmp_path, server.url, at, kind)
+        killed(forks, tmp_path, server.url, at, kind)
         before = held(server)
         assert 0 < len(pairs(before)) < len(pairs(expected(tmp_path)))
         done = sending.export(pipeline, [HOUR])["r"]

@@ -3,13 +3,14 @@
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import killed_run, servers
 from tests.support.exports import NOW_MS, Held, expected, got, opened
+from tests.support.forks import Forks
 from tests.support.scripted_server import Reply, Request, scripted_server
 
 #: What a crash of the first job can come after, in order, and of the first export.
@@ -30,46 +31,48 @@ BOUNDARIES = [
 LATER_MS = NOW_MS + 120_000
 
 
-def command(folder: Path, url: str, kind: str = "prometheus", at: int = 10**9) -> list[str]:
-    return [sys.executable, killed_run.__file__, str(folder), url, kind, str(at)]
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks(killed_run.__file__) as forks:
+        yield forks
 
 
 @pytest.fixture(scope="module")
-def clean_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Held]:
+def clean_run(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> tuple[list[str], Held]:
     """The steps of a run that is not killed, and what its receiver got."""
     folder = tmp_path_factory.mktemp("clean")
     with scripted_server() as server:
-        program = command(folder, f"{server.url}/api/v1/write")
-        steps = subprocess.run(program, capture_output=True, check=True, text=True).stdout.splitlines()
+        status, shown, why = forks.run(folder, f"{server.url}/api/v1/write", "prometheus", 10**9)
+        assert status == 0, why
+        steps = shown.splitlines()
         clean = got(server)
     assert clean == expected(folder)
     return steps, clean
 
 
-def kill(folder: Path, url: str, steps: list[str], at: int, kind: str = "prometheus") -> None:
-    done = subprocess.run(command(folder, url, kind, at), capture_output=True, check=False, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert done.stdout.splitlines() == steps[: at + 1]
+def kill(forks: Forks, folder: Path, url: str, steps: list[str], at: int) -> None:
+    status, shown, why = forks.run(folder, url, "prometheus", at)
+    assert status == -signal.SIGKILL, why
+    assert shown.splitlines() == steps[: at + 1]
 
 
-def test_killed_after_each_step_of_a_job_and_run_again(tmp_path: Path, clean_run: tuple[list[str], Held]):
+def test_killed_after_each_step_of_a_job_and_run_again(tmp_path: Path, forks: Forks, clean_run: tuple[list[str], Held]):
     steps, clean = clean_run
     assert list(dict.fromkeys(steps)) == BOUNDARIES
     # After the first of each kind: with several blocks or files, some are not written. After the last file, all are.
     points = [*map(steps.index, BOUNDARIES), steps.index("wrote commits") - 1, steps.index("commit_derived") - 1]
-
-    def killed_and_again(at: int) -> None:
+    for at in sorted(set(points)):
         folder = tmp_path / str(at)
         with scripted_server() as server:
             url = f"{server.url}/api/v1/write"
-            kill(folder, url, steps, at)
-            with opened(folder, killed_run.receiver(url, "prometheus"), now_ms=LATER_MS) as pipeline:
+            kill(forks, folder, url, steps, at)
+            # A job whose worker died gets a process of its own where there is a limit: once is enough.
+            limit = {} if at == min(points) else {"job_seconds": 0.0}
+            receiver = killed_run.receiver(url, "prometheus")
+            with opened(folder, receiver, now_ms=LATER_MS, **limit) as pipeline:
                 killed_run.do_everything(pipeline)
             # Some samples twice, none with another value, and none beside those of a clean run.
             assert {labels: sorted(set(samples)) for labels, samples in got(server).items()} == clean
-
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(killed_and_again, sorted(set(points))))
 
 
 def test_killed_while_its_request_is_being_answered(tmp_path: Path, clean_run: tuple[list[str], Held]):
@@ -81,7 +84,8 @@ def test_killed_while_its_request_is_being_answered(tmp_path: Path, clean_run: t
 
     with scripted_server(default=answer) as server:
         url = f"{server.url}/api/v1/write"
-        program = subprocess.Popen(command(tmp_path, url), stdout=subprocess.DEVNULL)
+        arguments = [sys.executable, killed_run.__file__, tmp_path, url, "prometheus", str(10**9)]
+        program = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
         assert program.wait(60) == -signal.SIGKILL
         with opened(tmp_path, killed_run.receiver(url, "prometheus"), now_ms=LATER_MS) as pipeline:
             killed_run.do_everything(pipeline)
@@ -89,14 +93,16 @@ def test_killed_while_its_request_is_being_answered(tmp_path: Path, clean_run: t
 
 
 @pytest.mark.service
-def test_a_real_receiver_holds_what_one_clean_run_gives(tmp_path: Path, clean_run: tuple[list[str], Held]):
+def test_a_real_receiver_holds_what_one_clean_run_gives(
+    tmp_path: Path, forks: Forks, clean_run: tuple[list[str], Held]
+):
     steps, clean = clean_run
     begin_ms = min(time for samples in clean.values() for time, _ in samples)
     end_ms = max(time for samples in clean.values() for time, _ in samples) + 1
     for name in ("commit_compacted", "wrote series", "request"):
         folder, at = tmp_path / name.replace(" ", "_"), steps.index(name)
         with servers.prometheus(folder / "tsdb", window="3650d") as server:
-            kill(folder, server.write_url, steps, at)
+            kill(forks, folder, server.write_url, steps, at)
             with opened(folder, killed_run.receiver(server.write_url, "prometheus"), now_ms=LATER_MS) as pipeline:
                 # It raises where a sample was refused, as a conflicting one is.
                 killed_run.do_everything(pipeline)

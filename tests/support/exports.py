@@ -46,13 +46,14 @@ def opened(
     ledger: str = "ledger.db",
     secrets: Mapping[str, str] | None = None,
     now_ms: int = NOW_MS,
+    **settings: Any,
 ) -> App:
     """A pipeline over the golden bucket."""
     pipeline = open_app(
         str(golden.root),
         str(folder / "archive"),
         ledger_file(folder / ledger),
-        settings=Settings(start_hour="2020-01-01-00:00", dedup="original"),
+        settings=Settings(start_hour="2020-01-01-00:00", dedup="original", **settings),
         config=series if series is not None else config(),
         secrets=secrets,
         clock=lambda: now_ms + time.time_ns() // 1_000_000 - _BEGUN_MS,

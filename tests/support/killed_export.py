@@ -29,12 +29,12 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def main(folder: str, url: str, kill_at: int, kind: str) -> None:
+def main(folder: str, url: str, kill_at: str, kind: str) -> None:
     events = 0
 
     def event() -> None:
         nonlocal events
-        if events == kill_at:
+        if events == int(kill_at):
             os.kill(os.getpid(), signal.SIGKILL)
         events += 1
 
@@ -61,4 +61,4 @@ def main(folder: str, url: str, kill_at: int, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    main(*sys.argv[1:])

@@ -49,7 +49,7 @@ LEDGER_STEPS = (
 )
 
 
-def main(folder: str, url: str, kind: str, kill_at: int) -> None:
+def main(folder: str, url: str, kind: str, kill_at: str) -> None:
     events = 0
 
     def watched(function: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
@@ -57,7 +57,7 @@ def main(folder: str, url: str, kind: str, kill_at: int) -> None:
             nonlocal events
             result = function(*args, **kwargs)
             os.write(1, f"{name(*args)}\n".encode())
-            if events == kill_at:
+            if events == int(kill_at):
                 os.kill(os.getpid(), signal.SIGKILL)
             events += 1
             return result
@@ -75,4 +75,4 @@ def main(folder: str, url: str, kind: str, kill_at: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(*sys.argv[1:])
