@@ -1,11 +1,9 @@
 """Several processes give the bytes of one; one that dies, or does not end, takes only its own job with it."""
 
-import os
 import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from pyro_assets.operations import runs
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.settings import Settings
 from tests.support import golden_bucket
+from tests.support.obedient import Endless, Unloadable, obey
 
 GOLDEN = golden_bucket.committed()
 
@@ -38,26 +37,6 @@ def opened(folder: Path, **settings: Any) -> App:
 def objects(folder: Path) -> dict[str, bytes]:
     root = folder / "archive"
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def obey(connection: Connection, _state: Any) -> None:
-    """A process that does what its tasks say."""
-    try:
-        while True:
-            task = connection.recv()
-            if task == "die":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if task.startswith("doze"):
-                time.sleep(0.9)
-            if task == "sleep":
-                time.sleep(60)
-            if task == "eat":
-                eaten = bytearray(400 << 20)
-                eaten[::4096] = b"x" * len(eaten[::4096])
-                time.sleep(60)
-            connection.send(f"did {task}")
-    except EOFError:
-        return
 
 
 #: Segments whose reading takes more memory than there is.
@@ -242,22 +221,8 @@ def test_a_process_that_cannot_start_is_noticed():
         assert not pool.come_up(30)
 
 
-class Endless:
-    """Travels to another process and does not arrive."""
-
-    def __reduce__(self) -> Any:
-        return time.sleep, (600,)
-
-
 def test_a_process_that_never_comes_up_is_ended():
     with Pool(obey, Endless(), 1) as pool:
         assert not pool.come_up(0.1)
         (slot,) = pool._slots
     assert slot.process.exitcode == -signal.SIGKILL
-
-
-class Unloadable:
-    """Travels to another process and fails there."""
-
-    def __reduce__(self) -> Any:
-        return os.getxattr, ("/nowhere", "user.x")

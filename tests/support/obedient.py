@@ -1,0 +1,44 @@
+"""What processes of a pool do in tests: as their tasks say, or nothing, for they do not come up.
+
+Apart from the tests, for each process imports this module: nothing of the project or slow belongs here.
+"""
+
+import os
+import signal
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+def obey(connection: Connection, _state: Any) -> None:
+    """A process that does what its tasks say."""
+    try:
+        while True:
+            task = connection.recv()
+            if task == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if task.startswith("doze"):
+                time.sleep(0.9)
+            if task == "sleep":
+                time.sleep(60)
+            if task == "eat":
+                eaten = bytearray(400 << 20)
+                eaten[::4096] = b"x" * len(eaten[::4096])
+                time.sleep(60)
+            connection.send(f"did {task}")
+    except EOFError:
+        return
+
+
+class Endless:
+    """Travels to another process and does not arrive."""
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (600,)
+
+
+class Unloadable:
+    """Travels to another process and fails there."""
+
+    def __reduce__(self) -> Any:
+        return os.getxattr, ("/nowhere", "user.x")
