@@ -17,6 +17,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.jobs import ASKED, LANE
+from tests.support.dagster_disk import instance_in
 from tests.support.fake_pipeline import FakePipeline, resources_with
 
 SETTINGS = Path(__file__).parents[2] / "resources" / "dagster.yaml"
@@ -26,7 +27,7 @@ HOUR = "2026-11-20-03:00"
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     settings = {"run_coordinator": yaml.safe_load(SETTINGS.read_text())["run_coordinator"]}
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=settings) as instance:
+    with instance_in(tmp_path, **settings) as instance:
         yield instance
 
 

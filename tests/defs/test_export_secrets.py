@@ -9,6 +9,7 @@ import pytest
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
+from tests.support.dagster_disk import instance_in
 from tests.support.exports import GOLDEN, HOUR
 from tests.support.scripted_server import Reply, Request, scripted_server
 
@@ -48,8 +49,7 @@ def test_no_secret_is_in_events_metadata_logs_or_files(
         )
         resources: dict[str, Any] = {"pipeline": pipeline, "retention": RetentionResource()}
         definitions = build_defs(resources, start_hour=START)
-        (tmp_path / "dagster").mkdir()
-        with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        with instance_in(tmp_path / "dagster") as instance:
             context = dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources)
             definitions.resolve_sensor_def("segments_landed")(context)
             result = definitions.resolve_job_def("backfill").execute_in_process(

@@ -11,6 +11,7 @@ from pyro_assets.definitions import build_defs
 from pyro_assets.defs.housekeeping import keep_house, newly_closed
 from pyro_assets.defs.retention import hours_of, prune
 from pyro_assets.storage.keys import HOUR_FORMAT, HOUR_MS
+from tests.support.dagster_disk import instance_in
 from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 ASSETS = ("l1_blocks", "dimension_series", "function_series")
@@ -23,7 +24,7 @@ KEEP = timedelta(hours=1)
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     # On disk, because pruning must also remove the files that Dagster leaves.
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
+    with instance_in(tmp_path) as instance:
         yield instance
 
 

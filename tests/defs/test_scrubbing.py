@@ -11,6 +11,7 @@ from pyro_assets.archive.scrub import Damage, ScrubReport
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.jobs import UPKEEP_SECONDS
 from pyro_assets.defs.scrubbing import ARCHIVE, CHECK
+from tests.support.dagster_disk import instance_in
 from tests.support.fake_pipeline import FakePipeline, resources_with
 
 START, HOUR = "2026-11-20-00:00", "2026-11-20-03:00"
@@ -19,7 +20,7 @@ ROT = Damage("series/x.parquet", HOUR, "series", "series/x.parquet has the CRC-3
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
+    with instance_in(tmp_path) as instance:
         yield instance
 
 
