@@ -186,11 +186,10 @@ STEPS = 40
 def test_killed_after_every_step(tmp_path: Path, what: str, then: str):
     """At every call of archive or ledger the process dies; every reader sees every series once, before and after."""
     finished = False
+    begun = ParquetWorld(tmp_path)
+    before = an_hour(begun)
     for step in range(STEPS):
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        world = ParquetWorld(folder)
-        values = an_hour(world)
+        world, values = begun.copy(tmp_path / str(step)), before
         calls = iter(range(10_000))
 
         def die(method: str, key: str, calls: Any = calls, step: int = step) -> None:
@@ -301,22 +300,21 @@ def test_one_file_is_not_merged(world: ParquetWorld):
 @pytest.mark.parametrize("what", ["archive", "ledger"])
 def test_killed_and_the_database_lost(tmp_path: Path, what: str):
     """Wherever a merge dies, the archive alone gives the same series, before and after it is merged again."""
+    begun = ParquetWorld(tmp_path)
+    values = an_hour(begun)
+    merge(begun)
+    begun.clock.forward(300)
+    again(begun, "other")  # a merged file and files beside it
+    values = [(*row[:3], row[3] + 1000) for row in values]
+    begun.clock.forward(300)
     for step in range(STEPS):
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        world = ParquetWorld(folder)
-        values = an_hour(world)
-        merge(world)
-        world.clock.forward(300)
-        again(world, "other")  # a merged file and files beside it
-        values = [(*row[:3], row[3] + 1000) for row in values]
-        world.clock.forward(300)
+        world = begun.copy(tmp_path / str(step))
         died = kill_at(world, what, step)
         with contextlib.suppress(fakes.Killed):
             merge(world)
         finished = not died()
         world.ledger.close()
-        world.ledger = FaultyLedger.open(ledger_file(folder / "new.db"))
+        world.ledger = FaultyLedger.open(ledger_file(world.folder / "new.db"))
         world.pipeline = world.open()
         assert rebuild(world.ledger, world.archive, world.clock()).jobs == 4
         assert world.values() == world.ledger_values() == values, step

@@ -298,11 +298,10 @@ def killed_in_the_ledger(world: ParquetWorld, step: int) -> None:
 
 @pytest.mark.parametrize("kill", [killed_in_the_archive, killed_in_the_ledger])
 def test_killed_after_every_step(tmp_path: Path, kill: Callable[[ParquetWorld, int], None]):
+    begun = ParquetWorld(tmp_path)
+    an_old_hour(begun)
     for step in range(60):
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        world = ParquetWorld(folder)
-        an_old_hour(world)
+        world = begun.copy(tmp_path / str(step))
         kill(world, step)
         finished = False
         try:
@@ -325,17 +324,16 @@ def test_killed_after_every_step(tmp_path: Path, kill: Callable[[ParquetWorld, i
 
 def test_killed_between_and_the_database_lost(tmp_path: Path):
     """The archive alone must tell what is gone, wherever the process died."""
+    begun = ParquetWorld(tmp_path)
+    an_old_hour(begun)
     for step in range(0, 40, 3):
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        world = ParquetWorld(folder)
-        an_old_hour(world)
+        world = begun.copy(tmp_path / str(step))
         killed_in_the_archive(world, step)
         with contextlib.suppress(fakes.Killed):
             apply(world, Keep(blocks=1, series=1))
         world.archive.before = None
         world.ledger.close()
-        world.ledger = FaultyLedger.open(ledger_file(folder / "new.db"))
+        world.ledger = FaultyLedger.open(ledger_file(world.folder / "new.db"))
         world.pipeline = world.open()
         rebuild(world.ledger, world.archive, world.clock())
         assert world.values() == world.ledger_values()

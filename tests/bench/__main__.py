@@ -114,7 +114,7 @@ def bench_set(name: str, folder: Path, seconds: float) -> dict[str, Any]:
             config_run = lambda job, config=config: work.run_job(job, config)  # noqa: E731
             for job in jobs:
                 config_run(job)
-            costs[kind][number] = measure(config_run, jobs, max(rounds // 3, 5), work.forget)[2]
+            costs[kind][number] = measure(config_run, jobs, max(rounds // 3, 1), work.forget)[2]
     return {
         "name": name,
         "jobs": len(jobs),

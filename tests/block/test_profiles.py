@@ -79,14 +79,15 @@ def test_committed_objects_hold_what_plain_pyarrow_says(read) -> None:
     assert_as_plain_pyarrow(read(sections, made.wheres(len(sections))), sections)
 
 
-@WAYS
 @pytest.mark.parametrize("folder", ["segments-2024", "blocks-2025", "bucket-2026", "large-2026"])
-def test_real_objects_hold_what_plain_pyarrow_says(shared_data: Path, folder: str, read) -> None:
+def test_real_objects_hold_what_plain_pyarrow_says(shared_data: Path, folder: str) -> None:
     sections = [section for _, found in made.real_sections(shared_data / folder) for section in found]
     assert sections
     for begin in range(0, len(sections), 40):
         part = sections[begin : begin + 40]
-        assert_as_plain_pyarrow(read(part, made.wheres(len(part))), part)
+        rows = read_profiles(part, made.wheres(len(part)))
+        assert_as_plain_pyarrow(rows, part)
+        made.assert_same(carefully(part, made.wheres(len(part))), rows)
 
 
 def test_old_and_new_objects_in_one_job(shared_data: Path) -> None:

@@ -144,7 +144,8 @@ def look_at_what_dagster_kept(instance: dg.DagsterInstance) -> None:
         assert record.event.dagster_event.event_specific_data.passed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+# Both have one handler.
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)])
 def test_a_demo_that_is_ended_leaves_nothing_running(tmp_path: Path, number: signal.Signals):
     demo = subprocess.Popen(
         [sys.executable, "-m", "pyro_assets.demo", "--folder", str(tmp_path)], stdout=subprocess.PIPE, text=True

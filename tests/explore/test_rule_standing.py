@@ -40,7 +40,7 @@ def test_figures_are_those_of_the_files(world: tuple[Path, App]):
         labels = tuple((one["name"], one["value"]) for one in row["labels"])
         series[row["rule"]].add((row["tenant"], row["metric"], labels))
         samples[row["rule"]] += 1
-    found = standings(pipeline.archive, pipeline.ledger, NOW_MS + 600_000)
+    found = standings(pipeline.archive, pipeline.ledger, pipeline.clock())
     assert {rule: (one.series, one.samples) for rule, one in found.series.items()} == {
         rule: (len(series[rule]), samples[rule]) for rule in series
     }

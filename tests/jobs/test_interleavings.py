@@ -157,8 +157,12 @@ def _values(segments: dict[str, bytes]) -> list[tuple[bytes, int]]:
     return sorted((tenant, int(value)) for tenant, value in pairs)
 
 
+#: An example is a whole life of a pipeline.
+EXAMPLES = max(settings.default.max_examples // 2, 1)
+
+
 def test_every_valid_source_is_in_one_job_once() -> None:
-    run_state_machine_as_test(Interleavings, settings=settings(stateful_step_count=14))
+    run_state_machine_as_test(Interleavings, settings=settings(stateful_step_count=14, max_examples=EXAMPLES))
 
 
 @pytest.mark.service
@@ -170,8 +174,7 @@ def test_every_valid_source_is_in_one_job_once_on_postgres(postgres: PostgresSer
         return Interleavings(urls[-1])
 
     try:
-        examples = max(settings.default.max_examples // 2, 1)
-        run_state_machine_as_test(machine, settings=settings(stateful_step_count=14, max_examples=examples))
+        run_state_machine_as_test(machine, settings=settings(stateful_step_count=14, max_examples=EXAMPLES))
     finally:
         for url in urls:
             postgres.drop_database(url)

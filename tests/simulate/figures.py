@@ -118,11 +118,9 @@ def reconcile(simulation: Simulation) -> list[str]:
         simulation.ledger_url if "://" in simulation.ledger_url else f"sqlite:///{simulation.ledger_url}"
     )
     with database.connect() as connection:
-        states = dict(
-            connection.execute(select(sources.c.state, func.count()).group_by(sources.c.state)).tuples().all()
-        )
+        states = dict(connection.execute(select(sources.c.state, func.count()).group_by(sources.c.state)).all())
         linked = connection.execute(select(func.count()).select_from(job_sources)).scalar()
-        job_states = dict(connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).tuples().all())
+        job_states = dict(connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all())
     database.dispose()
     wrong = []
     if (engine.sources, engine.digest) != (expected, digest):

@@ -1,6 +1,8 @@
 """Sources and jobs for tests of the ledger: at a fixed time, in a fixed shard, as short to write as possible."""
 
+import contextlib
 import tempfile
+import uuid
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -30,7 +32,12 @@ def ledger_file(path: Path) -> str:
     """The path of a ledger, which is empty unless it is there: copying a file is faster than making tables."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_empty_ledger())
+        made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        made.write_bytes(_empty_ledger())
+        # Another thread may have been faster, and have opened it.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(made)
+        made.unlink()
     return str(path)
 
 

@@ -1,11 +1,12 @@
 """A whole pipeline in memory, with a clock of its own and objects of text, for tests of ticks, jobs and faults."""
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection
 
@@ -51,6 +52,7 @@ class World:
     """Source, archive, ledger, engine and clock; several pipelines may share them."""
 
     def __init__(self, folder: Path, settings: Settings = SETTINGS, ledger_url: str | None = None) -> None:
+        self.folder = folder
         self.settings = settings
         self.source = fakes.MemoryBucket(url="memory://source")
         self.archive = fakes.MemoryBucket(url="memory://archive")
@@ -59,6 +61,17 @@ class World:
         self.clock = fakes.Clock(NOW_MS)
         self.started_ms = NOW_MS
         self.pipeline = self.open()
+
+    def copy(self, folder: Path) -> Self:
+        """Another world in a new folder in which the same has happened, for tests of every point of what is next."""
+        folder.mkdir()
+        self.ledger.close()  # then all is in the file
+        shutil.copy(self.folder / "ledger.db", folder)
+        made = type(self)(folder, self.settings)
+        made.source.objects |= self.source.objects
+        made.archive.objects |= self.archive.objects
+        made.clock.now_ms = self.clock.now_ms
+        return made
 
     def open(self, config: str = "plain", settings: Settings | None = None) -> App:
         """A pipeline over the same things."""

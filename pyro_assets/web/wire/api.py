@@ -20,10 +20,7 @@ def routes(site: Site, calls: Sequence[Endpoint]) -> list[Route]:
     described = document(calls, _version())
 
     def show(request: Request) -> Response:
-        address = str(request.base_url).rstrip("/")
-        return site.page(
-            request, "api.html", calls=calls, prefix=PREFIX, token=bool(site.access.token), address=address
-        )
+        return site.page(request, "api.html", calls=calls, prefix=PREFIX, token=bool(site.access.token))
 
     def show_document(_: Request) -> Response:
         return json_answer(described)
