@@ -98,9 +98,12 @@ def screenshot(driver: Any, name: str) -> Path:
 
 def wait(driver: Any, until: Any, what: str, *, seconds: float = _SECONDS, every: float = 0.05) -> Any:
     """What `until(driver)` gives, once that is something; asked every so many seconds."""
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(driver, seconds, poll_frequency=every).until(until, what)
+    # A page that is just loaded anew has other elements.
+    stale = [StaleElementReferenceException]
+    return WebDriverWait(driver, seconds, poll_frequency=every, ignored_exceptions=stale).until(until, what)
 
 
 def press(driver: Any, words: str) -> None:
