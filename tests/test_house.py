@@ -51,7 +51,6 @@ SMALL: Final = frozenset(
         "rules/report.py",
         "storage/shown.py",
         "web/rules/diffs.py",
-        "web/wire/api.py",
     }
 )
 #: The doors: modules that import ours inside functions, because they must start fast or be imported late, with how

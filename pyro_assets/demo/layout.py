@@ -118,13 +118,7 @@ class Layout:
     def prepare_prometheus(self, port: int, web_port: int) -> None:
         """Write the files of a Prometheus on this port that scrapes our web process, and name it as a receiver."""
         self.prometheus.mkdir()
-        # A window larger than the demo's lag and its history, so that every sample arrives once in effect.
-        config = {
-            "global": {"scrape_interval": "5s"},
-            "storage": {"tsdb": {"out_of_order_time_window": "1d"}},
-            "scrape_configs": [{"job_name": "pyro_assets", "static_configs": [{"targets": [f"127.0.0.1:{web_port}"]}]}],
-        }
-        (self.prometheus / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
+        self.configure_prometheus(web_port, reads=True)
         receiver = {
             "name": PROMETHEUS,
             "kind": "prometheus",
@@ -132,6 +126,19 @@ class Layout:
             "out_of_order_window": "1d",
         }
         self.receivers.write_text(yaml.safe_dump({"receivers": [receiver]}), "utf-8")
+
+    def configure_prometheus(self, web_port: int, *, reads: bool) -> None:
+        """Write its configuration: whether it also reads the archive, beside what it is sent."""
+        # A window larger than the demo's lag and its history, so that every sample arrives once in effect.
+        config: dict[str, object] = {
+            "global": {"scrape_interval": "5s"},
+            "storage": {"tsdb": {"out_of_order_time_window": "1d"}},
+            "scrape_configs": [{"job_name": "pyro_assets", "static_configs": [{"targets": [f"127.0.0.1:{web_port}"]}]}],
+        }
+        if reads:
+            url = f"http://127.0.0.1:{web_port}/api/v1/read?receiver={PROMETHEUS}"
+            config["remote_read"] = [{"url": url, "read_recent": True}]
+        (self.prometheus / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
 
     @staticmethod
     def addresses(web_port: int, webserver_port: int) -> dict[str, str]:

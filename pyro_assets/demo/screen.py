@@ -17,6 +17,10 @@ _CORES: Final = (
     "sum by (service_name) (sum_over_time("
     "pyroscope_exported_metrics_process_cpu_cpu_nanoseconds_cpu_nanoseconds[5m])) / 300 / 1e9"
 )
+_HOURS: Final = (
+    "sum by (service_name) (sum_over_time("
+    "pyroscope_exported_metrics_process_cpu_cpu_nanoseconds_cpu_nanoseconds[1d])) / 3600 / 1e9"
+)
 _SHOWN_DIFFERENCES: Final = 20
 _LABELS_WIDTH: Final = 44
 _FUNCTION_WIDTH: Final = 32
@@ -132,6 +136,7 @@ class Screen:
         if prometheus_url:
             self._say(f"    {self._style('1;32', 'Prometheus is at ' + prometheus_url)}")
             self._say("      CPU cores by service: " + _CORES)
+            self._say("      CPU hours of all history, which it reads from the archive: " + _HOURS)
         self._say(f"    Logs of all processes: {logs}")
         self._say("")
 

@@ -3,10 +3,16 @@
 Add a process when the system gets one. `dagster dev` is not used: it restarts and announces things of its own.
 """
 
+import json
+import os
 import shutil
+import signal
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Final
+
+import yaml
 
 from pyro_assets.demo.layout import Layout
 from pyro_assets.demo.processes import Processes, listens
@@ -47,6 +53,18 @@ def start_generator(processes: Processes, layout: Layout, rate: float = _LIVE_RA
 def prometheus_program() -> str | None:
     """The Prometheus on the path, None where there is none: the demo does without."""
     return shutil.which("prometheus")
+
+
+def stop_reading(processes: Processes, layout: Layout, url: str, web_port: int) -> None:
+    """Let the Prometheus answer with what it was sent alone: what it reads from the archive proves nothing."""
+    layout.configure_prometheus(web_port, reads=False)
+    os.kill(processes.pid(PROMETHEUS_PROCESS), signal.SIGHUP)
+
+    def has_stopped() -> bool:
+        with urllib.request.urlopen(f"{url}/api/v1/status/config", timeout=_START_SECONDS) as answer:  # noqa: S310 - our own
+            return "remote_read" not in yaml.safe_load(json.load(answer)["data"]["yaml"])
+
+    processes.wait_until(has_stopped, "Prometheus to read no more", _START_SECONDS)
 
 
 def start_prometheus(processes: Processes, layout: Layout, program: str, port: int) -> str:

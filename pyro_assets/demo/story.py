@@ -74,7 +74,10 @@ class Story:
             self._show(pipeline, history)
             screen.places(dagster.url, layout.logs, web_url, prometheus_url)
             self._figures(pipeline, history, end)
-            return self._finish(pipeline)
+            self._settle(pipeline)
+            if prometheus_url:
+                services.stop_reading(processes, layout, prometheus_url, web_port)
+            return self._prove(pipeline)
 
     def _backfill(self, pipeline: App, dagster: DagsterClient) -> list[str]:
         """Start a backfill of the past hours as soon as the sensor has seen them all."""
@@ -100,8 +103,8 @@ class Story:
                 time.sleep(0.25)
             self._screen.figures(self._live(pipeline, history))
 
-    def _finish(self, pipeline: App) -> bool:
-        """Stop the generator, let the rest be processed, compare everything with the manifest."""
+    def _settle(self, pipeline: App) -> None:
+        """Stop the generator, and let the rest be processed."""
         self._screen.step("stopping the generator; what has landed is still processed")
         self._processes.stop(services.GENERATOR)
         landed = sum(1 for _ in self._layout.bucket.rglob("block.bin"))
@@ -111,6 +114,9 @@ class Story:
             return sum(report.segments for report in reports) >= landed and not any(map(is_undone, reports))
 
         self._wait(processed, "the rest of the segments", _DRAIN_SECONDS)
+
+    def _prove(self, pipeline: App) -> bool:
+        """Compare everything with the manifest, and what the receiver holds with the archive."""
         self._screen.step("comparing all series in the archive with the generator's manifest")
         proof = prove(self._layout.archive, self._layout.manifest, FUNCTIONS)
         self._screen.proof(proof)

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from pyro_assets.errors import BadAnswer, ReceiverMisconfigured, ReceiverUnavailable
+import yaml
+
+from pyro_assets.errors import BadAnswer, ExportError, ReceiverMisconfigured, ReceiverUnavailable
 from pyro_assets.export.files import escape, quote_name
 from pyro_assets.export.remote_write.transport import Answer, Clock, SystemClock, Transport, advice, retry_after_seconds
 from pyro_assets.receivers.model import Receiver
@@ -118,6 +120,28 @@ class Questions:
         if not isinstance(names, list):
             raise self._bad("an answer without names", "/api/v1/label")
         return [str(name) for name in names]
+
+    def refuse_what_it_reads(self) -> None:
+        """Asks a Prometheus for its own configuration: what it reads from elsewhere it answers as if it held it.
+
+        Raises:
+            ReceiverMisconfigured: it reads from elsewhere, perhaps from this very archive.
+        """
+        if self._receiver.kind != "prometheus":
+            return
+        try:
+            document = self.ask("/api/v1/status/config", {}, is_get=True)
+            reads = yaml.safe_load(document["yaml"]).get("remote_read")
+        except (ExportError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+            return  # not everything that is called so has this address, and what else is wrong the first query tells
+        if reads:
+            urls = ", ".join(str(one.get("url", "?")).partition("?")[0] for one in reads)
+            raise ReceiverMisconfigured(
+                f"receiver {self._receiver.name} answers with what it reads from {urls} (remote_read in its "
+                "configuration), so nobody can tell what it holds; let query_url name a Prometheus without it, or take "
+                "it out for the comparison",
+                receiver=self._receiver.name,
+            )
 
     def ask(self, path: str, form: Mapping[str, str], org_id: str = "", *, is_get: bool = False) -> Any:
         """The `data` of an answer of the API.

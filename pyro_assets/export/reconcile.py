@@ -386,7 +386,9 @@ def reconcile_receiver(
             job = replace(job, may_lack=partial(_may_lack, receiver, file, known))
         jobs.append(job)
     with Transport(receiver, secrets) as transport:
-        return reconcile(receiver, Questions(transport), jobs, begin_ms, end_ms, progress=progress)
+        questions = Questions(transport)
+        questions.refuse_what_it_reads()
+        return reconcile(receiver, questions, jobs, begin_ms, end_ms, progress=progress)
 
 
 def _may_lack(receiver: Receiver, file: StoredFile, receipts: Sequence[Receipt], tenant: str) -> float | None:

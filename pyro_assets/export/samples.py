@@ -4,7 +4,7 @@
 run over distinct texts and labels, never over samples; what is legal is for `validate`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ from pyro_assets.block.columns import I64, Bool
 from pyro_assets.errors import DamagedSeries, SeriesError
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.rules.names import LabelNames, exported_name, exported_names
+from pyro_assets.rules.selectors import Selector
 from pyro_assets.series.frame import SCHEMA
 from pyro_assets.series.sealing import damage, open_checked
 from pyro_assets.storage.shown import show_bytes
@@ -209,7 +210,7 @@ def dress(samples: Samples, receiver: Receiver) -> Samples:
     rows = rows.take(np.lexsort((samples.timestamp_ms.take(rows), org)))
     samples = samples.take(rows)
     if receiver.selectors is not None:
-        samples = samples.take(np.flatnonzero(_selected(samples, receiver)))
+        samples = samples.take(np.flatnonzero(selected(samples, receiver.selectors)))
     exported = [name if name == NAME_LABEL else exported_name(name, receiver.label_names) for name in samples.names]
     every = [*exported, *receiver.labels, receiver.effective_tenant_label]
     if len(set(every)) == len(every):
@@ -219,11 +220,11 @@ def dress(samples: Samples, receiver: Receiver) -> Samples:
     return _added_up(_with_names(samples, receiver.label_names))
 
 
-def _selected(samples: Samples, receiver: Receiver) -> Bool:
-    """Which samples are selected. Each label is asked once per selector and matcher, not once per sample."""
+def selected(samples: Samples, selectors: Iterable[Selector]) -> Bool:
+    """Which samples any of the selectors selects; asks each label once per matcher, not once per sample."""
     result = np.zeros(len(samples), dtype=np.bool_)
     row = np.repeat(np.arange(len(samples), dtype=np.int64), np.diff(samples.offsets))
-    for selector in receiver.selectors or ():
+    for selector in selectors:
         fits = np.ones(len(samples), dtype=np.bool_)
         for matcher in selector.matchers:
             name = show_bytes(matcher.name)

@@ -26,6 +26,8 @@ from pyro_assets.errors import (
     NotABlockKey,
     ObjectMissing,
     PyroAssetsError,
+    QueryError,
+    QueryTooLarge,
     ReceiverUnavailable,
     SelectorError,
     SettingsError,
@@ -33,7 +35,7 @@ from pyro_assets.errors import (
     StorageUnavailable,
 )
 from pyro_assets.monitoring.metrics import exposition
-from pyro_assets.web import backfills, explore, quarantine, series, status
+from pyro_assets.web import backfills, explore, quarantine, remote_read, series, status
 from pyro_assets.web.pyroscope import site as pyroscope
 from pyro_assets.web.pyroscope.connect import error_answer
 from pyro_assets.web.rules import page as rules
@@ -44,12 +46,16 @@ from pyro_assets.web.wire.security import Guard, add_headers
 
 _TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _PAGES: Final = (explore, rules, series, status, quarantine, backfills)
+#: Who else asks here, in protocols of their own.
+PROGRAMS: Final = pyroscope.PROGRAMS | remote_read.PROGRAMS
 #: What went wrong -> status of the answer; the first that fits.
 _STATUSES: Final[tuple[tuple[type[PyroAssetsError], int], ...]] = (
     (StaleRule, 409),
     (ConfigError, 422),
     (SelectorError, 422),
     (SettingsError, 400),
+    (QueryTooLarge, 422),
+    (QueryError, 400),
     (NotABlockKey, 404),
     (ObjectMissing, 404),
     (LedgerUnavailable, 503),
@@ -77,17 +83,15 @@ def make_app(site: Site) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[
-            Middleware(
-                Guard, access=site.access, sessions=site.sessions, guesses=site.guesses, programs=pyroscope.PROGRAMS
-            )
+            Middleware(Guard, access=site.access, sessions=site.sessions, guesses=site.guesses, programs=PROGRAMS)
         ],
         exception_handlers={HTTPException: _shown(site), PyroAssetsError: _shown(site), Exception: _shown(site)},
     )
 
 
 def endpoints(site: Site) -> list[Endpoint]:
-    """Every call of the API, page after page."""
-    return [call for page in _PAGES for call in page.api_routes(site)]
+    """Every call of the API, page after page, and those that have no page."""
+    return [call for part in (*_PAGES, remote_read) for call in part.api_routes(site)]
 
 
 async def _healthy(_: Request) -> Response:

@@ -50,6 +50,7 @@ def test_places_are_links():
     assert "Prometheus is at" not in text
     with_prometheus = said(lambda screen: screen.places("http://127.0.0.1:3000", "logs", web, "http://127.0.0.1:9"))
     assert "Prometheus is at http://127.0.0.1:9\n" in with_prometheus
+    assert "reads from the archive: sum by (service_name)" in with_prometheus
 
 
 def test_the_result():

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +92,9 @@ def free_port() -> int:
 
 @contextmanager
 def prometheus(
-    folder: Path, *, version: str = "prometheus", window: str | None = None, receiver: bool = True, web_config: str = ""
-) -> Iterator[Server]:
+    folder: Path, *, version: str = "prometheus", window: str | None = None, receiver: bool = True,
+    web_config: str = "", remote_read: Mapping[str, Any] | None = None,
+) -> Iterator[Server]:  # fmt: skip
     """Run a Prometheus that scrapes nothing.
 
     Args:
@@ -102,12 +103,16 @@ def prometheus(
         window: `out_of_order_time_window`, None for none.
         receiver: whether it takes remote write.
         web_config: contents of its web configuration, for TLS and passwords.
+        remote_read: where it reads beside its own storage, None for nowhere.
     """
     program, port = binary(version), free_port()
     folder.mkdir(parents=True, exist_ok=True)
-    config = "global: {scrape_interval: 1m}\n"
+    # Labels of its own, as most have them: what is read must be found in spite of them.
+    config = "global: {scrape_interval: 1m, external_labels: {replica: a}}\n"
     if window is not None:
         config += f"storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n"
+    if remote_read is not None:
+        config += f"remote_read: [{json.dumps(dict(remote_read))}]\n"
     (folder / "prometheus.yml").write_text(config)
     (folder / "web.yml").write_text(web_config)
     arguments = [

@@ -12,8 +12,7 @@ from pyro_assets.app import App
 from pyro_assets.errors import LedgerDamaged, LedgerUnavailable, SettingsError
 from pyro_assets.operations import runs
 from pyro_assets.rules.stored import StoredRules
-from pyro_assets.web.app import describe, make_app
-from pyro_assets.web.pyroscope.site import PROGRAMS
+from pyro_assets.web.app import PROGRAMS, describe, make_app
 from pyro_assets.web.wire.access import Access, hosts_of
 from pyro_assets.web.wire.requests import MAX_BODY_BYTES
 from pyro_assets.web.wire.security import CSRF_COOKIE, HARMLESS, POLICY, SESSION_COOKIE, Guard, is_the_token

@@ -20,7 +20,10 @@ def routes(site: Site, calls: Sequence[Endpoint]) -> list[Route]:
     described = document(calls, _version())
 
     def show(request: Request) -> Response:
-        return site.page(request, "api.html", calls=calls, prefix=PREFIX, token=bool(site.access.token))
+        address = str(request.base_url).rstrip("/")
+        return site.page(
+            request, "api.html", calls=calls, prefix=PREFIX, token=bool(site.access.token), address=address
+        )
 
     def show_document(_: Request) -> Response:
         return json_answer(described)

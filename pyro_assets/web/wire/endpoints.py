@@ -49,6 +49,7 @@ class Endpoint:
         answer: what comes back: a model, or a JSON schema.
         errors: status -> when it comes, beside what any call may answer.
         status: of success.
+        media: the type of what is sent, and of what comes back.
     """
 
     method: Method
@@ -60,6 +61,7 @@ class Endpoint:
     answer: type[BaseModel] | Schema | None = None
     errors: tuple[tuple[int, str], ...] = ()
     status: int = 200
+    media: str = "application/json"
 
     def route(self) -> Route:
         """The call as a route; a function in a thread, because ledgers and buckets may be slow."""

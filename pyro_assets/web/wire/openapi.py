@@ -73,7 +73,7 @@ def _operation(call: Endpoint) -> Schema:
         "tags": [words[0]],
         "summary": call.summary,
         "parameters": [*map(_path_parameter, _names(call.path)), *map(_query_parameter, call.parameters)],
-        "responses": {str(call.status): _answer("what was asked for", _schema(call.answer))},
+        "responses": {str(call.status): _answer("what was asked for", _schema(call.answer), call.media)},
     }
     errors = dict(_COMMON) | dict(() if call.method == "GET" else _CHANGING) | dict(call.errors)
     for status, when in sorted(errors.items()):
@@ -84,7 +84,7 @@ def _operation(call: Endpoint) -> Schema:
              "description": "the version the edit was made from, in quotes; \"0\" for a new rule"}
         )  # fmt: skip
     if call.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _schema(call.body)}}}
+        operation["requestBody"] = {"required": True, "content": {call.media: {"schema": _schema(call.body)}}}
     return operation
 
 
@@ -112,8 +112,8 @@ def _query_parameter(parameter: Parameter) -> Schema:
     }
 
 
-def _answer(when: str, schema: Schema) -> Schema:
-    return {"description": when, "content": {"application/json": {"schema": schema}}}
+def _answer(when: str, schema: Schema, media: str = "application/json") -> Schema:
+    return {"description": when, "content": {media: {"schema": schema}}}
 
 
 def _schema(of: type[BaseModel] | Schema | None) -> Schema:

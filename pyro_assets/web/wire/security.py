@@ -75,6 +75,9 @@ class Programs:
     addresses: tuple[str, ...] = ()
     reading: frozenset[tuple[str, str]] = frozenset()
 
+    def __or__(self, other: "Programs") -> "Programs":
+        return Programs(self.addresses + other.addresses, self.reading | other.reading)
+
 
 class Guard:
     """ASGI middleware: refuses what must not get to a route, and leaves user, form and body in `request.state`."""
