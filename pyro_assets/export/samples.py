@@ -6,6 +6,7 @@ run over distinct texts and labels, never over samples; what is legal is for `va
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -29,6 +30,8 @@ NAME_LABEL: Final = "__name__"
 _USED: Final = ("tenant", "metric", "labels", "timestamp_ms", "value", "value_int", "rule")
 _TEXTS: Final = ["tenant", "metric", "rule"]
 _ROWS_AT_ONCE: Final = 16 * 1024
+#: Labels whose hashes are remembered: the jobs of an hour have much the same ones. Some 15 MB at most.
+_REMEMBERED: Final = 1 << 16
 
 I32 = npt.NDArray[np.int32]
 U64 = npt.NDArray[np.uint64]
@@ -96,17 +99,17 @@ class Samples:
             owners: one text per tenant; label sets of tenants with the same text are the same series.
         """
         pairs = list(zip(self.pair_name.tolist(), self.pair_value.tolist(), strict=True))
-        of_pair = np.array(
-            [
-                xxhash.xxh3_64_intdigest(f"{len(self.names[name])}:{self.names[name]}{self.values[value]}".encode())
-                for name, value in pairs
-            ],
-            dtype=np.uint64,
-        )
+        of_pair = np.array([_hash_of(self.names[name], self.values[value]) for name, value in pairs], dtype=np.uint64)
         of_tenant = np.array([xxhash.xxh3_64_intdigest(owner.encode()) for owner in owners], dtype=np.uint64)
         total = np.zeros(len(self.pair) + 1, dtype=np.uint64)
         np.cumsum(of_pair.take(self.pair), out=total[1:])
         return total.take(self.offsets[1:]) - total.take(self.offsets[:-1]) + of_tenant.take(self.tenant)
+
+
+@lru_cache(_REMEMBERED)
+def _hash_of(name: str, value: str) -> int:
+    """Hash of a label; the length says where the name ends."""
+    return xxhash.xxh3_64_intdigest(f"{len(name)}:{name}{value}".encode())
 
 
 def open_series(data: bytes | memoryview, name: str = "<memory>") -> Samples:
@@ -344,9 +347,12 @@ def _arrange(
     if "" in number:
         there = np.flatnonzero(value_code != number[""])
         row, name_code, value_code = row.take(there), name_code.take(there), value_code.take(there)
-    order = np.argsort(row * len(distinct_names) + name_code, kind="stable")
+    place = row * len(distinct_names) + name_code
+    # Sixteen bits are sorted by counting them.
+    is_small = len(value) * len(distinct_names) <= 1 << 16
+    order = np.argsort(place.astype(np.uint16) if is_small else place, kind="stable")
     key = name_code.take(order).astype(np.int64) * len(distinct_values) + value_code.take(order)
-    distinct, pair = np.unique(key, return_inverse=True)
+    distinct, pair = _distinct(key, len(distinct_names) * len(distinct_values))
     offsets = np.zeros(len(value) + 1, dtype=np.int64)
     np.cumsum(np.bincount(row, minlength=len(value)), out=offsets[1:])
     return Samples(
@@ -363,6 +369,16 @@ def _arrange(
         timestamp_ms=timestamp_ms,
         value=value,
     )
+
+
+def _distinct(key: I64, bound: int) -> tuple[I64, I64]:
+    """The distinct keys, ascending, and each key's place among them; keys are below `bound`."""
+    if bound > 8 * len(key) + (1 << 16):
+        distinct, place = np.unique(key, return_inverse=True)
+        return distinct, place
+    there = np.zeros(bound, dtype=np.bool_)
+    there[key] = True
+    return np.flatnonzero(there), (np.cumsum(there, dtype=np.int64) - 1).take(key)
 
 
 def _codes(parts: list[Any]) -> tuple[list[str], I32]:
