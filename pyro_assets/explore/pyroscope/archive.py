@@ -120,10 +120,11 @@ class ProfileArchive:
 
         Of profiles that were uploaded out of order, those of the first and the last hour with blocks count.
         """
-        found = []
+        found, begun = [], self._clock()
         hours = list(self._hours())
         for ordered in (hours, hours[::-1]):
             for hour in ordered:
+                self._look_at_clock(begun)
                 jobs = _having(self._jobs([hour]), tenant)
                 if jobs:
                     found += [ends for _, ends in self._series_times(tenant, [jobs])]
