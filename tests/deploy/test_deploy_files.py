@@ -1,0 +1,128 @@
+"""The files of `resources/deploy` agree with one another, with Dagster's settings, and with what reads them.
+
+Not tried here, for want of Docker and of the chart: `docker compose up` and `helm template`. The workflow deploy does.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+from kubernetes.client import ApiClient
+
+from pyro_assets.receivers.file import load_receivers
+from pyro_assets.resources import environment as env
+from pyro_assets.rules.config import load_config
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "resources" / "deploy"
+ROLES = {"code", "webserver", "daemon", "pages"}
+
+
+def read(name: str) -> Any:
+    return yaml.safe_load((DEPLOY / name).read_text("utf-8"))
+
+
+DAGSTER: dict[str, Any] = read("../dagster.yaml")
+
+
+def test_compose_starts_the_four_roles_of_the_image_with_settings_that_exist():
+    services = read("compose.yaml")["services"]
+    assert services.keys() == ROLES | {"postgres"}
+    known = {one.name for one in env.VARIABLES}
+    script = (DEPLOY / "role").read_text()
+    for name in ROLES:
+        role = services[name]
+        assert role["command"].split()[0] == name
+        assert f"    {name}) exec " in script
+        assert role["read_only"]
+        assert {one for one in role["environment"] if one.startswith("PYRO_ASSETS_")} <= known
+        assert role["environment"]["PYRO_ASSETS_LEDGER_URL"].endswith("/ledger")
+    # Whoever reaches these pages may change rules: so they stay on this machine.
+    assert services["pages"]["ports"] == ["127.0.0.1:9119:9119"]
+    own = {name for name in dotenv_values(DEPLOY / ".env") if name.startswith("PYRO_ASSETS_")}
+    assert own <= known
+
+
+def test_the_stack_names_files_that_are_there_and_versions_of_images():
+    stack = read("stack.yaml")
+    for name, service in (read("compose.yaml")["services"] | stack["services"]).items():
+        assert "build" in service or re.search(r":[\w.]*\d|PYRO_ASSETS_IMAGE", service["image"]), name
+        for mount in service.get("volumes", []):
+            source = mount.split(":")[0]
+            if source.startswith(".") and source != "./data":
+                assert (DEPLOY / source).is_file(), source
+    assert {name for name, service in stack["services"].items() if "build" in service} == ROLES
+    assert (ROOT / stack["services"]["code"]["build"]["dockerfile"]).is_file()
+
+
+def test_rules_and_receivers_of_the_stack_are_accepted():
+    assert load_config(DEPLOY / "rules.yaml").rules
+    (receiver,) = load_receivers(str(DEPLOY / "receivers.yaml")).receivers
+    window = read("prometheus.yaml")["storage"]["tsdb"]["out_of_order_time_window"]
+    assert receiver.out_of_order_window_ms == 86_400_000
+    assert window == "1d"
+
+
+@pytest.mark.service
+def test_prometheus_takes_its_configuration(tmp_path: Path):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool not found; install Debian's prometheus")
+    (tmp_path / "prometheus.yaml").write_bytes((DEPLOY / "prometheus.yaml").read_bytes())
+    (tmp_path / "alerts.yaml").write_bytes((DEPLOY.parent / "observability" / "alerts.yaml").read_bytes())
+    done = subprocess.run([promtool, "check", "config", tmp_path / "prometheus.yaml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_chart_gets_dagsters_settings():
+    values = read("kubernetes/values.yaml")
+    daemon = values["dagsterDaemon"]
+    coordinator = daemon["runCoordinator"]["config"]["customRunCoordinator"]
+    assert coordinator == DAGSTER["run_coordinator"]
+    monitoring, own = daemon["runMonitoring"], DAGSTER["run_monitoring"]
+    assert monitoring["maxRuntimeSeconds"] == own["max_runtime_seconds"]
+    assert monitoring["pollIntervalSeconds"] == own["poll_interval_seconds"]
+    assert daemon["runRetries"]["maxRetries"] == DAGSTER["run_retries"]["max_retries"]
+    for kind in ("sensor", "schedule"):
+        assert values["retention"][kind]["purgeAfterDays"] == DAGSTER["retention"][kind]["purge_after_days"]
+    images = [values["dagsterWebserver"]["image"], daemon["image"]]
+    (deployment,) = values["dagster-user-deployments"]["deployments"]
+    assert images == [deployment["image"]] * 2
+    assert deployment["dagsterApiGrpcArgs"][-2:] == ["-m", "pyro_assets.definitions"]
+    image = values["dagsterWebserver"]["image"]
+    pages = next(yaml.safe_load_all((DEPLOY / "kubernetes" / "pages.yaml").read_text()))
+    (container,) = pages["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"{image['repository']}:{image['tag']}"
+
+
+def test_the_manifest_of_the_pages_has_fields_that_kubernetes_knows():
+    client = ApiClient()
+    documents = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "pages.yaml").read_text()))
+    assert [one["kind"] for one in documents] == ["Deployment", "Service"]
+    for document in documents:
+        model = client._ApiClient__deserialize(document, f"V1{document['kind']}")
+        # What the model does not know is lost on the way.
+        assert client.sanitize_for_serialization(model) == document
+
+
+def test_readme_is_short_and_names_what_is_there():
+    text = (DEPLOY / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 15
+    for name in re.findall(r"`(kubernetes/\S+?|\w+\.yaml)`", text):
+        assert (DEPLOY / name).is_file(), name
+
+
+def test_a_workflow_runs_what_cannot_run_here():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "deploy.yaml").read_text())
+    commands = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    up = next(line.strip() for line in (DEPLOY / "README.md").read_text().splitlines() if "docker compose up" in line)
+    assert any(command.startswith(up.split("&& ")[1]) for command in commands)
+    version = re.search(r"--version (\S+)", (DEPLOY / "kubernetes" / "values.yaml").read_text())
+    assert version is not None
+    for overlay in ("-f values.yaml >", "-f values.yaml -f branch.yaml"):
+        assert any(f"--version {version[1]} {overlay}" in command for command in commands)
