@@ -18,7 +18,7 @@ from pyro_assets.defs.links import linked
 from pyro_assets.defs.scrubbing import archive_asset, scrub_job, scrub_schedule
 from pyro_assets.defs.sensors import landing_sensor, source_check
 from pyro_assets.defs.upkeep import resolve_job, resolve_schedule, upkeep_jobs, upkeep_schedules
-from pyro_assets.resources import environment
+from pyro_assets.resources.environment import usable
 from pyro_assets.resources.pipeline import production_resources
 
 
@@ -29,20 +29,20 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
         resources: "pipeline" and "retention"; those of the environment by default.
         start_hour: the first partition ("2026-11-25-13:00", UTC); that of the environment by default.
     """
-    partitions = hours(start_hour or environment.start_hour())
     # What cannot be used is told by the pipeline's resource.
-    reconcile = bool(environment.usable_number(environment.RECONCILE, []))
+    settings, _ = usable()
+    partitions = hours(start_hour or settings.start_date)
     selection = dg.AssetSelection.assets(*ASSETS)
     live, backfill = live_job(selection), backfill_job(selection)
     rules = rules_job(dg.AssetSelection.assets(*SERIES, EXPORTED))
     assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
         segments_spec(partitions),
-        made_assets(partitions, reconcile=reconcile),
+        made_assets(partitions, reconcile=settings.reconcile),
         archive_asset(GROUP, OWNERS),
     ]
     upkeep, resolve, scrub = upkeep_jobs(), resolve_job(), scrub_job()
     return dg.Definitions(
-        assets=dg.map_asset_specs(linked(environment.value(environment.WEB_URL)), assets),
+        assets=dg.map_asset_specs(linked(settings.web_url), assets),
         asset_checks=[source_check()],
         jobs=[live, backfill, rules, *upkeep, resolve, scrub],
         sensors=[landing_sensor(live), housekeeping_sensor(backfill)],

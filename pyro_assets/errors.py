@@ -410,7 +410,11 @@ class DagsterUnavailable(DagsterError):
 
 
 class SettingsError(PyroAssetsError):
-    """Settings that contradict each other or cannot be used."""
+    """Settings that contradict each other or cannot be used; `names` are those that were refused by themselves."""
+
+    def __init__(self, message: str, *, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 class ProgramError(PyroAssetsError):

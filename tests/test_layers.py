@@ -68,6 +68,7 @@ LIBRARIES: dict[str, set[str]] = {
     "s3fs": {"storage/bucket.py"},
     "obstore": {"storage/s3.py"},
     "botocore": {"storage/s3_options.py"},
+    "pydantic_settings": {"resources"},
     "click": {"cli"},
     "sqlalchemy": {"ledger", "rules", "planning", "jobs", "export", "archive", "explore", "monitoring"},
     "polars": {"series", "explore", "export", "pipeline", "cli", "demo"},

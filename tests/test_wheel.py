@@ -1,5 +1,6 @@
 """The wheel in an environment of its own, outside the checkout: what it brings there, and that Dagster loads it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,17 +11,27 @@ from pathlib import Path
 
 import pytest
 
+from pyro_assets.demo.processes import Processes
+from pyro_assets.demo.services import is_ready
+from pyro_assets.web.dagster_client import DagsterClient
+from tests.support.servers import free_port
+
 ROOT = Path(__file__).parent.parent
 #: what building needs of the checkout; nothing is left behind there.
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "pyro_assets", "resources")
 
 
+def bare(folder: Path) -> dict[str, str]:
+    """An environment without any setting of this process; Dagster's home is only there where nothing else says it."""
+    return {"PATH": os.environ["PATH"], "HOME": str(folder)}
+
+
 def run(*command: str | Path, folder: Path) -> str:
-    """Runs a command in `folder` with no variable of this process but the path; what it says on both streams."""
+    """Runs a command in `folder`; what it says on both streams."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "DAGSTER_HOME": str(folder)},
+        env=bare(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -77,4 +88,30 @@ def test_dagster_loads_the_installed_location(environment: Path):
     assert outside == "None"
     said = run(python, "-m", "dagster", "definitions", "validate", "-m", "pyro_assets.definitions", folder=environment)
     assert "All code locations passed validation" in said
-    assert "doctor" in run(environment / "venv" / "bin" / "pyro-assets", "--help", folder=environment)
+
+
+@pytest.mark.service
+def test_a_project_made_by_init_works(environment: Path):
+    command = environment / "venv" / "bin" / "pyro-assets"
+    run(command, "init", "project", folder=environment)
+    project = environment / "project"
+    run(command, "generate", "--hours", "0.1", "--json", folder=project)
+    assert run(command, "doctor", "--quiet", folder=project) == ""
+    assert json.loads(run(command, "run", "--json", folder=project))["planned_jobs"] > 0
+
+
+@pytest.mark.service
+def test_dagster_dev_runs_in_a_project_made_by_init(environment: Path, tmp_path: Path):
+    project, port = tmp_path / "project", free_port()
+    run(environment / "venv" / "bin" / "pyro-assets", "init", project, folder=environment)
+    processes = Processes(tmp_path, bare(project))
+    try:
+        python = environment / "venv" / "bin" / "python"
+        processes.start("dagster dev", [python, "-m", "dagster", "dev", "--port", str(port)], project)
+        client = DagsterClient(f"http://127.0.0.1:{port}")
+        processes.wait_until(lambda: is_ready(client), "dagster dev", 180)
+    finally:
+        processes.stop_all()
+    # Everything stays in the folder that its settings name.
+    assert (project / "history").is_dir()
+    assert not list(project.glob(".tmp_dagster_home_*"))

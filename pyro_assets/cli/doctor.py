@@ -11,8 +11,7 @@ import click
 
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json
-from pyro_assets.resources import environment as env
-from pyro_assets.resources.settings import environment_settings
+from pyro_assets.resources.environment import dagster_home, job_settings, usable
 
 if TYPE_CHECKING:
     from pyro_assets.monitoring.doctor import Finding
@@ -56,10 +55,10 @@ def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Fi
             source_url=source_url,
             archive_url=archive_url,
             ledger_url=ledger_url,
-            settings=environment_settings,
+            settings=job_settings,
             load_config=_load_config,
             load_receivers=_load_receivers,
-            dagster_home=env.dagster_home(),
+            dagster_home=dagster_home(),
             now_ms=now_ms(),
         )
     )
@@ -68,7 +67,7 @@ def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Fi
 def _load_config() -> str:
     from pyro_assets.rules.config import load_config
 
-    path = env.value(env.CONFIG)
+    path = usable()[0].config
     if not path:
         return "no file of series: dimension series of everything"
     load_config(path)
@@ -78,7 +77,7 @@ def _load_config() -> str:
 def _load_receivers() -> str:
     from pyro_assets.receivers.file import load_receivers
 
-    path = env.value(env.RECEIVERS)
+    path = usable()[0].receivers
     if not path:
         return "no file of receivers: nothing is sent"
     return f"{len(load_receivers(path).receivers)} receivers in {path}"

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyro_assets.cli.options import json_option, url_option
+from pyro_assets.cli.options import json_option, setting_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.times import read_time
-from pyro_assets.resources import environment as env
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ _LIVE_RATE = 2.0
 
 
 @click.command()
-@url_option("--url", env.SOURCE_URL, "the bucket that is filled (of your own, not Pyroscope's)")
+@setting_option("source_url", "--url", "url", help="The bucket that is filled (of your own, not Pyroscope's).")
 @click.option("--live", is_flag=True, help="Make segments as time passes, after the past hours if there are any.")
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Make so many past hours at once.")
 @click.option(

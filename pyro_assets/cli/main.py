@@ -20,12 +20,14 @@ from pyro_assets.errors import (
     SchemaMismatch,
     SettingsError,
 )
+from pyro_assets.resources.environment import read_file
 
 #: What is wrong with an installation rather than with its data: other settings, or another place, are needed.
 _REFUSED: Final = (SettingsError, ConfigError, AccessRefused, LedgerUnavailable, SchemaMismatch)
 
 #: Name -> module below `pyro_assets.cli`, function, and what `--help` says of it, in its order.
 COMMANDS = {
+    "init": ("init", "init", "Make a folder with settings, rules, receivers, Dagster's files and a compose file."),
     "run": ("run", "run", "Find, compact and derive all that is due, once, and send it to receivers."),
     "generate": ("generate", "generate", "Fill a bucket with realistic segments of made-up programs."),
     "inspect": ("inspect", "inspect", "Show what is in a block."),
@@ -120,3 +122,4 @@ def _sentence(error: BaseException) -> str:
 @click.version_option(package_name="pyro-assets")
 def main() -> None:
     """Exact Prometheus series from continuous profiles, computed where their blocks are compacted."""
+    read_file()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pyro_assets.errors import ObjectMissing, StorageError
-from pyro_assets.resources import environment as env
+from pyro_assets.resources.environment import Environment
+from pyro_assets.settings import variable
 
 if TYPE_CHECKING:
     from pyro_assets.block.metadata import BlockMeta
@@ -33,7 +34,7 @@ def bucket_option(command: Any) -> Any:
     return click.option(
         "--url",
         metavar="URL",
-        help=f"The bucket of the keys.  [default: {env.SOURCE_URL.name}, then {env.ARCHIVE_URL.name}]",
+        help=f"The bucket of the keys.  [default: {variable('source_url')}, then {variable('archive_url')}]",
     )(command)
 
 
@@ -49,7 +50,8 @@ def fetch(name: str, url: str | None, metas: "Mapping[str, BlockMeta]") -> "RawO
     meta = next((meta for block_id, meta in metas.items() if block_id in name.split("/")), None)
     if Path(name).is_file():
         return RawObject(name, Path(name).read_bytes(), meta)
-    urls = [url] if url else [env.value(env.SOURCE_URL), env.value(env.ARCHIVE_URL)]
+    places = Environment()
+    urls = [url] if url else [places.source_url, places.archive_url]
     for place in urls:
         try:
             return RawObject(name, open_bucket(place).read(name), meta)

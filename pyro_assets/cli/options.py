@@ -1,16 +1,17 @@
-"""Options that several commands share, with defaults from the environment, and what they open.
+"""Options that several commands share, and what they open.
 
-Add an option here when a second command wants it. Environment variables are named in
-`pyro_assets.resources.environment` alone; URLs are read when a command runs, never at import.
+Add an option here when a second command wants it. Options of settings come from `pyro_assets.settings`: click looks
+their variables up when a command runs, never at import.
 """
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from pyro_assets.resources import environment as env
+from pyro_assets.resources.environment import Environment
+from pyro_assets.settings import variable
 
 if TYPE_CHECKING:
     from pyro_assets.ledger.database import Ledger
@@ -18,20 +19,27 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def from_environment(variable: env.Variable) -> Callable[[], str]:
-    """A default that is looked up when the command runs."""
-    return lambda: env.value(variable)
+def setting_option(name: str, *declarations: str, **more: Any) -> Callable[[Command], Command]:
+    """An option for the setting `name`; what is not given is its variable, else its default.
 
-
-def url_option(name: str, variable: env.Variable, meaning: str = "") -> Callable[[Command], Command]:
-    """An option whose default is an environment variable's value."""
-    return click.option(
-        name,
-        default=from_environment(variable),
-        show_default=f"{variable.name}, else {variable.default or 'none'}",
-        metavar="URL",
-        help=(meaning or variable.meaning).capitalize() + ".",
-    )
+    Args:
+        name: of a setting.
+        declarations: how click is to call the option; by default as the setting.
+        more: what is to differ from what the setting says, in click's words.
+    """
+    field = Environment.model_fields[name]
+    choices, meaning = get_args(field.annotation), field.description or name
+    kinds: dict[Any, click.ParamType[Any]] = {float: click.FloatRange(0), str: click.STRING}
+    from_setting = {
+        "envvar": variable(name),
+        "show_envvar": True,
+        "default": field.default,
+        "show_default": bool(field.default),
+        "type": click.Choice(choices) if choices else kinds[field.annotation],
+        "metavar": "URL" if name.endswith("_url") else None,
+        "help": meaning[0].upper() + meaning[1:] + ".",
+    }
+    return click.option(*(declarations or ["--" + name.replace("_", "-")]), **from_setting | more)
 
 
 def json_option(command: Command) -> Command:
@@ -39,21 +47,6 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")(command)
 
 
-def mode_option(command: Command) -> Command:
-    """`--mode`: which objects of the source are looked at."""
-    return click.option(
-        "--mode",
-        type=click.Choice(["own", "observe"]),
-        default=from_environment(env.COMPACTION),
-        show_default=f"{env.COMPACTION.name}, else {env.COMPACTION.default}",
-        help="own: segments, which are compacted; observe: the level-1 blocks that Pyroscope made.",
-    )(command)
-
-
-config_option = click.option(
-    "--config", "config_path", default=from_environment(env.CONFIG), metavar="PATH",
-    show_default=f"{env.CONFIG.name}, else none", help="The file or folder of rules that wins.",
-)  # fmt: skip
 hours_option = click.option(
     "--hour", "hours", multiple=True, metavar="HOUR", help="This hour of creation.  [default: the last three]"
 )
@@ -82,6 +75,22 @@ def open_ledger(ledger_url: str) -> "closing[Ledger]":
     return closing(Ledger.open(ledger_url))
 
 
-source_option = url_option("--source-url", env.SOURCE_URL)
-archive_option = url_option("--archive-url", env.ARCHIVE_URL)
-ledger_option = url_option("--ledger-url", env.LEDGER_URL)
+source_option = setting_option("source_url")
+archive_option = setting_option("archive_url")
+ledger_option = setting_option("ledger_url")
+mode_option = setting_option(
+    "compaction",
+    "--mode",
+    "mode",
+    help="own: segments, which are compacted; observe: the level-1 blocks that Pyroscope made.",
+)
+config_option = setting_option(
+    "config", "--config", "config_path", metavar="PATH", help="The file or folder of rules that wins."
+)
+receivers_option = setting_option(
+    "receivers",
+    "--receivers",
+    "receivers_file",
+    type=click.Path(dir_okay=False),
+    help="YAML file that lists receivers.",
+)

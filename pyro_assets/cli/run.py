@@ -16,20 +16,18 @@ import click
 
 from pyro_assets.cli.options import (
     archive_option,
-    from_environment,
     json_option,
     ledger_option,
     mode_option,
+    receivers_option,
+    setting_option,
     source_option,
 )
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
-from pyro_assets.cli.receivers.export import receivers_option
 from pyro_assets.cli.times import check_span, hours_of_span, span_options
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 from pyro_assets.operations import runs, sending, ticks
-from pyro_assets.resources import environment as env
-from pyro_assets.resources.receivers import environment_secrets
-from pyro_assets.resources.settings import environment_settings
+from pyro_assets.resources.environment import environment_secrets, job_settings
 
 if TYPE_CHECKING:
     from pyro_assets.app import App
@@ -46,13 +44,7 @@ _MOST_LISTED = 48
 @source_option
 @archive_option
 @ledger_option
-@click.option(
-    "--config",
-    type=click.Path(dir_okay=False),
-    default=from_environment(env.CONFIG),
-    show_default=env.CONFIG.name,
-    help="YAML file that says which series to derive.",
-)
+@setting_option("config", type=click.Path(dir_okay=False), help="YAML file that says which series to derive.")
 @click.option(
     "--jobs",
     "jobs_file",
@@ -68,12 +60,8 @@ _MOST_LISTED = 48
     "there yet. Every other series stays as it is.",
 )
 @span_options()
-@click.option(
-    "--dedup",
-    type=click.Choice(["exact", "original"]),
-    default=from_environment(env.DEDUP),
-    show_default=f"{env.DEDUP.name}, else {env.DEDUP.default}",
-    help="Which profiles are duplicates: those with equal samples, or whatever the original drops.",
+@setting_option(
+    "dedup", help="Which profiles are duplicates: those with equal samples, or whatever the original drops."
 )
 @mode_option
 @receivers_option
@@ -117,7 +105,7 @@ def run(
         source_url,
         archive_url,
         ledger_url,
-        settings=environment_settings(mode=mode, dedup=dedup),
+        settings=job_settings(compaction=mode, dedup=dedup),
         config=series,
         receivers_file=receivers_file,
         secrets=environment_secrets(),

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 import click
 
 from pyro_assets.cli.doctor import examine_here
-from pyro_assets.cli.options import archive_option, config_option, ledger_option, source_option, url_option
-from pyro_assets.cli.receivers.export import open_exporting, receivers_option
+from pyro_assets.cli.options import (
+    archive_option,
+    config_option,
+    ledger_option,
+    receivers_option,
+    setting_option,
+    source_option,
+)
+from pyro_assets.cli.receivers.export import open_exporting
 from pyro_assets.cli.rules.apply import system_user
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.operations import upkeep
-from pyro_assets.resources import environment as env
-from pyro_assets.resources.receivers import environment_secrets
+from pyro_assets.resources.environment import Environment, environment_secrets
+from pyro_assets.settings import variable
 
 if TYPE_CHECKING:
     from pyro_assets.app import App
@@ -30,13 +37,13 @@ if TYPE_CHECKING:
 @ledger_option
 @receivers_option
 @config_option
-@url_option("--dagster-url", env.DAGSTER_URL)
-@url_option("--web-url", env.WEB_URL)
+@setting_option("dagster_url")
+@setting_option("web_url")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9119, show_default=True)
 @click.option(
     "--token", "token_place", metavar="env:NAME|file:PATH",
-    help=f"Where the token is that people and programs must know.  [default: env:{env.WEB_TOKEN.name} if it is set]",
+    help=f"Where the token is that people and programs must know.  [default: env:{variable('web_token')} if it is set]",
 )  # fmt: skip
 @click.option("--trusted-header", metavar="NAME", default="",
               help="Header in which a proxy names the user, such as X-Forwarded-User.")  # fmt: skip
@@ -108,7 +115,7 @@ def web(
 def _token(place: str | None) -> str:
     """The token of a place, "" where none is wanted."""
     if place is None:
-        return env.value(env.WEB_TOKEN)
+        return Environment().web_token
     from pyro_assets.receivers.secrets import SecretRef
 
     kind, _, where = place.partition(":")

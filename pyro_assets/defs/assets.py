@@ -33,7 +33,7 @@ from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.reports import HourReport, total_run
 from pyro_assets.operations import runs, ticks
 from pyro_assets.operations.runs import STEPS, Step
-from pyro_assets.resources.environment import WEB_URL, value
+from pyro_assets.resources.environment import usable
 from pyro_assets.resources.pipeline import PipelineResource
 
 SEGMENTS: Final = "segments"
@@ -203,7 +203,7 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                     seconds,
                     live=live,
                     failing=partial(still_failing, context.instance),
-                    web_url=value(WEB_URL),
+                    web_url=usable()[0].web_url,
                 )
                 yield from export_check_results(opened, hours, checks, time.time_ns() // 10**6, settle_ms)
                 if live:

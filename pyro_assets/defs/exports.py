@@ -18,7 +18,7 @@ from pyro_assets.errors import PyroAssetsError
 from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.reports import ExportReport, HourReport
 from pyro_assets.operations import runs, sending
-from pyro_assets.resources.environment import RECEIVERS
+from pyro_assets.settings import variable
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def exported_spec(group: str, owners: Sequence[str]) -> dg.AssetSpec:
         EXPORTED,
         deps=["dimension_series", "function_series"],
         description="What receivers (Prometheus, Mimir, VictoriaMetrics) have accepted: each job's series once, with a "
-        f"receipt per job, kind and receiver. Without a file of receivers ({RECEIVERS.name}) nothing is sent.",
+        f"receipt per job, kind and receiver. Without a file of receivers ({variable('receivers')}) nothing is sent.",
         group_name=group,
         owners=list(owners),
         kinds={"prometheus"},
@@ -145,7 +145,7 @@ def export_metadata(report: HourReport) -> Mapping[str, dg.MetadataValue]:
     }
     if not report.exports:
         metadata["note"] = dg.MetadataValue.text(
-            f"no receiver is configured; name a file of receivers in {RECEIVERS.name}. Everything else works"
+            f"no receiver is configured; name a file of receivers in {variable('receivers')}. Everything else works"
         )
         return metadata
     for name in ("samples", "accepted", "refused", "pending", "changed", "bytes", "requests", "retries"):

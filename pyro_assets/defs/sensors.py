@@ -25,7 +25,7 @@ from pyro_assets.ledger.records import Lane
 from pyro_assets.operations import runs, ticks, upkeep
 from pyro_assets.planning.report import TickReport
 from pyro_assets.planning.spans import spans
-from pyro_assets.resources.environment import WEB_URL, value
+from pyro_assets.resources.environment import usable
 from pyro_assets.resources.pipeline import PipelineResource
 from pyro_assets.storage.keys import hour_of
 
@@ -63,7 +63,7 @@ def source_verdict(problem: str) -> dg.AssetCheckEvaluation:
 
 def left_out_verdict(found: LeftOut) -> dg.AssetCheckEvaluation:
     """The verdict over what nobody has acknowledged, as runs give it."""
-    result = left_out_result(found, value(WEB_URL))
+    result = left_out_result(found, usable()[0].web_url)
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(ASSET),
         check_name=LEFT_OUT,

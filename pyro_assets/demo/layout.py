@@ -14,7 +14,9 @@ from typing import IO, Final
 import yaml
 
 from pyro_assets.errors import PyroAssetsError
-from pyro_assets.resources import environment as env
+from pyro_assets.resources import environment
+from pyro_assets.resources.environment import Environment, variables
+from pyro_assets.settings import variable
 from pyro_assets.storage.keys import HOUR_FORMAT
 
 #: Function name -> selector of the profiles it is looked for in; the generator records the totals of all of them.
@@ -108,7 +110,7 @@ class Layout:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for folder in (self.bucket, self.archive, self.dagster_home, self.logs):
             folder.mkdir()
-        template = Path(env.__file__).with_name("dagster.yaml")
+        template = Path(environment.__file__).with_name("dagster.yaml")
         shutil.copyfile(template, self.dagster_home / "dagster.yaml")
         server = {"host": "127.0.0.1", "port": code_server_port, "location_name": "pyro_assets"}
         self.workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}), "utf-8")
@@ -143,26 +145,25 @@ class Layout:
     @staticmethod
     def addresses(web_port: int, webserver_port: int) -> dict[str, str]:
         """Where our pages and Dagster's are, for the environment."""
-        return {
-            env.WEB_URL.name: f"http://127.0.0.1:{web_port}",
-            env.DAGSTER_URL.name: f"http://127.0.0.1:{webserver_port}",
-        }
+        return variables(web_url=f"http://127.0.0.1:{web_port}", dagster_url=f"http://127.0.0.1:{webserver_port}")
 
     def environment(self, base: Mapping[str, str], now: datetime | None = None) -> dict[str, str]:
         """`base` without the settings of another installation, with the demo's own."""
         now = datetime.now(UTC) if now is None else now
         # A few days of partitions, so that the bars in the UI show something.
         start = (now - timedelta(days=2)).replace(hour=0)
-        ours = {variable.name for variable in env.VARIABLES}
+        ours = {variable(name) for name in Environment.model_fields}
         return {
             **{name: value for name, value in base.items() if name not in ours},
             "DAGSTER_HOME": str(self.dagster_home),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
             "PYTHONUNBUFFERED": "1",
-            env.SOURCE_URL.name: str(self.bucket),
-            env.ARCHIVE_URL.name: str(self.archive),
-            env.LEDGER_URL.name: self.ledger_url,
-            env.CONFIG.name: str(self.config),
-            env.RECEIVERS.name: str(self.receivers),
-            env.START_DATE.name: start.replace(minute=0).strftime(HOUR_FORMAT),
+            **variables(
+                source_url=str(self.bucket),
+                archive_url=str(self.archive),
+                ledger_url=self.ledger_url,
+                config=str(self.config),
+                receivers=str(self.receivers),
+                start_date=start.replace(minute=0).strftime(HOUR_FORMAT),
+            ),
         }

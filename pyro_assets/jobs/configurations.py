@@ -68,7 +68,7 @@ class ConfigurationRecords(Queries):
 SEEN_MS: Final = 180_000
 #: Ticks note their configuration so often.
 _NOTE_MS: Final = 60_000
-_SETTINGS: Final = ("mode", "dedup", "start_hour", "max_blocks", "max_bytes", "max_age_ms", "lanes")
+_SETTINGS: Final = ("compaction", "dedup", "start_date", "job_blocks", "job_mib", "job_age_seconds", "lanes")
 
 
 def values_of(

@@ -283,14 +283,15 @@ def _configuration(it: Installation) -> Iterator[Finding]:
     if ends[0].startswith(ends[1]) or ends[1].startswith(ends[0]):
         text = f"source {it.source_url} and archive {it.archive_url} are the same place, or one lies inside the other"
         yield Finding("configuration", "problem", text, "name another archive: the source is never written to")
-    yield Finding("configuration", "ok", f"mode {settings.mode}, dedup {settings.dedup}, from {settings.start_hour}")
+    text = f"mode {settings.compaction}, dedup {settings.dedup}, from {settings.start_date}"
+    yield Finding("configuration", "ok", text)
     for load in (it.load_config, it.load_receivers):
         yield Finding("configuration", "ok", load())
 
 
 def _source(it: Installation) -> Iterator[Finding]:
     source = open_bucket(it.source_url)
-    wanted = SEGMENTS if it.settings().mode == "own" else BLOCKS
+    wanted = SEGMENTS if it.settings().compaction == "own" else BLOCKS
     folders = source.list_folder("").folders
     if missing := what_is_missing(source):
         what, _, remedy = missing.rpartition(": ")
@@ -398,7 +399,7 @@ def _mode(it: Installation) -> Iterator[Finding]:
     if not life.compacts:
         return
     observe = "choose observe as the mode of compaction, or raise Pyroscope's deletion delay beyond your outages"
-    if it.settings().mode == "observe":
+    if it.settings().compaction == "observe":
         yield Finding("mode", "ok", life.sentence)
     elif life.is_short:
         text = f"{life.sentence}: an outage of ours that is longer loses profiles"

@@ -205,7 +205,7 @@ def worker_of(
     """
     from pyro_assets.jobs.compact import Compactor
     from pyro_assets.jobs.derive import Deriver
-    from pyro_assets.jobs.pool import Limits
+    from pyro_assets.jobs.pool import Limits, cores
     from pyro_assets.jobs.work import Worker
     from pyro_assets.rules.archive import RuleKeeper
 
@@ -225,7 +225,7 @@ def worker_of(
         lease_ms=settings.lease_ms,
         retry=Retry(settings.max_attempts, settings.retry_base_ms, settings.retry_cap_ms),
         clock=app.clock,
-        processes=settings.workers,
+        processes=settings.workers or cores(),
         limits=Limits(settings.job_seconds, settings.job_memory_bytes),
         trust=app.trust,
         asked_ms=asked_ms,

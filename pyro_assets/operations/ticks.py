@@ -120,7 +120,7 @@ def warnings(app: App) -> list[str]:
     from pyro_assets.planning.tick import measure
 
     found = other_configurations(app, "run")
-    if app.settings.mode != "own":
+    if app.settings.compaction != "own":
         return found
     try:
         life = measure(app.source, app.clock(), max_shards=4)

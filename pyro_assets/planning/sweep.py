@@ -158,7 +158,7 @@ def _list(
 ) -> bool:
     """Lists [begin_ms, end_ms) in all folders; with a purpose, from its cursors on. False where time was over."""
     discovery = Discovery()
-    folders = list(folders_of(source, kind_of_mode(settings.mode), SourceRecords(ledger).cursors(), discovery))
+    folders = list(folders_of(source, kind_of_mode(settings.compaction), SourceRecords(ledger).cursors(), discovery))
     report.failures += [*discovery.failures, *filter(None, [discovery.missing])]
     before, last = _before(begin_ms), _before(end_ms)
     came = SourceRecords(ledger).cursors(purpose) if purpose else {}
@@ -206,7 +206,7 @@ def sweep(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: in
     policy = Modes(ledger).enter_mode(policy_of(settings), now_ms)
     discovery = Discovery()
     live, swept = SourceRecords(ledger).cursors(), SourceRecords(ledger).cursors(SWEEP)
-    folders = sorted(folders_of(source, kind_of_mode(settings.mode), live, discovery))
+    folders = sorted(folders_of(source, kind_of_mode(settings.compaction), live, discovery))
     # Without a cursor the ticks have not been there, and list all of it themselves.
     left = [folder for folder in folders if folder in live and swept.get(folder) != _DONE]
     for folder in left:

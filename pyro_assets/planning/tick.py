@@ -132,9 +132,9 @@ _UNSEEN: Final = "segments of this block were deleted before they were listed"
 def policy_of(settings: Settings) -> Policy:
     """The planner's rules among the settings."""
     return Policy(
-        mode=settings.mode,
+        mode=settings.compaction,
         dedup=settings.dedup,
-        max_blocks=settings.max_blocks,
+        max_blocks=settings.job_blocks,
         max_bytes=settings.max_bytes,
         max_age_ms=settings.max_age_ms,
         start_ms=settings.start_ms,
@@ -155,8 +155,8 @@ def tick(
     policy = Modes(ledger).enter_mode(policy_of(settings), now_ms)
     window = Window(now_ms, settings.window_ms, settings.list_page_keys, settings.tick_keys)
     cursors = SourceRecords(ledger).cursors()
-    found = discover(source, kind_of_mode(settings.mode), cursors, window)
-    if settings.mode == "own":
+    found = discover(source, kind_of_mode(settings.compaction), cursors, window)
+    if settings.compaction == "own":
         _look_into_gaps(source, ledger, policy, cursors, found, now_ms, archive)
     recorded = SourceRecords(ledger).record_sources(found.found, found.cursors, now_ms, policy)
     planned = Planner(ledger).plan(now_ms, policy)

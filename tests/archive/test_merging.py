@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +133,7 @@ def test_an_hour_that_is_not_at_rest_is_left(world: ParquetWorld, busy: str):
 def policy() -> Any:
     from pyro_assets.planning.tick import policy_of
 
-    return policy_of(replace(SETTINGS, start_hour="2020-01-01-00:00"))
+    return policy_of(SETTINGS.model_copy(update={"start_date": "2020-01-01-00:00"}))
 
 
 def test_a_job_that_is_derived_again_counts_once_and_is_merged_later(world: ParquetWorld):

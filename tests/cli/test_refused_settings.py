@@ -29,13 +29,17 @@ def test_the_source_as_archive_or_one_inside_the_other(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("PYRO_ASSETS_START_DATE", "yesterday", "start_hour 'yesterday' is no hour such as 2026-11-25-09:00"),
-        ("PYRO_ASSETS_JOB_BLOCKS", "many", "PYRO_ASSETS_JOB_BLOCKS is 'many'; it must be a number, 0 or more"),
-        ("PYRO_ASSETS_JOB_BLOCKS", "0", "max_blocks is 0; it must be at least 1"),
-        ("PYRO_ASSETS_JOB_MIB", "-1", "PYRO_ASSETS_JOB_MIB is '-1'; it must be a number, 0 or more"),
+        (
+            "PYRO_ASSETS_START_DATE",
+            "yesterday",
+            "PYRO_ASSETS_START_DATE is 'yesterday'; it must be an hour such as 2026-11-25-09:00",
+        ),
+        ("PYRO_ASSETS_JOB_BLOCKS", "many", "PYRO_ASSETS_JOB_BLOCKS is 'many'; it must be a whole number, 1 or more"),
+        ("PYRO_ASSETS_JOB_BLOCKS", "0", "PYRO_ASSETS_JOB_BLOCKS is '0'; it must be a whole number, 1 or more"),
+        ("PYRO_ASSETS_JOB_MIB", "-1", "PYRO_ASSETS_JOB_MIB is '-1'; it must be a number, 0.001 or more"),
         ("PYRO_ASSETS_JOB_AGE_SECONDS", "nan", "PYRO_ASSETS_JOB_AGE_SECONDS is 'nan'"),
-        ("PYRO_ASSETS_ORDER", "sideways", "order 'sideways' is unknown; choose oldest or newest"),
-        ("PYRO_ASSETS_LANES", "0", "lanes is 0; it must be at least 1"),
+        ("PYRO_ASSETS_ORDER", "sideways", "PYRO_ASSETS_ORDER is 'sideways'; it must be oldest or newest"),
+        ("PYRO_ASSETS_LANES", "0", "PYRO_ASSETS_LANES is '0'; it must be a whole number, 1 or more"),
         ("PYRO_ASSETS_JOB_SECONDS", "inf", "PYRO_ASSETS_JOB_SECONDS is 'inf'"),
         ("PYRO_ASSETS_CONFIG", "no/such.yaml", "no/such.yaml"),
         ("PYRO_ASSETS_RECEIVERS", "no/such.yaml", "no/such.yaml"),

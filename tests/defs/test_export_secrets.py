@@ -43,7 +43,7 @@ def test_no_secret_is_in_events_metadata_logs_or_files(
             source_url=str(GOLDEN.root),
             archive_url=str(tmp_path / "archive"),
             ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}",
-            receivers_file=str(tmp_path / "receivers.yaml"),
+            receivers=str(tmp_path / "receivers.yaml"),
             start_date=START,
             live_since=START,
         )

@@ -5,7 +5,6 @@ import pytest
 from starlette.routing import Route
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.resources.environment import WEB_URL
 from pyro_assets.web.app import make_app
 from tests.support.web_client import site_of
 from tests.support.worlds import World
@@ -18,7 +17,7 @@ def specs() -> dict[str, dg.AssetSpec]:
 
 
 def test_every_asset_links_to_a_page_that_exists(monkeypatch: pytest.MonkeyPatch, tmp_path):
-    monkeypatch.setenv(WEB_URL.name, "https://profiles.example/")
+    monkeypatch.setenv("PYRO_ASSETS_WEB_URL", "https://profiles.example/")
     routes = make_app(site_of(World(tmp_path).pipeline)).routes
     pages = {route.path for route in routes if isinstance(route, Route)}
     found = specs()
@@ -31,5 +30,5 @@ def test_every_asset_links_to_a_page_that_exists(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_an_address_nothing_is_linked(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv(WEB_URL.name, raising=False)
+    monkeypatch.delenv("PYRO_ASSETS_WEB_URL", raising=False)
     assert all("pages" not in specs()[name].metadata for name in ASSETS)

@@ -34,7 +34,7 @@ def made_resources(tmp_path: Path, live_since: str) -> dict[str, Any]:
         source_url=str(tmp_path / "bucket"),
         archive_url=str(tmp_path / "archive"),
         ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}",
-        series_config=str(config),
+        config=str(config),
         start_date=START,
         live_since=live_since,
         live_budget_seconds=5.0,

@@ -8,8 +8,9 @@ import pytest
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.errors import PyroAssetsError, SettingsError
-from pyro_assets.resources import environment as env
+from pyro_assets.resources.environment import Environment
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource, production_resources
+from pyro_assets.settings import variable
 
 HOUR = "2026-11-25-09:00"
 
@@ -25,13 +26,16 @@ def resources_of(folder: Path, **fields: Any) -> dict[str, Any]:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "an unknown mode": ({"compaction": "both"}, "mode 'both' is unknown; choose own or observe"),
-    "an unknown rule of duplicates": ({"dedup": "some"}, "dedup 'some' is unknown"),
-    "a start date that is none": ({"start_date": "yesterday"}, "is no hour such as"),
-    "a negative budget": ({"live_budget_seconds": -1.0}, "live_budget_seconds is -1.0; it cannot be negative"),
+    "an unknown mode": ({"compaction": "both"}, "PYRO_ASSETS_COMPACTION is 'both'; it must be own or observe"),
+    "an unknown rule of duplicates": ({"dedup": "some"}, "PYRO_ASSETS_DEDUP is 'some'; it must be exact or original"),
+    "a start date that is none": ({"start_date": "yesterday"}, "it must be an hour such as 2026-11-25-09:00"),
+    "a negative budget": (
+        {"live_budget_seconds": -1.0},
+        "LIVE_BUDGET_SECONDS is -1.0; it must be a number, 0 or more",
+    ),
     "a variable that is no number": ({"refused": "X is 'many'; it must be a number"}, "X is 'many'"),
     "an unknown scheme": ({"source_url": "gopher://x"}, "gopher"),
-    "no such file of series": ({"series_config": "/no/such.yaml"}, "/no/such.yaml"),
+    "no such file of series": ({"config": "/no/such.yaml"}, "/no/such.yaml"),
     "an archive that nobody may write to": (
         {"archive_url": "/sys/no-archive"},
         "the archive cannot be written to",
@@ -65,7 +69,7 @@ def test_upkeep_ends_with_the_sentence(tmp_path: Path, job: str):
         (failure,) = [event for event in result.all_events if event.is_step_failure]
         data = failure.step_failure_data.user_failure_data
         assert data is not None
-        assert "mode 'both' is unknown" in (data.description or "")
+        assert "PYRO_ASSETS_COMPACTION is 'both'" in (data.description or "")
 
 
 @pytest.mark.parametrize("case", sorted(set(BAD) - OF_RUNS))
@@ -82,7 +86,8 @@ def test_a_tick_fails_with_the_sentence(tmp_path: Path, case: str):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [(one.name, "many") for one in env.VARIABLES if one.default.isdigit()] + [("PYRO_ASSETS_START_DATE", "yesterday")],
+    [(variable(name), "many") for name, field in Environment.model_fields.items() if field.annotation is not str]
+    + [("PYRO_ASSETS_START_DATE", "yesterday"), ("PYRO_ASSETS_LIVE_SINCE", "soon")],
 )
 def test_the_location_loads_whatever_a_variable_says(monkeypatch: pytest.MonkeyPatch, name: str, value: str):
     monkeypatch.setenv(name, value)

@@ -15,8 +15,9 @@ from dotenv import dotenv_values
 from kubernetes.client import ApiClient
 
 from pyro_assets.receivers.file import load_receivers
-from pyro_assets.resources import environment as env
+from pyro_assets.resources.environment import Environment
 from pyro_assets.rules.config import load_config
+from pyro_assets.settings import variable
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "resources" / "deploy"
@@ -33,7 +34,7 @@ DAGSTER: dict[str, Any] = read("../dagster.yaml")
 def test_compose_starts_the_four_roles_of_the_image_with_settings_that_exist():
     services = read("compose.yaml")["services"]
     assert services.keys() == ROLES | {"postgres"}
-    known = {one.name for one in env.VARIABLES}
+    known = {variable(name) for name in Environment.model_fields}
     script = (DEPLOY / "role").read_text()
     for name in ROLES:
         role = services[name]

@@ -66,7 +66,7 @@ def test_it_looks_again_every_two_seconds_for_what_landed(world: World) -> None:
 @pytest.mark.parametrize(("order", "backlog"), [("oldest", HOURS), ("newest", HOURS[::-1])])
 def test_the_setting_decides_for_runs(world: World, order: str, backlog: list[str]) -> None:
     filled(world)
-    settings = Settings(max_blocks=3, max_attempts=3, order=order)
+    settings = Settings(job_blocks=3, max_attempts=3, order=order)
     seen: list[Progress] = []
     runs.run(world.open(settings=settings), HOURS, run_id="run", progress=seen.append)
     assert [at.hour for at in seen] == [HOUR, HOUR, *backlog]

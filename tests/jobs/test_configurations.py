@@ -8,7 +8,7 @@ from tests.support.worlds import SETTINGS, World
 
 
 def test_two_processes_with_different_configurations_say_so(world: World) -> None:
-    other = world.open(settings=replace(SETTINGS, dedup="original", lanes=2))
+    other = world.open(settings=SETTINGS.model_copy(update={"dedup": "original", "lanes": 2}))
     assert ticks.tick(world.pipeline).others == ()
     assert ticks.warnings(other) == []
     found = []
@@ -26,12 +26,12 @@ def test_two_processes_with_different_configurations_say_so(world: World) -> Non
 
 
 def test_the_first_process_sees_one_that_came_later_and_stays(world: World) -> None:
-    other = world.open(settings=replace(SETTINGS, max_blocks=7))
+    other = world.open(settings=SETTINGS.model_copy(update={"job_blocks": 7}))
     ticks.tick(world.pipeline)
     world.clock.forward(1)
     ticks.tick(other)
     (sentence,) = ticks.tick(world.pipeline).others
-    assert "max_blocks 7 there, 3 here; it was tick on" in sentence
+    assert "job_blocks 7 there, 3 here; it was tick on" in sentence
     # The other one is gone.
     world.clock.forward(SEEN_MS / 1000 + 1)
     assert ticks.tick(world.pipeline).others == ()
@@ -41,7 +41,7 @@ def test_a_change_of_configuration_and_a_process_that_knows_less_are_no_contradi
     for _ in range(3):
         ticks.tick(world.pipeline)
         world.clock.forward(30)
-    after = world.open(settings=replace(SETTINGS, max_blocks=7))
+    after = world.open(settings=SETTINGS.model_copy(update={"job_blocks": 7}))
     for _ in range(10):
         world.clock.forward(5)
         assert ticks.tick(after).others == ()

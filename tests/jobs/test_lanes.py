@@ -39,7 +39,7 @@ def bucket_of(folder: Path) -> Path:
 
 
 def opened(bucket: Path, folder: Path, lanes: int = 1) -> App:
-    settings = Settings(lanes=lanes, max_age_ms=0)
+    settings = Settings(lanes=lanes, job_age_seconds=0)
     return open_app(
         str(bucket), str(folder / "archive"), str(folder / "ledger.db"), settings=settings, config=SeriesConfig()
     )
@@ -97,7 +97,7 @@ def test_lanes_at_once_do_everything_once(tmp_path: Path, lanes: list[Lane]):
 
 
 def test_a_tick_says_what_is_due_in_each_lane(tmp_path: Path):
-    world = World(tmp_path, Settings(lanes=3, max_blocks=1))
+    world = World(tmp_path, Settings(lanes=3, job_blocks=1))
     for shard in range(1, 13):
         world.segment(-30, shard=shard)
     tick = ticks.tick(world.pipeline)
@@ -130,5 +130,5 @@ def test_a_lane_sends_its_shards_only(tmp_path: Path):
 
 @pytest.mark.parametrize("lanes", [0, -1])
 def test_a_number_of_lanes_that_cannot_be(lanes: int):
-    with pytest.raises(SettingsError, match="lanes"):
+    with pytest.raises(SettingsError, match=r"LANES is .*1 or more"):
         Settings(lanes=lanes)

@@ -78,7 +78,7 @@ class OneBadJob(World):
 
 
 def test_a_job_that_alone_fails_waits_longer_each_time_and_holds_up_nobody(tmp_path: Path):
-    world = OneBadJob(tmp_path, Settings(max_blocks=3, max_attempts=3))
+    world = OneBadJob(tmp_path, Settings(job_blocks=3, max_attempts=3))
     world.segment(-100, "unlucky 1", shard=1)
     waits: list[int] = []
     for number in range(8):
@@ -101,7 +101,7 @@ def test_a_job_that_alone_fails_waits_longer_each_time_and_holds_up_nobody(tmp_p
 
 
 def test_a_run_that_did_something_before_knows_that_the_program_works(tmp_path: Path):
-    world = OneBadJob(tmp_path, Settings(max_blocks=3))
+    world = OneBadJob(tmp_path, Settings(job_blocks=3))
     world.segment(-50, shard=2)
     assert world.tick_and_run().run.derived == 1
     # As a live run does that stays: in a later round the bad job is alone.

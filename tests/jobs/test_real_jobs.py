@@ -40,7 +40,7 @@ class RealWorld:
 
     def __post_init__(self) -> None:
         # Buckets in memory do not travel to the process that a job of a killed worker gets where there is a limit.
-        self.settings = Settings(start_hour="2020-01-01-00:00", job_seconds=0)
+        self.settings = Settings(start_date="2020-01-01-00:00", job_seconds=0)
         self.source = fakes.MemoryBucket(url="memory://source")
         self.archive = fakes.MemoryBucket(url="memory://archive")
         self.clock = fakes.Clock(TIME_MS + 60_000)
@@ -161,7 +161,7 @@ def test_observe_mode_gives_the_series_of_own_mode(golden: GoldenBucket, tmp_pat
     where = (str(golden.root), str(tmp_path / "own"), str(tmp_path / "own.db"))
     with open_app(*where, settings=settings, config=config) as pipeline:
         runs.run_exact(pipeline, golden.jobs, run_id="run")
-    settings = Settings(mode="observe", dedup="original")
+    settings = Settings(compaction="observe", dedup="original")
     where = (str(golden.root), str(tmp_path / "archive"), str(tmp_path / "ledger.db"))
     with open_app(*where, settings=settings, config=config) as pipeline:
         ticks.tick(pipeline)

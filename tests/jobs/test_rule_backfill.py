@@ -1,7 +1,6 @@
 """The backfill of one rule: the series that it would have had all along, and nothing else moves."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,7 +163,9 @@ def test_several_processes_backfill_as_one_does(tmp_path: Path) -> None:
         open_bucket(str(tmp_path / "disk/source")),
         open_bucket(str(tmp_path / "disk/archive"), True),
         more.ledger,
-        replace(more.settings, job_memory_bytes=1 << 50),  # a limit makes every job be computed in a process of its own
+        more.settings.model_copy(
+            update={"job_memory_mib": 1 << 30}
+        ),  # a limit makes every job be computed in a process of its own
         rules.config,
         clock=more.clock,
     )

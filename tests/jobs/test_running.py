@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -381,7 +380,7 @@ def test_observe_mode_copies_level_1_blocks(world: World) -> None:
     for tenant, level in (("acme", 1), ("globex", 1), ("initech", 0)):
         world.source.objects[block_key(4, tenant, ulid)] = b"level %d\n%s 5" % (level, tenant.encode())
     world.segment(-30)
-    observer = world.open(settings=replace(SETTINGS, mode="observe"))
+    observer = world.open(settings=SETTINGS.model_copy(update={"compaction": "observe"}))
     report = world.tick_and_run(observer)
     assert (report.run.compacted, report.run.derived) == (3, 3)
     keys = [block_key(4, tenant, ulid) for tenant in ("acme", "globex")]

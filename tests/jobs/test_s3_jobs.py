@@ -218,7 +218,7 @@ def test_a_bucket_that_is_gone_has_lost_nothing(store: Store) -> None:
 def test_an_object_that_changes_under_us_is_read_as_it_is_now(store: Store) -> None:
     keys = JOB[:2]
     store.put({keys[0]: GOLDEN.read(keys[0]), keys[1]: GOLDEN.read(keys[1])[:100]})
-    with store.open(max_blocks=2) as pipeline:
+    with store.open(job_blocks=2) as pipeline:
         ticks.tick(pipeline)
         # Its upload was not over when it was listed; now it has another size, and another ETag.
         store.put({keys[1]: GOLDEN.read(keys[1])})

@@ -1,7 +1,5 @@
 """What a Pyroscope deletes before we came: measured, warned of, found, never quiet, and recovered in observe mode."""
 
-from dataclasses import replace
-
 import pytest
 
 from pyro_assets.errors import StorageUnavailable
@@ -47,7 +45,7 @@ def test_lifetimes(segments: list[int], blocks: list[int], expected: Lifetime, s
 
 def test_own_mode_warns_at_every_start_where_segments_live_short(world: World) -> None:
     world.source = bucket([16, 1], [60, 20])
-    own, observe = world.open(), world.open(settings=replace(SETTINGS, mode="observe"))
+    own, observe = world.open(), world.open(settings=SETTINGS.model_copy(update={"compaction": "observe"}))
     for _ in range(2):
         (sentence,) = ticks.warnings(own)
         assert "deletes segments about 16 minutes after they were created: an outage of ours" in sentence
@@ -90,7 +88,7 @@ def test_they_are_recovered_in_observe_mode(world: World) -> None:
     world.tick_and_run()
     world.clock.forward(10)
     world.tick_and_run()
-    observe = world.open(settings=replace(SETTINGS, mode="observe"))
+    observe = world.open(settings=SETTINGS.model_copy(update={"compaction": "observe"}))
     ticks.tick(observe)
     for source in Pardons(world.ledger).unheld_sources():
         Pardons(world.ledger).retry_source(source.key)

@@ -1,6 +1,5 @@
 """From own to observe mode and back: refused while work is pending, no profile lost or doubled across the change."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ from tests.support.parquet_world import ParquetWorld
 from tests.support.worlds import SETTINGS, World
 
 OWN = SETTINGS
-OBSERVE = replace(SETTINGS, mode="observe")
+OBSERVE = SETTINGS.model_copy(update={"compaction": "observe"})
 
 
 class Both:
@@ -163,7 +162,7 @@ def test_a_tick_of_the_old_mode_that_is_under_way_plans_nothing(four: Both) -> N
 
 def test_another_rule_of_duplicates_holds_for_jobs_planned_from_then_on(four: Both) -> None:
     ticks.tick(four.own)
-    other = four.world.open(settings=replace(OWN, dedup="original"))
+    other = four.world.open(settings=OWN.model_copy(update={"dedup": "original"}))
     four.finish(other)
     assert four.values() == [1, 2, 3, 4]
     assert [(record["dedup"], len(record["sources"])) for record in sorted(four.world.records(), key=_timestamp)] == [
@@ -237,7 +236,7 @@ def test_real_blocks_across_the_change(bucket_2026: Path, tmp_path: Path) -> Non
     cut = [[key for key in segments if key.split("/")[1] == shard][:27] for shard in ("1", "2", "4")]
     with open_app(*where, settings=Settings(dedup="original"), config=SeriesConfig()) as pipeline:
         runs.run_exact(pipeline, cut, run_id="run")
-    with open_app(*where, settings=Settings(mode="observe"), config=SeriesConfig()) as pipeline:
+    with open_app(*where, settings=Settings(compaction="observe"), config=SeriesConfig()) as pipeline:
         while ticks.tick(pipeline).due:
             reports = runs.run(pipeline, runs.hours(pipeline), run_id="run")
             assert [report.run.errors for report in reports.values()] == [[] for _ in reports]
@@ -246,7 +245,7 @@ def test_real_blocks_across_the_change(bucket_2026: Path, tmp_path: Path) -> Non
         str(golden.root),
         str(tmp_path / "clean"),
         str(tmp_path / "clean.db"),
-        settings=Settings(mode="observe"),
+        settings=Settings(compaction="observe"),
         config=SeriesConfig(),
     ) as pipeline:
         ticks.tick(pipeline)

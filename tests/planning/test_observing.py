@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from tests.support.golden_bucket import GoldenBucket
 from tests.support.ledgers import HOUR, LEASE_MS, NOW_MS, RETRY
 from tests.support.worlds import SETTINGS, World
 
-OBSERVE = replace(SETTINGS, mode="observe")
+OBSERVE = SETTINGS.model_copy(update={"compaction": "observe"})
 
 
 @dataclass
@@ -330,7 +330,11 @@ def test_real_blocks_merged_while_we_were_away_lose_and_double_nothing(
     for folder in (source, golden.root):
         archive = tmp_path / f"archive-{len(totals)}"
         with open_app(
-            str(folder), str(archive), str(archive) + ".db", settings=Settings(mode="observe"), config=SeriesConfig()
+            str(folder),
+            str(archive),
+            str(archive) + ".db",
+            settings=Settings(compaction="observe"),
+            config=SeriesConfig(),
         ) as pipeline:
             _run_all(pipeline)
             if folder == source:

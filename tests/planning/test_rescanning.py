@@ -1,7 +1,5 @@
 """Uploads that came too late for ticks are found on demand and by the slow sweep, once, whatever happens between."""
 
-from dataclasses import replace
-
 import pytest
 
 from pyro_assets.errors import StorageUnavailable
@@ -39,7 +37,7 @@ def test_a_late_upload_is_found_in_its_span_only(world: World) -> None:
 def test_every_page_and_every_shard(world: World) -> None:
     for number in range(250):
         world.segment(-1500 + number, shard=number % 3)
-    report = rescan(world.source, world.ledger, replace(SETTINGS, list_page_keys=10), 0, FAR_MS, NOW_MS)
+    report = rescan(world.source, world.ledger, SETTINGS.model_copy(update={"list_page_keys": 10}), 0, FAR_MS, NOW_MS)
     assert (report.listed, report.new) == (250, {HOUR: 250})
     assert states(world) == {"planned": 250}
 
@@ -67,7 +65,7 @@ def test_a_listing_that_fails_is_named_and_the_others_are_done(world: World) -> 
 
 @pytest.mark.parametrize("max_keys", [1, 7, 1000])
 def test_a_sweep_goes_on_where_it_was_and_begins_again(world: World, max_keys: int) -> None:
-    settings = replace(SETTINGS, list_page_keys=5)
+    settings = SETTINGS.model_copy(update={"list_page_keys": 5})
     for number in range(40):
         world.segment(-1500 + number, shard=number % 2)
         world.segment(-10 + number / 10, shard=number % 2)
@@ -147,7 +145,7 @@ def test_an_hour_that_is_not_over_counts_as_listed_by_nothing(world: World) -> N
 
 
 def test_a_listing_that_fails_leaves_its_hour_unlisted_and_is_gone_on_with(world: World) -> None:
-    settings = replace(SETTINGS, list_page_keys=5)
+    settings = SETTINGS.model_copy(update={"list_page_keys": 5})
     for number in range(40):
         world.segment(-1500 + number, shard=number % 4)
     throttled_at(world, "segments/2/")
@@ -164,7 +162,7 @@ def test_a_listing_that_fails_leaves_its_hour_unlisted_and_is_gone_on_with(world
 
 
 def test_a_listing_without_time_goes_on_page_by_page(world: World) -> None:
-    settings = replace(SETTINGS, list_page_keys=7)
+    settings = SETTINGS.model_copy(update={"list_page_keys": 7})
     for number in range(30):
         world.segment(-1500 + number, shard=number % 2)
     listed = 0

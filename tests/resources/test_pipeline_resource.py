@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 
 import dagster as dg
 import pytest
 
 from pyro_assets.errors import SettingsError
-from pyro_assets.resources import environment as env
+from pyro_assets.resources.environment import Environment, job_settings
 from pyro_assets.resources.pipeline import PipelineResource, production_resources
-from pyro_assets.resources.settings import environment_settings
+from pyro_assets.settings import variable
 
 
 def resource(**fields) -> PipelineResource:
@@ -21,8 +20,8 @@ def test_settings_have_the_units_of_the_pipeline():
     settings = resource(job_mib=2, job_age_seconds=1.5, job_blocks=7, start_date="2026-01-01-00:00").settings()
     assert settings.max_bytes == 2 << 20
     assert settings.max_age_ms == 1500
-    assert settings.max_blocks == 7
-    assert settings.start_hour == "2026-01-01-00:00"
+    assert settings.job_blocks == 7
+    assert settings.start_date == "2026-01-01-00:00"
 
 
 @pytest.mark.parametrize(
@@ -41,14 +40,14 @@ def test_an_archive_that_overlaps_the_source_is_refused(tmp_path, monkeypatch, a
 
 
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch):
-    for variable in env.VARIABLES:
-        monkeypatch.delenv(variable.name, raising=False)
+    for name in Environment.model_fields:
+        monkeypatch.delenv(variable(name), raising=False)
     assert production_resources()["pipeline"].source_url == "data/bucket"
     monkeypatch.setenv("PYRO_ASSETS_SOURCE_URL", "s3://profiles")
     monkeypatch.setenv("PYRO_ASSETS_JOB_BLOCKS", "5")
     with dg.build_resources(production_resources()) as resources:
         assert resources.pipeline.source_url == "s3://profiles"
-        assert resources.pipeline.settings().max_blocks == 5
+        assert resources.pipeline.settings().job_blocks == 5
 
 
 def test_dagster_and_the_command_line_read_the_same_settings(monkeypatch: pytest.MonkeyPatch):
@@ -67,11 +66,13 @@ def test_dagster_and_the_command_line_read_the_same_settings(monkeypatch: pytest
     }
     for name, value in others.items():
         monkeypatch.setenv(f"PYRO_ASSETS_{name}", value)
-    made = environment_settings()
+    made = job_settings()
     assert (made.max_bytes, made.max_age_ms, made.order, made.lanes) == (1 << 19, 2_500, "newest", 3)
     with dg.build_resources(production_resources()) as resources:
         assert resources.pipeline.settings() == made
-    assert environment_settings(mode="own", dedup="exact") == replace(made, mode="own", dedup="exact")
+    assert job_settings(compaction="own", dedup="exact") == made.model_copy(
+        update={"compaction": "own", "dedup": "exact"}
+    )
 
 
 def test_a_deadline_of_the_live_lane_is_near():

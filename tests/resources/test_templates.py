@@ -7,7 +7,7 @@ import yaml
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.jobs import ASKED, CLOSE
-from pyro_assets.resources import environment as env
+from pyro_assets.settings import RunSettings
 
 ROOT = Path(__file__).parent.parent.parent
 RESOURCES = ROOT / "resources"
@@ -25,13 +25,13 @@ def test_dagster_yaml_makes_an_instance(tmp_path: Path):
 def test_a_backfill_ends_in_order_before_it_is_killed():
     settings = yaml.safe_load((RESOURCES / "dagster.yaml").read_text())
     bound = settings["run_monitoring"]["max_runtime_seconds"]
-    assert env.number(env.BACKFILL_BUDGET_SECONDS, {}) < bound
+    assert RunSettings().backfill_budget_seconds < bound
     definitions = build_defs()
     live, backfill = (definitions.resolve_job_def(name).run_tags for name in ("live", "backfill"))
     assert int(backfill["dagster/max_runtime"]) == bound
     assert live["dagster/max_retries"] == "0"
     assert "dagster/max_retries" not in backfill
-    assert env.number(env.LIVE_BUDGET_SECONDS, {}) < int(live["dagster/max_runtime"]) < bound
+    assert RunSettings().live_budget_seconds < int(live["dagster/max_runtime"]) < bound
 
 
 def test_lanes_are_limited():

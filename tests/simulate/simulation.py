@@ -105,7 +105,7 @@ class Simulation:
     @property
     def settings(self) -> Settings:
         """The defaults, beginning where the stream does; what is in memory does not travel to another process."""
-        return Settings(start_hour=START_HOUR, job_seconds=0.0)
+        return Settings(start_date=START_HOUR, job_seconds=0.0)
 
     def open(self) -> App:
         """A pipeline; close it."""

@@ -53,7 +53,7 @@ def opened(
         str(golden.root),
         str(folder / "archive"),
         ledger_file(folder / ledger),
-        settings=Settings(start_hour="2020-01-01-00:00", dedup="original", **settings),
+        settings=Settings(start_date="2020-01-01-00:00", dedup="original", **settings),
         config=series if series is not None else config(),
         secrets=secrets,
         clock=lambda: now_ms + time.time_ns() // 1_000_000 - _BEGUN_MS,

@@ -37,7 +37,7 @@ class Place:
         self.source = fakes.MemoryBucket({str(path.relative_to(GOLDEN.root)): path.read_bytes() for path in paths})
         self.source.url = "memory://source"
         self.archive = fakes.MemoryBucket(url="memory://archive")
-        self.folder, self.settings = folder, Settings(mode=mode, job_seconds=0.0)
+        self.folder, self.settings = folder, Settings(compaction=mode, job_seconds=0.0)
         self.ledger = FaultyLedger.open(ledger_file(folder / "ledger.db"))
         self.clock = fakes.Clock(NOW_MS)
 

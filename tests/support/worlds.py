@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +20,7 @@ from pyro_assets.storage.ulid import make_ulid
 from tests.support import fakes
 from tests.support.ledgers import HOUR, NOW_MS, ledger_file
 
-SETTINGS = Settings(max_blocks=3, max_attempts=3)
+SETTINGS = Settings(job_blocks=3, max_attempts=3)
 
 
 class FaultyLedger(Ledger):
@@ -81,7 +80,7 @@ class World:
             self.archive,
             self.ledger,
             # What is in memory here does not travel to another process.
-            replace(settings or self.settings, job_seconds=0.0),
+            (settings or self.settings).model_copy(update={"job_seconds": 0.0}),
             text_config,
             engine=self.engine.engine,
             clock=self.clock,

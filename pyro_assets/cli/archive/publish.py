@@ -10,7 +10,7 @@ import click
 from pyro_assets.cli.options import archive_option, json_option
 from pyro_assets.cli.output import progress_bar, show_json, size_text
 from pyro_assets.cli.times import check_span, span_options
-from pyro_assets.resources import environment as env
+from pyro_assets.resources.environment import Environment
 
 
 @click.command()
@@ -31,7 +31,7 @@ def publish(
     from pyro_assets.archive import publish as publishing
     from pyro_assets.storage.bucket import open_bucket
 
-    publishing.refuse_target(target_url, archive_url, env.value(env.SOURCE_URL))
+    publishing.refuse_target(target_url, archive_url, Environment().source_url)
     with progress_bar("jobs") as bar:
         report = publishing.publish(
             open_bucket(archive_url),

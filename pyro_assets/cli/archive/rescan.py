@@ -10,7 +10,7 @@ import click
 from pyro_assets.cli.options import json_option, ledger_option, mode_option, open_ledger, source_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table
 from pyro_assets.cli.times import check_span, span_options, whole_span
-from pyro_assets.resources.settings import environment_settings
+from pyro_assets.resources.environment import job_settings
 
 
 @click.command()
@@ -46,7 +46,7 @@ def rescan(
     from pyro_assets.planning import sweep as rescanning
     from pyro_assets.storage.bucket import open_bucket
 
-    settings = environment_settings(mode=mode)
+    settings = job_settings(compaction=mode)
     source = open_bucket(source_url)
     with open_ledger(ledger_url) as ledger:
         if sweep_keys is not None:

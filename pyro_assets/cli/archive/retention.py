@@ -3,50 +3,27 @@
 The work is `archive.merge`'s and `archive.retain`'s; without Dagster this command stands for its schedules.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from pyro_assets.cli.options import archive_option, json_option, ledger_option
+from pyro_assets.cli.options import archive_option, json_option, ledger_option, setting_option
 from pyro_assets.cli.output import show_json, show_table, size_text
 from pyro_assets.operations import upkeep
-from pyro_assets.resources import environment as env
-from pyro_assets.resources.receivers import environment_secrets, receivers_file
-from pyro_assets.resources.settings import environment_settings
+from pyro_assets.resources.environment import Environment, environment_secrets, job_settings
 
 if TYPE_CHECKING:
     from pyro_assets.archive.retain import RetentionReport
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-_KEPT = {
-    "blocks": env.KEEP_BLOCKS_DAYS,
-    "series": env.KEEP_SERIES_DAYS,
-    "ledger": env.KEEP_LEDGER_DAYS,
-    "temporary": env.KEEP_TEMPORARY_DAYS,
-}
-
-
-def _days(command: Command) -> Command:
-    """An option for each kind of thing."""
-    for name, variable in reversed(_KEPT.items()):
-        command = click.option(
-            f"--keep-{name}-days",
-            f"keep_{name}",
-            type=click.FloatRange(0),
-            default=lambda variable=variable: env.number(variable),
-            show_default=f"{variable.name}, else {variable.default}",
-            metavar="DAYS",
-            help=variable.meaning.capitalize() + ".",
-        )(command)
-    return command
 
 
 @click.command()
 @archive_option
 @ledger_option
-@_days
+@setting_option("keep_blocks_days", metavar="DAYS")
+@setting_option("keep_series_days", metavar="DAYS")
+@setting_option("keep_ledger_days", metavar="DAYS")
+@setting_option("keep_temporary_days", metavar="DAYS")
 @click.option("--apply", is_flag=True, help="Do it; otherwise only list what would go.")
 @json_option
 def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **days: float) -> None:
@@ -58,13 +35,14 @@ def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **d
     from pyro_assets.app import open_app
     from pyro_assets.archive.retain import Keep
 
-    keep = Keep(**{name.removeprefix("keep_"): amount for name, amount in days.items()})
+    here = Environment()
+    keep = Keep(**{name.removeprefix("keep_").removesuffix("_days"): amount for name, amount in days.items()})
     with open_app(
-        env.value(env.SOURCE_URL),
+        here.source_url,
         archive_url,
         ledger_url,
-        settings=environment_settings(),
-        receivers_file=receivers_file(),
+        settings=job_settings(),
+        receivers_file=here.receivers,
         secrets=environment_secrets(),
     ) as pipeline:
         merged = upkeep.merge_series(pipeline) if apply else None

@@ -14,7 +14,7 @@ import click
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.times import hours_of_span
 from pyro_assets.operations import runs, upkeep
-from pyro_assets.resources.settings import environment_settings
+from pyro_assets.resources.environment import job_settings
 
 if TYPE_CHECKING:
     from pyro_assets.archive.repair import Repaired
@@ -44,7 +44,7 @@ def verify_archive(
         source_url,
         archive_url,
         ledger_url,
-        settings=environment_settings(),
+        settings=job_settings(),
         config=load_config(config) if config else parse_config("", "<defaults>"),
     ) as pipeline:
         hours = hours_of_span(upkeep.archived_hours(pipeline), begin_ms, end_ms)

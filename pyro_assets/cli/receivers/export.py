@@ -10,29 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyro_assets.cli.options import Command, archive_option, from_environment, json_option, ledger_option, source_option
+from pyro_assets.cli.options import archive_option, json_option, ledger_option, receivers_option, source_option
 from pyro_assets.cli.output import show_json, show_table, size_text
 from pyro_assets.cli.times import check_span, hours_of_span, span_options, whole_span
 from pyro_assets.operations import runs, sending
-from pyro_assets.resources import environment as env
-from pyro_assets.resources.receivers import environment_secrets
+from pyro_assets.resources.environment import environment_secrets
+from pyro_assets.settings import variable
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 
 if TYPE_CHECKING:
     from pyro_assets.app import App
     from pyro_assets.export.exporter import ExportCounts
-
-
-def receivers_option(command: Command) -> Command:
-    """`--receivers`: the file that lists them."""
-    return click.option(
-        "--receivers",
-        "receivers_file",
-        type=click.Path(dir_okay=False),
-        default=from_environment(env.RECEIVERS),
-        show_default=env.RECEIVERS.name,
-        help="YAML file that lists receivers.",
-    )(command)
 
 
 def open_exporting(source_url: str, archive_url: str, ledger_url: str, receivers_file: str) -> "App":
@@ -103,7 +91,7 @@ def export(
 
 def _need_receivers(pipeline: "App") -> None:
     if not pipeline.receivers():
-        raise click.ClickException(f"no receiver is configured; name a file of receivers in {env.RECEIVERS.name}")
+        raise click.ClickException(f"no receiver is configured; name a file of receivers in {variable('receivers')}")
 
 
 def _send_again(pipeline: "App", names: tuple[str, ...], begin_ms: int, end_ms: int) -> "dict[str, ExportCounts]":

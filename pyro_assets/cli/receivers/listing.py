@@ -9,14 +9,21 @@ from typing import Any
 
 import click
 
-from pyro_assets.cli.options import archive_option, json_option, ledger_option, open_ledger, source_option
+from pyro_assets.cli.options import (
+    archive_option,
+    json_option,
+    ledger_option,
+    open_ledger,
+    receivers_option,
+    source_option,
+)
 from pyro_assets.cli.output import show_json, show_table, time_text
-from pyro_assets.cli.receivers.export import open_exporting, receivers_option
+from pyro_assets.cli.receivers.export import open_exporting
 from pyro_assets.cli.times import check_span, span_options
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import sending
-from pyro_assets.resources import environment as env
-from pyro_assets.resources.receivers import environment_secrets
+from pyro_assets.resources.environment import environment_secrets
+from pyro_assets.settings import variable
 
 
 @click.group()
@@ -56,7 +63,7 @@ def list_them(source_url: str, archive_url: str, ledger_url: str, receivers_file
             for tenant, why in row["held"].items():
                 click.echo(f"{row['receiver']}: tenant {tenant!r}: {why}")
     else:
-        click.echo(f"no receiver is configured; name a file of receivers in {env.RECEIVERS.name}")
+        click.echo(f"no receiver is configured; name a file of receivers in {variable('receivers')}")
 
 
 @receivers.command()
@@ -86,7 +93,7 @@ def check(ledger_url: str, receivers_file: str, names: tuple[str, ...], as_json:
     chosen = [one for one in listed.receivers if not names or one.name in names]
     checks = [check_receiver(one, environment_secrets(), tenants=tenants) for one in chosen]
     if not checks:
-        raise click.ClickException(f"no receiver is configured; name a file of receivers in {env.RECEIVERS.name}")
+        raise click.ClickException(f"no receiver is configured; name a file of receivers in {variable('receivers')}")
     if as_json:
         show_json([asdict(one) for one in checks])
     else:

@@ -5,9 +5,9 @@ Add a way to show differences here; comparing is `export.reconcile`'s. Exit stat
 
 import click
 
-from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
+from pyro_assets.cli.options import archive_option, json_option, ledger_option, receivers_option, source_option
 from pyro_assets.cli.output import progress_bar, show_json, show_table
-from pyro_assets.cli.receivers.export import open_exporting, receivers_option
+from pyro_assets.cli.receivers.export import open_exporting
 from pyro_assets.cli.times import check_span, span_options
 from pyro_assets.operations import sending
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
