@@ -12,6 +12,7 @@ and what to do. Logic does not belong here.
     │   ├── BadRecord             a record in the archive that does not parse, or is not what was written
     │   ├── NotABlockKey          a key under segments/ or blocks/ that names no block
     │   └── StorageUnavailable    the bucket does not answer, throttles or refuses
+    │       ├── TableUnavailable  the table of series cannot be read or written
     │       ├── Throttled         too many requests: those that it answers say nothing of the others
     │       └── AccessRefused     credentials, permissions, or no such bucket: a person must correct that
     ├── RemovedByRetention        retention removed what was asked for
@@ -120,6 +121,10 @@ class NotABlockKey(StorageError):
 
 class StorageUnavailable(StorageError):
     """The bucket does not answer, throttles or refuses; trying again later may help."""
+
+
+class TableUnavailable(StorageUnavailable):
+    """The table of series cannot be read or written: its log is damaged, or the store does not do what it needs."""
 
 
 class Throttled(StorageUnavailable):

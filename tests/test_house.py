@@ -57,10 +57,11 @@ SMALL: Final = frozenset(
 #: many of such statements they have.
 DOORS: Final[dict[str, int]] = {
     "app.py": 2,
+    "archive/hour_files.py": 5,
     "archive/merge.py": 2,
     "archive/publish.py": 2,
-    "archive/rebuild.py": 4,
     "archive/scrub.py": 2,
+    "archive/table.py": 1,
     "cli/archive/publish.py": 2,
     "cli/archive/quarantine.py": 3,
     "cli/archive/rebuild_ledger.py": 3,
@@ -80,7 +81,7 @@ DOORS: Final[dict[str, int]] = {
     "cli/rules/preview.py": 11,
     "cli/rules/show.py": 16,
     "cli/run.py": 7,
-    "cli/series.py": 4,
+    "cli/series.py": 7,
     "cli/web.py": 5,
     "explore/preview.py": 3,
     "explore/standing.py": 2,

@@ -67,6 +67,7 @@ LIBRARIES: dict[str, set[str]] = {
     "fsspec": {"storage/bucket.py", "storage/s3_options.py"},
     "s3fs": {"storage/bucket.py"},
     "obstore": {"storage/s3.py"},
+    "deltalake": {"archive/table.py"},
     "botocore": {"storage/s3_options.py"},
     "pydantic_settings": {"resources"},
     "click": {"cli"},

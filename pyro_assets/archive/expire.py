@@ -147,7 +147,7 @@ class ExpiryRecords(Queries):
         with self.ledger.write() as connection:
             ensure_row(connection, hour)
             if connection.execute(files_of(hour).limit(1)).first() is None:
-                values = {"series_removed_ms": now_ms, "merged_ms": now_ms}
+                values = {"series_removed_ms": now_ms, "table_ms": now_ms}
                 connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(values))
 
     def note_retention(self, hour: str, number: int, jobs_without_blocks: Sequence[str], now_ms: int) -> None:

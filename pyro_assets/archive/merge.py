@@ -1,9 +1,9 @@
-"""One file of series per kind for an hour that is over, in place of one per job.
+"""The series of an hour that is over become a part of the table, in place of a file per job.
 
 The order is: the ledger gives the hour's next number, so that nobody writes to the files that are there any more ->
-merged files -> ledger -> the small files go. A crash in between leaves what every reader understands
-(`series.merged.current_files`), and the next merge goes on. Values, receipts and `written_ms` stay as they are, so
-nothing is sent again.
+files of the table -> its commit -> ledger -> the small files go. Until the commit an hour counts by its small files,
+from then on by the table, and the next merge goes on after a crash. Values, receipts and `written_ms` stay as they are,
+so nothing is sent again. Where the store can have no table, files of jobs stay.
 """
 
 import time
@@ -11,17 +11,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from pyro_assets.archive.hour_files import HourFiles
+from pyro_assets.archive.table import ArchiveTable, NewFile, remove_older
 from pyro_assets.errors import ObjectChanged, ObjectMissing, SeriesError
 from pyro_assets.jobs.derive import SeriesFiles, check_file
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.upkeep import Merged, MergeOrder, PlacedFile, UpkeepRecords
-from pyro_assets.settings import KINDS
 from pyro_assets.storage.checksum import crc32c
 from pyro_assets.storage.interface import Bucket, ObjectInfo
-from pyro_assets.storage.keys import hour_of, merged_key, parse_series_name, series_prefix
+from pyro_assets.storage.keys import hour_of, parse_series_name, table_key
 
 if TYPE_CHECKING:
-    from pyro_assets.series.merged import JobSeries
+    from pyro_assets.series.pieces import JobSeries
 
 #: Small files that are read at the same time.
 _BATCH: Final = 64
@@ -39,6 +40,7 @@ class MergeReport:
         left: hours that there was no time for.
         seconds: how long it took.
         damaged: why hours were left as they are: a file of theirs is damaged or missing.
+        why_not: why the archive can have no table, so that all hours were left.
     """
 
     hours: dict[str, int] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class MergeReport:
     left: int = 0
     seconds: float = 0.0
     damaged: list[str] = field(default_factory=list)
+    why_not: str = ""
 
 
 def merge_hours(
@@ -74,13 +77,22 @@ def merge_hours(
         LedgerUnavailable: hours until then are merged.
     """
     begun = time.perf_counter()
-    report = MergeReport()
-    for hour in hours_to_merge(ledger, now_ms, settle_ms):
+    table = ArchiveTable(archive)
+    report = MergeReport(why_not=table.why_not)
+    hours = [] if report.why_not else hours_to_merge(ledger, now_ms, settle_ms)
+    known = table.files() if hours else {}
+    states = UpkeepRecords(ledger).upkeep_states()
+    for hour in hours:
         if deadline_monotonic is not None and time.monotonic() >= deadline_monotonic:
             report.left += 1
             continue
+        there = known.get(hour, [])
         try:
-            if not merge_hour(archive, ledger, hour, now_ms, settle_ms, report):
+            # The ledger does not know any more where series of collapsed jobs are, and they must not be replaced.
+            is_collapsed = hour in states and states[hour].collapsed_ms is not None
+            others = HourFiles(archive, hour, there).placed() if is_collapsed else ()
+            order = UpkeepRecords(ledger).begin_merge(hour, now_ms, settle_ms, {file.key for file in there}, others)
+            if order is None or not merge_hour(archive, table, ledger, order, now_ms, report):
                 report.busy.append(hour)
         except (SeriesError, ObjectMissing) as error:
             # The hour keeps its files as they are, and is tried again by the next merge.
@@ -93,58 +105,54 @@ def hours_to_merge(ledger: Ledger, now_ms: int, settle_ms: int) -> list[str]:
     """Hours that are over and have not been looked at since their last derivation, oldest first."""
     states = UpkeepRecords(ledger).upkeep_states()
     before = hour_of(now_ms - settle_ms)
-    return [
-        hour
-        for hour in UpkeepRecords(ledger).hours_before(before)
-        if hour not in states or states[hour].merged_ms is None
-    ]
+    collapsed = {hour for hour, state in states.items() if state.collapsed_ms is not None}
+    hours = sorted(collapsed.union(UpkeepRecords(ledger).hours_before(before)))
+    return [hour for hour in hours if hour not in states or states[hour].table_ms is None]
 
 
-def merge_hour(archive: Bucket, ledger: Ledger, hour: str, now_ms: int, settle_ms: int, report: MergeReport) -> bool:
-    """Merges an hour and adds it to the report; False where it is not at rest."""
-    order = UpkeepRecords(ledger).begin_merge(hour, now_ms, settle_ms)
-    if order is None:
-        return False
-    keep = {file.key for file in order.files}
+def merge_hour(
+    archive: Bucket, table: ArchiveTable, ledger: Ledger, order: MergeOrder, now_ms: int, report: MergeReport
+) -> bool:
+    """Merges an hour and adds it to the report; False where another merge was faster."""
     if order.is_needed:
-        merged = [_merge(archive, ledger, order, kind) for kind in sorted({file.kind for file in order.files})]
-        if not UpkeepRecords(ledger).finish_merge(order, merged):
+        merged, files = [], []
+        for kind in sorted({file.kind for file in order.files}):
+            for one, new in _write(archive, ledger, order, kind):
+                merged.append(one)
+                files.append(new)
+        if not table.replace(order.hour, order.number, files, now_ms) or not UpkeepRecords(ledger).finish_merge(
+            order, merged
+        ):
             return False
-        keep = {file.key for file in merged}
-        report.hours[hour] = len({file.key for file in order.files})
-        report.files_before += report.hours[hour]
-        report.files_after += len(merged)
         sizes = {file.key: file.size_bytes for file in order.files}
+        report.hours[order.hour] = len(sizes)
+        report.files_before += len(sizes)
+        report.files_after += len(merged)
         report.size_before_bytes += sum(sizes.values())
         report.size_after_bytes += sum(file.size_bytes for file in merged)
-    remove_older(archive, hour, order.number, keep)
+    remove_older(archive, order.hour, order.number)
     UpkeepRecords(ledger).mark_merged(order, now_ms)
     return True
 
 
-def remove_older(archive: Bucket, hour: str, number: int, keep: set[str]) -> None:
-    """Removes files of series with smaller numbers than `number`, but for those to keep.
-
-    Nobody writes to them, but a worker that lost its lease; whatever it wrote is in no ledger.
-    """
-    for kind in sorted(KINDS):
-        for page in archive.pages(series_prefix(kind, hour)):
-            old = [item.key for item in page if item.key not in keep and parse_series_name(item.key)[1] < number]
-            archive.remove(old)
-
-
-def _merge(archive: Bucket, ledger: Ledger, order: MergeOrder, kind: str) -> Merged:
-    from pyro_assets.series.merged import write_merged
+def _write(archive: Bucket, ledger: Ledger, order: MergeOrder, kind: str) -> Iterator[tuple[Merged, NewFile]]:
+    """Writes the files of a kind, one at a time: so much is in memory."""
+    from pyro_assets.series.pieces import write_pieces
 
     files = [file for file in order.files if file.kind == kind]
-    data = write_merged(_parts(archive, SeriesFiles(archive, ledger), files))
-    key = merged_key(kind, order.hour, order.number)
-    archive.replace(key, data)
-    return Merged(kind, key, len(data), crc32c(data), {file.job_id: file.key for file in files})
+    before = {file.job_id: file.key for file in files}
+    for number, piece in enumerate(write_pieces(_parts(archive, SeriesFiles(archive, ledger), files))):
+        key, size_bytes = table_key(kind, order.hour, order.number, number), len(piece.data)
+        archive.replace(key, piece.data)
+        of_piece = {job: before[job] for job in piece.jobs}
+        yield (
+            Merged(kind, key, size_bytes, crc32c(piece.data), of_piece),
+            NewFile(key, kind, size_bytes, piece.rows, piece.smallest, piece.largest),
+        )
 
 
 def _parts(archive: Bucket, reader: SeriesFiles, files: Sequence[PlacedFile]) -> "Iterator[JobSeries]":
-    from pyro_assets.series.merged import read_job_series
+    from pyro_assets.series.pieces import read_job_series
 
     for begin in range(0, len(files), _BATCH):
         batch = files[begin : begin + _BATCH]

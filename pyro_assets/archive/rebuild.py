@@ -1,25 +1,23 @@
 """The ledger from the archive: what its records and files of series prove, for the day when the database is lost.
 
-The files of series of an hour as the archive shows them, for a ledger that is rebuilt.
-
 Add what else the archive proves here. Sources that were in no committed job are in no record: the next tick finds them
 in the source bucket, as it found them the first time.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
 from pyro_assets.archive.expire import ExpiryRecords
+from pyro_assets.archive.hour_files import HourFiles
 from pyro_assets.archive.restore import RestoredJob, RestoredSource, Restorer
-from pyro_assets.archive.retain import RetentionRecord, read_record
 from pyro_assets.archive.rows import SourceRows
+from pyro_assets.archive.table import ArchiveTable
 from pyro_assets.archive.verdicts import restore_verdicts
-from pyro_assets.errors import BadRecord, NotABlockKey, RebuildNeeded, SeriesError, SettingsError
+from pyro_assets.errors import BadRecord, NotABlockKey, RebuildNeeded, SettingsError
 from pyro_assets.export.states import ReceiverRecords
-from pyro_assets.jobs.derive import with_notes
 from pyro_assets.jobs.record import CommitRecord, parse_record
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import SeriesFile
@@ -27,7 +25,6 @@ from pyro_assets.ledger.schema import JobState
 from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.rules.archive import restore_rules
 from pyro_assets.settings import KINDS
-from pyro_assets.storage.checksum import crc32c
 from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import (
     COMMITS,
@@ -37,114 +34,7 @@ from pyro_assets.storage.keys import (
     hour_path,
     hour_start_ms,
     parse_block_key,
-    parse_series_name,
-    series_prefix,
 )
-
-
-@dataclass(slots=True)
-class HourFiles:
-    """Files of series of one hour.
-
-    Attributes:
-        hour: partition key.
-        retention: what is gone on purpose.
-        series_number: of files that are written from now on.
-        damaged: files that are not what was written, with one sentence each.
-    """
-
-    archive: ReadOnlyBucket
-    hour: str
-    retention: RetentionRecord = field(init=False)
-    series_number: int = field(init=False)
-    damaged: dict[str, str] = field(init=False, default_factory=dict)
-    _own: dict[tuple[str, str], ObjectInfo] = field(init=False, default_factory=dict)
-    _merged: dict[tuple[str, str], SeriesFile] = field(init=False, default_factory=dict)
-    _lost: dict[str, SeriesFile] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.retention = read_record(self.archive, self.hour)
-        self.series_number = self.retention.series_number
-        for kind in sorted(KINDS):
-            self._look(kind)
-
-    def of(self, jobs: Sequence[str]) -> dict[str, list[SeriesFile]]:
-        """Job -> its files by kind, without those that are damaged: their jobs count as not derived yet.
-
-        Where level-1 blocks were removed on purpose, nothing can be derived: a damaged file stays, without rows.
-
-        Raises:
-            StorageError: the archive does not answer.
-        """
-        wanted = [(job, kind) for job in jobs for kind in sorted(KINDS)]
-        own = [place for place in wanted if place in self._own]
-        found = dict(zip(own, self.archive.get_many([self._own[place] for place in own]), strict=True))
-        files: dict[str, list[SeriesFile]] = {}
-        for job, kind in wanted:
-            data = found.get((job, kind))
-            if isinstance(data, Exception):
-                raise data
-            if data is not None:
-                item = self._own[job, kind]
-                try:
-                    file = _noted(SeriesFile(kind, item.key, 0, item.size_bytes, crc32c=crc32c(data)), data)
-                except SeriesError as error:
-                    self.damaged[item.key] = str(error)
-                    if job not in self.retention.blocks:
-                        continue
-                    file = SeriesFile(kind, item.key, 0, item.size_bytes)
-            elif (job, kind) in self._merged:
-                file = self._merged[job, kind]
-            elif kind in self._lost and job in self.retention.blocks:
-                file = self._lost[kind]
-            elif job in self.retention.series:
-                file = SeriesFile(kind, None, 0, 0)
-            else:
-                continue
-            files.setdefault(job, []).append(file)
-        return files
-
-    def _look(self, kind: str) -> None:
-        from pyro_assets.series.merged import MergedFile, current_files
-
-        items = {item.key: item for page in self.archive.pages(series_prefix(kind, self.hour)) for item in page}
-        self.series_number = max([self.series_number, *(parse_series_name(key)[1] for key in items)])
-        for current in current_files(items):
-            item = items[current.key]
-            job = parse_series_name(current.key)[0]
-            if job:
-                self._own[job, kind] = item
-                continue
-            data = self.archive.get(item.key, item.size_bytes)
-            blank = SeriesFile(kind, item.key, 0, item.size_bytes, crc32c=crc32c(data))
-            try:
-                _check(data, item.key)
-                merged = MergedFile(data, item.key)
-                for job, rows in merged.jobs.items():
-                    if job not in current.without:
-                        self._merged[job, kind] = with_notes(replace(blank, rows=rows), merged.metadata(job))
-            except SeriesError as error:
-                self.damaged[item.key] = str(error)
-                self._lost[kind] = SeriesFile(kind, item.key, 0, item.size_bytes)
-
-
-def _noted(blank: SeriesFile, data: bytes) -> SeriesFile:
-    from pyro_assets.series.frame import read_notes
-
-    name = blank.key or ""
-    _check(data, name)
-    rows, notes = read_notes(data, name)
-    return with_notes(replace(blank, rows=rows), notes)
-
-
-def _check(data: bytes, name: str) -> None:
-    """Reads a file without a seal whole: what is recorded of it is believed from now on."""
-    from pyro_assets.export.samples import open_series
-    from pyro_assets.series.sealing import check_seal
-
-    if not check_seal(data, name):
-        open_series(data, name)
-
 
 _PAGE_KEYS: Final = 500
 
@@ -275,12 +165,13 @@ def _restore_jobs(
     progress: Callable[[int], None],
 ) -> None:
     files: HourFiles | None = None
+    table = ArchiveTable(archive).files()
     for keys in archive.pages(prefix, limit=_PAGE_KEYS):
         records = list(_records(archive, keys, report))
         for hour, group in groupby(records, lambda record: record.hour):
             of_hour = list(group)
             if files is None or files.hour != hour:
-                files = HourFiles(archive, hour)
+                files = HourFiles(archive, hour, table.get(hour, ()))
             found = files.of([record.job for record in of_hour if record.outputs])
             restored = [_job(record, found.get(record.job, ())) for record in of_hour]
             report.jobs += Restorer(ledger).restore(restored, now_ms)

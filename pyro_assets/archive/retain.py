@@ -17,8 +17,8 @@ from itertools import chain
 from typing import Final, Literal
 
 from pyro_assets.archive.expire import ExpiryRecords
-from pyro_assets.archive.merge import remove_older
 from pyro_assets.archive.rows import SourceRows
+from pyro_assets.archive.table import ArchiveTable, remove_older
 from pyro_assets.errors import NotABlockKey, SettingsError
 from pyro_assets.jobs.record import read_records
 from pyro_assets.ledger.database import Ledger
@@ -160,7 +160,7 @@ def _recorded(archive: ReadOnlyBucket, hour: str, shard: int) -> set[str]:
 
 
 DAY_MS: Final = 24 * HOUR_MS
-What = Literal["blocks", "series", "ledger", "temporary"]
+What = Literal["blocks", "series", "ledger", "temporary", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +293,7 @@ class _Retention:
         # An hour that was collapsed has jobs again when late sources came.
         for step, todo in ((self._blocks, blocks), (self._series, series), (self._rows, hours(keep.ledger))):
             yield from (partial(step, hour) for hour in todo)
+        yield self._table
         if keep.temporary:
             yield partial(self._temporary, self.now_ms - round(keep.temporary * DAY_MS))
 
@@ -324,17 +325,30 @@ class _Retention:
                     self.report.keep("series", "a job of the hour was done meanwhile")
                     return
                 number = marked
-            remove_older(self.archive, hour, number, set())
+            if number:
+                ArchiveTable(self.archive).replace(hour, number, [], self.now_ms)
+            remove_older(self.archive, hour, number)
             ExpiryRecords(self.ledger).finish_series(hour, self.now_ms)
         if found.keys:
             yield Expired("series", hour, len(found.keys), found.size_bytes)
 
     def _rows(self, hour: str) -> Iterator[Expired]:
-        found = SourceRows(self.ledger).expired_rows(hour, self.now_ms, self.scopes)
+        has_table = not ArchiveTable(self.archive).why_not
+        found = SourceRows(self.ledger).expired_rows(hour, self.now_ms, self.scopes, has_table=has_table)
         if found.kept:
             self.report.keep("ledger", found.kept)
-        elif not self.apply or SourceRows(self.ledger).collapse(hour, self.now_ms, self.scopes):
+        elif not self.apply or SourceRows(self.ledger).collapse(hour, self.now_ms, self.scopes, has_table=has_table):
             yield Expired("ledger", hour, 0, 0, rows=found.sources + found.jobs)
+
+    def _table(self) -> Iterator[Expired]:
+        """Files that left the table of series a day ago, whatever is kept: nothing names them any more."""
+        table = ArchiveTable(self.archive)
+        left = table.tidy(apply=False)
+        size_bytes = sum(map(self.archive.size, left))
+        if self.apply:
+            table.tidy(apply=True)
+        if left:
+            yield Expired("table", "", len(left), size_bytes)
 
     def _temporary(self, before_ms: int) -> Iterator[Expired]:
         left = self.archive.unfinished(before_ms)

@@ -29,7 +29,7 @@ from pyro_assets.ledger.upkeep import ensure_row, is_merged
 from pyro_assets.planning.remembered import collapsible, remember
 
 #: Why rows are kept, in words; see `expiry` for more.
-UNMERGED: Final = "its files of series are not merged"
+UNMERGED: Final = "its series are not in the table yet"
 UNSEEN: Final = "a source that was set aside or lost is not acknowledged"
 
 
@@ -46,25 +46,25 @@ class ExpiredRows:
 class SourceRows(Queries):
     """The part of the ledger that removes rows."""
 
-    def expired_rows(self, hour: str, now_ms: int, scopes: Mapping[str, int]) -> ExpiredRows:
-        """Rows of an hour of which nothing is left to decide."""
+    def expired_rows(self, hour: str, now_ms: int, scopes: Mapping[str, int], *, has_table: bool = True) -> ExpiredRows:
+        """Rows of an hour of which nothing is left to decide; where there is a table, its series must be there."""
         with self.ledger.read() as connection:
             found = connection.execute(select(func.count()).select_from(sources).where(collapsible(hour))).scalar_one()
             return ExpiredRows(
                 hour,
                 found,
                 count_jobs(connection, jobs.c.hour == hour),
-                _why_rows_are_kept(connection, hour, now_ms, scopes),
+                _why_rows_are_kept(connection, hour, now_ms, scopes, has_table),
             )
 
-    def collapse(self, hour: str, now_ms: int, scopes: Mapping[str, int]) -> bool:
+    def collapse(self, hour: str, now_ms: int, scopes: Mapping[str, int], *, has_table: bool = True) -> bool:
         """Puts what must be known of an hour's sources into a few bytes each, and removes its rows.
 
         Returns:
             False where the hour is not as `expired_rows` found it; nothing was changed then.
         """
         with self.ledger.write(planning=True) as connection:
-            if _why_rows_are_kept(connection, hour, now_ms, scopes):
+            if _why_rows_are_kept(connection, hour, now_ms, scopes, has_table):
                 return False
             ensure_row(connection, hour)
             status = hour_status_of(connection, hour, 100)
@@ -92,10 +92,12 @@ def _delete_rows(connection: Connection, hour: str) -> None:
     connection.execute(sources.delete().where(collapsible(hour)))
 
 
-def _why_rows_are_kept(connection: Connection, hour: str, now_ms: int, scopes: Mapping[str, int]) -> str:
+def _why_rows_are_kept(
+    connection: Connection, hour: str, now_ms: int, scopes: Mapping[str, int], has_table: bool
+) -> str:
     if why := why_kept(connection, hour, now_ms, scopes):
         return why
-    if not is_merged(connection, hour):
+    if has_table and not is_merged(connection, hour):
         return UNMERGED
     unseen = (
         select(sources.c.id)

@@ -10,12 +10,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from pyro_assets.archive.rebuild import HourFiles
+from pyro_assets.archive.hour_files import HourFiles
 from pyro_assets.archive.retain import read_record
 from pyro_assets.archive.scrubs import Damage, DamageKind, ScrubRecords, Written
+from pyro_assets.archive.table import ArchiveTable
 from pyro_assets.errors import (
     BadRecord,
     ChecksumMismatch,
+    DamagedSeries,
     ObjectChanged,
     ObjectMissing,
     PyroAssetsError,
@@ -35,6 +37,7 @@ from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import (
     COMMITS,
     RECEIPTS,
+    TABLE,
     commit_key,
     hour_of,
     hour_path,
@@ -147,6 +150,7 @@ class _Hour:
     ledger: Ledger
     hour: str
     report: ScrubReport
+    table: set[str] | None = None
 
     def damage(self) -> Iterator[Damage]:
         """Everything of the hour that is not what was written.
@@ -193,7 +197,7 @@ class _Hour:
     def _without_rows(self, jobs: Sequence[str]) -> Iterator[Damage]:
         """Series of an hour whose rows retention removed: the files vouch for themselves."""
         try:
-            files = HourFiles(self.archive, self.hour)
+            files = HourFiles(self.archive, self.hour, ArchiveTable(self.archive).files().get(self.hour, ()))
         except BadRecord:
             return  # told by `_retention`
         files.of(jobs)
@@ -210,12 +214,21 @@ class _Hour:
     def _series(self, files: Sequence[PlacedFile]) -> Iterator[Damage]:
         for file, data in self._in_batches(list({file.key: file for file in files}.values())):
             try:
+                if file.key.startswith(f"{TABLE}/") and file.key not in self._in_table():
+                    UpkeepRecords(self.ledger).merge_again(self.hour)
+                    why = "is not named by the log of the table any more; the next merge of its hour puts it there"
+                    raise DamagedSeries(file.key, why)
                 content = check_file(_bytes(data), file)
                 if file.crc32c is None:
                     _read_whole(content, file.key)
                     ScrubRecords(self.ledger).note_checksum(file.key, crc32c(content))
             except _ROT as error:
                 yield self._damage("series", file.key, error)
+
+    def _in_table(self) -> set[str]:
+        if self.table is None:
+            self.table = {file.key for file in ArchiveTable(self.archive).files().get(self.hour, ())}
+        return self.table
 
     def _removed(self) -> frozenset[str]:
         try:
@@ -280,7 +293,7 @@ def _bytes(data: bytes | StorageError) -> bytes:
 def _read_whole(data: bytes, key: str) -> None:
     """Reads all rows of a file that has no recorded checksum: what is there now is believed from now on."""
     from pyro_assets.export.samples import open_series
-    from pyro_assets.series.merged import MergedFile
+    from pyro_assets.series.pieces import MergedFile
 
     open_series(data, key)
     if not parse_series_name(key)[0]:

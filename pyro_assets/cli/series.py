@@ -12,12 +12,13 @@ import click
 from pyro_assets.cli.options import archive_option
 from pyro_assets.cli.output import is_terminal, show_table, time_text
 from pyro_assets.errors import ObjectMissing, SeriesError
-from pyro_assets.storage.keys import SERIES, hour_from_path, hour_path, parse_series_name
+from pyro_assets.storage.keys import SERIES, hour_from_path, hour_path, parse_series_name, series_prefix
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from pyro_assets.storage.interface import ReadOnlyBucket
+    from pyro_assets.archive.table import ArchiveTable
+    from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 
 _TRIES = 3
 
@@ -87,8 +88,13 @@ def _frames(
     """What passes the filters, file by file, by hour and kind; a damaged file is told in `unreadable`."""
     import polars as pl
 
-    for folder in _folders(bucket, kind, hours):
-        for frame in _folder(bucket, folder, unreadable):
+    from pyro_assets.archive.table import ArchiveTable
+
+    folders = _folders(bucket)
+    table = ArchiveTable(bucket)
+    in_table = table.files()
+    for place in _places(folders, in_table, kind, hours):
+        for frame in _place(bucket, table, in_table, place, unreadable):
             passed = frame.filter(pl.col("tenant").is_in(tenants)) if tenants else frame
             if metrics:
                 names = passed["metric"].unique().to_list()
@@ -98,42 +104,66 @@ def _frames(
                 yield passed
 
 
-def _folder(bucket: "ReadOnlyBucket", prefix: str, unreadable: list[str]) -> "Iterator[pl.DataFrame]":
-    """The series of one kind and hour, file by file; where files are merged meanwhile, each job is seen once."""
-    from pyro_assets.series.frame import parquet_to_series
-    from pyro_assets.series.merged import current_files, without_jobs
+def _place(
+    bucket: "ReadOnlyBucket",
+    table: "ArchiveTable",
+    in_table: "dict[str, list[ObjectInfo]]",
+    place: tuple[str, str],
+    unreadable: list[str],
+) -> "Iterator[pl.DataFrame]":
+    """The series of an hour and kind, file by file: those of the table, or those of jobs where it has none of the hour.
 
+    Where the hour enters the table meanwhile, or is replaced, each job is seen once.
+    """
+    from pyro_assets.archive.table import keys_of
+    from pyro_assets.series.frame import parquet_to_series
+    from pyro_assets.series.pieces import CurrentFile, current_files, without_jobs
+
+    hour, kind = place
     seen: set[str] = set()
+    told: set[str] = set()
     for left in reversed(range(_TRIES)):
+        if hour in in_table:
+            files = [CurrentFile(key) for key in keys_of(in_table[hour], kind)]
+        else:
+            files = current_files(item.key for page in bucket.pages(series_prefix(kind, hour)) for item in page)
         try:
-            for file in current_files(item.key for page in bucket.pages(prefix) for item in page):
-                if (job := parse_series_name(file.key)[0]) not in seen:
-                    try:
-                        frame = parquet_to_series(bucket.read(file.key), file.key)
-                    except SeriesError as error:
-                        unreadable.append(str(error))
-                        seen.add(job)
-                        continue
-                    yield without_jobs(frame, file.without | seen)
-                    seen.update(frame["job"].unique())
+            for file in files:
+                if file.key in told or parse_series_name(file.key)[0] in seen:
+                    continue
+                try:
+                    frame = parquet_to_series(bucket.read(file.key), file.key)
+                except SeriesError as error:
+                    unreadable.append(str(error))
+                    told.add(file.key)
+                    continue
+                yield without_jobs(frame, file.without | seen).sort("timestamp_ms", maintain_order=True)
+                seen.update(frame["job"].unique())
+            if files:
+                return
         except ObjectMissing:
             if not left:
                 raise
-        else:
-            return
+        in_table.update(table.files())
 
 
-def _folders(bucket: "ReadOnlyBucket", kind: str | None, hours: set[str]) -> list[str]:
-    """Where the series of each kind and hour lie, by hour and kind."""
-    found: list[tuple[str, str]] = []
-    for kind_folder in bucket.list_folder(f"{SERIES}/").folders:
-        if kind is not None and kind_folder != f"kind={kind}":
-            continue
-        for hour_folder in bucket.list_folder(f"{SERIES}/{kind_folder}/").folders:
-            if hours and hour_folder.removeprefix("hour=") not in hours:
-                continue
-            found.append((hour_folder, kind_folder))
-    return [f"{SERIES}/{kind_folder}/{hour_folder}/" for hour_folder, kind_folder in sorted(found)]
+def _folders(bucket: "ReadOnlyBucket") -> set[tuple[str, str]]:
+    """Hours (partition keys) and kinds of which jobs have files."""
+    return {
+        (hour_from_path(hour.removeprefix("hour=")), kind.removeprefix("kind="))
+        for kind in bucket.list_folder(f"{SERIES}/").folders
+        for hour in bucket.list_folder(f"{SERIES}/{kind}/").folders
+    }
+
+
+def _places(
+    folders: set[tuple[str, str]], in_table: "dict[str, list[ObjectInfo]]", kind: str | None, hours: set[str]
+) -> list[tuple[str, str]]:
+    """Hours and kinds of which there are series and that are asked for, in this order."""
+    from pyro_assets.series.frame import parse_series_key
+
+    found = folders | {(hour, parse_series_key(file.key)[0]) for hour, files in in_table.items() for file in files}
+    return sorted((hour, one) for hour, one in found if kind in (None, one) and (not hours or hour_path(hour) in hours))
 
 
 def _show(frames: "Iterator[pl.DataFrame]", limit: int) -> int:

@@ -55,11 +55,10 @@ def upkeep_schedules(merge: AssetJob, sweep: AssetJob, retention: AssetJob) -> S
         job=retention,
         cron_schedule="23 3 * * *",
         default_status=running,
-        description="Removes what is older than the variables PYRO_ASSETS_KEEP_* say; nothing while all are 0.",
+        description="Removes what is older than the variables PYRO_ASSETS_KEEP_* say, and what the table of series "
+        "does not need any more.",
     )
-    def retention_schedule(retention: RetentionResource) -> dg.RunRequest | dg.SkipReason:
-        if not retention.keep().anything_goes and not retention.keep_backfill_runs_days:
-            return dg.SkipReason("everything is kept for ever")
+    def retention_schedule() -> dg.RunRequest:
         return dg.RunRequest(run_config=dg.RunConfig({"remove_what_is_old": RetentionConfig(apply=True)}))
 
     hourly = dg.ScheduleDefinition(
@@ -67,20 +66,22 @@ def upkeep_schedules(merge: AssetJob, sweep: AssetJob, retention: AssetJob) -> S
         job=merge,
         cron_schedule="7 * * * *",
         default_status=running,
-        description="Merges the files of series of the hour that is over.",
+        description="Puts the series of the hour that is over into the table.",
     )
     return hourly, sweep_schedule, retention_schedule
 
 
 def _merge_job() -> AssetJob:
-    @dg.op(description="One file of series per kind for each hour that is over and at rest, in place of one per job.")
+    @dg.op(description="Puts series of hours that are over and at rest into the table, in place of one file per job.")
     def merge_files_of_series(context: dg.OpExecutionContext, pipeline: PipelineResource) -> dg.Output[None]:
         with opening(pipeline, context.run_id) as opened:
             report = upkeep.merge_series(opened, deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
         for sentence in report.damaged:
             context.log.error(f"left as it is: {sentence}")
+        if report.why_not:
+            context.log.warning(f"series of closed hours stay files of jobs: {report.why_not}")
         context.log.info(
-            f"{len(report.hours)} hours merged: {report.files_before} files became {report.files_after}; "
+            f"{len(report.hours)} hours entered the table: {report.files_before} files became {report.files_after}; "
             f"{len(report.busy)} hours are not at rest, {report.left} are left for the next run"
         )
         metadata: dict[str, Any] = {
@@ -96,7 +97,7 @@ def _merge_job() -> AssetJob:
         }
         return dg.Output(None, metadata=metadata)
 
-    @dg.job(name="merge_series", tags=UPKEEP_TAGS, description="Merges the files of series of hours that are over.")
+    @dg.job(name="merge_series", tags=UPKEEP_TAGS, description="Puts the series of hours that are over into the table.")
     def merge_series() -> None:
         merge_files_of_series()
 
@@ -149,8 +150,8 @@ def _sweep_job() -> AssetJob:
 
 def _retention_job() -> AssetJob:
     @dg.op(
-        description="Blocks, series, rows and temporary files that are older than PYRO_ASSETS_KEEP_* say, "
-        "and Dagster's records of old runs. Without `apply` it only lists them."
+        description="Blocks, series, rows and temporary files that are older than PYRO_ASSETS_KEEP_* say, files that "
+        "left the table of series, and Dagster's records of old runs. Without `apply` it only lists them."
     )
     def remove_what_is_old(
         context: dg.OpExecutionContext,

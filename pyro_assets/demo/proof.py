@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from pyro_assets.generator.check import Difference, compare
 from pyro_assets.generator.manifest import read_manifest
-from pyro_assets.series.merged import current_files, without_jobs
+from pyro_assets.series.pieces import ROW, current_files, without_jobs
+from pyro_assets.storage.keys import TABLE
 
 _TRIES: Final = 3
 
@@ -60,17 +61,26 @@ def read_series(archive: Path) -> Any:
             frames = list(_current_frames(archive))
             break
         except FileNotFoundError:
-            # Merged since it was listed: what it held is in another file now.
+            # In the table since it was listed.
             if not left:
                 raise
     if not frames:
         return pl.DataFrame()
-    return pl.concat(frames).sort("timestamp_ms", "tenant", "metric", maintain_order=True)
+    return pl.concat(frames, how="diagonal").sort("timestamp_ms", "tenant", "metric", maintain_order=True)
 
 
 def _current_frames(archive: Path) -> Iterator[Any]:
     import polars as pl
 
-    # Upkeep merges the files of an hour that is over: which ones count is told by their names.
-    for file in current_files(map(str, (archive / "series").rglob("*.parquet"))):
-        yield without_jobs(pl.read_parquet(file.key, hive_partitioning=True), file.without)
+    # Upkeep moves the files of an hour that is over into the table: an hour counts by one or the other. Listed first,
+    # so that an hour that is moved meanwhile is seen.
+    files = current_files(map(str, (archive / "series").rglob("*.parquet")))
+    closed: set[str] = set()
+    if (archive / TABLE / "_delta_log").is_dir():
+        table = pl.scan_delta(str(archive / TABLE)).drop(ROW).collect()
+        closed = set(table["hour"].unique())
+        yield table
+    for file in files:
+        if Path(file.key).parent.name.removeprefix("hour=") not in closed:
+            frame = pl.read_parquet(file.key, hive_partitioning=True)
+            yield without_jobs(frame, file.without)

@@ -21,6 +21,7 @@ from pyro_assets.ledger.database import Ledger, Queries
 from pyro_assets.ledger.records import Job, StoredFile, within
 from pyro_assets.ledger.schema import jobs, series_files
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.keys import parse_series_name
 
 if TYPE_CHECKING:
     import polars as pl
@@ -137,7 +138,7 @@ class SeriesScan:
             files.setdefault(file.key, _File(file)).add(job, time_ms, file.rows)
         alone: dict[str, list[_File]] = {}
         for one in files.values():
-            if len(one.jobs) > 1:
+            if one.is_shared:
                 yield [one]
                 continue
             batch = alone.setdefault(one.kind, [])
@@ -171,7 +172,7 @@ class SeriesScan:
 
         def collect(chosen: Sequence[tuple[_File, bytes]]) -> pl.DataFrame:
             frame = _filtered(pl.scan_parquet([data for _, data in chosen]), asked)
-            if len(chosen) == 1 and len(chosen[0][0].jobs) > 1:
+            if chosen[0][0].is_shared:
                 # Rows of jobs that have newer files of their own do not count.
                 frame = frame.filter(pl.col("job").is_in(chosen[0][0].jobs))
             return look(frame.with_columns(pl.lit(chosen[0][0].kind).alias("kind"))).collect()
@@ -205,6 +206,7 @@ class _File:
     def __init__(self, file: StoredFile) -> None:
         self.stored = file
         self.key, self.kind, self.size_bytes = file.key, file.kind, file.size_bytes
+        self.is_shared = not parse_series_name(file.key)[0]
         self.jobs: list[str] = []
         self.time_ms = self.rows = 0
 

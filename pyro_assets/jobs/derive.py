@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pyro_assets.rules.config import SeriesConfig
     from pyro_assets.series.derive import Derived
     from pyro_assets.series.facts import JobInfo
-    from pyro_assets.series.merged import JobSeries, MergedFile
+    from pyro_assets.series.pieces import JobSeries, MergedFile
 
 #: Merged files that are kept open: one of each kind.
 _OPEN_FILES = 2
@@ -76,7 +76,7 @@ class SeriesFiles:
 
     def rows(self, file: PlacedFile | StoredFile) -> "JobSeries":
         """The series of a job as rows, with what their file says of itself; see `samples`."""
-        from pyro_assets.series.merged import read_job_series
+        from pyro_assets.series.pieces import read_job_series
 
         found = self._read(file)
         return read_job_series(found, file.job_id, file.key) if isinstance(found, bytes) else found
@@ -106,7 +106,7 @@ class SeriesFiles:
     def _read_at(self, file: PlacedFile | StoredFile) -> "bytes | JobSeries":
         if parse_series_name(file.key)[0]:
             return self._bytes(file)
-        from pyro_assets.series.merged import MergedFile
+        from pyro_assets.series.pieces import MergedFile
 
         if file.key not in self._merged:
             opened = MergedFile(self._bytes(file), file.key)

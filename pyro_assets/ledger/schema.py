@@ -177,10 +177,10 @@ hour_upkeep = Table(
     "hour_upkeep",
     metadata,
     Column("hour", _Hour, primary_key=True),
-    # Files of series written from now on have this number: those with smaller ones are in a merged file, or removed.
+    # Files of series written from now on have this number: those with smaller ones are in the table, or removed.
     Column("series_number", Integer, nullable=False, server_default="0"),
     # Since when nothing is left to do of each kind; a job that is done later takes it back.
-    Column("merged_ms", BigInteger),
+    Column("table_ms", BigInteger),
     Column("series_removed_ms", BigInteger),
     Column("blocks_removed_ms", BigInteger),
     Column("scrubbed_ms", BigInteger),  # when all that the archive holds of it was read and compared last

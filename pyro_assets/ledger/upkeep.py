@@ -4,7 +4,7 @@ Add what upkeep must decide or note of an hour in one transaction; what is remov
 are the pipeline's. Nothing here touches an hour in which a job is open or held.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.schema import OPEN_STATES, hour_upkeep, jobs, series_files, sources
+from pyro_assets.storage.keys import TABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class UpkeepState:
 
     hour: str
     series_number: int = 0
-    merged_ms: int | None = None
+    table_ms: int | None = None
     series_removed_ms: int | None = None
     blocks_removed_ms: int | None = None
     collapsed_ms: int | None = None
@@ -28,7 +29,7 @@ class UpkeepState:
 
 @dataclass(frozen=True, slots=True)
 class PlacedFile:
-    """Where the series of one job and kind are: in a file of its own, or in one of several jobs."""
+    """Where the series of one job and kind are: in a file of its own, or in one that the table has of several."""
 
     kind: str
     job_id: str
@@ -40,12 +41,12 @@ class PlacedFile:
 
 @dataclass(frozen=True, slots=True)
 class MergeOrder:
-    """An hour whose files may be merged.
+    """An hour whose files may enter the table of series.
 
     Attributes:
-        number: of the merged files; whoever derives a job of the hour from now on writes a file with this number.
+        number: of this merge; whoever derives a job of the hour from now on writes a file with this number.
         files: of both kinds, by kind and then by time.
-        is_needed: some kind has several files.
+        is_needed: the table has not all of them.
     """
 
     hour: str
@@ -56,7 +57,7 @@ class MergeOrder:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A merged file and where its jobs were before: job -> key."""
+    """A file of the table and where its jobs were before: job -> key."""
 
     kind: str
     key: str
@@ -92,7 +93,7 @@ class UpkeepRecords(Queries):
                 row.hour: UpkeepState(
                     row.hour,
                     row.series_number,
-                    row.merged_ms,
+                    row.table_ms,
                     row.series_removed_ms,
                     row.blocks_removed_ms,
                     row.collapsed_ms,
@@ -100,13 +101,17 @@ class UpkeepRecords(Queries):
                 for row in connection.execute(query)
             }
 
-    def begin_merge(self, hour: str, now_ms: int, quiet_ms: int) -> MergeOrder | None:
-        """Lets the files of an hour be merged: whoever derives one of its jobs later writes beside them.
+    def begin_merge(
+        self, hour: str, now_ms: int, quiet_ms: int, table: Collection[str], others: Sequence[PlacedFile] = ()
+    ) -> MergeOrder | None:
+        """Lets the files of an hour enter the table: whoever derives one of its jobs later writes beside them.
 
         Args:
             hour: partition key of an hour that is over.
             now_ms: Unix milliseconds.
             quiet_ms: no file may be younger than this: a backfill may be at it.
+            table: keys of the files that the table has of the hour.
+            others: files of jobs whose rows are gone; they stay what they are.
 
         Returns:
             None where the hour is not at rest; nothing was changed then.
@@ -121,13 +126,15 @@ class UpkeepRecords(Queries):
             ).scalar()
             if newest is not None and newest > now_ms - quiet_ms:
                 return None
-            files = tuple(PlacedFile(**row._mapping) for row in connection.execute(files_of(hour)))
-            is_needed = not is_merged(connection, hour)
+            own = [PlacedFile(**row._mapping) for row in connection.execute(files_of(hour))]
+            known = {(file.job_id, file.kind) for file in own}
+            files = (*own, *(file for file in others if (file.job_id, file.kind) not in known))
+            is_needed = any(file.key not in table for file in files)
             number = next_series_number(connection, hour) if is_needed else series_number(connection, hour)
         return MergeOrder(hour, number, files, is_needed)
 
     def finish_merge(self, order: MergeOrder, merged: Sequence[Merged]) -> bool:
-        """Notes that jobs are in merged files, except those that were derived again since.
+        """Notes that jobs are in files of the table, except those that were derived again since.
 
         Returns:
             False where another merge has begun since; nothing was changed then.
@@ -156,8 +163,13 @@ class UpkeepRecords(Queries):
                 connection.execute(
                     hour_upkeep.update()
                     .where(hour_upkeep.c.hour == order.hour, hour_upkeep.c.series_number == order.number)
-                    .values(merged_ms=now_ms)
+                    .values(table_ms=now_ms)
                 )
+
+    def merge_again(self, hour: str) -> None:
+        """Lets the next merge look at an hour, because the table lacks files that it had."""
+        with self.ledger.write() as connection:
+            connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(table_ms=None))
 
     def growth(self, first: str, end: str) -> Growth:
         """What the committed jobs of the hours (partition keys) of [first, end) added."""
@@ -212,15 +224,13 @@ def is_at_rest(connection: Connection, hour: str, now_ms: int) -> bool:
 
 
 def is_merged(connection: Connection, hour: str) -> bool:
-    """Whether no kind of series of an hour has several files."""
-    several = (
+    """Whether the table has all series of an hour."""
+    elsewhere = (
         select(series_files.c.kind)
         .join(jobs, jobs.c.id == series_files.c.job_id)
-        .where(jobs.c.hour == hour)
-        .group_by(series_files.c.kind)
-        .having(func.count(series_files.c.key.distinct()) > 1)
+        .where(jobs.c.hour == hour, series_files.c.key.not_like(f"{TABLE}/%"))
     )
-    return connection.execute(several.limit(1)).first() is None
+    return connection.execute(elsewhere.limit(1)).first() is None
 
 
 def series_number(connection: Connection, hour: str) -> int:
@@ -246,7 +256,7 @@ def ensure_row(connection: Connection, hour: str) -> None:
 #: What a job that is committed or derived takes back.
 _UNDONE: Final = {
     "compacted": {"blocks_removed_ms": None},
-    "derived": {"merged_ms": None, "series_removed_ms": None},
+    "derived": {"table_ms": None, "series_removed_ms": None},
 }
 
 

@@ -23,7 +23,8 @@ from pyro_assets.archive.merge import hours_to_merge
 from pyro_assets.archive.rebuild import guard
 from pyro_assets.archive.retain import orphaned_blocks
 from pyro_assets.archive.scrubs import ScrubRecords
-from pyro_assets.errors import PyroAssetsError, StorageError
+from pyro_assets.archive.table import ArchiveTable
+from pyro_assets.errors import PyroAssetsError, StorageError, TableUnavailable
 from pyro_assets.jobs.configurations import ConfigurationRecords, contradictions, values_of
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 from pyro_assets.ledger.database import Ledger
@@ -202,7 +203,7 @@ def check_upkeep(it: Installation) -> Iterator[Finding]:
     archive = open_bucket(it.archive_url, True)
     ledger = Ledger.open(it.ledger_url)
     try:
-        unmerged = len(hours_to_merge(ledger, it.now_ms, it.settings().settle_ms))
+        unmerged = hours_to_merge(ledger, it.now_ms, it.settings().settle_ms)
         # Of a day, until an hour ago: a job may be between its blocks and its record.
         found = orphaned_blocks(archive, ledger, it.now_ms, it.now_ms - HOUR_MS, _DAY_MS)
         orphans = list(islice(found, _MANY_ORPHANS))
@@ -213,18 +214,33 @@ def check_upkeep(it: Installation) -> Iterator[Finding]:
         text = f"{len(damaged):,} objects of the archive changed or vanished, {damaged[0].key} first"
         remedy = "`pyro-assets verify --archive --repair` puts back what can be put back; restore the rest from a copy"
         yield Finding("upkeep", "problem", text, remedy)
-    if unmerged > _MANY_HOURS:
-        text = f"files of series of {unmerged:,} hours are not merged: each hour has one per job"
-        remedy = "let the schedule merge_every_hour run, or call `pyro-assets retention --apply` every day"
-        yield Finding("upkeep", "warning", text, remedy)
-    else:
-        yield Finding("upkeep", "ok", f"{unmerged:,} hours wait for their files of series to be merged")
+    yield _check_table(ArchiveTable(archive), len(unmerged))
     left = [*archive.unfinished(it.now_ms - _DAY_MS), *orphans]
     if left:
         size = sum(item.size_bytes for item in left) / _MIB
         text = f"{len(left):,} objects ({size:,.1f} MiB) were left by writers that died; nobody reads them"
         remedy = "remove them by `pyro-assets retention --keep-temporary-days 1`, then with --apply"
         yield Finding("upkeep", "warning", text, remedy)
+
+
+def _check_table(table: ArchiveTable, unmerged: int) -> Finding:
+    """Whether closed hours of series get into the table that other tools read."""
+    if table.why_not:
+        remedy = "nothing need be done: readers find one file per job under series/; a folder or s3:// can have a table"
+        return Finding("table", "warning", f"hours of series enter no table: {table.why_not}", remedy)
+    try:
+        hours = len(table.files())
+    except TableUnavailable as error:
+        remedy = (
+            "restore series_table/_delta_log from a copy; or move it away and call `pyro-assets verify --archive` and "
+            "`pyro-assets retention --apply`: all hours enter a new one"
+        )
+        return Finding("table", "problem", str(error), remedy)
+    text = f"{hours:,} hours of series are in the table, {unmerged:,} that are over wait for it"
+    if unmerged > _MANY_HOURS:
+        remedy = "let the schedule merge_every_hour run, or call `pyro-assets retention --apply` every day"
+        return Finding("table", "warning", text, remedy)
+    return Finding("table", "ok", text)
 
 
 _LATE_MS: Final = 60_000

@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 from pyro_assets.errors import StorageError, StorageUnavailable
-from pyro_assets.storage.interface import ByteRange, Folder, ObjectInfo
+from pyro_assets.storage.interface import ByteRange, DeltaPlace, Folder, ObjectInfo
 from pyro_assets.storage.remote import EXISTS, NO_RANGE, NOT_IMPLEMENTED, RemoteBucket, RemoteReadOnlyBucket
+from pyro_assets.storage.s3_options import s3_options
 
 
 class FileSystemReadOnlyBucket(RemoteReadOnlyBucket):
@@ -167,6 +168,11 @@ class S3fsReadOnlyBucket(FileSystemReadOnlyBucket):
         super().__init__(url, filesystem, place)
         self._bucket, _, folder = place.partition("/")
         self._prefix = f"{folder}/" if folder else ""
+
+    def delta_place(self, folder: str) -> DeltaPlace:  # noqa: ARG002 - none has a place there
+        """See `ReadOnlyBucket.delta_place`."""
+        beyond = ", ".join(s3_options(self._bucket).beyond)
+        return DeltaPlace("", why_not=f"Delta Lake has no name for what is said of S3, or is not: {beyond}")
 
     def read(self, key: str) -> bytes:
         """See `ReadOnlyBucket.read`. From byte 0 on: without a range s3fs would ask for the size first."""

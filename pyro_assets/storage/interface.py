@@ -5,8 +5,9 @@ has no way to write or delete: that Pyroscope's bucket is never touched holds by
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from pyro_assets.errors import ObjectChanged, StorageError
 
@@ -39,6 +40,20 @@ class Folder:
 
     folders: tuple[str, ...]
     objects: tuple[ObjectInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaPlace:
+    """A folder of a bucket as Delta Lake knows it.
+
+    Attributes:
+        url: of the folder; options: for its store.
+        why_not: why there can be no table, "" where there can.
+    """
+
+    url: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    why_not: str = ""
 
 
 class ReadOnlyBucket(ABC):
@@ -121,6 +136,11 @@ class ReadOnlyBucket(ABC):
             except StorageError as error:
                 found.append(error)
         return found
+
+    def delta_place(self, folder: str) -> DeltaPlace:  # noqa: ARG002 - most kinds are unknown there
+        """Where Delta Lake finds a folder, asked for whenever it is opened: credentials change."""
+        scheme = urlsplit(self.url).scheme
+        return DeltaPlace("", why_not=f"a table can lie in a folder or on S3, and this is {scheme}://")
 
     def _attempt(self, item: ObjectInfo) -> bytes | StorageError:
         try:

@@ -21,6 +21,7 @@ SEGMENTS: Final = "segments"
 BLOCKS: Final = "blocks"
 COMMITS: Final = "commits"
 SERIES: Final = "series"
+TABLE: Final = "series_table"
 RECEIPTS: Final = "receipts"
 RULES: Final = "rules"
 RETENTION: Final = "retention"
@@ -179,13 +180,13 @@ def series_key(kind: str, hour: str, job_id: str, number: int = 0) -> str:
     return f"{series_prefix(kind, hour)}{job_id}{f'-{number:06d}' if number else ''}.parquet"
 
 
-def merged_key(kind: str, hour: str, number: int) -> str:
-    """The key of a file that holds the series of all jobs of an hour whose own files have smaller numbers.
+def table_key(kind: str, hour: str, number: int, piece: int) -> str:
+    """The key of a file of the table of series; `number` is the hour's when the file was made, `piece` counts them.
 
-    >>> merged_key("dimension", "2026-11-25-09:00", 1)
-    'series/kind=dimension/hour=2026-11-25T09/merged-000001.parquet'
+    >>> table_key("dimension", "2026-11-25-09:00", 1, 0)
+    'series_table/kind=dimension/hour=2026-11-25T09/000001-0000.parquet'
     """
-    return series_key(kind, hour, _MERGED, number)
+    return f"{TABLE}/kind={kind}/hour={hour_path(hour)}/{number:06d}-{piece:04d}.parquet"
 
 
 def series_prefix(kind: str, hour: str) -> str:
@@ -198,7 +199,7 @@ def series_prefix(kind: str, hour: str) -> str:
 
 
 def parse_series_name(key: str) -> tuple[str, int]:
-    """Job ("" for a merged file) and number of a file of series.
+    """Job ("" for a file of several jobs) and number of a file of series.
 
     >>> parse_series_name("series/kind=x/hour=2026-11-25T09/ab12-000003.parquet")
     ('ab12', 3)
@@ -206,9 +207,13 @@ def parse_series_name(key: str) -> tuple[str, int]:
     ('ab12', 0)
     >>> parse_series_name("series/kind=x/hour=2026-11-25T09/merged-000001.parquet")
     ('', 1)
+    >>> parse_series_name("series_table/kind=x/hour=2026-11-25T09/000002-0017.parquet")
+    ('', 2)
     """
     stem = key.rpartition("/")[2].removesuffix(".parquet")
     job, _, number = stem.rpartition("-")
+    if key.startswith(f"{TABLE}/"):
+        return "", int(job)
     if not job or not number.isdecimal():
         return stem, 0
     return ("" if job == _MERGED else job), int(number)

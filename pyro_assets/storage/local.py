@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar, Final, NoReturn
 
 from pyro_assets.errors import AccessRefused, ObjectChanged, ObjectConflict, ObjectMissing, StorageUnavailable
-from pyro_assets.storage.interface import Bucket, Folder, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import Bucket, DeltaPlace, Folder, ObjectInfo, ReadOnlyBucket
 
 #: Unfinished writes lie here, on the same file system as the objects, and are in no listing.
 TEMPORARY_FOLDER: Final = ".tmp"
@@ -145,6 +145,10 @@ class LocalReadOnlyBucket(ReadOnlyBucket):
         except OSError as error:
             self._raise(key, error)
         yield ObjectInfo(key, size_bytes)
+
+    def delta_place(self, folder: str) -> DeltaPlace:
+        """See `ReadOnlyBucket.delta_place`."""
+        return DeltaPlace(str(self.folder / folder))
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")

@@ -17,9 +17,9 @@ from obstore.exceptions import AlreadyExistsError, InvalidPathError, Preconditio
 from obstore.store import S3Store
 
 from pyro_assets.errors import SettingsError, StorageError
-from pyro_assets.storage.interface import ByteRange, Folder, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import ByteRange, DeltaPlace, Folder, ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.remote import NOT_IMPLEMENTED, RemoteBucket, RemoteReadOnlyBucket
-from pyro_assets.storage.s3_options import S3Options
+from pyro_assets.storage.s3_options import KEY, SECRET, TOKEN, S3Options
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
@@ -54,6 +54,7 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
         bucket, _, folder = place.partition("/")
         self._prefix = f"{folder}/" if folder else ""
         self._plain = plain
+        self._bucket, self._options = bucket, options
         config: dict[str, Any] = dict(options.values)
         if "AWS_ENDPOINT_URL" in config:
             # Or a variable of this name would go before what was said to fsspec.
@@ -142,6 +143,20 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
                 return self._plain().list_folder(prefix)
         objects = [item for item in map(self._info, found["objects"]) if item.key > prefix]
         return Folder(tuple(path.rsplit("/", 1)[-1] for path in found["common_prefixes"]), tuple(objects))
+
+    def delta_place(self, folder: str) -> DeltaPlace:
+        """See `ReadOnlyBucket.delta_place`. Delta Lake reads AWS' variables too: what is said here goes before."""
+        if self._options.certificates and self._options.values.get("AWS_ALLOW_HTTP") != "true":
+            return DeltaPlace("", why_not="Delta Lake cannot be told certificates (AWS_CA_BUNDLE)")
+        options = dict(self._options.values)
+        if "AWS_REQUEST_PAYER" in options:
+            options["AWS_REQUEST_PAYER"] = "true"  # there it is no word
+        if self._options.credentials is not None:
+            with self._translated(folder):
+                found = self._options.credentials()
+            names = {"access_key_id": KEY, "secret_access_key": SECRET, "token": TOKEN}
+            options |= {name: found[one] for one, name in names.items() if found[one]}
+        return DeltaPlace(f"s3://{self._bucket}/{self._prefix}{folder}", options)
 
     def code_of(self, error: Exception) -> str:
         """See `RemoteReadOnlyBucket.code_of`. It stands in the answer that an error quotes."""

@@ -18,14 +18,14 @@ from typing import Any, Final
 from pyro_assets.errors import SettingsError
 
 S3_SCHEMES: Final = ("s3", "s3a")
-_KEY, _SECRET, _TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
+KEY, SECRET, TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 _ENDPOINT, _REGION, _VIRTUAL = "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"
 
 # fsspec's options and ours; "a.b" is option b inside of option a.
 _SAID: Final = {
-    "key": _KEY,
-    "secret": _SECRET,
-    "token": _TOKEN,
+    "key": KEY,
+    "secret": SECRET,
+    "token": TOKEN,
     "anon": "AWS_SKIP_SIGNATURE",
     "endpoint_url": _ENDPOINT,
     "requester_pays": "AWS_REQUEST_PAYER",
@@ -104,7 +104,7 @@ def options_of(bucket: str, environ: Mapping[str, str], said: Mapping[str, Any],
         elif name not in _IGNORED:
             beyond.append(name)
     session = None
-    if files or (not (_KEY in values and _SECRET in values) and values.get("AWS_SKIP_SIGNATURE") != "true"):
+    if files or (not (KEY in values and SECRET in values) and values.get("AWS_SKIP_SIGNATURE") != "true"):
         session = _session()
         beyond += [word for word in _BEYOND_WORDS if word in session.get_scoped_config()]
         values.setdefault(_REGION, session.get_config_variable("region") or "")
@@ -123,7 +123,7 @@ def options_of(bucket: str, environ: Mapping[str, str], said: Mapping[str, Any],
         beyond.append("access points and directory buckets")
     if is_virtual:
         values[_VIRTUAL] = "true"
-    keyless = session is not None and _KEY not in values and values.get("AWS_SKIP_SIGNATURE") != "true"
+    keyless = session is not None and KEY not in values and values.get("AWS_SKIP_SIGNATURE") != "true"
     return S3Options(
         {name: value for name, value in values.items() if value},
         tuple(beyond),
@@ -170,9 +170,9 @@ class _Credentials:
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
     values = {
-        _KEY: environ.get(_KEY),
-        _SECRET: environ.get(_SECRET),
-        _TOKEN: environ.get(_TOKEN) or environ.get("AWS_SECURITY_TOKEN"),
+        KEY: environ.get(KEY),
+        SECRET: environ.get(SECRET),
+        TOKEN: environ.get(TOKEN) or environ.get("AWS_SECURITY_TOKEN"),
         _REGION: environ.get("AWS_DEFAULT_REGION") or environ.get(_REGION),
         _ENDPOINT: environ.get("AWS_ENDPOINT_URL_S3") or environ.get(_ENDPOINT),
     }

@@ -30,9 +30,9 @@ from pyro_assets.operations.runs import SERIES_STEPS
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.rules.stored import RuleEdit, StoredRules
 from pyro_assets.series.frame import parquet_to_series, series_to_parquet
-from pyro_assets.series.merged import MergedFile, read_job_series, write_merged
+from pyro_assets.series.pieces import MergedFile, read_job_series, write_pieces
 from pyro_assets.settings import KINDS
-from pyro_assets.storage.keys import HOUR_MS, hour_of
+from pyro_assets.storage.keys import HOUR_MS, hour_of, parse_series_name
 from tests.support import exports
 from tests.support.ledgers import HOUR_START_MS
 from tests.support.parquet_world import ParquetWorld, an_hour
@@ -160,8 +160,10 @@ def test_hundreds_of_flipped_bits_are_never_read_as_other_values(done: Path) -> 
             one.key: one for job in ArchivedJobs(pipeline.ledger).archived_jobs([exports.HOUR]) for one in job.outputs
         }
     found = {kind: sorted(objects(done, kind).items()) for kind in PREFIXES}
-    found["merged"] = [("merged", write_merged(read_job_series(data, key, key) for key, data in found["series"]))]
-    good = {key: MergedFile(found["merged"][0][1]).read(key) for key, _ in found["series"]}
+    of_job = {parse_series_name(key)[0]: data for key, data in found["series"] if "dimension" in key}
+    (piece,) = write_pieces(read_job_series(data, job) for job, data in of_job.items())
+    found["merged"] = [("merged", piece.data)]
+    good = {job: MergedFile(piece.data).read(job) for job in of_job}
     checked = 0
     for kind, flips in (("series", 400), ("merged", 100), ("record", 200), ("receipt", 100), ("block", 100)):
         files = found[kind]
@@ -430,8 +432,8 @@ def test_an_hour_whose_rows_are_gone_is_looked_at_by_its_records(world: ParquetW
     upkeep.retain(world.pipeline, Keep(ledger=1), apply=True)
     assert not DueJobs(world.ledger).committed_jobs(HOUR)
     assert upkeep.scrub(world.pipeline).damaged == []
-    for kind in ("block", "record", "series"):
-        key = next(key for key in world.archive.objects if key.startswith(PREFIXES[kind]))
+    for kind, prefix in (("block", "blocks/"), ("record", "commits/"), ("series", "series_table/")):
+        key = next(key for key in world.archive.objects if key.startswith(prefix))
         good = world.archive.objects[key]
         world.archive.objects[key] = good[:-1]
         found = upkeep.scrub(world.pipeline, hours=[HOUR]).damaged

@@ -199,7 +199,7 @@ def test_hours_that_nobody_merged(home: Path):
             job |= {"id": str(number), "kind": "segments", "tenant": "", "timestamp_ms": number, "mode": "own"}
             job |= {"dedup": "exact", "hour": hour_of(number * HOUR_MS), "state": "derived"}
             connection.execute(jobs.insert().values(job))
-    only(findings(home), "upkeep", "warning", "30 hours are not merged", "merge_every_hour")
+    only(findings(home), "table", "warning", "30 that are over wait for it", "merge_every_hour")
 
 
 def test_rot_that_a_scrub_found(home: Path):

@@ -45,9 +45,9 @@ def test_list_apply_and_look(done: Path):
     assert sum(one["objects"] for one in applied["expired"]) == blocks
     assert {one["what"] for one in applied["expired"]} == {"blocks"}
     assert files(done, "blocks") == []
-    # The series are merged, and the same.
-    assert applied["merged"]
-    assert {path.name.split("-")[0] for path in files(done, "series")} == {"merged"}
+    # The series are in the table, and the same.
+    assert (bool(applied["merged"]), applied["no_table"]) == (True, "")
+    assert (files(done, "series"), len(files(done, "series_table/kind=dimension"))) == ([], 1)
     assert sorted(run("series", "--archive-url", done / "archive", "--json").stdout.splitlines()) == sorted(
         series.splitlines()
     )

@@ -120,15 +120,15 @@ def test_runs_that_are_found_twice_are_counted_once(instance: dg.DagsterInstance
 
 
 @pytest.mark.parametrize(
-    ("settings", "sweeps", "retains"),
+    ("settings", "sweeps"),
     [
-        ({}, True, False),
-        ({"sweep_keys": 0}, False, False),
-        ({"keep_series_days": 400}, True, True),
-        ({"keep_backfill_runs_days": 30}, True, True),
+        ({}, True),
+        ({"sweep_keys": 0}, False),
+        ({"keep_series_days": 400}, True),
+        ({"keep_backfill_runs_days": 30}, True),
     ],
 )
-def test_schedules(settings: dict[str, Any], sweeps: bool, retains: bool):
+def test_schedules(settings: dict[str, Any], sweeps: bool):
     resources = resources_with(FakePipeline(), **settings)
     definitions = build_defs(resources, start_hour=START)
     hourly = definitions.resolve_schedule_def("merge_every_hour")
@@ -140,6 +140,6 @@ def test_schedules(settings: dict[str, Any], sweeps: bool, retains: bool):
         asked[name] = schedule(dg.build_schedule_context(resources=resources))
     assert isinstance(asked["sweep_every_ten_minutes"], dg.RunRequest if sweeps else dg.SkipReason)
     retention = asked["retention_every_night"]
-    assert isinstance(retention, dg.RunRequest if retains else dg.SkipReason)
-    if retains:
-        assert retention.run_config["ops"]["remove_what_is_old"]["config"] == {"apply": True}
+    # Every night, whatever is kept: files leave the table.
+    assert isinstance(retention, dg.RunRequest)
+    assert retention.run_config["ops"]["remove_what_is_old"]["config"] == {"apply": True}

@@ -212,7 +212,7 @@ def test_late_sources_of_hours_whose_rows_are_gone_are_planned_without_a_walk(sq
     job = claimed(ledger, planned(ledger))
     Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
     Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
-    assert SourceRows(ledger).collapse(HOUR, NOW_MS, {})
+    assert SourceRows(ledger).collapse(HOUR, NOW_MS, {}, has_table=False)
     with walking_over_nothing(ledger):
         record(ledger, [found(-30, salt=7)])
         assert Planner(ledger).plan(NOW_MS, POLICY) == 1

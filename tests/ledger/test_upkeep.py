@@ -43,10 +43,12 @@ def jobs_done(ledger: Ledger) -> list[str]:
 
 
 def merge(ledger: Ledger) -> bool:
-    order = UpkeepRecords(ledger).begin_merge(HOUR, LATER_MS, 60_000)
+    order = UpkeepRecords(ledger).begin_merge(HOUR, LATER_MS, 60_000, ())
     assert order is not None
     files = [
-        Merged(kind, f"merged/{kind}", 900, 7, {file.job_id: file.key for file in order.files if file.kind == kind})
+        Merged(
+            kind, f"series_table/{kind}", 900, 7, {file.job_id: file.key for file in order.files if file.kind == kind}
+        )
         for kind in sorted(KINDS)
     ]
     is_done = UpkeepRecords(ledger).finish_merge(order, files)
@@ -68,25 +70,25 @@ def test_merged(ledger: Ledger) -> None:
     assert UpkeepRecords(ledger).upkeep_states() == {}
     assert merge(ledger)
     state = UpkeepRecords(ledger).upkeep_states([HOUR])[HOUR]
-    assert (state.series_number, state.merged_ms) == (1, LATER_MS)
+    assert (state.series_number, state.table_ms) == (1, LATER_MS)
     place = UpkeepRecords(ledger).placed_file(done[0], "dimension")
     assert place is not None
-    assert (place.key, place.rows, place.size_bytes) == ("merged/dimension", 11, 900)
+    assert (place.key, place.rows, place.size_bytes) == ("series_table/dimension", 11, 900)
     growth = UpkeepRecords(ledger).growth(HOUR, "9999")
     assert (growth.sources, growth.block_bytes, growth.series_bytes) == (6, 200, 1800)
     # A job that is done again takes the mark back.
     job = Claims(ledger).claim(done[0], "run", LATER_MS, 1000, RETRY, states=STATES)
     assert job is not None
     assert job.series_number == 1
-    assert UpkeepRecords(ledger).begin_merge(HOUR, LATER_MS, 60_000) is None
+    assert UpkeepRecords(ledger).begin_merge(HOUR, LATER_MS, 60_000, ()) is None
     Claims(ledger).commit_derived(job, derivation("dimension"), LATER_MS, kinds=KINDS)
-    assert UpkeepRecords(ledger).upkeep_states([HOUR])[HOUR].merged_ms is None
-    assert UpkeepRecords(ledger).begin_merge(HOUR, LATER_MS, 60_000) is None  # just written
+    assert UpkeepRecords(ledger).upkeep_states([HOUR])[HOUR].table_ms is None
+    assert UpkeepRecords(ledger).begin_merge(HOUR, LATER_MS, 60_000, ()) is None  # just written
 
 
 def test_a_merge_that_was_overtaken_changes_nothing(ledger: Ledger) -> None:
     give_own_files(ledger, jobs_done(ledger))
-    slow = UpkeepRecords(ledger).begin_merge(HOUR, LATER_MS, 60_000)
+    slow = UpkeepRecords(ledger).begin_merge(HOUR, LATER_MS, 60_000, ())
     assert slow is not None
     assert merge(ledger)
     assert not UpkeepRecords(ledger).finish_merge(
@@ -106,7 +108,7 @@ def test_blocks_series_and_rows(ledger: Ledger) -> None:
     assert ExpiryRecords(ledger).jobs_removed_in([HOUR]) == {HOUR: 2}
     series = ExpiryRecords(ledger).expired_series(HOUR, LATER_MS, {})
     assert (len(series.keys), series.kept) == (4, "")
-    assert SourceRows(ledger).expired_rows(HOUR, LATER_MS, {}).kept == "its files of series are not merged"
+    assert SourceRows(ledger).expired_rows(HOUR, LATER_MS, {}).kept == "its series are not in the table yet"
     assert ExpiryRecords(ledger).mark_series_removed(series, LATER_MS, {}) == 1
     assert ExpiryRecords(ledger).mark_series_removed(series, LATER_MS, {}) is None
     ExpiryRecords(ledger).finish_series(HOUR, LATER_MS)

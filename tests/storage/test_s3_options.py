@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
 import pytest
 import s3fs
+from deltalake import DeltaTable
 
 from pyro_assets.errors import AccessRefused, SettingsError, StorageUnavailable
 from pyro_assets.storage.bucket import open_bucket
@@ -74,6 +76,42 @@ def test_objects_are_encrypted_by_a_key_of_kms(s3: str, configure: Callable[...,
         assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", "key-of-ours")
     client.close()
     assert bucket.read("commits/a.json") == b"{}"
+
+
+@pytest.mark.service
+def test_a_table_of_delta_lake_is_written_as_our_own_objects_are(
+    s3: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+):
+    import boto3
+
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key-of-ours"}
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": s3_endpoint, "s3_additional_kwargs": encryption})
+    place = open_bucket(s3, True).delta_place("series_table")
+    DeltaTable.create(place.url, pa.schema([("a", pa.int64())]), storage_options=dict(place.options))
+    with faulty_proxy(s3_endpoint) as proxy:
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": proxy.url, "requester_pays": True})
+        place = open_bucket(s3).delta_place("series_table")
+        assert DeltaTable(place.url, storage_options=dict(place.options)).version() == 0
+    assert proxy.requests
+    assert {headers.get("x-amz-request-payer") for headers in proxy.headers} == {"requester"}
+    name, _, prefix = s3.removeprefix("s3://").partition("/")
+    client = boto3.client("s3", endpoint_url=s3_endpoint)
+    found = client.head_object(Bucket=name, Key=f"{prefix}/series_table/_delta_log/{0:020d}.json")
+    assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", "key-of-ours")
+    client.close()
+
+
+def test_what_delta_lake_has_no_name_for_makes_no_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for name, value in (KEYS | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    assert open_bucket("s3://bucket/some").delta_place("t").why_not == ""
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(own_certificate(tmp_path)))
+    assert "AWS_CA_BUNDLE" in open_bucket("s3://bucket/some").delta_place("t").why_not
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"s3_additional_kwargs": {"StorageClass": "GLACIER"}})
+    assert "StorageClass" in open_bucket("s3://bucket/some").delta_place("t").why_not
 
 
 @pytest.mark.service
@@ -191,6 +229,7 @@ def test_credentials_and_region_of_aws_files(tmp_path: Path, monkeypatch: pytest
         assert isinstance(bucket, S3Bucket)
         assert bucket.list_after("segments/") == []
         assert "Credential=file-id/" in server.requests[0].headers["authorization"]
+        assert bucket.delta_place("t").options["AWS_ACCESS_KEY_ID"] == "file-id"
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         with pytest.raises(AccessRefused, match="no variable, file or role gives credentials"):

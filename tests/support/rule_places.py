@@ -21,6 +21,7 @@ from tests.support import fakes
 from tests.support.exports import HOUR, NOW_MS
 from tests.support.golden_bucket import committed
 from tests.support.ledgers import ledger_file
+from tests.support.parquet_world import TableBucket
 from tests.support.worlds import FaultyLedger
 
 GOLDEN = committed()
@@ -36,7 +37,7 @@ class Place:
         paths = [path for path in sorted((GOLDEN.root / kind).rglob("*")) if path.is_file()]
         self.source = fakes.MemoryBucket({str(path.relative_to(GOLDEN.root)): path.read_bytes() for path in paths})
         self.source.url = "memory://source"
-        self.archive = fakes.MemoryBucket(url="memory://archive")
+        self.archive = TableBucket(folder / "archive")
         self.folder, self.settings = folder, Settings(compaction=mode, job_seconds=0.0)
         self.ledger = FaultyLedger.open(ledger_file(folder / "ledger.db"))
         self.clock = fakes.Clock(NOW_MS)

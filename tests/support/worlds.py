@@ -54,7 +54,7 @@ class World:
         self.folder = folder
         self.settings = settings
         self.source = fakes.MemoryBucket(url="memory://source")
-        self.archive = fakes.MemoryBucket(url="memory://archive")
+        self.archive = self.open_archive(folder)
         self.ledger = FaultyLedger.open(ledger_url or ledger_file(folder / "ledger.db"))
         self.engine = fakes.TextEngine()
         self.clock = fakes.Clock(NOW_MS)
@@ -71,6 +71,10 @@ class World:
         made.archive.objects |= self.archive.objects
         made.clock.now_ms = self.clock.now_ms
         return made
+
+    def open_archive(self, folder: Path) -> fakes.MemoryBucket:
+        """The archive, empty."""
+        return fakes.MemoryBucket(url="memory://archive")
 
     def open(self, config: str = "plain", settings: Settings | None = None) -> App:
         """A pipeline over the same things."""

@@ -1,4 +1,4 @@
-"""`pyro-assets retention`: merges what is over and removes what is old, or lists it.
+"""`pyro-assets retention`: puts series of hours that are over into the table and removes what is old, or lists it.
 
 The work is `archive.merge`'s and `archive.retain`'s; without Dagster this command stands for its schedules.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--apply", is_flag=True, help="Do it; otherwise only list what would go.")
 @json_option
 def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **days: float) -> None:
-    """List what is older than it is to be kept; with --apply, remove it and merge the series of hours that are over.
+    """List what is older than it is to be kept; with --apply, remove it and put hours that are over into the table.
 
     Nothing is removed that a receiver still lacks, or of which a job is open. Commit records stay, so that nothing is
     compacted again, and so do receipts. The source bucket is never touched.
@@ -54,13 +54,16 @@ def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **d
                 "kept": report.kept,
                 "applied": apply,
                 "merged": merged.hours if merged is not None else {},
+                "no_table": merged.why_not if merged is not None else "",
             }
         )
         return
     _show(report, apply=apply, anything_goes=keep.anything_goes)
-    if merged is not None:
+    if merged is not None and merged.why_not:
+        click.echo(f"series of closed hours stay files of jobs: {merged.why_not}")
+    elif merged is not None:
         click.echo(
-            f"series of {len(merged.hours):,} hours merged: {merged.files_before:,} files became "
+            f"series of {len(merged.hours):,} hours entered the table: {merged.files_before:,} files became "
             f"{merged.files_after:,}; {len(merged.busy):,} hours are not at rest"
         )
 
@@ -68,7 +71,8 @@ def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **d
 def _show(report: "RetentionReport", *, apply: bool, anything_goes: bool) -> None:
     if not anything_goes:
         click.echo("everything is kept for ever: no number of days is set")
-        return
+        if not report.expired:
+            return
     rows = [[one.what, one.hour, one.objects, one.rows, size_text(one.size_bytes)] for one in report.expired]
     if rows:
         show_table(["what", "hour (UTC)", "objects", "rows", "size"], rows)
