@@ -14,10 +14,11 @@ from pyro_assets.explore.remote_read import prompb_pb2 as pb
 from pyro_assets.explore.remote_read.answer import ReadBounds, RemoteReader
 from pyro_assets.explore.remote_read.rows import View
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.operations import upkeep
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.storage.keys import HOUR_MS
 from tests.support import fakes
-from tests.support.exports import Held, config, derive, expected, opened
+from tests.support.exports import NOW_MS, Held, config, derive, expected, opened
 from tests.support.remote_reads import EVER, NAME, Archive, Condition, Series, body, decoded, query
 from tests.support.remote_write import row
 
@@ -262,3 +263,18 @@ def test_too_much_is_refused_before_anything_is_sent(archive: Archive, bounds: R
 def test_an_archive_without_series_has_an_empty_answer(archive: Archive):
     assert ask(archive) == ask(archive, accepts=SAMPLES) == {}
     assert ask(archive, span=(5, 4)) == {}
+
+
+@pytest.mark.parametrize("accepts", [SAMPLES, CHUNKS])
+def test_hours_in_the_table_of_series_answer_as_they_did_from_their_jobs(tmp_path: Path, accepts: int):
+    with opened(tmp_path) as pipeline:
+        derive(pipeline)
+        reader = RemoteReader(pipeline.archive, pipeline.ledger)
+        [before] = decoded(reader.answer(body(query(), accepts=[accepts]), view()))
+    with opened(tmp_path, now_ms=NOW_MS + 48 * HOUR_MS) as pipeline:
+        assert upkeep.merge_series(pipeline).hours
+        assert list((tmp_path / "archive" / "series_table").rglob("*.parquet"))
+        reader = RemoteReader(pipeline.archive, pipeline.ledger)
+        [after] = decoded(reader.answer(body(query(), accepts=[accepts]), view()))
+    assert before
+    assert after == before
