@@ -16,7 +16,7 @@ from starlette.routing import Route
 from pyro_assets.app import App
 from pyro_assets.explore.pyroscope.messages import querier_pb2, types_pb2
 from pyro_assets.explore.pyroscope.querier import METHODS
-from pyro_assets.resources.environment import WEB_TOKEN
+from pyro_assets.settings import variable
 from pyro_assets.web.app import make_app
 from pyro_assets.web.pyroscope.rules import SERVICE as RULES
 from pyro_assets.web.pyroscope.site import QUERIER
@@ -279,4 +279,4 @@ def test_the_provisioned_data_source_asks_as_we_expect_it():
         source["jsonData"][f"httpHeaderName{number}"].lower(): values[f"httpHeaderValue{number}"] for number in (1, 2)
     }
     assert headers["x-scope-orgid"] == "anonymous"
-    assert headers["authorization"] == f"Bearer ${WEB_TOKEN.name}"
+    assert headers["authorization"] == f"Bearer ${variable('web_token')}"
