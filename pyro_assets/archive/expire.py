@@ -1,7 +1,7 @@
 """What is old enough to go: which blocks, series and rows of an hour may be removed, and the marks of what was.
 
 Add a kind of thing that retention removes here, with what keeps it. A mark is set before anything is removed, so that
-a crash leaves something to remove again and never something that is missed. Rows are `collapsing`'s.
+a crash leaves something to remove again and never something that is missed. Rows are `rows`'s.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from pyro_assets.ledger.upkeep import ensure_row, files_of, is_at_rest, next_ser
 from pyro_assets.planning.sources import chunks
 from pyro_assets.storage.keys import hour_of
 
-#: Why something is kept, in words; see `collapsing` for more.
+#: Why something is kept, in words; see `rows` for more.
 OPEN: Final = "a job is open, held or given up"
 UNSENT: Final = "a receiver lacks samples"
 

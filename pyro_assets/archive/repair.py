@@ -1,7 +1,7 @@
 """Damaged objects of the archive put back: records from the ledger, blocks from their sources, series from blocks.
 
 In that order, because each needs the one before. What cannot be put back stays damaged, with the reason; a later scrub
-tells. Add a remedy for each kind of object that `scrubbing` looks at.
+tells. Add a remedy for each kind of object that `scrub` looks at.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """Removes what is old enough, where a person said how long things are kept: blocks, series, rows, temporary files.
 
-What retention removed of an hour, as an object of the archive: without it a rebuilt ledger would miss objects.
-
-Blocks of the archive that no commit record names: a crash came between them and their record.
+Here, too:
+* what retention removed of an hour, as an object of the archive: without it a rebuilt ledger would miss objects;
+* blocks of the archive that no commit record names: a crash came between them and their record.
 
 A dry run lists what would go and changes nothing. The order for each hour is: record in the archive -> mark in the
 ledger -> objects go -> the hour is done; a crash in between is repaired by the next call. Commit records, receipts and

@@ -28,7 +28,7 @@ from pyro_assets.ledger.schema import (
 from pyro_assets.ledger.upkeep import ensure_row, is_merged
 from pyro_assets.planning.remembered import collapsible, remember
 
-#: Why rows are kept, in words; see `expiry` for more.
+#: Why rows are kept, in words; see `expire` for more.
 UNMERGED: Final = "its series are not in the table yet"
 UNSEEN: Final = "a source that was set aside or lost is not acknowledged"
 

@@ -1,7 +1,7 @@
 """The scrub: all that the archive holds is read and compared with what was written, hour by hour, oldest check first.
 
 What vanished or changed is found before somebody needs it; what is found stands in the ledger until a later look at
-the hour does not find it any more. Add a kind of object in `_Hour`; the remedies are `repairing`'s.
+the hour does not find it any more. Add a kind of object in `_Hour`; the remedies are `repair`'s.
 """
 
 import math

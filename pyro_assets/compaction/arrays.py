@@ -1,10 +1,11 @@
 """Equal rows of a table get one code, by hashed keys that are verified exactly.
 
-Gathering variable-length ranges (the samples of rows, the lines of locations) without a loop.
+Here, too:
+* gathering variable-length ranges (the samples of rows, the lines of locations) without a loop.
 
-Add other ways of numbering equal rows here; what the rows are stays with the callers. Idea: find the
-first row of each hash through a table of slots, number the classes in order of first occurrence, compare every row
-with its representative, and fall back to an exact sort where two different rows shared a hash.
+Add other ways of numbering equal rows here; what the rows are stays with the callers. Idea: find the first row of each
+hash through a table of slots, number the classes in order of first occurrence, compare every row with its
+representative, and fall back to an exact sort where two different rows shared a hash.
 """
 
 from collections.abc import Callable, Sequence

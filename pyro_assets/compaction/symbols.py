@@ -1,9 +1,10 @@
 """Merging symbol tables: equal strings, functions, mappings, locations and stacks of one output appear once.
 
-Dropping symbols that no sample refers to any more.
+Here, too:
+* dropping symbols that no sample refers to any more.
 
-Add what makes two symbols equal here; which of them are still needed is decided in `prune`. All tables of a job are
-merged at once; codes are numbered in order of first occurrence, so that each output unit owns one contiguous range.
+Add what makes two symbols equal here. All tables of a job are merged at once; codes are numbered in order of first
+occurrence, so that each output unit owns one contiguous range.
 """
 
 from dataclasses import dataclass, replace

@@ -1,8 +1,9 @@
 """Which hours the live lane takes, and in how many runs: pure decisions, without Dagster, for the sensor's tables.
 
-What landed and was not reported yet: pure, for the sensor's cursor.
+Here, too:
+* what landed and was not reported yet: pure, for the sensor's cursor.
 
-Add a rule here when the sensor must decide something; talking to pipeline and instance belongs to `landing`.
+Add a rule here when the sensor must decide something; talking to pipeline and instance belongs to `sensors`.
 """
 
 import json

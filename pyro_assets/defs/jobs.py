@@ -1,6 +1,7 @@
 """The jobs and their tags: live lanes that the sensor fills, one for backfills, one for hours that are over.
 
-All partition definitions: one, UTC hours of block creation, shared by every asset.
+Here, too:
+* all partition definitions: one, UTC hours of block creation, shared by every asset.
 
 dagster.yaml allows one run at a time for each value of the tag `lane`. With several live lanes their values are
 `live-0`, `live-1`, …, and the tag `lanes` says how many there are, because that may change between two restarts. Add a

@@ -1,8 +1,8 @@
 """Opening the pipeline inside a run: a wrong setting ends it with one sentence, and it says that it is alive.
 
-Runs that died without Dagster's knowledge: runs say that they are alive, and who is silent is ended.
-
-How a live run stays: it does what is due, then what ticks plan meanwhile, until its time is over.
+Here, too:
+* runs that died without Dagster's knowledge: runs say that they are alive, and who is silent is ended;
+* how a live run stays: it does what is due, then what ticks plan meanwhile, until its time is over.
 
 Add here what every run must have before its first job. Ticks open the pipeline themselves: a tick that fails is seen.
 """

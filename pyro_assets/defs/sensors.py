@@ -1,9 +1,10 @@
 """The sensor `segments_landed`: tick the pipeline, say what landed, request one run per lane for what is due.
 
-Checks of what is so whoever asks, whichever hours a run is about: whether the source is there, what is left out.
+Here, too:
+* checks of what is so whoever asks, whichever hours a run is about: whether the source is there, what is left out.
 
 No run key: it would de-duplicate for ever, also after a failure. The ledger and the question whether a live run is in
-flight do it instead. Decisions about hours belong to `due`, those about dead runs to `silent`.
+flight do it instead. Decisions about hours belong to `due`, those about dead runs to `runs`.
 """
 
 from collections.abc import Iterable, Sequence

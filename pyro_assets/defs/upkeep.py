@@ -1,9 +1,10 @@
 """Upkeep: jobs that schedules start, in a lane of their own: merge series, sweep for late uploads, remove what is old.
 
-The renewal of the functions of rules with `top_k`: a job, and the schedule that starts it every night.
+Here, too:
+* the renewal of the functions of rules with `top_k`: a job, and the schedule that starts it every night.
 
-Each step does a bounded amount of work and says what it found; the next run goes on. The work itself is the
-pipeline's. Add a job here when something must be done every so often and may take longer than a sensor's tick.
+Each step does a bounded amount of work and says what it found; the next run goes on. The work itself is the pipeline's.
+Add a job here when something must be done every so often and may take longer than a sensor's tick.
 """
 
 import time

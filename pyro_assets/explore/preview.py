@@ -1,9 +1,10 @@
 """What a rule would give over past hours, before anybody pays for it: series, functions, shares and cost.
 
-The functions of rules with `top_k`, found anew over past hours and saved where they are others than before.
+Here, too:
+* the functions of rules with `top_k`, found anew over past hours and saved where they are others than before.
 
-Add a figure here when it helps a person decide about a rule; `tallying` works it out. Nothing is stored or sent; of
-the archive's level-1 blocks only what the rule can select is read, until the budget is over.
+Add a figure here when it helps a person decide about a rule; `tally` works it out. Nothing is stored or sent; of the
+archive's level-1 blocks only what the rule can select is read, until the budget is over.
 """
 
 import time

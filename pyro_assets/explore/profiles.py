@@ -1,8 +1,8 @@
 """Where time and memory go: profiles of many jobs, chosen by labels and hours, as totals, functions and a call tree.
 
-Add what people ask of past profiles here; how stacks are merged is in `explore.call_tree`, what is read in `selecting`.
-Answers hold for the jobs that the time budget allowed, and say how many those are. They are remembered with the jobs
-they are made of, which never change; who walks through an answer may ask for it as it was a moment ago.
+Add what people ask of past profiles here; how stacks are merged is in `explore.call_tree`, what is read in
+`explore.read`. Answers hold for the jobs that the time budget allowed, and say how many those are. They are remembered
+with the jobs they are made of, which never change; who walks through an answer may ask for it as it was a moment ago.
 """
 
 import glob

@@ -1,10 +1,11 @@
 """Reads what a selector means from the archive's level-1 blocks, many jobs at a time, and no more bytes than pay.
 
-Jobs as readers of the archive need them: times and level-1 blocks of whole hours, in a few queries.
+Here, too:
+* jobs as readers of the archive need them: times and level-1 blocks of whole hours, in a few queries.
 
-A block is one tenant with a dataset per service, so footers and series tell which datasets have wanted profiles;
-only these are fetched and decoded, without symbols where nobody asks for names. Small blocks are read whole, as one
-request costs more than their bytes. Add a way to leave bytes out here; what is made of the columns is not known.
+A block is one tenant with a dataset per service, so footers and series tell which datasets have wanted profiles; only
+these are fetched and decoded, without symbols where nobody asks for names. Small blocks are read whole, as one request
+costs more than their bytes. Add a way to leave bytes out here; what is made of the columns is not known.
 """
 
 import json

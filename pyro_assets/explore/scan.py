@@ -1,8 +1,9 @@
 """Files of series, read newest first and lazily, until a bound of files, bytes, rows or time is met.
 
-What people look at: files of series, newest first, and where the series of a job come from.
+Here, too:
+* what people look at: files of series, newest first, and where the series of a job come from.
 
-Add a filter here when questions need one; what is asked of the rows is `shown_series`'. A file that is damaged hides no
+Add a filter here when questions need one; what is asked of the rows is `series`'. A file that is damaged hides no
 other, and what was read is told with every answer.
 """
 

@@ -1,6 +1,6 @@
 """Stored series for people: which metrics there are, the label sets of one, the samples of one series.
 
-Add a question here when a page has one; which files are read, and how many, is `series_scan`'s, and told with every
+Add a question here when a page has one; which files are read, and how many, is `scan`'s, and told with every
 answer. Parquet's columns are `series.frame`'s.
 """
 

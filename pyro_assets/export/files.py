@@ -1,12 +1,12 @@
 """Files of history for receivers that take no old samples: one per UTC day, sorted by series and time.
 
-Samples as lines of text: the exposition format of Prometheus and OpenMetrics, by columns.
+Here, too:
+* samples as lines of text: the exposition format of Prometheus and OpenMetrics, by columns;
+* sorting more samples than fit into memory: sorted runs on disk, merged piece by piece.
 
-Sorting more samples than fit into memory: sorted runs on disk, merged piece by piece.
-
-`openmetrics` is valid for `promtool tsdb create-blocks-from openmetrics` (gauges, seconds, `# EOF`);
-`victoriametrics` is for its `/api/v1/import/prometheus` (milliseconds). Any number of samples goes through bounded
-memory; a file is there whole or not at all.
+`openmetrics` is valid for `promtool tsdb create-blocks-from openmetrics` (gauges, seconds, `# EOF`); `victoriametrics`
+is for its `/api/v1/import/prometheus` (milliseconds). Any number of samples goes through bounded memory; a file is
+there whole or not at all.
 """
 
 import os

@@ -1,6 +1,7 @@
 """A receipt and what belongs to it: plain values that leave the ledger.
 
-Receipts as immutable objects in the archive: a ledger that was lost does not make anything be sent again.
+Here, too:
+* receipts as immutable objects in the archive: a ledger that was lost does not make anything be sent again.
 
 Add a field when it is stored and needed outside, with its place in `receipts`; rows of the database stay there.
 """

@@ -1,9 +1,10 @@
 """The proof: what a receiver holds against what the series say, sample by sample.
 
-What a receiver holds against the archive's series; `export.reconcile` compares them.
+Here, too:
+* what a receiver holds against the archive's series; `export.reconcile` compares them.
 
-Windows of time are asked one after the other, metric by metric and tenant by tenant, so that neither side is ever
-in memory as a whole. Sums are never compared, they could cancel. Nothing is repaired here.
+Windows of time are asked one after the other, metric by metric and tenant by tenant, so that neither side is ever in
+memory as a whole. Sums are never compared, they could cancel. Nothing is repaired here.
 """
 
 import math

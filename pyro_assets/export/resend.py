@@ -1,6 +1,6 @@
 """What a receiver has acknowledged, sent to it once more: for one that lost it afterwards.
 
-Receipts say what was acknowledged and stay as they are. What is still owed is `exporting`'s, what was refused is tried
+Receipts say what was acknowledged and stay as they are. What is still owed is `exporter`'s, what was refused is tried
 again like the rest. One tenant that is not taken is left out from there on; a receiver that is down ends it.
 """
 

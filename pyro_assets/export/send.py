@@ -3,7 +3,7 @@
 The order is the promise: open receipt -> requests -> receipt in the archive -> receipt in the ledger. A crash in
 between is repaired by sending the same samples again. A tenant that the receiver does not take samples of right now
 gets a receipt of its own, which says that they are owed, so that the others' can be closed. Which jobs, and when, is
-`exporting`'s; how bytes get there is `export.remote_write.client`'s.
+`exporter`'s; how bytes get there is `export.remote_write.client`'s.
 """
 
 from collections import Counter

@@ -1,6 +1,7 @@
 """What the ledger remembers of receivers: since when they get samples, whether they are paused, how they did last.
 
-Series that a receiver got or refused lately: runs are processes of a minute, and the next one is to know of them.
+Here, too:
+* series that a receiver got or refused lately: runs are processes of a minute, and the next one is to know of them.
 
 Names only; URLs and secrets never come here. Add a fact when it must outlive a process.
 """

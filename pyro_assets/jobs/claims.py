@@ -1,7 +1,7 @@
 """Claims and commits: a worker holds a job by a lease, and its fence makes sure that it still does when it commits.
 
-Add a transition between a job's states here, guarded by `_holding`. Which jobs are worth claiming is in `status`; what
-is done to a job in between belongs to the pipeline.
+Add a transition between a job's states here, guarded by `_holding`. Which jobs are worth claiming is in `planning.due`;
+what is done to a job in between belongs to the pipeline.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The first half of a job: sources to level-1 blocks and a commit record in the archive.
 
-Reading the sources of a job: what is there, what is gone, what changed since it was listed.
-
-Counts over the columns of a job, for its record and reports.
+Here, too:
+* reading the sources of a job: what is there, what is gone, what changed since it was listed;
+* counts over the columns of a job, for its record and reports.
 
 Add what must be written before a job counts as compacted here; the ledger and series are `work`'s. Equal sources give
 equal blocks and records, so doing this again repairs whatever a crash left.

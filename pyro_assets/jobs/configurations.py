@@ -1,6 +1,7 @@
 """Whether all processes that work on a ledger do so with the same configuration: each notes its own, and looks.
 
-Configurations that processes work on this ledger with: what they say, since when, and when last.
+Here, too:
+* configurations that processes work on this ledger with: what they say, since when, and when last.
 
 Add a setting here when results depend on which process took a job. A new configuration in the place of an old one is no
 contradiction: only what is seen again after another one came is at work beside it.

@@ -1,8 +1,9 @@
 """What is in no output, jobs and sources alike, for people who decide what becomes of it.
 
-What a person decides of jobs given up, where the archive has a say.
+Here, too:
+* what a person decides of jobs given up, where the archive has a say.
 
-Add what they need to know here; decisions take effect in `decisions`, giving up is decided by `jobs.claims`.
+Add what they need to know here; giving up is decided by `claims`.
 """
 
 import os

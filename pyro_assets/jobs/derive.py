@@ -1,10 +1,9 @@
 """The second half of a job: columns to series files in the archive.
 
-Series of jobs from the archive, wherever they are: in a file of their own, or in the merged one of their hour.
-
-What a file of series says of the rules it was made with, so that a lost ledger is told by the files themselves.
-
-The functions of compaction and series that a job calls, gathered so that tests can put others in their place.
+Here, too:
+* series of jobs from the archive, wherever they are: in a file of their own, or in the merged one of their hour;
+* what a file of series says of the rules it was made with, so that a lost ledger is told by the files themselves;
+* the functions of compaction and series that a job calls, gathered so that tests can put others in their place.
 
 Add what must be written before a job counts as derived here. The columns are those of the compaction where it was just
 done, else the archive's level-1 blocks are read: both give the same series.

@@ -1,10 +1,10 @@
 """Processes that do the computing of jobs, so that a run uses all cores; claims and commits stay with their parent.
 
-How the C library keeps memory that arrays gave back.
+Here, too:
+* how the C library keeps memory that arrays gave back;
+* the time limit of jobs that a run computes itself: it holds whatever the interpreter is stuck in.
 
-The time limit of jobs that a run computes itself: it holds whatever the interpreter is stuck in.
-
-Add what a parent must know of its processes here; what is done inside one is `computing`'s. Processes are spawned, not
+Add what a parent must know of its processes here; what is done inside one is `work`'s. Processes are spawned, not
 forked: Arrow and Polars have threads, which a fork would leave locked.
 """
 

@@ -1,6 +1,7 @@
 """Failures kept for people: what was given up or is being retried, why, how often, since when.
 
-What a person decides of things given up: try again, in smaller jobs, or be content.
+Here, too:
+* what a person decides of things given up: try again, in smaller jobs, or be content.
 
 Add what a person needs to decide here; deciding when to give up belongs to `claims`.
 """
@@ -75,7 +76,7 @@ class QuarantineRecords(Queries):
             ]
 
     def last_words(self, run_id: str) -> str:
-        """Why a run's process ended over a job, as `watch` noted it; "" where nothing is known."""
+        """Why a run's process ended over a job, as `pool` noted it; "" where nothing is known."""
         query = (
             select(quarantine.c.message)
             .join(jobs, jobs.c.id == quarantine.c.subject_id)

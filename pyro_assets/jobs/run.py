@@ -1,8 +1,8 @@
 """Runs: which jobs of which hours, in which order, until when; and what each hour came to.
 
-Which jobs a run does first: what has just landed, then the backlog in the order that the settings say.
-
-Whether a failure that looks like the program's is the program's, or that of one job which brings it about.
+Here, too:
+* which jobs a run does first: what has just landed, then the backlog in the order that the settings say;
+* whether a failure that looks like the program's is the program's, or that of one job which brings it about.
 
 Add what concerns several jobs at once here; a single job is `work`'s.
 """

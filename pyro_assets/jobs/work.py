@@ -1,10 +1,11 @@
 """One job from claim to commit: level-1 blocks, commit record, ledger, series files, ledger.
 
-The computing of a job in a process of its own: sources to level-1 blocks, record and series in the archive.
+Here, too:
+* the computing of a job in a process of its own: sources to level-1 blocks, record and series in the archive.
 
-Any crash may interrupt that order. Add a step of the job here, with what repairs it; how a step does its
-work stands in `compacting` and `deriving`. Doing a job again gives the same bytes, so nothing here asks how far an
-earlier attempt came, beyond what is committed.
+Any crash may interrupt that order. Add a step of the job here, with what repairs it; how a step does its work stands in
+`compact` and `derive`. Doing a job again gives the same bytes, so nothing here asks how far an earlier attempt came,
+beyond what is committed.
 """
 
 import os
@@ -188,7 +189,7 @@ class Worker:
         clock: Unix milliseconds.
         processes: so many compute at the same time where there is enough to do; 1: this process alone.
         limits: what a job may use. More memory can only be kept from other processes: with that limit they compute all
-            jobs. More time ends this process, see `watch`, and the next run has the job computed in another one.
+            jobs. More time ends this process, see `jobs.pool`, and the next run has the job computed in another one.
         pool_after_seconds: processes are started when this process alone would need so long for what is left.
         config_for: what a job is derived with where that is not what is in force, see `RuleKeeper`.
         trust: shared by all workers of a process.

@@ -1,6 +1,7 @@
 """The ledger's database: opening it, transactions that several processes can share, and its errors in our words.
 
-Single values that outlive a process: reading one, and putting another in its place.
+Here, too:
+* single values that outlive a process: reading one, and putting another in its place.
 
 Add what differs between SQLite and Postgres here, so that queries need not know. Tables and queries do not belong here.
 """

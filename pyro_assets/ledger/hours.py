@@ -1,6 +1,7 @@
 """What an hour came to: sums over its sources and jobs.
 
-The figures of an hour, and how they outlive the rows they were summed up from.
+Here, too:
+* the figures of an hour, and how they outlive the rows they were summed up from.
 
 Add a sum when people should see it. The cost grows with the hour, never with the ledger.
 """

@@ -1,7 +1,7 @@
 """Hours that are over: whose files of series may be merged, and what was.
 
-Add what upkeep must decide or note of an hour in one transaction; what is removed for its age is `expiry`'s, and bytes
-are the pipeline's. Nothing here touches an hour in which a job is open or held.
+Add what upkeep must decide or note of an hour in one transaction; what is removed for its age is `archive.expire`'s,
+and bytes are the pipeline's. Nothing here touches an hour in which a job is open or held.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -1,10 +1,9 @@
 """A look at everything that an installation needs: what is wrong, and what to do about it.
 
-Whether Dagster's own settings are those that runs rely on; the reasons stand in the project's dagster.yaml.
-
-Whether there is room, for how long, and what takes it that need not.
-
-What a look at an installation is about and what it finds; the checks themselves are `doctor`'s and its neighbours'.
+Here, too:
+* whether Dagster's own settings are those that runs rely on; the reasons stand in the project's dagster.yaml;
+* whether there is room, for how long, and what takes it that need not;
+* what a look at an installation is about and what it finds; the checks themselves are `doctor`'s and its neighbours'.
 
 Add a check when something can be wrong that a person would otherwise find out late. A check never raises and changes
 nothing, except that one small object is written to the archive to see whether that is allowed.

@@ -1,6 +1,7 @@
 """The project's own health as metrics, by Prometheus' conventions: what is pending, how late, what went wrong.
 
-The project's own metrics sent to receivers the way series are, for who has nothing that scrapes.
+Here, too:
+* the project's own metrics sent to receivers the way series are, for who has nothing that scrapes.
 
 Counters begin at 0 when this is made and grow by what the ledger says happened since, so a scrape costs what happened
 since the last one. Add a metric here with its unit in its name; serving the text is `web`'s.

@@ -1,9 +1,10 @@
 """How everything is right now, for people: how late, what waits, what was given up, how receivers are.
 
-What is wrong now, and what to do: the conditions of `resources/observability/alerts.yaml`, asked of the ledger.
+Here, too:
+* what is wrong now, and what to do: the conditions of `resources/observability/alerts.yaml`, asked of the ledger.
 
-Add a figure here when a person should see it at a glance; what is wrong with it, and what to do, is said by `alerts`.
-Each costs what happened lately, not what the ledger holds.
+Add a figure here when a person should see it at a glance, with what to do where it is wrong. Each costs what happened
+lately, not what the ledger holds.
 """
 
 from collections import Counter

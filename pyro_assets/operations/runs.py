@@ -153,7 +153,7 @@ def verify_hour(app: App, hour: str, *, deadline_monotonic: float | None = None,
 
 
 def repair(app: App, damaged: "Sequence[Damage]", *, run_id: str) -> "list[Repaired]":
-    """Puts damaged objects of the archive back, and looks at their hours again; see `repairing`.
+    """Puts damaged objects of the archive back, and looks at their hours again; see `archive.repair`.
 
     Raises:
         StorageUnavailable: the archive or the source does not answer.

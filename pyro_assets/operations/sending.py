@@ -209,7 +209,7 @@ def estimate(app: App, name: str, begin_ms: int, end_ms: int) -> "dict[int, Hour
 def write_files(
     app: App, receiver: "Receiver | None", folder: Path, file_format: "FileFormat", begin_ms: int, end_ms: int
 ) -> "FilesReport":
-    """Writes the series of [begin_ms, end_ms) as files for receivers that take no history; see `openmetrics`."""
+    """Writes the series of [begin_ms, end_ms) as files for receivers that take no history; see `export.files`."""
     from pyro_assets.export.files import any_receiver, write_files
     from pyro_assets.export.reconcile import files_between, read_files
 

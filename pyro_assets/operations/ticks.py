@@ -70,7 +70,7 @@ def due_hours(app: App, lane: Lane | None = None, since_hour: str = "") -> dict[
 
 
 def sweep(app: App, max_keys: int) -> "RescanReport":
-    """Goes on with the slow sweep of the whole source bucket; see `rescanning.sweep`."""
+    """Goes on with the slow sweep of the whole source bucket; see `planning.sweep`."""
     from pyro_assets.planning.sweep import sweep
 
     upkeep.guard_ledger(app)
@@ -78,7 +78,7 @@ def sweep(app: App, max_keys: int) -> "RescanReport":
 
 
 def list_hours(app: App, hours: Sequence[str], *, deadline_monotonic: float | None = None) -> "RescanReport":
-    """Looks, before a run of these hours, for all that was created in them; see `rescanning.list_hours`."""
+    """Looks, before a run of these hours, for all that was created in them; see `planning.sweep`."""
     from pyro_assets.planning.sweep import list_hours
 
     upkeep.guard_ledger(app)

@@ -35,7 +35,7 @@ def health(app: App) -> "HealthMetrics":
 
 
 def push_health(app: App, metrics: "HealthMetrics", instance: str) -> dict[str, str]:
-    """Sends the project's own metrics to every receiver that is not paused; see `pushing.push`.
+    """Sends the project's own metrics to every receiver that is not paused; see `monitoring.metrics`.
 
     Raises:
         ConfigError, LedgerUnavailable: nothing was sent.
@@ -49,7 +49,7 @@ def push_health(app: App, metrics: "HealthMetrics", instance: str) -> dict[str, 
 
 
 def merge_series(app: App, *, deadline_monotonic: float | None = None) -> "MergeReport":
-    """Merges the files of series of hours that are over; see `merging.merge_hours`."""
+    """Merges the files of series of hours that are over; see `archive.merge`."""
     from pyro_assets.archive.merge import merge_hours
 
     return merge_hours(
@@ -69,7 +69,7 @@ def retain(
     deadline_monotonic: float | None = None,
     progress: "Callable[[Expired], None]" = lambda _: None,
 ) -> "RetentionReport":
-    """Removes what is older than `keep` says, or only lists it; see `retention.retain`.
+    """Removes what is older than `keep` says, or only lists it; see `archive.retain`.
 
     Raises:
         ConfigError: the file of receivers is refused, so that nobody knows what is still to be sent.
@@ -95,7 +95,7 @@ def scrub(
     deadline_monotonic: float | None = None,
     progress: "Callable[[int, int], None]" = lambda _done, _total: None,
 ) -> "ScrubReport":
-    """Compares what the archive holds with what was written; see `scrubbing.scrub`."""
+    """Compares what the archive holds with what was written; see `archive.scrub`."""
     from pyro_assets.archive.scrub import scrub
 
     return scrub(

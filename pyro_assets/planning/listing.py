@@ -1,10 +1,11 @@
 """Finds new blocks in a bucket that is listed again and again, with a cursor per folder and a look-back window.
 
-Lists what lies behind the ticks' look-back window: a span of creation times, page by page.
+Here, too:
+* lists what lies behind the ticks' look-back window: a span of creation times, page by page.
 
-A tick costs a request per shard and one per thousand new keys, however much lies behind the cursors. A backlog is
-taken in slices, oldest first, and what has just landed beside them. Knowing which keys are new is the ledger's part:
-what lies in the window is returned every time.
+A tick costs a request per shard and one per thousand new keys, however much lies behind the cursors. A backlog is taken
+in slices, oldest first, and what has just landed beside them. Knowing which keys are new is the ledger's part: what
+lies in the window is returned every time.
 """
 
 import time

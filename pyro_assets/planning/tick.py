@@ -1,6 +1,7 @@
 """Ticks: look for new sources, record them, plan jobs, say what is due.
 
-How long segments live beside a Pyroscope that compacts and deletes them, and what it deleted before we came.
+Here, too:
+* how long segments live beside a Pyroscope that compacts and deletes them, and what it deleted before we came.
 
 Add what must happen every few seconds here; its cost must not grow with what is finished.
 """

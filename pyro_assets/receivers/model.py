@@ -1,10 +1,10 @@
 """Receivers: where series go, what of them, with which labels, credentials and limits.
 
-Durations as people write them in configuration files and receivers in theirs: 500ms, 5m, 1h30m, 30d, 10y.
+Here, too:
+* durations as people write them in configuration files and receivers in theirs: 500ms, 5m, 1h30m, 30d, 10y.
 
-Add a field to the models here, and what contradicts it to `receiver_problems`; reading files belongs to
-`receivers_file`. Secrets are only ever references (`secrets`). Defaults that depend on the product are in `_PRODUCTS`,
-each with its reason.
+Add a field to the models here, and what contradicts it to `receiver_problems`; reading files belongs to `file`. Secrets
+are only ever references (`secrets`). Defaults that depend on the product are in `_PRODUCTS`, each with its reason.
 """
 
 import fnmatch

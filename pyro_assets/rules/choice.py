@@ -1,6 +1,7 @@
 """Some rules of a configuration apart from the others: their ids, what they mean, and a configuration of them alone.
 
-Other ways to write rules as rules of the language, and rules as text again.
+Here, too:
+* other ways to write rules as rules of the language, and rules as text again.
 
 Add here what must be known of a rule by itself, whatever stands beside it. Every kind of rule has an id, the column
 `rule` of stored series: see `rules`.

@@ -1,9 +1,10 @@
 """The file that says which series exist: dimensions, functions, gauges and the original's recording rules.
 
-What pydantic found wrong with a configuration, in words that say what to write instead.
+Here, too:
+* what pydantic found wrong with a configuration, in words that say what to write instead.
 
 Add a field to the models here, with the check that refuses what cannot work; the meaning of a rule belongs to
-`rules`. A broken file is refused as a whole, with all its problems, each with line, field, reason and remedy.
+`series.rules`. A broken file is refused as a whole, with all its problems, each with line, field, reason and remedy.
 """
 
 import difflib
@@ -223,7 +224,7 @@ def load_config(path: str | FilePath) -> SeriesConfig:
 def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
     r"""Read a configuration.
 
-    Recording rules are taken in every form that the original keeps or writes them in, see `original_forms`.
+    Recording rules are taken in every form that the original keeps or writes them in, see `imports`.
 
     >>> parse_config('functions: {"foo": "{vehicle=\\"bike\\"}"}').functions
     {'foo': '{vehicle="bike"}'}

@@ -1,6 +1,7 @@
 """The rules in force: those of the file, which win, and those of the ledger.
 
-Changes of rules before they are saved: every problem at its field, what a file would change, what would collide.
+Here, too:
+* changes of rules before they are saved: every problem at its field, what a file would change, what would collide.
 
 Add what decides between the two here. A rule of the ledger that cannot stand beside the others is left out and
 reported; it never breaks a run, because nobody looks at the run when they edit a rule.

@@ -1,9 +1,10 @@
 """Patterns of function names: exact names, globs and regular expressions, as RE2 runs them.
 
-Names of functions that differ by accident made equal: type arguments, numbers of lambdas and proxies, addresses.
+Here, too:
+* names of functions that differ by accident made equal: type arguments, numbers of lambdas and proxies, addresses.
 
-Add a way to write names here. Matching takes time linear in the names whatever the pattern, because RE2 (in Arrow)
-does it; what RE2 finds too large is refused when a rule is read. Which stacks contain the names is for `stacks`.
+Add a way to write names here. Matching takes time linear in the names whatever the pattern, because RE2 (in Arrow) does
+it; what RE2 finds too large is refused when a rule is read. Which stacks contain the names is for `stacks`.
 """
 
 import re

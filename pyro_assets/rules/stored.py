@@ -1,9 +1,10 @@
 """Rules of series that people edit: every version that ever was, who made it and why.
 
-Which rules the series of jobs were made with: snapshots of all rules, and rules that were backfilled since.
+Here, too:
+* which rules the series of jobs were made with: snapshots of all rules, and rules that were backfilled since.
 
-A rule's body is text (JSON) whose meaning is none of the ledger's business. An edit names the version it was made
-from, so that nobody overwrites what they have not seen; nothing is ever removed.
+A rule's body is text (JSON) whose meaning is none of the ledger's business. An edit names the version it was made from,
+so that nobody overwrites what they have not seen; nothing is ever removed.
 """
 
 import json

@@ -1,6 +1,7 @@
 """Rules made ready for evaluation: what they select, and their distinct questions about the names on stacks.
 
-What is worked out of a configuration once and shared by all jobs that have it.
+Here, too:
+* what is worked out of a configuration once and shared by all jobs that have it.
 
 Everything here depends on the rules alone and is worked out once per configuration. What profiles make of it is in
 `engine`.

@@ -1,6 +1,7 @@
 """What rules make of profiles, as queries: exact sums over frames, for all kinds of rules and all jobs at once.
 
-What becomes of summed values: their order, rules' limits, the rest of a total, and whether values fit 64 bits.
+Here, too:
+* what becomes of summed values: their order, rules' limits, the rest of a total, and whether values fit 64 bits.
 
 Four frames are joined. `profiles`: what a label set has (its owner), and its total. `samples`: owner, class of stack,
 value. `members`: class, and the rule and function that count it. `chosen`: rule, owner, and the group of labels that

@@ -1,6 +1,7 @@
 """What is worth knowing about a derivation beside its series: services, unsymbolised samples, what was odd.
 
-What series need to know of the job that they are of.
+Here, too:
+* what series need to know of the job that they are of.
 
 Add a count here when a person or a check needs to see it; nothing that a series depends on.
 """

@@ -1,11 +1,11 @@
 """Series as columns of text: from groups, rules and values in arrays to one Polars frame.
 
-Series as Parquet and back, and as lines of JSON for people and scripts.
+Here, too:
+* series as Parquet and back, and as lines of JSON for people and scripts;
+* series of some rules put in the place of their earlier ones, while every other rule's stay as they are.
 
-Series of some rules put in the place of their earlier ones, while every other rule's stay as they are.
-
-The schema of series stands here; add a column here and in `store` alike. Strings are gathered by Arrow from the few
-distinct ones, so that a series costs no Python object.
+The schema of series stands here; a column that is added has its place in the Parquet forms, too. Strings are gathered
+by Arrow from the few distinct ones, so that a series costs no Python object.
 """
 
 import json

@@ -1,9 +1,9 @@
 """What a configuration means: every kind of rule in one form.
 
-What each label set means to all rules of a configuration: which select it, and what series it becomes.
+Here, too:
+* what each label set means to all rules of a configuration: which select it, and what series it becomes.
 
-Add a kind of rule by giving it this form. What label sets mean to rules is in `rule_set`, evaluating rules on
-profiles in `engine`.
+Add a kind of rule by giving it this form. Evaluating rules on profiles is `engine`'s.
 """
 
 import threading

@@ -1,6 +1,7 @@
 """Which stacks hold given frames in a given order: `a;b;...;c`, caller to callee.
 
-The nodes of trees that have something wanted, as a smaller tree down which sets of bits are passed.
+Here, too:
+* the nodes of trees that have something wanted, as a smaller tree down which sets of bits are passed.
 
 Frames of all stacks become one tree, in which inlined functions are frames of their own, and paths are followed in it
 for all stacks at once. Which names belong to a part of a path is for `patterns` to say.

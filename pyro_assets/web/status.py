@@ -1,7 +1,8 @@
 """The page Status: what is wrong, lag, what waits, receivers, hours as a calendar, and one hour in detail.
 
 Add what the page shows here, and what programs may ask for to `api_routes`; figures come from `monitoring.now`,
-`alerts`, `hour_calendar` and `hours`. Pausing a receiver is the one thing that can be changed here.
+`monitoring.now`, `monitoring.calendar` and `monitoring.hour`. Pausing a receiver is the one thing that can be changed
+here.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,10 @@
 """The footer of a profiles section: its schema checked, its row groups found, whoever wrote it.
 
-Footers of the usual form, found by a pattern: the fast way to where a section's columns are.
+Here, too:
+* footers of the usual form, found by a pattern: the fast way to where a section's columns are.
 
-This is the careful way, field by field; footers of the usual form are found by a pattern instead (`profiles_forms`).
-Checks that need only the footer belong here. What the numbers mean is said in the Parquet specification,
-parquet.thrift.
+The careful way goes field by field, the fast one finds footers of the usual form by a pattern. Checks that need only
+the footer belong here. What the numbers mean is said in the Parquet specification, parquet.thrift.
 """
 
 import re

@@ -1,10 +1,10 @@
 """Row groups of many profiles sections -> `ProfileRows`, by one file in memory that Arrow decodes.
 
-Reads the profiles sections of a whole job: many small Parquet files into one set of columns.
+Here, too:
+* reads the profiles sections of a whole job: many small Parquet files into one set of columns.
 
-Pages are checked, put end to end (`profiles_file`), decoded, and what comes out is compared with what each section
-claimed. Columns of lists that few sections use are read from those alone. Which sections there are is not decided
-here.
+Pages are checked, put end to end (`file`), decoded, and what comes out is compared with what each section claimed.
+Columns of lists that few sections use are read from those alone. Which sections there are is not decided here.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Sending: batches to one receiver until each sample is accepted, refused for good, or the receiver is given up.
 
 Retries with the same bytes, waits as the receiver asks and tells what became of every sample. Meaning of answers:
-`answers`; what of a refused batch is bad: `isolate`; one attempt: `transport`. Receipts are the caller's.
+`transport`; what of a refused batch is bad: `isolate`; one attempt: `transport`. Receipts are the caller's.
 """
 
 import random

@@ -1,6 +1,7 @@
 """One attempt over HTTP: headers, credentials, TLS and an answer that holds no secret.
 
-What a receiver's answer means: done, again later, these samples not, too large, or nothing will ever work.
+Here, too:
+* what a receiver's answer means: done, again later, these samples not, too large, or nothing will ever work.
 
 Retries are `client`'s. Secrets are looked up for every attempt, so a changed file counts at once, and nothing that
 requests or a receiver says gets out before `Redactor` has seen it.
