@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dotenv import load_dotenv
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pyro_assets.errors import SettingsError
@@ -60,11 +59,6 @@ def job_settings(**given: Any) -> Settings:
 def variables(**given: str) -> dict[str, str]:
     """Settings by the names of their variables, for the environment of another process."""
     return {variable(name): value for name, value in given.items()}
-
-
-def read_file(folder: Path = Path()) -> None:
-    """Add what the file `.env` of a folder says to the environment, where nothing is said yet."""
-    load_dotenv(folder / ".env")
 
 
 def dagster_home() -> Path | None:

@@ -58,7 +58,6 @@ UPWARD: Final = {
     ("explore/standing.py", "monitoring"),
     ("monitoring/now.py", "operations"),
     ("monitoring/calendar.py", "operations"),
-    ("monitoring/backfills.py", "operations"),
 }
 
 #: library -> the places (packages, or files below pyro_assets) that may import it.

@@ -15,6 +15,7 @@ from pyro_assets.errors import TableUnavailable
 from pyro_assets.settings import KINDS
 from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import TABLE, hour_from_path, hour_path, parse_series_name, series_prefix
+from pyro_assets.storage.shown import first_line
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -178,8 +179,9 @@ class ArchiveTable:
         try:
             yield
         except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise TableUnavailable(f"{self.archive.url}/{TABLE} cannot be used: {why}; {_LATER}", key=TABLE) from error
+            raise TableUnavailable(
+                f"{self.archive.url}/{TABLE} cannot be used: {first_line(error)}; {_LATER}", key=TABLE
+            ) from error
 
 
 _LATER: Final = "nothing is lost, files of series stay as they are, and the next merge tries again"

@@ -11,6 +11,7 @@ import importlib
 from typing import Any, Final
 
 import click
+from dotenv import load_dotenv
 
 from pyro_assets.errors import (
     AccessRefused,
@@ -20,7 +21,6 @@ from pyro_assets.errors import (
     SchemaMismatch,
     SettingsError,
 )
-from pyro_assets.resources.environment import read_file
 
 #: What is wrong with an installation rather than with its data: other settings, or another place, are needed.
 _REFUSED: Final = (SettingsError, ConfigError, AccessRefused, LedgerUnavailable, SchemaMismatch)
@@ -122,4 +122,5 @@ def _sentence(error: BaseException) -> str:
 @click.version_option(package_name="pyro-assets")
 def main() -> None:
     """Exact Prometheus series from continuous profiles, computed where their blocks are compacted."""
-    read_file()
+    # What the file of a project's folder says counts where the environment says nothing yet.
+    load_dotenv(".env")

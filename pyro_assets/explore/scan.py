@@ -23,6 +23,7 @@ from pyro_assets.ledger.records import Job, StoredFile, within
 from pyro_assets.ledger.schema import jobs, series_files
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import parse_series_name
+from pyro_assets.storage.shown import first_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -188,8 +189,7 @@ class SeriesScan:
                 try:
                     parts.append(collect([one]))
                 except (pl.exceptions.PolarsError, OSError) as error:
-                    why = str(error).splitlines()[0] if str(error) else type(error).__name__
-                    extent.unreadable.append(f"{one[0].key} holds no series: {why}")
+                    extent.unreadable.append(f"{one[0].key} holds no series: {first_line(error)}")
             return parts
 
     def _bytes(self, batch: "Sequence[_File]") -> list[bytes | StorageError]:

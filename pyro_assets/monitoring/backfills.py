@@ -13,7 +13,7 @@ from pyro_assets.app import App
 from pyro_assets.archive.expire import ExpiryRecords
 from pyro_assets.errors import SettingsError
 from pyro_assets.ledger.calendar import HourCalendar, HoursCost
-from pyro_assets.operations import runs
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.rules.choice import rule_hash, rule_kinds
 from pyro_assets.rules.stored import RuleMark, RuleUse
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
@@ -134,7 +134,7 @@ def known_part(pipeline: App, hours: Sequence[str]) -> tuple[str, ...]:
     Raises:
         SettingsError: none of them has any.
     """
-    known = [hour for hour in runs.hours(pipeline) if hours[0] <= hour <= hours[-1]]
+    known = [hour for hour in HourRecords(pipeline.ledger).hours() if hours[0] <= hour <= hours[-1]]
     if not known:
         raise SettingsError(
             f"nothing landed from {hours[0]} to {hours[-1]}; /status shows the hours that have something"
@@ -265,7 +265,9 @@ def _seconds(pipeline: App, cost: HoursCost, hours: Sequence[str], jobs: int) ->
     basis = f"{cost.measured:,} jobs of these hours"
     if not cost.measured:
         last_ms = hour_start_ms(hours[-1])
-        known = [hour for hour in runs.hours(pipeline) if hour_start_ms(hour) > last_ms - 24 * HOUR_MS][-24:]
+        known = [hour for hour in HourRecords(pipeline.ledger).hours() if hour_start_ms(hour) > last_ms - 24 * HOUR_MS][
+            -24:
+        ]
         cost = HourCalendar(pipeline.ledger).hours_cost(known) if known else cost
         basis = f"{cost.measured:,} jobs of the last day"
     if not cost.measured:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pyro_assets.errors import DamagedSeries
 from pyro_assets.storage.checksum import crc32c
+from pyro_assets.storage.shown import first_line
 
 #: The name of the seal among the texts of a file's metadata.
 SEAL: Final = "pyro_assets.crc32c"
@@ -87,8 +88,7 @@ def damage(name: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, IndexError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedSeries(name, f"holds no series: {why}") from error
+        raise DamagedSeries(name, f"holds no series: {first_line(error)}") from error
 
 
 def _seal_of(raw: bytes) -> tuple[int, int]:

@@ -32,3 +32,8 @@ def printable(data: bytes) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says of a failure; the name of its class where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

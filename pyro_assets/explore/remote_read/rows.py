@@ -20,6 +20,7 @@ from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.upkeep import PlacedFile
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.shown import first_line
 
 #: A series as it is stored; what has these equal is one.
 IDENTITY: Final = ("tenant", "metric", "rule", "labels")
@@ -166,8 +167,7 @@ def _collected(scans: Sequence[tuple[str, pl.LazyFrame]], filters: Sequence[pl.E
         try:
             found.append(_narrowed(scan, filters).group_by(*IDENTITY).agg(*lists).collect())
         except (pl.exceptions.PolarsError, OSError) as error:
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DamagedSeries(name, f"holds no series: {why}") from error
+            raise DamagedSeries(name, f"holds no series: {first_line(error)}") from error
     return pl.concat(found)
 
 
