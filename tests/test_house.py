@@ -17,31 +17,7 @@ MOST_METHODS: Final = 20
 #: Folders with more modules than that, to be divided.
 CROWDED: Final[dict[str, int]] = {}
 #: Public classes of one name in several modules, to be renamed.
-NAMESAKES: Final = frozenset(
-    {
-        "Answer",
-        "Asked",
-        "Batch",
-        "Chunk",
-        "Difference",
-        "Encoder",
-        "Job",
-        "LabelSets",
-        "Layout",
-        "Limits",
-        "Order",
-        "Outcome",
-        "Part",
-        "Plan",
-        "Questions",
-        "Row",
-        "Rule",
-        "Samples",
-        "Sent",
-        "ShownSeries",
-        "Wanted",
-    }
-)
+NAMESAKES: Final = frozenset({"Rule"})
 #: Modules below the least size: what stands there belongs to nobody else.
 SMALL: Final = frozenset(
     {

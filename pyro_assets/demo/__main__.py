@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from pyro_assets.demo.layout import Layout
+from pyro_assets.demo.layout import DemoFolder
 from pyro_assets.demo.processes import Processes
 from pyro_assets.demo.screen import Screen
 from pyro_assets.demo.story import Story
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, help="end after this time, and compare everything with the manifest")
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="emptied first; default: %(default)s")
     options = parser.parse_args(arguments)
-    screen, layout = Screen(), Layout(options.folder.resolve())
+    screen, layout = Screen(), DemoFolder(options.folder.resolve())
     for number in _ENDING:
         signal.signal(number, _end)
     processes = Processes(layout.logs, layout.environment(os.environ))

@@ -33,7 +33,7 @@ _LOCK: Final = "lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DemoFolder:
     """The demo's folder (absolute) and what lies in it."""
 
     root: Path

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pyro_assets.generator.check import Difference, compare
+from pyro_assets.generator.check import Discrepancy, compare
 from pyro_assets.generator.manifest import read_manifest
 from pyro_assets.series.pieces import ROW, current_files, without_jobs
 from pyro_assets.storage.keys import TABLE
@@ -24,7 +24,7 @@ class Proof:
     segments: int
     jobs: int
     series: int
-    differences: tuple[Difference, ...]
+    differences: tuple[Discrepancy, ...]
 
     @property
     def equal(self) -> bool:

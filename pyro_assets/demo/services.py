@@ -14,7 +14,7 @@ from typing import Final
 
 import yaml
 
-from pyro_assets.demo.layout import Layout
+from pyro_assets.demo.layout import DemoFolder
 from pyro_assets.demo.processes import Processes, listens
 from pyro_assets.errors import DagsterUnavailable, PyroAssetsError
 from pyro_assets.web.dagster_client import DagsterClient
@@ -32,13 +32,13 @@ _START_SECONDS: Final = 120.0
 _BIN: Final = Path(sys.executable).parent
 
 
-def make_history(processes: Processes, layout: Layout) -> None:
+def make_history(processes: Processes, layout: DemoFolder) -> None:
     """Fill the last full hours at once."""
     arguments = ["--hours", str(HISTORY_HOURS), "--past-rate", str(_HISTORY_RATE)]
     processes.run("history", [*_generate(layout), *arguments], layout.root)
 
 
-def start_generator(processes: Processes, layout: Layout, rate: float = _LIVE_RATE) -> None:
+def start_generator(processes: Processes, layout: DemoFolder, rate: float = _LIVE_RATE) -> None:
     """Let segments land as time passes, until it is stopped; some uploads are late, some repeated.
 
     Args:
@@ -55,7 +55,7 @@ def prometheus_program() -> str | None:
     return shutil.which("prometheus")
 
 
-def stop_reading(processes: Processes, layout: Layout, url: str, web_port: int) -> None:
+def stop_reading(processes: Processes, layout: DemoFolder, url: str, web_port: int) -> None:
     """Let the Prometheus answer with what it was sent alone: what it reads from the archive proves nothing."""
     layout.configure_prometheus(web_port, reads=False)
     os.kill(processes.pid(PROMETHEUS_PROCESS), signal.SIGHUP)
@@ -67,7 +67,7 @@ def stop_reading(processes: Processes, layout: Layout, url: str, web_port: int) 
     processes.wait_until(has_stopped, "Prometheus to read no more", _START_SECONDS)
 
 
-def start_prometheus(processes: Processes, layout: Layout, program: str, port: int) -> str:
+def start_prometheus(processes: Processes, layout: DemoFolder, program: str, port: int) -> str:
     """A receiver of samples; returns its URL when it is ready."""
     arguments = [
         program,
@@ -82,20 +82,20 @@ def start_prometheus(processes: Processes, layout: Layout, program: str, port: i
     return f"http://127.0.0.1:{port}"
 
 
-def start_web(processes: Processes, layout: Layout, port: int) -> str:
+def start_web(processes: Processes, layout: DemoFolder, port: int) -> str:
     """The process that serves our pages and metrics; returns its address when it answers."""
     processes.start(WEB, [_BIN / "pyro-assets", "web", "--port", str(port)], layout.root)
     processes.wait_until(lambda: listens(port), "our web process", _START_SECONDS)
     return f"http://127.0.0.1:{port}"
 
 
-def start_code_server(processes: Processes, layout: Layout, port: int) -> None:
+def start_code_server(processes: Processes, layout: DemoFolder, port: int) -> None:
     """The process that holds the definitions; every run is a child of it."""
     arguments = ["api", "grpc", "--host", "127.0.0.1", "--port", str(port), "--location-name", "pyro_assets"]
     processes.start(CODE_SERVER, [_BIN / "dagster", *arguments, "-m", "pyro_assets.definitions"], layout.root)
 
 
-def start_dagster(processes: Processes, layout: Layout, code_server_port: int, port: int) -> DagsterClient:
+def start_dagster(processes: Processes, layout: DemoFolder, code_server_port: int, port: int) -> DagsterClient:
     """Webserver and daemon, once the code server answers; returns when both are ready."""
     processes.wait_until(lambda: listens(code_server_port), "the code server", _START_SECONDS)
     start_webserver(processes, layout, port)
@@ -120,17 +120,17 @@ def is_ready(client: DagsterClient) -> bool:
     return not found.problem and not found.warning
 
 
-def start_webserver(processes: Processes, layout: Layout, port: int) -> None:
+def start_webserver(processes: Processes, layout: DemoFolder, port: int) -> None:
     """Dagster's pages."""
     where: list[str | Path] = ["--host", "127.0.0.1", "--port", str(port), "-w", layout.workspace]
     processes.start(WEBSERVER, [_BIN / "dagster-webserver", *where], layout.root)
 
 
-def start_daemon(processes: Processes, layout: Layout) -> None:
+def start_daemon(processes: Processes, layout: DemoFolder) -> None:
     """What runs sensors and the queue; start it when the code server answers: it looks again only once a minute."""
     processes.start(DAEMON, [_BIN / "dagster-daemon", "run", "-w", layout.workspace], layout.root)
 
 
-def _generate(layout: Layout) -> list[str | Path]:
+def _generate(layout: DemoFolder) -> list[str | Path]:
     where = ["--url", str(layout.bucket), "--manifest", str(layout.manifest)]
     return [_BIN / "pyro-assets", "generate", *where, "--seed", str(SEED), "--shards", str(SHARDS)]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pyro_assets.app import App, now_ms, open_app
 from pyro_assets.demo import services
-from pyro_assets.demo.layout import FUNCTIONS, Layout
+from pyro_assets.demo.layout import FUNCTIONS, DemoFolder
 from pyro_assets.demo.processes import Processes, free_port
 from pyro_assets.demo.proof import prove, read_series
 from pyro_assets.demo.screen import Screen
@@ -34,7 +34,7 @@ _DRAIN_SECONDS: Final = 300.0
 class Story:
     """One demo from start to end; everything that it starts is in `processes`."""
 
-    def __init__(self, layout: Layout, processes: Processes, screen: Screen) -> None:
+    def __init__(self, layout: DemoFolder, processes: Processes, screen: Screen) -> None:
         self._layout, self._processes, self._screen = layout, processes, screen
 
     def run(self, seconds: float | None) -> bool:

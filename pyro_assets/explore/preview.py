@@ -61,7 +61,7 @@ class TypeShare:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownSeries:
+class PreviewSeries:
     """One series.
 
     Attributes:
@@ -100,8 +100,8 @@ class Preview:
     jobs_read: int = 0
     series: int = 0
     samples: int = 0
-    first: list[ShownSeries] = field(default_factory=list)
-    largest: list[ShownSeries] = field(default_factory=list)
+    first: list[PreviewSeries] = field(default_factory=list)
+    largest: list[PreviewSeries] = field(default_factory=list)
     functions: list[FunctionShare] = field(default_factory=list)
     shares: list[TypeShare] = field(default_factory=list)
     names_seen: int = 0

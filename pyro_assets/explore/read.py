@@ -165,7 +165,7 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Batch:
+class JobBatch:
     """Jobs read together.
 
     Attributes:
@@ -252,7 +252,7 @@ class NarrowReader:
         """
         return read_part_series([part for _, part in self._series_parts(jobs, wanted)])
 
-    def read(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> Batch:
+    def read(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> JobBatch:
         """Read what is wanted of some jobs.
 
         Raises:
@@ -265,7 +265,7 @@ class NarrowReader:
             has = [is_wanted[begin:end].any() for begin, end in pairwise(series.dataset_start.tolist())]
             found = list(compress(found, has))
         if not found:
-            return Batch(list(jobs), None)
+            return JobBatch(list(jobs), None)
         self._fetch([(one, *_samples(part.dataset, wanted.names)) for one, part in found])
         nothing = memoryview(b"")
         whole = []
@@ -275,7 +275,7 @@ class NarrowReader:
             names = one.view(symbols, end) if wanted.names else nothing
             whole.append(DatasetPart(part, one.view(profiles, tsdb), names))
         self.datasets_read += len(whole)
-        return Batch(list(jobs), read_parts(whole, names=wanted.names, everything=wanted.everything))
+        return JobBatch(list(jobs), read_parts(whole, names=wanted.names, everything=wanted.everything))
 
     def _series_parts(self, jobs: Sequence[ArchivedJob], wanted: Wanted) -> "list[tuple[_Object, SeriesPart]]":
         """The datasets that may hold what is wanted, with their series in memory."""

@@ -73,7 +73,7 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelSets:
+class MetricSeries:
     """Series of a metric, the part of them that was asked for, and how many there are."""
 
     rows: tuple[ShownSeries, ...]
@@ -82,7 +82,7 @@ class LabelSets:
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class SeriesSamples:
     """A series with its samples, oldest first; None where it has none in the span. `cut`: only the newest are here."""
 
     series: ShownSeries | None
@@ -170,17 +170,17 @@ class SeriesReader:
         found = frame.group_by("rule").agg(pl.col("series").n_unique(), pl.sum("samples"), pl.max("last_ms"))
         return {row.pop("rule"): RuleSeries(**row) for row in found.to_dicts()}, extent
 
-    def label_sets(self, asked: Asked, offset: int = 0, limit: int = 100) -> LabelSets:
+    def label_sets(self, asked: Asked, offset: int = 0, limit: int = 100) -> MetricSeries:
         """Series of a metric and tenant, the largest last values first."""
         frame, extent = self._series(asked)
         if frame is None:
-            return LabelSets((), 0, extent)
+            return MetricSeries((), 0, extent)
         ordered = frame.sort(["last_value", "series"], descending=[True, False])
-        return LabelSets(
+        return MetricSeries(
             tuple(_shown(row) for row in ordered[offset : offset + limit].to_dicts()), len(ordered), extent
         )
 
-    def samples(self, asked: Asked, series_id: str) -> Samples:
+    def samples(self, asked: Asked, series_id: str) -> SeriesSamples:
         """One series of a metric and tenant, with its newest samples."""
         import polars as pl
 
@@ -189,7 +189,7 @@ class SeriesReader:
         if frame is not None:
             found = next((row for row in frame.to_dicts() if _id_of(row["series"]) == series_id), None)
         if found is None:
-            return Samples(None, (), False, extent)
+            return SeriesSamples(None, (), False, extent)
         key, wanted = _series_key(), found["series"]
 
         def look(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -197,10 +197,10 @@ class SeriesReader:
 
         rows, extent = self._collect(asked, look)
         if rows is None:
-            return Samples(None, (), False, extent)
+            return SeriesSamples(None, (), False, extent)
         newest = rows.sort("timestamp_ms", "job").tail(_MAX_SAMPLES)
         shown = tuple(ShownSample(**row) for row in newest.to_dicts())
-        return Samples(_shown(found), shown, len(rows) > len(newest), extent)
+        return SeriesSamples(_shown(found), shown, len(rows) > len(newest), extent)
 
     def _series(self, asked: Asked) -> "tuple[pl.DataFrame | None, Extent]":
         import polars as pl

@@ -30,7 +30,7 @@ _LOOK_BACK_HOURS: Final = 48
 
 
 @dataclass(slots=True)
-class Sent:
+class SentOfRule:
     """What receivers got of a rule in the last hour: samples, and when the newest were accepted."""
 
     samples: int = 0
@@ -49,7 +49,7 @@ class Standings:
     """
 
     series: Mapping[str, RuleSeries]
-    sent: Mapping[str, Sent]
+    sent: Mapping[str, SentOfRule]
     extent: Extent
 
 
@@ -60,11 +60,11 @@ def standings(archive: "Bucket", ledger: "Ledger", now_ms: int) -> Standings:
         LedgerUnavailable: nothing is known right now.
     """
     series, extent = SeriesReader(archive, ledger).rules(Asked(now_ms - HOUR_MS, now_ms + 1))
-    sent: dict[str, Sent] = {}
+    sent: dict[str, SentOfRule] = {}
     for receipt, _ in LedgerFigures(ledger).closed_between(now_ms - HOUR_MS, now_ms):
         if receipt.accepted:
             for rule, (samples, _) in receipt.rules.items():
-                one = sent.setdefault(rule, Sent())
+                one = sent.setdefault(rule, SentOfRule())
                 one.samples += samples
                 one.last_ms = max(one.last_ms or 0, receipt.first_ms or 0)
                 one.receivers.add(receipt.receiver)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pyro_assets.explore.preview import FunctionShare, Preview, ShownSeries, TypeShare
+from pyro_assets.explore.preview import FunctionShare, Preview, PreviewSeries, TypeShare
 from pyro_assets.explore.read import ArchivedJob
 from pyro_assets.rules.choice import only
 from pyro_assets.rules.config import SeriesConfig
@@ -22,7 +22,7 @@ from pyro_assets.series.facts import JobInfo
 if TYPE_CHECKING:
     import polars as pl
 
-    from pyro_assets.explore.read import Batch
+    from pyro_assets.explore.read import JobBatch
 
 _SHOWN: Final = 20
 _MOST: Final = 100_000
@@ -35,7 +35,7 @@ _NO_SHARD: Final = -1
 class Tally:
     """Adds jobs up."""
 
-    def __init__(self, rule: Rule, config: SeriesConfig, read: "Callable[[Sequence[ArchivedJob]], Batch]") -> None:
+    def __init__(self, rule: Rule, config: SeriesConfig, read: "Callable[[Sequence[ArchivedJob]], JobBatch]") -> None:
         """See the class.
 
         Args:
@@ -159,7 +159,7 @@ class Tally:
         rows = series.select("tenant", "metric", "shard", "labels", "value").iter_rows()
         keys = sorted((tenant, metric, _labels(labels, shard), value) for tenant, metric, shard, labels, value in rows)
         largest = sorted(keys, key=lambda one: -one[3])[:_SHOWN]
-        found.first, found.largest = ([ShownSeries(*one) for one in some] for some in (keys[:_SHOWN], largest))
+        found.first, found.largest = ([PreviewSeries(*one) for one in some] for some in (keys[:_SHOWN], largest))
         points = pl.concat(self._points).group_by("at", "metric").agg(pl.col("value").sum()).sort("at", "metric")
         found.points = list(points.select("at", "metric", "value").iter_rows())
 

@@ -12,7 +12,14 @@ import yaml
 
 from pyro_assets.errors import BadAnswer, ExportError, ReceiverMisconfigured, ReceiverUnavailable
 from pyro_assets.export.files import escape, quote_name
-from pyro_assets.export.remote_write.transport import Answer, Clock, SystemClock, Transport, advice, retry_after_seconds
+from pyro_assets.export.remote_write.transport import (
+    Clock,
+    HttpAnswer,
+    SystemClock,
+    Transport,
+    advice,
+    retry_after_seconds,
+)
 from pyro_assets.receivers.model import Receiver
 
 MAX_ANSWER_BYTES: Final = 512 << 20
@@ -58,7 +65,7 @@ def selector(labels: Mapping[str, str]) -> str:
     return "{" + ",".join(f'{quote_name(name)}="{escape(value)}"' for name, value in labels.items()) + "}"
 
 
-class Questions:
+class PromQLClient:
     """Asks one receiver; retries what may be a passing trouble.
 
     Args:
@@ -170,7 +177,7 @@ class Questions:
             f"receiver {self._receiver.name} ({self._base}{path}): {hint} ({answer})", receiver=self._receiver.name
         )
 
-    def _data(self, answer: Answer, path: str) -> Any:
+    def _data(self, answer: HttpAnswer, path: str) -> Any:
         try:
             document = json.loads(answer.text)
             if document["status"] == "success":

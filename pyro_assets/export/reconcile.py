@@ -18,7 +18,7 @@ import numpy as np
 
 from pyro_assets.archive.expire import ExpiryRecords
 from pyro_assets.errors import ObjectMissing, RemovedByRetention, SeriesError
-from pyro_assets.export.promql import LabelSet, Questions, selector
+from pyro_assets.export.promql import LabelSet, PromQLClient, selector
 from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.export.remote_write.batch import Prepared, prepare
@@ -66,7 +66,7 @@ class JobSamples:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class SampleDifference:
     """One sample that is not the same on both sides.
 
     Attributes:
@@ -106,7 +106,7 @@ class Reconciliation:
     equal: int = 0
     refused: int = 0
     counts: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)
-    examples: list[Difference] = field(default_factory=list)
+    examples: list[SampleDifference] = field(default_factory=list)
     unsendable: Refusals = field(default_factory=Refusals)
     queries: int = 0
     unreadable: dict[int, str] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Reconciliation:
         """Whether the receiver holds exactly what is expected."""
         return not self.counts.total() and not self.unreadable
 
-    def add(self, difference: Difference) -> None:
+    def add(self, difference: SampleDifference) -> None:
         """Count a difference."""
         metric = dict(difference.labels).get(NAME_LABEL, "")
         self.counts[difference.kind, difference.timestamp_ms // _WINDOW_MS, difference.tenant, metric] += 1
@@ -130,7 +130,7 @@ class Reconciliation:
 
 def reconcile(
     receiver: Receiver,
-    questions: Questions,
+    questions: PromQLClient,
     jobs: Iterable[JobSamples],
     begin_ms: int,
     end_ms: int,
@@ -225,7 +225,7 @@ def _collect(
 
 def _compare_tenant(
     receiver: Receiver,
-    questions: Questions,
+    questions: PromQLClient,
     tenant: str,
     expected: dict[tuple[str, str], dict[LabelSet, dict[int, float]]],
     window: tuple[int, int],
@@ -276,14 +276,14 @@ def _compare(
                 continue
             result.compared += value is not None
             for again in there[1:]:
-                result.add(Difference("doubled", tenant, labels, time, value, again))
+                result.add(SampleDifference("doubled", tenant, labels, time, value, again))
             if is_equal:
                 result.equal += 1
                 continue
             kind = "missing" if first is None else "extra" if value is None else "differing"
             if kind == "extra" and time in result.unreadable:
                 continue
-            result.add(Difference(kind, tenant, labels, time, value, first))
+            result.add(SampleDifference(kind, tenant, labels, time, value, first))
 
 
 def _is_close(expected: float | None, actual: float | None) -> bool:
@@ -387,7 +387,7 @@ def reconcile_receiver(
             job = replace(job, may_lack=partial(_may_lack, receiver, file, known))
         jobs.append(job)
     with Transport(receiver, secrets) as transport:
-        questions = Questions(transport)
+        questions = PromQLClient(transport)
         questions.refuse_what_it_reads()
         return reconcile(receiver, questions, jobs, begin_ms, end_ms, progress=progress)
 

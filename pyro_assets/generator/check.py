@@ -15,7 +15,7 @@ _PREFIX = "pyroscope_exported_metrics_"
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Discrepancy:
     """One thing that is not as it must be.
 
     `what` is one of: value, missing, unexpected, repeated (a series twice in one job), unknown source (a job lists a
@@ -36,7 +36,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class CommittedJob:
     """What a commit record says: id, shard, timestamp (Unix ms) of its samples, keys of the sources that went in.
 
     `dropped` are the keys of sources that are in no output.
@@ -52,12 +52,12 @@ class Job:
 def compare(
     manifest: Manifest,
     series: Any,
-    commits: Iterable[Job | Mapping[str, Any]],
+    commits: Iterable[CommittedJob | Mapping[str, Any]],
     functions: Mapping[str, str] | None = None,
     *,
     dimensions: bool = True,
     unprocessed_is_difference: bool = True,
-) -> list[Difference]:
+) -> list[Discrepancy]:
     """Everything in which the archive's series differ from the manifest; empty if nothing does.
 
     Args:
@@ -77,8 +77,8 @@ def compare(
     unrecorded = sorted(set(wanted) - set(manifest.functions))
     if unrecorded:
         raise ValueError(f"the manifest has no totals of {', '.join(unrecorded)}; it recorded {manifest.functions}")
-    jobs = [commit if isinstance(commit, Job) else job_of(commit) for commit in commits]
-    differences: list[Difference] = []
+    jobs = [commit if isinstance(commit, CommittedJob) else job_of(commit) for commit in commits]
+    differences: list[Discrepancy] = []
     found: dict[str, dict[tuple[SeriesKey, int], tuple[float, int | None]]] = {job.job_id: {} for job in jobs}
     for job_id, key, timestamp_ms, value, exact in _rows(series):
         is_function = key[1].startswith(_PREFIX + "functions_")
@@ -86,9 +86,9 @@ def compare(
             continue
         mine = found.get(job_id)
         if mine is None:
-            differences.append(Difference("unexpected", job_id, f"{_text(key)} of a job without commit record"))
+            differences.append(Discrepancy("unexpected", job_id, f"{_text(key)} of a job without commit record"))
         elif (key, timestamp_ms) in mine:
-            differences.append(Difference("repeated", job_id, _text(key)))
+            differences.append(Discrepancy("repeated", job_id, _text(key)))
         else:
             mine[key, timestamp_ms] = (value, exact)
     entries = by_key(manifest.segments)
@@ -103,42 +103,42 @@ def compare(
         }
         differences.extend(_values(job, expected, found[job.job_id]))
     if unprocessed_is_difference:
-        differences.extend(Difference("unprocessed", "", key) for key in entries if key not in seen)
+        differences.extend(Discrepancy("unprocessed", "", key) for key in entries if key not in seen)
     return differences
 
 
-def job_of(record: Mapping[str, Any]) -> Job:
+def job_of(record: Mapping[str, Any]) -> CommittedJob:
     """The job that a commit record of the archive tells of."""
     states = [(source["key"], source["state"]) for source in record["sources"]]
     done = tuple(key for key, state in states if state == "done")
     dropped = tuple(key for key, state in states if state != "done")
-    return Job(record["job"], record["shard"], record["timestamp_ms"], done, dropped)
+    return CommittedJob(record["job"], record["shard"], record["timestamp_ms"], done, dropped)
 
 
-def _sources(job: Job, entries: Mapping[str, object], seen: dict[str, str]) -> Iterator[Difference]:
+def _sources(job: CommittedJob, entries: Mapping[str, object], seen: dict[str, str]) -> Iterator[Discrepancy]:
     for key in job.sources + job.dropped:
         if key in job.dropped:
-            yield Difference("dropped", job.job_id, key)
+            yield Discrepancy("dropped", job.job_id, key)
         if key not in entries:
-            yield Difference("unknown source", job.job_id, key)
+            yield Discrepancy("unknown source", job.job_id, key)
         if key in seen:
-            yield Difference("processed twice", job.job_id, f"{key}, also in job {seen[key]}")
+            yield Discrepancy("processed twice", job.job_id, f"{key}, also in job {seen[key]}")
         seen[key] = job.job_id
 
 
 def _values(
-    job: Job, expected: dict[SeriesKey, int], found: dict[tuple[SeriesKey, int], tuple[float, int | None]]
-) -> Iterator[Difference]:
+    job: CommittedJob, expected: dict[SeriesKey, int], found: dict[tuple[SeriesKey, int], tuple[float, int | None]]
+) -> Iterator[Discrepancy]:
     for key, value in sorted(expected.items()):
         actual, exact = found.pop((key, job.timestamp_ms), (None, None))
         if actual is None:
             # A series whose value is 0 may be left out.
             if value:
-                yield Difference("missing", job.job_id, _text(key), value)
+                yield Discrepancy("missing", job.job_id, _text(key), value)
         elif exact != value or actual != float(value):
-            yield Difference("value", job.job_id, _text(key), value, actual if exact is None else exact)
+            yield Discrepancy("value", job.job_id, _text(key), value, actual if exact is None else exact)
     for (key, timestamp_ms), (actual, _) in sorted(found.items()):
-        yield Difference("unexpected", job.job_id, f"{_text(key)} at {timestamp_ms}", None, actual)
+        yield Discrepancy("unexpected", job.job_id, f"{_text(key)} at {timestamp_ms}", None, actual)
 
 
 def _rows(series: Any) -> Iterator[tuple[str, SeriesKey, int, float, int | None]]:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from pyro_assets.generator.manifest import Manifest, Row, SegmentEntry
+from pyro_assets.generator.manifest import Manifest, ManifestRow, SegmentEntry
 
 #: tenant, service and profile type
 _Scope = tuple[str, str, str]
@@ -103,7 +103,7 @@ def fold(
     Returns:
         Values by series, those of function series that are 0 included.
     """
-    rows: dict[tuple[object, int], Row] = {}
+    rows: dict[tuple[object, int], ManifestRow] = {}
     for segment in segments:
         for row in segment.rows:
             # The generator never uploads two different profiles of one series and time: equal ones are retries.
@@ -125,7 +125,7 @@ def fold(
     return series
 
 
-def _last_rows(rows: Iterable[Row]) -> set[int]:
+def _last_rows(rows: Iterable[ManifestRow]) -> set[int]:
     """The ids of the rows that belong to the last profile of their target.
 
     One upload of a process is one profile of each type, whatever labels its samples have. Labels that differ between
@@ -151,13 +151,13 @@ def _last_rows(rows: Iterable[Row]) -> set[int]:
     return {id(row) for row, target in zip(rows, targets, strict=True) if newest[target] == row.time_ns}
 
 
-def _scope(row: Row) -> _Scope:
+def _scope(row: ManifestRow) -> _Scope:
     tenant, labels = row.identity
     own = dict(labels)
     return tenant, own.get("service_name", ""), own["__profile_type__"]
 
 
-def _public(row: Row) -> dict[str, str]:
+def _public(row: ManifestRow) -> dict[str, str]:
     return {name: text for name, text in row.identity[1] if not name.startswith("__")}
 
 

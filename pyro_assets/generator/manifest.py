@@ -20,7 +20,7 @@ Identity = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ManifestRow:
     """One profile of one series: its total, and the totals of its samples by function on their stacks.
 
     A function that is recorded and missing from `functions` has the total 0.
@@ -41,7 +41,7 @@ class SegmentEntry:
     shard: int
     created_ms: int
     size_bytes: int
-    rows: tuple[Row, ...]
+    rows: tuple[ManifestRow, ...]
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Manifest:
     segments: list[SegmentEntry] = field(default_factory=list)
 
 
-def rows_of(counts: Counts, functions: Sequence[str]) -> list[Row]:
+def rows_of(counts: Counts, functions: Sequence[str]) -> list[ManifestRow]:
     """Adds up one profile, in plain Python integers: one row per sample type and set of pprof labels."""
     kind = counts.kind
     totals: dict[tuple[Any, ...], list[int]] = {}
@@ -74,7 +74,7 @@ def rows_of(counts: Counts, functions: Sequence[str]) -> list[Row]:
             labels["__profile_type__"] = kind.profile_type(position)
             identity = (counts.pod.service.tenant, tuple(sorted(labels.items())))
             by_function = {name: values[position] for name, values in parts.get(group, {}).items()}
-            rows.append(Row(identity, counts.time_ns, value, by_function))
+            rows.append(ManifestRow(identity, counts.time_ns, value, by_function))
     return rows
 
 
@@ -174,7 +174,7 @@ def _parse(lines: Iterable[str], name: str) -> tuple[Manifest, dict[Identity, in
         elif kind == "series":
             series.append((line["tenant"], tuple(sorted(line["labels"].items()))))
         elif kind == "segment":
-            rows = tuple(Row(series[number], time, value, found) for number, time, value, found in line["rows"])
+            rows = tuple(ManifestRow(series[number], time, value, found) for number, time, value, found in line["rows"])
             manifest.segments.append(
                 SegmentEntry(line["key"], line["ulid"], line["shard"], line["created_ms"], line["bytes"], rows)
             )

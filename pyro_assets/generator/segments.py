@@ -15,7 +15,7 @@ from pyro_assets.generator.load import rng
 from pyro_assets.generator.manifest import SegmentEntry, rows_of, session_id
 from pyro_assets.generator.pprof.rows import LabelledProfile, segment_columns
 from pyro_assets.generator.programs import Program, build_program
-from pyro_assets.generator.upload import Encoder
+from pyro_assets.generator.upload import ProfileEncoder
 from pyro_assets.storage.keys import segment_key
 from pyro_assets.storage.ulid import make_ulid
 
@@ -73,7 +73,7 @@ class SegmentMaker:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._programs: dict[Service, Program] = {}
-        self._encoders: dict[tuple[Service, str], Encoder] = {}
+        self._encoders: dict[tuple[Service, str], ProfileEncoder] = {}
         self._pods = {
             shard: pods_of_shard(shard, recipe.shards, recipe.services) for shard in range(1, recipe.shards + 1)
         }
@@ -139,8 +139,8 @@ class SegmentMaker:
             self._programs[service] = build_program(service, self.recipe.seed)
         return self._programs[service]
 
-    def _encoder(self, service: Service, kind: Kind) -> Encoder:
+    def _encoder(self, service: Service, kind: Kind) -> ProfileEncoder:
         key = (service, kind.key)
         if key not in self._encoders:
-            self._encoders[key] = Encoder(self._program(service), kind)
+            self._encoders[key] = ProfileEncoder(self._program(service), kind)
         return self._encoders[key]

@@ -11,7 +11,7 @@ from pyro_assets.generator.counts import PROFILE_SECONDS, Counts, Kind
 from pyro_assets.generator.programs import Program, Stack
 
 
-class Encoder:
+class ProfileEncoder:
     """Encodes all profiles of one kind of one program.
 
     As an agent does, it sends only the functions and locations that the kind's stacks use; their ids keep gaps.

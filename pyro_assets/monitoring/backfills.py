@@ -48,7 +48,7 @@ _NO_TITLE: Final = re.compile(r'[%*"]')
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BackfillOrder:
     """A backfill as somebody wants it.
 
     Attributes:
@@ -68,7 +68,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BackfillPlan:
     """What an order means.
 
     Attributes:
@@ -81,7 +81,7 @@ class Plan:
         removed: jobs that stay as they are, because retention removed their blocks or rows.
     """
 
-    order: Order
+    order: BackfillOrder
     kinds: tuple[str, ...]
     assets: tuple[str, ...]
     tags: Mapping[str, str]
@@ -142,7 +142,7 @@ def known_part(pipeline: App, hours: Sequence[str]) -> tuple[str, ...]:
     return tuple(hour for hour in hours if known[0] <= hour <= known[-1])
 
 
-def plan(pipeline: App, config: "SeriesConfig", order: Order, by: str) -> Plan:
+def plan(pipeline: App, config: "SeriesConfig", order: BackfillOrder, by: str) -> BackfillPlan:
     """What an order means and will cost.
 
     Args:
@@ -171,7 +171,7 @@ def plan(pipeline: App, config: "SeriesConfig", order: Order, by: str) -> Plan:
         assets.insert(0, "l1_blocks")
     if order.send or order.what == "pending":
         assets.append(_EXPORTED)
-    return Plan(
+    return BackfillPlan(
         order=order,
         kinds=kinds,
         assets=tuple(assets),
@@ -241,10 +241,10 @@ def kinds_of(config: "SeriesConfig", what: str) -> tuple[str, ...]:
     return (what,) if what in ("function", "dimension") else ("dimension", "function")
 
 
-def title_of(order: Order) -> str:
+def title_of(order: BackfillOrder) -> str:
     """A title that Dagster takes.
 
-    >>> title_of(Order("rule:cpu*", ("2026-11-25-09:00", "2026-11-25-10:00")))
+    >>> title_of(BackfillOrder("rule:cpu*", ("2026-11-25-09:00", "2026-11-25-10:00")))
     'rule cpu_: 2026-11-25 09:00 to 2026-11-25 10:00'
     """
     first, last = (f"{hour[:10]} {hour[11:]}" for hour in (order.hours[0], order.hours[-1]))

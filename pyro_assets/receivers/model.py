@@ -176,7 +176,7 @@ class Tls(Model):
     insecure_skip_verify: bool = False
 
 
-class Limits(Model):
+class ReceiverLimits(Model):
     """What one receiver takes; None means the default of its kind.
 
     Attributes:
@@ -267,7 +267,7 @@ class Receiver(Model):
     labels: dict[str, Text] = {}
     label_names: LabelNames = "underscores"
     tenant_label: str | None = None
-    limits: Limits = Limits()
+    limits: ReceiverLimits = ReceiverLimits()
     out_of_order_window_ms: DurationMs | None = Field(default=None, alias="out_of_order_window")
     retention_ms: DurationMs | None = Field(default=None, alias="retention")
     dedup: bool = False

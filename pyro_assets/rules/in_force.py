@@ -163,7 +163,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EditPlan:
     """What saving some rules means.
 
     Attributes:
@@ -219,7 +219,7 @@ def is_in_file(name: str, in_force: RulesInForce) -> bool:
 
 def plan_edits(
     given: Sequence[Rule], stored: Sequence[RuleVersion], config: SeriesConfig, *, prune: bool = False
-) -> Plan:
+) -> EditPlan:
     """What makes the ledger's rules those that are given.
 
     Args:
@@ -250,7 +250,7 @@ def plan_edits(
         for other in merge_rules(beside, left).known
         if other.origin == "ledger" and other.problem
     ]
-    return Plan(tuple(edits), tuple(changes), tuple(problems))
+    return EditPlan(tuple(edits), tuple(changes), tuple(problems))
 
 
 def _reserved(name: str) -> list[str]:

@@ -25,8 +25,8 @@ from pyro_assets.monitoring.backfills import (
     RULE_TAG,
     TO_TAG,
     WHATS,
-    Order,
-    Plan,
+    BackfillOrder,
+    BackfillPlan,
     hours_between,
     known_part,
     plan,
@@ -225,7 +225,7 @@ def _chosen(request: Request, known: list[str]) -> dict[str, Any]:
     }
 
 
-def _plan(site: Site, request: Request, ordered: Ordered) -> Plan:
+def _plan(site: Site, request: Request, ordered: Ordered) -> BackfillPlan:
     """What an order means.
 
     Raises:
@@ -233,7 +233,7 @@ def _plan(site: Site, request: Request, ordered: Ordered) -> Plan:
         SettingsError: there is no such thing to order, or nothing landed in these hours.
     """
     hours = hours_between(asked_hour(ordered.first, "from"), asked_hour(ordered.last, "to"))
-    order = Order(ordered.what, known_part(site.pipeline, hours), ordered.send)
+    order = BackfillOrder(ordered.what, known_part(site.pipeline, hours), ordered.send)
     return plan(site.pipeline, site.config(), order, request.state.user)
 
 

@@ -19,7 +19,7 @@ from pyro_assets.operations import runs
 from pyro_assets.rules.config import DEFAULT_GAUGES
 from pyro_assets.web import words
 from pyro_assets.web.drawing.charts import Line, bar_share, bin_times, time_chart
-from pyro_assets.web.explore_asked import ROWS, Asked, full_selector, hours_of, read_asked, with_label
+from pyro_assets.web.explore_asked import ROWS, ExploreForm, full_selector, hours_of, read_asked, with_label
 from pyro_assets.web.site import Site
 from pyro_assets.web.wire.endpoints import Endpoint, Parameter
 
@@ -77,7 +77,7 @@ def routes(site: Site) -> list[Route]:
     return [Route("/", show, methods=["GET"]), Route("/explore", show, methods=["GET"])]
 
 
-def answer(site: Site, explorer: "Explorer", asked: Asked, hours: Sequence[str]) -> "Explored":
+def answer(site: Site, explorer: "Explorer", asked: ExploreForm, hours: Sequence[str]) -> "Explored":
     """What the pipeline says.
 
     Raises:
@@ -99,7 +99,7 @@ def answer(site: Site, explorer: "Explorer", asked: Asked, hours: Sequence[str])
         return explorer.explore(question, gauges, max_age_seconds=_WALK_SECONDS if is_walking else 0.0)
 
 
-def _completed(asked: Asked, choices: "Choices") -> Asked:
+def _completed(asked: ExploreForm, choices: "Choices") -> ExploreForm:
     """With the first tenant and profile type where none was chosen."""
     from pyro_assets.explore.profiles import choose_type
 
@@ -108,7 +108,7 @@ def _completed(asked: Asked, choices: "Choices") -> Asked:
     return replace(asked, tenant=tenant, kind=asked.kind or choose_type(kinds))
 
 
-def _shown(asked: Asked, found: "Explored", begin_ms: int, end_ms: int) -> dict[str, Any]:
+def _shown(asked: ExploreForm, found: "Explored", begin_ms: int, end_ms: int) -> dict[str, Any]:
     """What the page shows of an answer."""
     from pyro_assets.web.drawing.flame import counts, icicle, name_of
 
@@ -147,12 +147,12 @@ def _at(found: "Explored", node: int) -> str:
     return f"{int(found.tree.path_id[node]):x}" if node else ""
 
 
-def _zoomed_row(asked: Asked, found: "Explored", node: int) -> Row:
+def _zoomed_row(asked: ExploreForm, found: "Explored", node: int) -> Row:
     tree = found.tree
     return _row(asked, found, tree.text(node), int(tree.own[node]), int(tree.total[node]))
 
 
-def top_functions(asked: Asked, found: "Explored") -> tuple[list[tuple[str, int, int]], int]:
+def top_functions(asked: ExploreForm, found: "Explored") -> tuple[list[tuple[str, int, int]], int]:
     """Names, own values and totals of the largest that contain the search text, and how many contain it."""
     names = found.tree.names
     text = asked.search.casefold()
@@ -163,7 +163,7 @@ def top_functions(asked: Asked, found: "Explored") -> tuple[list[tuple[str, int,
     return top, len(places)
 
 
-def _row(asked: Asked, found: "Explored", name: str, own: int, total: int) -> Row:
+def _row(asked: ExploreForm, found: "Explored", name: str, own: int, total: int) -> Row:
     whole, by = found.total, scale_of(found)
     own_share, total_share = (own / whole, total / whole) if whole else (None, None)
     amounts = (own, total) if by == 1 else (round(own * by), round(total * by))
@@ -175,14 +175,14 @@ def scale_of(found: "Explored") -> float:
     return found.level / found.total if found.is_gauge and found.total else 1.0
 
 
-def rule_address(asked: Asked, function: str) -> str:
+def rule_address(asked: ExploreForm, function: str) -> str:
     """Where a rule for a function is made."""
     pairs = [("function", function), ("selector", full_selector(asked))]
     pairs += [("tenant", asked.tenant), ("profile_type", asked.kind)]
     return "/rules/new?" + urlencode(pairs, errors="surrogatepass")
 
 
-def over_time(asked: Asked, found: "Explored", begin_ms: int, end_ms: int) -> Any:
+def over_time(asked: ExploreForm, found: "Explored", begin_ms: int, end_ms: int) -> Any:
     """The total over time: sums of amounts; of levels, the mean over the jobs of each shard, added up."""
     width_ms, begins = bin_times(begin_ms, end_ms, _BINS)
     bins: dict[int, dict[int, list[int]]] = {begin: {} for begin in begins}
@@ -217,7 +217,7 @@ _PARAMETERS: Final = (
 def api_routes(site: Site) -> list[Endpoint]:
     """The same for programs."""
 
-    def asked_of(request: Request) -> tuple[Asked, "Explored"]:
+    def asked_of(request: Request) -> tuple[ExploreForm, "Explored"]:
         asked = read_asked(request)
         hours, _, _ = hours_of(asked, runs.hours(site.pipeline), site.clock())
         asked = _completed(asked, site.explorer.choices(hours, asked.tenant))
@@ -276,7 +276,7 @@ def api_routes(site: Site) -> list[Endpoint]:
     ]  # fmt: skip
 
 
-def _facts(asked: Asked, found: "Explored") -> dict[str, Any]:
+def _facts(asked: ExploreForm, found: "Explored") -> dict[str, Any]:
     return {
         "tenant": asked.tenant,
         "profile_type": asked.kind,

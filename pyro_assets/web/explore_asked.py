@@ -24,7 +24,7 @@ _MOST_ROWS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ExploreForm:
     """What the address says.
 
     Attributes:
@@ -49,14 +49,14 @@ class Asked:
     def address(self, path: str = "/explore", fragment: str = "", **changes: Any) -> str:
         """The address of the same with changes."""
         changed = replace(self, **changes)
-        plain = Asked()
-        names = [one for one in Asked.__slots__ if getattr(changed, one) != getattr(plain, one)]
+        plain = ExploreForm()
+        names = [one for one in ExploreForm.__slots__ if getattr(changed, one) != getattr(plain, one)]
         pairs = [("type" if one == "kind" else one, str(getattr(changed, one))) for one in names]
         query = urlencode(pairs, errors="surrogatepass")
         return path + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
 
 
-def read_asked(request: Request) -> Asked:
+def read_asked(request: Request) -> ExploreForm:
     """What the address says.
 
     Raises:
@@ -67,7 +67,7 @@ def read_asked(request: Request) -> Asked:
     at = query.get("at", "")
     if at and (len(at) > 16 or not set(at) <= set("0123456789abcdef")):
         raise HTTPException(400, f"at={at[:50]!r} names no frame; follow the links of the flame graph")
-    return Asked(
+    return ExploreForm(
         tenant=query.get("tenant", ""),
         kind=query.get("type", ""),
         service=query.get("service", ""),
@@ -82,7 +82,7 @@ def read_asked(request: Request) -> Asked:
     )
 
 
-def hours_of(asked: Asked, known: Sequence[str], now_ms: int) -> tuple[list[str], int, int]:
+def hours_of(asked: ExploreForm, known: Sequence[str], now_ms: int) -> tuple[list[str], int, int]:
     """The hours with sources in the span, and its ends in Unix ms (half open); `known` are all with sources."""
     if asked.until:
         end_ms = hour_start_ms(asked.until)
@@ -94,10 +94,10 @@ def hours_of(asked: Asked, known: Sequence[str], now_ms: int) -> tuple[list[str]
     return [hour for hour in known if begin_ms <= hour_start_ms(hour) < end_ms], begin_ms, end_ms
 
 
-def full_selector(asked: Asked) -> str:
+def full_selector(asked: ExploreForm) -> str:
     """Service and label filter as one selector.
 
-    >>> full_selector(Asked(service="shop")), full_selector(Asked(service="shop", selector='pod="a"'))
+    >>> full_selector(ExploreForm(service="shop")), full_selector(ExploreForm(service="shop", selector='pod="a"'))
     ('{service_name="shop"}', '{service_name="shop", pod="a"}')
 
     Raises:
@@ -111,7 +111,7 @@ def full_selector(asked: Asked) -> str:
     return "{" + ", ".join(part for part in (service, inner) if part) + "}"
 
 
-def with_label(asked: Asked, name: str, value: str) -> str:
+def with_label(asked: ExploreForm, name: str, value: str) -> str:
     """The address of the same with one more condition."""
     quoted = name if name.isidentifier() and name.isascii() else json.dumps(name, ensure_ascii=False)
     condition = f"{quoted}={json.dumps(value, ensure_ascii=False)}"

@@ -29,7 +29,7 @@ _MOST_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class QuarantineOutcome:
     """What came of a decision; `done` is False where nothing was changed."""
 
     name: str
@@ -196,7 +196,7 @@ def _check(wanted: Decided) -> None:
         raise HTTPException(400, "a job is released into at least 2 parts")
 
 
-def _decide(site: Site, request: Request, wanted: Decided) -> list[Outcome]:
+def _decide(site: Site, request: Request, wanted: Decided) -> list[QuarantineOutcome]:
     """Carries out a decision for one after the other; one that cannot be decided does not hold up the rest."""
     pipeline, outcomes = site.pipeline, []
     for name in dict.fromkeys(wanted.names):
@@ -214,7 +214,7 @@ def _decide(site: Site, request: Request, wanted: Decided) -> list[Outcome]:
         except LedgerUnavailable:
             raise
         except PyroAssetsError as error:
-            outcomes.append(Outcome(name, False, str(error)))
+            outcomes.append(QuarantineOutcome(name, False, str(error)))
         else:
-            outcomes.append(Outcome(name, True, text))
+            outcomes.append(QuarantineOutcome(name, True, text))
     return outcomes

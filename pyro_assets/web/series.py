@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from pyro_assets.errors import ConfigError
 from pyro_assets.explore.scan import Asked, ShownJob, ShownJobs
-from pyro_assets.explore.series import Samples, SeriesReader
+from pyro_assets.explore.series import SeriesReader, SeriesSamples
 from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.operations import runs, sending
@@ -236,7 +236,7 @@ def _linked_rules(site: Site) -> frozenset[str]:
         return frozenset()  # the page of rules says what is wrong with the file
 
 
-def _chart(found: Samples, span: Span, unit: str) -> Any:
+def _chart(found: SeriesSamples, span: Span, unit: str) -> Any:
     points = [(sample.timestamp_ms, sample.value) for sample in found.samples]
     line = Line("value of a job", points)
     return time_chart([line], title="One value per job", begin_ms=span.begin_ms, end_ms=span.end_ms, unit=unit)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_assets.block.parquet.pages import Chunk, find_usual_pages
+from pyro_assets.block.parquet.pages import ColumnChunk, find_usual_pages
 from pyro_assets.block.parquet.rows import read_profiles, write_profiles
 from pyro_assets.errors import (
     BadCount,
@@ -248,7 +248,7 @@ def test_a_column_that_begins_within_a_list() -> None:
     group = pq.ParquetFile(pa.BufferReader(bytes(data))).metadata.row_group(0)
     [column] = [group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema == path]
     start = column.data_page_offset
-    levels = find_usual_pages(memoryview(data), Chunk(6, start, start + column.total_compressed_size))
+    levels = find_usual_pages(memoryview(data), ColumnChunk(6, start, start + column.total_compressed_size))
     # Packed in one byte, lowest first: 0 1 0 1 0 1.
     assert data[levels : levels + 2] == bytes([0x03, 0b101010])
     data[levels + 1] |= 1

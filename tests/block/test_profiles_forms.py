@@ -11,7 +11,7 @@ from hypothesis import given
 
 from pyro_assets.block.columns import ProfileRows
 from pyro_assets.block.parquet.footer import find_part, read_footer
-from pyro_assets.block.parquet.pages import Chunk, check_pages, find_usual_pages, holds_nothing
+from pyro_assets.block.parquet.pages import ColumnChunk, check_pages, find_usual_pages, holds_nothing
 from pyro_assets.block.parquet.rows import read_profiles, write_profiles
 from pyro_assets.block.parquet.schema import REQUIRED
 from pyro_assets.errors import Where
@@ -81,7 +81,9 @@ def test_a_pattern_takes_no_time_to_fail() -> None:
     header = b"\x15\x00\x15\x02\x15\x02\x2c\x15\x02\x15\x00\x15\x06\x15\x06\x1c" + b"\x11" * 200
     begun = time.process_time()
     for _ in range(100):
-        assert not find_usual_pages(memoryview(b"PAR1" + header * 50 + bytes(8)), Chunk(1, 4, 4 + len(header) * 50))
+        assert not find_usual_pages(
+            memoryview(b"PAR1" + header * 50 + bytes(8)), ColumnChunk(1, 4, 4 + len(header) * 50)
+        )
     assert time.process_time() - begun < 1
 
 

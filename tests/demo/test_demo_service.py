@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from pyro_assets.demo import services
-from pyro_assets.demo.layout import Layout
+from pyro_assets.demo.layout import DemoFolder
 from pyro_assets.demo.processes import Processes
 from pyro_assets.demo.screen import Screen
 from pyro_assets.demo.story import Story
@@ -85,7 +85,7 @@ def walk_through_the_pages(folder: Path, said: str) -> None:
 def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # A server of the whole session may run already.
     others = below(os.getpid())
-    layout, out = Layout(tmp_path / "demo"), io.StringIO()
+    layout, out = DemoFolder(tmp_path / "demo"), io.StringIO()
     with layout.lock():
         # Short stays, so that there are several live runs.
         short = {"PYRO_ASSETS_LIVE_BUDGET_SECONDS": "6"}
@@ -110,7 +110,7 @@ def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: py
         look_at_what_dagster_kept(instance)
 
 
-def look_at_the_dashboard(layout: Layout) -> None:
+def look_at_the_dashboard(layout: DemoFolder) -> None:
     """Every query of the dashboard, against the Prometheus of the demo, which still runs."""
     (receiver,) = yaml.safe_load(layout.receivers.read_text())["receivers"]
     url, without = receiver["url"].removesuffix("write"), []

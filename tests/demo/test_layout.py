@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pyro_assets.demo.layout import FUNCTIONS, Layout
+from pyro_assets.demo.layout import FUNCTIONS, DemoFolder
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.generator.segments import WATCHED
 from pyro_assets.rules.config import load_config
 
 
 def test_a_second_start_is_clean(tmp_path: Path):
-    layout = Layout(tmp_path / "demo")
+    layout = DemoFolder(tmp_path / "demo")
     with layout.lock():
         layout.prepare(4266)
         (layout.bucket / "left").write_text("over")
@@ -27,7 +27,7 @@ def test_a_second_start_is_clean(tmp_path: Path):
 
 
 def test_one_demo_at_a_time(tmp_path: Path):
-    layout = Layout(tmp_path / "demo")
+    layout = DemoFolder(tmp_path / "demo")
     with layout.lock(), pytest.raises(PyroAssetsError, match="another demo is running"):
         layout.lock()
     layout.lock().close()
@@ -35,7 +35,7 @@ def test_one_demo_at_a_time(tmp_path: Path):
 
 def test_the_environment_of_another_installation_is_left_out(tmp_path: Path):
     base = {"PATH": "/bin", "PYRO_ASSETS_SOURCE_URL": "s3://real", "PYRO_ASSETS_LIVE_SINCE": "2026-01-01-00:00"}
-    made = Layout(tmp_path).environment(base, datetime(2026, 11, 25, 13, 5, tzinfo=UTC))
+    made = DemoFolder(tmp_path).environment(base, datetime(2026, 11, 25, 13, 5, tzinfo=UTC))
     assert made["PATH"] == "/bin"
     assert made["PYRO_ASSETS_SOURCE_URL"] == str(tmp_path / "bucket")
     assert "PYRO_ASSETS_LIVE_SINCE" not in made
@@ -44,7 +44,7 @@ def test_the_environment_of_another_installation_is_left_out(tmp_path: Path):
 
 
 def test_the_configuration_is_valid_and_its_functions_are_watched(tmp_path: Path):
-    layout = Layout(tmp_path)
+    layout = DemoFolder(tmp_path)
     layout.prepare(1)
     assert load_config(layout.config).functions == FUNCTIONS
     assert set(FUNCTIONS) <= set(WATCHED)

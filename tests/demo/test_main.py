@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pyro_assets.demo.layout import Layout
+from pyro_assets.demo.layout import DemoFolder
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -14,7 +14,7 @@ def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path):
-    with Layout(tmp_path).lock():
+    with DemoFolder(tmp_path).lock():
         result = demo("--folder", str(tmp_path))
     assert result.returncode == 1
     assert "another demo is running" in result.stdout

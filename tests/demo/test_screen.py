@@ -4,7 +4,7 @@ import io
 
 from pyro_assets.demo.proof import Proof
 from pyro_assets.demo.screen import Screen
-from pyro_assets.generator.check import Difference
+from pyro_assets.generator.check import Discrepancy
 from pyro_assets.monitoring.reports import HourReport, Lag
 
 
@@ -55,7 +55,7 @@ def test_places_are_links():
 
 def test_the_result():
     assert "equal: 5 segments" in said(lambda screen: screen.proof(Proof(5, 2, 30, ())))
-    difference = Difference("value", "ab12", "acme: cpu", 7, 8)
+    difference = Discrepancy("value", "ab12", "acme: cpu", 7, 8)
     text = said(lambda screen: screen.proof(Proof(5, 2, 30, (difference,))))
     assert "NOT equal" in text
     assert "job ab12: value: acme: cpu: 7 != 8" in text

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyro_assets.errors import SeriesError
 from pyro_assets.export.remote_write.batch import cut_batches, prepare
 from pyro_assets.export.samples import empty_samples, open_series, read_samples
-from pyro_assets.receivers.model import Limits, Receiver
+from pyro_assets.receivers.model import Receiver, ReceiverLimits
 from pyro_assets.rules.names import exported_names
 from pyro_assets.series.frame import series_to_parquet, to_polars
 from pyro_assets.storage.shown import show_bytes
@@ -28,7 +28,7 @@ def receiver(**fields) -> Receiver:
     st.sampled_from([4096, 4200, 8192]),
 )
 def test_every_sample_is_in_one_request(rows: list[tuple[str, int, int]], series: int, size: int):
-    config = receiver(limits=Limits(request_series=series, request_bytes=size))
+    config = receiver(limits=ReceiverLimits(request_series=series, request_bytes=size))
     given_rows = [
         row("m", float(number), NOW_MS + time, tenant, pod=f"{number}", filler="x" * 700)
         for tenant, time, number in rows
@@ -48,13 +48,13 @@ def test_every_sample_is_in_one_request(rows: list[tuple[str, int, int]], series
 
 
 def test_requests_are_full():
-    config = receiver(limits=Limits(request_series=3))
+    config = receiver(limits=ReceiverLimits(request_series=3))
     assert [len(batch) for batch in prepare(many(10), config, NOW_MS).batches()] == [3, 3, 3, 1]
     assert [len(batch) for batch in prepare(many(20_000), receiver(), NOW_MS).batches()] == [2000] * 10
 
 
 def test_a_series_larger_than_a_request_is_refused():
-    config = receiver(limits=Limits(request_bytes=4096, label_value_bytes=100_000))
+    config = receiver(limits=ReceiverLimits(request_bytes=4096, label_value_bytes=100_000))
     prepared = prepare(samples(row(a="x" * 5000), row(a="y")), config, NOW_MS)
     assert prepared.refusals.by_reason == {"series_too_large": 1}
     assert len(prepared.samples) == 1
@@ -151,7 +151,7 @@ def test_the_digest_is_about_samples_and_nothing_else():
     rows = [row(pod="a", value=1.0), row(pod="b", value=2.0)]
     digest = prepare(samples(*rows), receiver(), NOW_MS).digest
     assert digest == prepare(samples(*reversed(rows)), receiver(), NOW_MS + 10**10).digest
-    assert digest == prepare(samples(*rows), receiver(limits=Limits(request_series=1, labels=1)), NOW_MS).digest
+    assert digest == prepare(samples(*rows), receiver(limits=ReceiverLimits(request_series=1, labels=1)), NOW_MS).digest
     others = [
         prepare(samples(rows[0]), receiver(), NOW_MS),
         prepare(samples(rows[0], row(pod="b", value=2.5)), receiver(), NOW_MS),

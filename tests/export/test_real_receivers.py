@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyro_assets.export.promql import Questions
+from pyro_assets.export.promql import PromQLClient
 from pyro_assets.export.reconcile import JobSamples, Reconciliation, reconcile
 from pyro_assets.export.remote_write.batch import prepare
 from pyro_assets.export.remote_write.client import Client, SendReport
@@ -44,7 +44,7 @@ def ask(config: Receiver, *jobs: Samples, hours: int = 1, prefix: str = "m") -> 
     given = [JobSamples(time, len(job), lambda job=job: job) for time, job in zip(times, jobs, strict=True)]
     begin = min(times) // HOUR_MS * HOUR_MS
     with Transport(config, {}) as transport:
-        return reconcile(config, Questions(transport), given, begin, begin + hours * HOUR_MS, prefix=prefix)
+        return reconcile(config, PromQLClient(transport), given, begin, begin + hours * HOUR_MS, prefix=prefix)
 
 
 def recorded() -> list[Samples]:

@@ -8,7 +8,7 @@ import pytest
 
 from pyro_assets.errors import BadAnswer, DamagedSeries, ReceiverMisconfigured, ReceiverUnavailable
 from pyro_assets.export import reconcile as module
-from pyro_assets.export.promql import Questions, query_base
+from pyro_assets.export.promql import PromQLClient, query_base
 from pyro_assets.export.reconcile import JobSamples, Reconciliation, reconcile
 from pyro_assets.export.remote_write.transport import Transport
 from pyro_assets.receivers.model import Receiver
@@ -53,7 +53,7 @@ def compare(server: ScriptedServer, jobs: list[Any], hours: int = 1, **fields: A
     receiver = Receiver(**(defaults | fields))
     given = [JobSamples(int(job.timestamp_ms[0]), len(job), lambda job=job: job) for job in jobs]
     with Transport(receiver, {}) as transport:
-        questions = Questions(transport, FakeClock())
+        questions = PromQLClient(transport, FakeClock())
         return reconcile(receiver, questions, given, BEGIN_MS, BEGIN_MS + hours * HOUR_MS)
 
 
@@ -96,7 +96,7 @@ def test_a_damaged_file_hides_no_other_and_what_it_held_is_not_extra():
         good = samples(row(M, 1.0, NOW_MS))
         jobs = [JobSamples(NOW_MS, 1, lambda: good), JobSamples(NOW_MS + 5, 1, damaged)]
         with Transport(receiver, {}) as transport:
-            result = reconcile(receiver, Questions(transport, FakeClock()), jobs, BEGIN_MS, BEGIN_MS + HOUR_MS)
+            result = reconcile(receiver, PromQLClient(transport, FakeClock()), jobs, BEGIN_MS, BEGIN_MS + HOUR_MS)
     assert (result.compared, result.equal, result.total("extra"), result.is_equal) == (1, 1, 1, False)
     assert [one.timestamp_ms for one in result.examples] == [NOW_MS + 7]
     assert "series/x.parquet has rot; derive its job again" in result.unreadable[NOW_MS + 5]
@@ -139,7 +139,7 @@ def test_what_receipts_say_was_refused_is_neither_missing_nor_are_the_others_ext
         with scripted_server(default=held) as server:
             receiver = Receiver(name="r", url=f"{server.url}/api/v1/write", kind="prometheus", tenants=["acme"])
             with Transport(receiver, {}) as transport:
-                questions = Questions(transport, FakeClock())
+                questions = PromQLClient(transport, FakeClock())
                 found = reconcile(receiver, questions, [given], BEGIN_MS, BEGIN_MS + HOUR_MS, tenants=["acme"])
         kinds = {kind: found.total(kind) for kind in ("missing", "extra")}
         assert {"compared": found.compared, "equal": found.equal, "refused": found.refused, **kinds} == expected
@@ -211,7 +211,7 @@ def test_an_answer_that_is_none_is_a_typed_error(reply: Reply, error: type[Excep
     with scripted_server(default=reply) as server:
         receiver = receiver.model_copy(update={"url": f"{server.url}/api/v1/write"})
         with Transport(receiver, {}) as transport, pytest.raises(error, match="receiver r"):
-            Questions(transport, FakeClock()).raw_samples({"__name__": "m"}, 0, 1000)
+            PromQLClient(transport, FakeClock()).raw_samples({"__name__": "m"}, 0, 1000)
 
 
 def test_where_to_ask():

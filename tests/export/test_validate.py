@@ -7,7 +7,7 @@ import pytest
 from pyro_assets.export.remote_write.batch import prepare
 from pyro_assets.export.remote_write.refusals import MAX_EXAMPLES, REASONS, Refusals
 from pyro_assets.export.remote_write.validate import MAX_AHEAD_MS, ActiveSeries, validate
-from pyro_assets.receivers.model import Limits, Receiver
+from pyro_assets.receivers.model import Receiver, ReceiverLimits
 from tests.support.remote_write import NOW_MS, many, row, samples
 
 HOUR_MS = 3_600_000
@@ -111,7 +111,7 @@ def test_each_kind_has_its_own_limits():
     long = row(a="x" * 1500)
     for kind, refused in (("prometheus", 0), ("mimir", 0), ("victoriametrics", 1), ("generic", 0)):
         assert prepare(samples(long), receiver(kind=kind, tenants=["acme"]), NOW_MS).refusals.total == refused
-    own = receiver(kind="victoriametrics", tenants=["acme"], limits=Limits(label_value_bytes=16_384))
+    own = receiver(kind="victoriametrics", tenants=["acme"], limits=ReceiverLimits(label_value_bytes=16_384))
     assert not prepare(samples(long), own, NOW_MS).refusals.total
 
 
@@ -139,7 +139,7 @@ def test_too_old_is_what_the_receiver_declares(fields: dict[str, Any], age_ms: i
 
 def test_active_series_overflow_is_counted_per_tenant_and_hour():
     active = ActiveSeries(limit=3)
-    config = receiver(limits=Limits(active_series=3))
+    config = receiver(limits=ReceiverLimits(active_series=3))
     first = prepare(many(5), config, NOW_MS, active)
     assert first.refusals.by_reason == {"active_series": 2}
     # The same job again: the same decision. Another tenant and another hour have room of their own.

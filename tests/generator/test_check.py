@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pyro_assets.generator.check import Job, compare
-from pyro_assets.generator.manifest import Manifest, Row, SegmentEntry
+from pyro_assets.generator.check import CommittedJob, compare
+from pyro_assets.generator.manifest import Manifest, ManifestRow, SegmentEntry
 
 TYPE = "mutex:delay:nanoseconds:contentions:count"
 METRIC = "pyroscope_exported_metrics_mutex_delay_nanoseconds_contentions_count"
@@ -16,7 +16,8 @@ KEYS = [f"segments/3/anonymous/{letter}/block.bin" for letter in "AB"]
 @pytest.fixture
 def manifest() -> Manifest:
     rows = [
-        Row(("acme", (("__profile_type__", TYPE), ("pod", "a"))), time, 2**60 + time, {"f": time}) for time in (1, 2)
+        ManifestRow(("acme", (("__profile_type__", TYPE), ("pod", "a"))), time, 2**60 + time, {"f": time})
+        for time in (1, 2)
     ]
     return Manifest(
         1, ("f",), [SegmentEntry(key, key[-11], 3, 5, 1, (one,)) for key, one in zip(KEYS, rows, strict=True)]
@@ -33,7 +34,7 @@ def sample(metric: str = METRIC, value: int = 2**61 + 3, **labels: str) -> dict[
 
 GOOD = sample()
 GOOD_FUNCTION = sample(FUNCTION_METRIC, 3, function="f")
-JOB = Job("j", 3, 5, tuple(KEYS))
+JOB = CommittedJob("j", 3, 5, tuple(KEYS))
 RECORD: dict[str, Any] = {
     "job": "j",
     "shard": 3,
@@ -88,13 +89,15 @@ def test_a_series_of_zero_may_be_left_out(manifest: Manifest):
 
 def test_sources_are_accounted_for(manifest: Manifest):
     half = sample(value=2**60 + 1)
-    assert whats(manifest, [half], [Job("j", 3, 5, (KEYS[0],))]) == ["unprocessed"]
-    assert whats(manifest, [half], [Job("j", 3, 5, (KEYS[0],))], unprocessed_is_difference=False) == []
-    assert whats(manifest, [GOOD], [Job("j", 3, 5, (*KEYS, "segments/3/anonymous/C/block.bin"))]) == ["unknown source"]
+    assert whats(manifest, [half], [CommittedJob("j", 3, 5, (KEYS[0],))]) == ["unprocessed"]
+    assert whats(manifest, [half], [CommittedJob("j", 3, 5, (KEYS[0],))], unprocessed_is_difference=False) == []
+    assert whats(manifest, [GOOD], [CommittedJob("j", 3, 5, (*KEYS, "segments/3/anonymous/C/block.bin"))]) == [
+        "unknown source"
+    ]
     second = GOOD | {"job": "k"}
     gone = RECORD | {"sources": [RECORD["sources"][0], {"key": KEYS[1], "state": "set_aside"}]}
     assert whats(manifest, [half], [gone]) == ["dropped"]
-    assert whats(manifest, [GOOD, second], [JOB, Job("k", 3, 5, tuple(KEYS))]) == ["processed twice"] * 2
+    assert whats(manifest, [GOOD, second], [JOB, CommittedJob("k", 3, 5, tuple(KEYS))]) == ["processed twice"] * 2
 
 
 def test_a_function_that_was_not_recorded_is_refused(manifest: Manifest):

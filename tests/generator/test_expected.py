@@ -3,7 +3,7 @@
 import pytest
 
 from pyro_assets.generator.expected import fold, matches, totals_by_hour
-from pyro_assets.generator.manifest import Manifest, Row, SegmentEntry
+from pyro_assets.generator.manifest import Manifest, ManifestRow, SegmentEntry
 
 FLOW = "memory:alloc_space:bytes:space:bytes"
 LEVEL = "memory:inuse_space:bytes:space:bytes"
@@ -11,12 +11,14 @@ FLOW_METRIC = "pyroscope_exported_metrics_memory_alloc_space_bytes_space_bytes"
 LEVEL_METRIC = "pyroscope_exported_metrics_memory_inuse_space_bytes_space_bytes"
 
 
-def row(profile_type: str, time_ns: int, value: int, functions: dict[str, int] | None = None, **labels: str) -> Row:
+def row(
+    profile_type: str, time_ns: int, value: int, functions: dict[str, int] | None = None, **labels: str
+) -> ManifestRow:
     pairs = {"__profile_type__": profile_type, "__session_id__": labels.pop("session", "0"), **labels}
-    return Row(("acme", tuple(sorted(pairs.items()))), time_ns, value, functions or {})
+    return ManifestRow(("acme", tuple(sorted(pairs.items()))), time_ns, value, functions or {})
 
 
-def segment(*rows: Row, created_ms: int = 0, ulid: str = "A") -> SegmentEntry:
+def segment(*rows: ManifestRow, created_ms: int = 0, ulid: str = "A") -> SegmentEntry:
     return SegmentEntry(f"segments/1/anonymous/{ulid}/block.bin", ulid, 1, created_ms, 1, rows)
 
 

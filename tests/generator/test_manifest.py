@@ -6,14 +6,14 @@ import pytest
 
 from pyro_assets.generator.counts import KINDS, count
 from pyro_assets.generator.fleet import SERVICES, Pod
-from pyro_assets.generator.manifest import ManifestWriter, Row, SegmentEntry, read_manifest, rows_of
+from pyro_assets.generator.manifest import ManifestRow, ManifestWriter, SegmentEntry, read_manifest, rows_of
 from pyro_assets.generator.programs import build_program
 
 IDENTITY = ("acme", (("__profile_type__", "a:b:c:d:e"), ("pod", "ümlaut-0")))
 FUNCTIONS = ("main.f", "prüfe")
 
 
-def entry(number: int, *rows: Row) -> SegmentEntry:
+def entry(number: int, *rows: ManifestRow) -> SegmentEntry:
     ulid = f"01M891VPM4XX31MPMZXPGM0R{number:02d}"
     return SegmentEntry(f"segments/1/anonymous/{ulid}/block.bin", ulid, 1, 1_795_600_274_692 + number, 22_000, rows)
 
@@ -28,7 +28,11 @@ def write(path: Path, *entries: SegmentEntry, seed: int = 1) -> None:
 
 def test_what_was_appended_is_read(tmp_path: Path):
     path = tmp_path / "deep" / "manifest.jsonl"
-    entries = [entry(0, Row(IDENTITY, 5, 2**70, {"main.f": 3})), entry(1), entry(2, Row(IDENTITY, 6, 1, {}))]
+    entries = [
+        entry(0, ManifestRow(IDENTITY, 5, 2**70, {"main.f": 3})),
+        entry(1),
+        entry(2, ManifestRow(IDENTITY, 6, 1, {})),
+    ]
     write(path, *entries[:2])
     write(path, entries[2])
     manifest = read_manifest(path)
@@ -45,10 +49,10 @@ def test_an_entry_is_readable_before_the_writer_is_closed(tmp_path: Path):
 
 def test_a_write_that_was_cut_off_is_dropped(tmp_path: Path):
     path = tmp_path / "m"
-    write(path, entry(0), entry(1, Row(IDENTITY, 5, 1, {})))
+    write(path, entry(0), entry(1, ManifestRow(IDENTITY, 5, 1, {})))
     path.write_bytes(path.read_bytes()[:-9])
     assert read_manifest(path).segments == [entry(0)]
-    write(path, entry(2, Row(IDENTITY, 7, 1, {})))
+    write(path, entry(2, ManifestRow(IDENTITY, 7, 1, {})))
     assert [one.ulid for one in read_manifest(path).segments] == [entry(0).ulid, entry(2).ulid]
 
 

@@ -15,7 +15,7 @@ from pyro_assets.generator.pprof import profile_pb2
 from pyro_assets.generator.pprof.profile import Profile
 from pyro_assets.generator.pprof.reader import MOST_BYTES, parse_profile
 from pyro_assets.generator.programs import build_program
-from pyro_assets.generator.upload import Encoder
+from pyro_assets.generator.upload import ProfileEncoder
 from tests.support import made_pprof
 from tests.support.memory import at_most
 
@@ -107,7 +107,7 @@ def test_what_the_generator_encodes_by_hand(kind) -> None:
     service = next(service for service in SERVICES if service.language in kind.languages)
     program = build_program(service, 1)
     counts = count(program, Pod(service, 0), kind, 1_795_608_000_123_456_789, 1)
-    data = Encoder(program, kind).encode(counts)
+    data = ProfileEncoder(program, kind).encode(counts)
     profile = parse_profile(data)
     message = profile_pb2.Profile()
     message.ParseFromString(gzip.decompress(data))

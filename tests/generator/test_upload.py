@@ -7,7 +7,7 @@ import pytest
 from pyro_assets.generator.counts import KINDS, Kind, count
 from pyro_assets.generator.fleet import SERVICES, Pod, Service
 from pyro_assets.generator.programs import build_program
-from pyro_assets.generator.upload import Encoder
+from pyro_assets.generator.upload import ProfileEncoder
 from tests.oracle.bytes import packed, protobuf_fields
 
 TIME_NS = 1_795_608_000_123_456_789
@@ -20,7 +20,7 @@ def test_counts_and_bytes_can_be_repeated(service: Service, kind: Kind):
     program = build_program(service, 1)
     first, again = (count(program, Pod(service, 1), kind, TIME_NS, 1) for _ in range(2))
     assert first == again
-    assert Encoder(program, kind).encode(first) == Encoder(build_program(service, 1), kind).encode(again)
+    assert ProfileEncoder(program, kind).encode(first) == ProfileEncoder(build_program(service, 1), kind).encode(again)
     assert first != count(program, Pod(service, 0), kind, TIME_NS, 1)
 
 
@@ -28,7 +28,7 @@ def test_counts_and_bytes_can_be_repeated(service: Service, kind: Kind):
 def test_the_bytes_say_what_was_counted(service: Service, kind: Kind):
     program = build_program(service, 1)
     counts = count(program, Pod(service, 0), kind, TIME_NS, 1)
-    fields = protobuf_fields(gzip.decompress(Encoder(program, kind).encode(counts)))
+    fields = protobuf_fields(gzip.decompress(ProfileEncoder(program, kind).encode(counts)))
     strings = [text.decode() for text in fields[6]]
     types = [protobuf_fields(raw) for raw in fields[1]]
     assert tuple((strings[one[1][0]], strings[one[2][0]]) for one in types) == kind.sample_types
@@ -72,5 +72,5 @@ def test_plain_pprof_is_what_the_compressed_one_holds():
     service = SERVICES[0]
     program = build_program(service, 1)
     counts = count(program, Pod(service, 0), KINDS[0], TIME_NS, 1)
-    plain = Encoder(program, KINDS[0], compress=False).encode(counts)
-    assert gzip.decompress(Encoder(program, KINDS[0]).encode(counts)) == plain
+    plain = ProfileEncoder(program, KINDS[0], compress=False).encode(counts)
+    assert gzip.decompress(ProfileEncoder(program, KINDS[0]).encode(counts)) == plain

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from pyro_assets.app import App, open_app
 from pyro_assets.demo import services
-from pyro_assets.demo.layout import FUNCTIONS, Layout
+from pyro_assets.demo.layout import FUNCTIONS, DemoFolder
 from pyro_assets.demo.processes import Processes, free_port
 from pyro_assets.demo.proof import prove
 from pyro_assets.demo.story import is_undone
@@ -64,7 +64,7 @@ def soak(
     seed: int = 1,
     settings: Mapping[str, str] | None = None,
     kinds: Sequence[tuple[str, ...]] = KINDS,
-    prepare: Callable[[Layout, Processes], Mapping[str, Callable[[], None]]] = lambda _layout, _processes: {},
+    prepare: Callable[[DemoFolder, Processes], Mapping[str, Callable[[], None]]] = lambda _layout, _processes: {},
 ) -> Figures:
     """Runs everything for so long and compares.
 
@@ -84,7 +84,7 @@ def soak(
     program = services.prometheus_program()
     if program is None:
         raise PyroAssetsError("no prometheus on the path: the soak compares with what it holds")
-    layout = Layout(folder.resolve())
+    layout = DemoFolder(folder.resolve())
     with layout.lock():
         code_port = free_port(_FIRST_PORT)
         layout.prepare(code_port)
@@ -106,7 +106,7 @@ def soak(
 
 
 def _run(
-    layout: Layout,
+    layout: DemoFolder,
     processes: Processes,
     killer: Killer,
     program: str,
@@ -144,7 +144,7 @@ def _run(
     return figures
 
 
-def _drain(pipeline: App, layout: Layout, killer: Killer) -> float:
+def _drain(pipeline: App, layout: DemoFolder, killer: Killer) -> float:
     """Waits until nothing is left to do, without a hand; how long that took."""
     landed = sum(1 for _ in layout.bucket.rglob("block.bin"))
     begun = time.monotonic()
@@ -159,7 +159,7 @@ def _drain(pipeline: App, layout: Layout, killer: Killer) -> float:
         time.sleep(2 * _POLL_SECONDS)
 
 
-def _compare(pipeline: App, layout: Layout, figures: Figures) -> None:
+def _compare(pipeline: App, layout: DemoFolder, figures: Figures) -> None:
     proof = prove(layout.archive, layout.manifest, FUNCTIONS)
     figures.segments, figures.jobs, figures.series = proof.segments, proof.jobs, proof.series
     figures.differences += [str(difference) for difference in proof.differences]
@@ -174,7 +174,7 @@ def _compare(pipeline: App, layout: Layout, figures: Figures) -> None:
         figures.differences.append(f"{receiver.name} does not hold what was sent")
 
 
-def _measure(pipeline: App, layout: Layout, begun_ms: int, figures: Figures) -> None:
+def _measure(pipeline: App, layout: DemoFolder, begun_ms: int, figures: Figures) -> None:
     for stage, lag in LagRecords(pipeline.ledger).lag(begun_ms, time.time_ns() // 1_000_000).items():
         figures.lag[stage] = _in_seconds(lag)
     with pipeline.ledger.read() as connection:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from pyro_assets.demo import services
-from pyro_assets.demo.layout import Layout
+from pyro_assets.demo.layout import DemoFolder
 from pyro_assets.demo.processes import Processes, free_port, listens
 from tests.soak.soak import soak
 
@@ -32,7 +32,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
 
 
-def with_celery(port: int, layout: Layout, processes: Processes) -> Mapping[str, Callable[[], None]]:
+def with_celery(port: int, layout: DemoFolder, processes: Processes) -> Mapping[str, Callable[[], None]]:
     """Starts redis and the workers; how to start a worker again."""
     redis = layout.root / "redis"
     redis.mkdir()

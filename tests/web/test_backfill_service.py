@@ -13,7 +13,7 @@ import pytest
 
 from pyro_assets.app import App, open_app
 from pyro_assets.demo import services
-from pyro_assets.demo.layout import Layout
+from pyro_assets.demo.layout import DemoFolder
 from pyro_assets.demo.processes import Processes
 from pyro_assets.errors import DagsterError
 from pyro_assets.ledger.decisions import DecisionRecords
@@ -42,9 +42,9 @@ _SECONDS = 180
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Layout, str]]:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DemoFolder, str]]:
     """Two past hours, derived before the rule was there, and a Dagster beside them."""
-    layout = Layout(tmp_path_factory.mktemp("backfill") / "demo")
+    layout = DemoFolder(tmp_path_factory.mktemp("backfill") / "demo")
     with layout.lock():
         processes = Processes(layout.logs, layout.environment(os.environ))
         code_server_port = free_port()
@@ -61,11 +61,11 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lay
             processes.stop_all()
 
 
-def opened(layout: Layout) -> App:
+def opened(layout: DemoFolder) -> App:
     return open_app(str(layout.bucket), str(layout.archive), layout.ledger_url, config=load_config(layout.config))
 
 
-def other_series(layout: Layout) -> dict[Path, list[dict[str, Any]]]:
+def other_series(layout: DemoFolder) -> dict[Path, list[dict[str, Any]]]:
     """Rows of all files, without those of the rule."""
     import pyarrow.parquet as pq
 
@@ -79,7 +79,7 @@ def other_series(layout: Layout) -> dict[Path, list[dict[str, Any]]]:
     }
 
 
-def test_a_rule_gets_its_past(installation: tuple[Layout, str], tmp_path: Path):
+def test_a_rule_gets_its_past(installation: tuple[DemoFolder, str], tmp_path: Path):
     layout, dagster_url = installation
     before = other_series(layout)
     with opened(layout) as pipeline:
@@ -141,7 +141,7 @@ def follow(driver: Any) -> str:
     raise AssertionError("the backfill does not end")
 
 
-def test_dagster_refuses_in_words_and_cancels(installation: tuple[Layout, str]):
+def test_dagster_refuses_in_words_and_cancels(installation: tuple[DemoFolder, str]):
     layout, dagster_url = installation
     with opened(layout) as pipeline:
         hours = runs.hours(pipeline)

@@ -10,7 +10,7 @@ from pyro_assets.app import App, open_app
 from pyro_assets.errors import SettingsError
 from pyro_assets.explore.scan import ShownJobs
 from pyro_assets.ledger.decisions import DecisionRecords
-from pyro_assets.monitoring.backfills import Order, hours_between, plan, progress, title_of
+from pyro_assets.monitoring.backfills import BackfillOrder, hours_between, plan, progress, title_of
 from pyro_assets.operations import runs
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.rules.in_force import merge_rules, rule_body
@@ -53,7 +53,7 @@ def client(derived: tuple[Path, App], dagster: ScriptedServer) -> Client:
 def test_what_a_rule_costs_and_how_far_it_is(derived: tuple[Path, App], tmp_path: Path):
     folder, pipeline = derived
     config = merge_rules(SeriesConfig(), StoredRules(pipeline.ledger).rules()).config
-    found = plan(pipeline, config, Order("rule:later", (HOUR,)), "ann")
+    found = plan(pipeline, config, BackfillOrder("rule:later", (HOUR,)), "ann")
     assert (found.jobs, found.done, found.assets, found.kinds) == (3, 0, ("function_series",), ("function",))
     assert found.run_config == {"ops": {"compact_and_derive": {"config": {"rules": ["later"]}}}}
     blocks = sum(path.stat().st_size for path in (folder / "archive" / "blocks").rglob("block.bin"))
@@ -63,12 +63,12 @@ def test_what_a_rule_costs_and_how_far_it_is(derived: tuple[Path, App], tmp_path
     # Another pipeline, as a run opens it: with the rules of the ledger.
     late = open_app(str(tmp_path), str(folder / "archive"), str(folder / "ledger.db"), config=SeriesConfig())
     with late:
-        before = plan(late, config, Order("function", (HOUR,)), "ann")
+        before = plan(late, config, BackfillOrder("function", (HOUR,)), "ann")
         runs.run(late, [HOUR], frozenset({"function_series"}), run_id="run", rules=["later"])
         after = progress(late, config, found.tags, 0)
         assert after is not None
         assert (after.done, after.total, after.share) == (3, 3, 1.0)
-        again = plan(late, config, Order("rule:later", (HOUR,)), "ann")
+        again = plan(late, config, BackfillOrder("rule:later", (HOUR,)), "ann")
         assert (again.jobs, again.done) == (0, 3)
         # All function series: as many as were written since it was started.
         now_ms = max(file.written_ms for _, _, file in ShownJobs(late.ledger).newest_series_files(0, 2**45))
@@ -80,24 +80,24 @@ def test_what_a_rule_costs_and_how_far_it_is(derived: tuple[Path, App], tmp_path
 
 def test_other_orders(derived: tuple[Path, App]):
     pipeline, config = derived[1], SeriesConfig()
-    pending = plan(pipeline, config, Order("pending", (HOUR,)), "ann")
+    pending = plan(pipeline, config, BackfillOrder("pending", (HOUR,)), "ann")
     assert (pending.jobs, pending.done, pending.bytes) == (0, 3, 0)
     assert pending.assets == ("l1_blocks", "dimension_series", "function_series", "exported_series")
-    series = plan(pipeline, config, Order("series", (HOUR,), send=True), "ann")
+    series = plan(pipeline, config, BackfillOrder("series", (HOUR,), send=True), "ann")
     assert (series.jobs, series.run_config) == (3, None)
     assert series.assets == ("dimension_series", "function_series", "exported_series")
-    assert plan(pipeline, config, Order("rule:dimensions", (HOUR,)), "ann").assets == ("dimension_series",)
+    assert plan(pipeline, config, BackfillOrder("rule:dimensions", (HOUR,)), "ann").assets == ("dimension_series",)
     # Of hours that were never measured, the last day is the basis.
-    unknown = plan(pipeline, config, Order("pending", ("2026-11-25-10:00",)), "ann")
+    unknown = plan(pipeline, config, BackfillOrder("pending", ("2026-11-25-10:00",)), "ann")
     assert "of the last day" in unknown.basis
     for what in ("rule:none", "nothing"):
         with pytest.raises(SettingsError, match=r"/rules|choose a rule"):
-            plan(pipeline, config, Order(what, (HOUR,)), "ann")
+            plan(pipeline, config, BackfillOrder(what, (HOUR,)), "ann")
     with pytest.raises(SettingsError, match="exchange them"):
         hours_between("2026-11-25-10:00", "2026-11-25-09:00")
     with pytest.raises(SettingsError, match="start several"):
         hours_between("2025-11-25-10:00", "2026-11-25-09:00")
-    title = title_of(Order("rule:" + HOSTILE * 10, ("2026-11-25-09:00",)))
+    title = title_of(BackfillOrder("rule:" + HOSTILE * 10, ("2026-11-25-09:00",)))
     assert len(title) <= 100
     assert not set(title) & set('%*"')
 

@@ -17,7 +17,7 @@ from pyro_assets.operations import ticks
 from pyro_assets.rules.config import DEFAULT_GAUGES
 from pyro_assets.storage.shown import show_bytes
 from pyro_assets.web.app import make_app
-from pyro_assets.web.explore_asked import Asked, with_label
+from pyro_assets.web.explore_asked import ExploreForm, with_label
 from pyro_assets.web.wire.turns import Turns
 from tests.support.exports import HOUR, derive, opened
 from tests.support.series_jobs import job, profile, sample
@@ -290,5 +290,5 @@ def test_hostile_names_are_shown_and_do_nothing(pipeline: App):
     ],
 )
 def test_a_label_is_added_to_the_filter(before: str, name: str, value: str, after: str):
-    address = with_label(Asked(selector=before), name, value)
+    address = with_label(ExploreForm(selector=before), name, value)
     assert parse_qs(urlsplit(address).query)["selector"] == [after]

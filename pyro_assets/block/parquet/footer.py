@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pyro_assets.block.parquet.pages import NUMBER, VALUES_PER_BYTE, Chunk
+from pyro_assets.block.parquet.pages import NUMBER, VALUES_PER_BYTE, ColumnChunk
 from pyro_assets.block.parquet.schema import (
     ANNOTATION_KEY,
     ANNOTATIONS,
@@ -61,18 +61,18 @@ _COUNTS: Final = {
 
 
 @dataclass(slots=True)
-class Part:
+class GroupColumns:
     """One row group of a section: its rows, at least one, and the chunks of the known columns by path."""
 
     section: memoryview
     rows: int
-    chunks: dict[str, Chunk]
+    chunks: dict[str, ColumnChunk]
 
     def has(self, path: str) -> bool:
         """Whether the column is there."""
         return path in self.chunks
 
-    def chunk(self, path: str) -> Chunk:
+    def chunk(self, path: str) -> ColumnChunk:
         """Where the column is."""
         return self.chunks[path]
 
@@ -98,7 +98,7 @@ def footer_of(section: memoryview, where: Where) -> memoryview:
     return section[size - 8 - length : size - 8]
 
 
-def read_footer(section: memoryview, where: Where) -> list[Part]:
+def read_footer(section: memoryview, where: Where) -> list[GroupColumns]:
     """Parse the footer of a section.
 
     Returns:
@@ -222,16 +222,18 @@ def _kind(element: dict[int, Any]) -> str:
     return f"{physical} of converted type {converted}"
 
 
-def _part(section: memoryview, group: Any, leaves: list[tuple[str, Leaf]], place: dict[str, int], where: Where) -> Part:
+def _part(
+    section: memoryview, group: Any, leaves: list[tuple[str, Leaf]], place: dict[str, int], where: Where
+) -> GroupColumns:
     columns = _field(group, 1, list, "columns of a row group", where)
     if len(columns) != len(leaves):
         raise BadCount("columns of a row group of the profiles", where, expected=len(leaves), actual=len(columns))
-    part = Part(section, group[3], {path: _chunk(columns[index], path, where) for path, index in place.items()})
+    part = GroupColumns(section, group[3], {path: _chunk(columns[index], path, where) for path, index in place.items()})
     check_counts(part, place, where)
     return part
 
 
-def check_counts(part: Part, paths: Iterable[str], where: Where) -> None:
+def check_counts(part: GroupColumns, paths: Iterable[str], where: Where) -> None:
     """Check that columns have as many values as the rows, or as the columns that they go with, allow.
 
     Raises:
@@ -247,7 +249,7 @@ def check_counts(part: Part, paths: Iterable[str], where: Where) -> None:
             raise BadCount(f"values of column {path}", where, expected=f"from {least} to {most}", actual=chunk.values)
 
 
-def _chunk(column: Any, path: str, where: Where) -> Chunk:
+def _chunk(column: Any, path: str, where: Where) -> ColumnChunk:
     meta = _field(column, 3, dict, f"metadata of column {path}", where)
     names = _field(meta, 3, list, f"path of column {path}", where)
     if names != path.encode().split(b".") or 1 in column:
@@ -262,7 +264,7 @@ def _chunk(column: Any, path: str, where: Where) -> Chunk:
     has_dictionary = isinstance(dictionary, int) and 0 < dictionary < start
     if has_dictionary:
         start = dictionary
-    return Chunk(
+    return ColumnChunk(
         _field(meta, 5, int, f"values of column {path}", where),
         start,
         start + size,
@@ -289,7 +291,7 @@ _MOST_FORMS: Final = 8
 _ROW_GROUP: Final = re.compile(rb"\x16" + NUMBER + rb"\x19\x1c\x19([\x1c-\xec]|\xfc" + NUMBER + rb")", re.DOTALL)
 
 
-class _FormPart(Part):
+class _FormPart(GroupColumns):
     """A part whose numbers are decoded when they are asked for."""
 
     __slots__ = ("_numbers",)
@@ -301,7 +303,7 @@ class _FormPart(Part):
     def has(self, path: str) -> bool:
         return path in self._numbers
 
-    def chunk(self, path: str) -> Chunk:
+    def chunk(self, path: str) -> ColumnChunk:
         chunk = self.chunks.get(path)
         if chunk is None:
             values, size, start, dictionary = self._numbers[path]
@@ -310,7 +312,7 @@ class _FormPart(Part):
             if not 0 < first < begin:
                 first = begin
             end = first + (number_of(size) if size else 0)
-            chunk = self.chunks[path] = Chunk(number_of(values) if values else 0, first, end, first != begin)
+            chunk = self.chunks[path] = ColumnChunk(number_of(values) if values else 0, first, end, first != begin)
         return chunk
 
 
@@ -334,7 +336,7 @@ def learn_form(section: memoryview, columns: tuple[str, ...]) -> None:
         del _forms[:-_MOST_FORMS]
 
 
-def find_part(section: memoryview) -> Part | None:
+def find_part(section: memoryview) -> GroupColumns | None:
     """The only row group of a section, or None if the section is not of a known form."""
     size = len(section)
     if size < 12 or bytes(section[:4]) != MAGIC or bytes(section[size - 4 :]) != MAGIC:

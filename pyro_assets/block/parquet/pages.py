@@ -57,7 +57,7 @@ _LONGEST_HEADER: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ColumnChunk:
     """One column in one row group: pages in bytes `start:end` of the section, `dictionary` if one comes first.
 
     `values` counts list elements and nulls.
@@ -69,7 +69,7 @@ class Chunk:
     dictionary: bool = False
 
 
-def find_usual_pages(section: memoryview, chunk: Chunk) -> int:
+def find_usual_pages(section: memoryview, chunk: ColumnChunk) -> int:
     """Whether the chunk is exactly its data pages, without a dictionary, all with headers of the usual form.
 
     Returns:
@@ -98,7 +98,7 @@ def find_usual_pages(section: memoryview, chunk: Chunk) -> int:
 _MOST_REMEMBERED: Final = 256
 
 
-def holds_nothing(section: memoryview, chunk: Chunk, path: str) -> bool:
+def holds_nothing(section: memoryview, chunk: ColumnChunk, path: str) -> bool:
     """Whether a column plainly has no value but nulls: all its pages are of the usual form and end with their levels.
 
     Statistics say so, too, but nothing holds them to the truth; with these bytes there is nothing that could be lost.
@@ -142,7 +142,9 @@ def _start_of_levels(page: int, is_version_2: bool) -> int:
     return page if is_version_2 else page + 4
 
 
-def check_first_list(section: memoryview, chunk: Chunk, levels: int, width: int, column: str, where: Where) -> None:
+def check_first_list(
+    section: memoryview, chunk: ColumnChunk, levels: int, width: int, column: str, where: Where
+) -> None:
     """Check that a column of lists begins with the beginning of a list.
 
     Arrow takes that for granted in a file; between pages put end to end it would go on with the last list.
@@ -167,7 +169,7 @@ def check_first_list(section: memoryview, chunk: Chunk, levels: int, width: int,
 
 
 def check_pages(
-    section: memoryview, chunk: Chunk, column: str, where: Where, encodings: tuple[int, ...] | None = None
+    section: memoryview, chunk: ColumnChunk, column: str, where: Where, encodings: tuple[int, ...] | None = None
 ) -> int:
     """Check that the chunk is exactly its pages, and that they claim as many values as the footer.
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pyro_assets.block.columns import I64, ProfileRows
 from pyro_assets.block.parquet.file import LISTS, Column, RowGroup, null_page, read_file
-from pyro_assets.block.parquet.footer import Part, check_counts, find_part, learn_form, read_footer
+from pyro_assets.block.parquet.footer import GroupColumns, check_counts, find_part, learn_form, read_footer
 from pyro_assets.block.parquet.pages import (
     DELTA_LENGTH_BYTE_ARRAY,
     PLAIN,
@@ -65,7 +65,7 @@ WITHOUT_STACKS: Final = tuple(path for path in WITH_STACKS if path not in (STACK
 class Section:
     """The row groups of one section."""
 
-    parts: list[Part]
+    parts: list[GroupColumns]
     where: Where
 
 
@@ -121,7 +121,7 @@ def read_sections(sections: Sequence[Section], paths: Sequence[str] = EVERYTHING
     )
 
 
-def _read_common(parts: list[Part], wheres: list[Where], paths: Sequence[str], optional: Sequence[str]) -> Any:
+def _read_common(parts: list[GroupColumns], wheres: list[Where], paths: Sequence[str], optional: Sequence[str]) -> Any:
     """The table of columns that all sections have, and of the nullable ones that any section uses."""
     held = [{name for name in optional if _holds(part, name)} for part in parts]
     nullable = [name for name in optional if any(name in own for own in held)]
@@ -144,12 +144,12 @@ def _read_common(parts: list[Part], wheres: list[Where], paths: Sequence[str], o
     return read_file(groups)
 
 
-def _holds(part: Part, path: str) -> bool:
+def _holds(part: GroupColumns, path: str) -> bool:
     """Whether a column is there and may have more than nulls."""
     return part.has(path) and not holds_nothing(part.section, part.chunk(path), path)
 
 
-def _column(part: Part, path: str, where: Where) -> Column:
+def _column(part: GroupColumns, path: str, where: Where) -> Column:
     """The checked pages of a column."""
     chunk = part.chunk(path)
     encodings = _ENCODINGS.get(path)
@@ -161,7 +161,7 @@ def _column(part: Part, path: str, where: Where) -> Column:
     return Column([part.section[chunk.start : chunk.end]], chunk.values, chunk.dictionary)
 
 
-def _check_lists(starts: I64, value_starts: I64, bounds: I64, parts: list[Part], wheres: list[Where]) -> None:
+def _check_lists(starts: I64, value_starts: I64, bounds: I64, parts: list[GroupColumns], wheres: list[Where]) -> None:
     """Check that each part's lists are its own: levels that hold more or fewer lists would shift those behind them."""
     empty = np.cumsum(np.append(0, np.diff(starts) == 0))
     # A row without samples is one null.
@@ -176,7 +176,7 @@ def _check_lists(starts: I64, value_starts: I64, bounds: I64, parts: list[Part],
             raise BadCount("samples of the profiles differ from column to column", where)
 
 
-def _read_seldom(parts: list[Part], wheres: list[Where], starts: I64, bounds: I64) -> list[dict[str, Any]]:
+def _read_seldom(parts: list[GroupColumns], wheres: list[Where], starts: I64, bounds: I64) -> list[dict[str, Any]]:
     """For each part what it has in the columns of `_SELDOM`: arrays, one entry per sample or row, by names of LISTS."""
     seldom: list[dict[str, Any]] = [{} for _ in parts]
     for paths in _SELDOM:
@@ -302,7 +302,7 @@ def read_profiles(
         raise
 
 
-def _parts(section: memoryview, where: Where) -> list[Part]:
+def _parts(section: memoryview, where: Where) -> list[GroupColumns]:
     part = find_part(section)
     if part is not None:
         return [part]

@@ -206,10 +206,10 @@ def _walk(step: U8, begin: I64, rows: I64) -> None:
         here = following
 
 
-class Encoder:
+class GroupVarintWriter:
     """Writes one stream of groups, batch by batch.
 
-    >>> encoder = Encoder(1)
+    >>> encoder = GroupVarintWriter(1)
     >>> encoder.add(np.array([[300, 2, 3, 4]], dtype=np.uint32))
     >>> encoder.finish().hex()
     '012c01020304'

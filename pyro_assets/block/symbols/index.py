@@ -44,7 +44,7 @@ _GROUP_VARINT: Final = 1
 UNLIMITED_NODES: Final = (1 << 32) - 1
 
 
-class Chunk(NamedTuple):
+class StackChunk(NamedTuple):
     """Where a tree of stack traces lies: `size` bytes from `offset` of the section; distinct ids and nodes in it."""
 
     offset: int
@@ -68,14 +68,14 @@ class Partition(NamedTuple):
     """Headers of one partition; its number is the StacktracePartition of profiles."""
 
     number: int
-    chunk: Chunk
+    chunk: StackChunk
     locations: SymbolBlock
     mappings: SymbolBlock
     functions: SymbolBlock
     strings: SymbolBlock
 
 
-_EMPTY_CHUNK: Final = Chunk(0, 0, 0, 0, 0)
+_EMPTY_CHUNK: Final = StackChunk(0, 0, 0, 0, 0)
 
 
 def parse_index(data: memoryview, array: U8, where: Where) -> list[Partition]:
@@ -216,7 +216,7 @@ def _refuse_old_version(data: memoryview, where: Where) -> None:
             )
 
 
-def _parse_chunk(data: memoryview, position: int, data_end: int, where: Where) -> Chunk:
+def _parse_chunk(data: memoryview, position: int, data_end: int, where: Where) -> StackChunk:
     offset, size, _, number, encoding, stack_traces, nodes, _, _, crc = _CHUNK.unpack_from(data, position)
     if encoding != _GROUP_VARINT or number:
         raise BadEncoding(
@@ -239,7 +239,7 @@ def _parse_chunk(data: memoryview, position: int, data_end: int, where: Where) -
         raise BadCount(
             "number of nodes", where, offset=position + 36, expected=f"a count for {size} bytes", actual=nodes
         )
-    return Chunk(offset, size, crc, stack_traces, nodes)
+    return StackChunk(offset, size, crc, stack_traces, nodes)
 
 
 def _check_symbol_block(

@@ -183,7 +183,7 @@ def encode_trees(node_start: I64, location_start: I64, parent: I64, location: I6
 
 
 def _encode_tree(parent: I64, location: I64, first: int, last: int, first_location: int, last_location: int) -> bytes:
-    encoder = group_varint.Encoder((last - first + 1) // 2)
+    encoder = group_varint.GroupVarintWriter((last - first + 1) // 2)
     # In batches that fit the cache; a batch begins a group, so its size is even.
     for begin in range(first, last, _BATCH_NODES):
         end = min(begin + _BATCH_NODES, last)

@@ -19,8 +19,8 @@ from pyro_assets.block.symbols.index import (
     ITEMS_PER_BLOCK,
     LOCATIONS,
     MAPPINGS,
-    Chunk,
     Partition,
+    StackChunk,
     SymbolBlock,
     encode_index,
 )
@@ -80,7 +80,7 @@ def write_symbols(tables: SymbolTables, datasets: int, stack_traces: I64 | None 
                 parts.append(data)
                 offset += len(data)
             data = chunks[unit]
-            chunk = Chunk(offset, len(data), crc32c(data), int(stack_traces[unit]), nodes[unit])
+            chunk = StackChunk(offset, len(data), crc32c(data), int(stack_traces[unit]), nodes[unit])
             parts.append(data)
             offset += len(data)
             string, mapping, function, location = blocks

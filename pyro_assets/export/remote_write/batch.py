@@ -18,7 +18,7 @@ from pyro_assets.export.remote_write.encode import Encoder, compress
 from pyro_assets.export.remote_write.refusals import Refusal, Refusals
 from pyro_assets.export.remote_write.validate import ActiveSeries, Validated, origins, refusal_of, validate
 from pyro_assets.export.samples import U64, Samples, dress
-from pyro_assets.receivers.model import Limits, Receiver
+from pyro_assets.receivers.model import Receiver, ReceiverLimits
 
 #: Series encoded at once, about; batches are slices of such a piece.
 _ENCODE_ROWS: Final = 8192
@@ -107,7 +107,7 @@ class Prepared:
     refusals: Refusals
     derived: int
     digest: str
-    limits: Limits
+    limits: ReceiverLimits
     _receiver: Receiver
     rules: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -212,7 +212,7 @@ def cut_batches(samples: Samples, receiver: Receiver) -> Iterator[Batch]:
             begin = piece
 
 
-def _cuts(begin: int, end: int, total: np.ndarray, limits: Limits) -> Iterable[tuple[int, int]]:
+def _cuts(begin: int, end: int, total: np.ndarray, limits: ReceiverLimits) -> Iterable[tuple[int, int]]:
     while begin < end:
         fits = int(np.searchsorted(total, total[begin] + limits.request_bytes, side="right")) - 1
         cut = min(end, begin + limits.request_series, max(fits, begin + 1))

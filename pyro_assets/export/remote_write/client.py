@@ -18,8 +18,8 @@ from pyro_assets.export.remote_write.isolate import RefusedSeries, isolate
 from pyro_assets.export.remote_write.refusals import Refusals
 from pyro_assets.export.remote_write.transport import (
     TENANT_STATUSES,
-    Answer,
     Clock,
+    HttpAnswer,
     SystemClock,
     Transport,
     Verdict,
@@ -172,12 +172,12 @@ class Client:
         else:
             self._isolate(batch, answer, report, is_suspect=is_suspect)
 
-    def _isolate(self, batch: Batch, answer: Answer, report: SendReport, *, is_suspect: bool) -> None:
-        def ask(part: Batch) -> Answer | None:
+    def _isolate(self, batch: Batch, answer: HttpAnswer, report: SendReport, *, is_suspect: bool) -> None:
+        def ask(part: Batch) -> HttpAnswer | None:
             no, what = self._deliver(part, report, known=answer)
             return None if what is Verdict.ACCEPTED else no
 
-        def is_for_all(whole: Batch, no: Answer) -> bool:
+        def is_for_all(whole: Batch, no: HttpAnswer) -> bool:
             return self._is_too_old(whole, no, ask)
 
         for part, no in isolate(batch, answer, ask, is_for_all, is_suspect=is_suspect):
@@ -189,7 +189,7 @@ class Client:
             if no is None or len(part) == 1:
                 self.refused.note(part, refused=no is not None)
 
-    def _is_too_old(self, batch: Batch, no: Answer, ask: Callable[[Batch], Answer | None]) -> bool:
+    def _is_too_old(self, batch: Batch, no: HttpAnswer, ask: Callable[[Batch], HttpAnswer | None]) -> bool:
         """Whether the time of a batch is too old for the receiver, and so all of its samples are.
 
         A block that is too old would cost a request for each of its samples otherwise. `out of bounds` is said of
@@ -197,7 +197,7 @@ class Client:
         older than what the head takes anyway.
         """
 
-        def is_of_time(answer: Answer) -> bool:
+        def is_of_time(answer: HttpAnswer) -> bool:
             return refusal_reason(answer.text) == "too_old" and ("out of bounds" in answer.text or is_old)
 
         is_old = self._clock.time() - batch.timestamp_ms / 1000 > _SURELY_OLD_SECONDS
@@ -208,7 +208,7 @@ class Client:
         answers = (ask(batch.slice(place, place + 1)) for place in sorted(places.tolist()))
         return all(other is not None and is_of_time(other) for other in answers)
 
-    def _deliver(self, batch: Batch, report: SendReport, known: Answer | None = None) -> tuple[Answer, Verdict]:
+    def _deliver(self, batch: Batch, report: SendReport, known: HttpAnswer | None = None) -> tuple[HttpAnswer, Verdict]:
         """Send one batch until the receiver says yes or no to it.
 
         Args:
@@ -242,7 +242,7 @@ class Client:
             self._pause(answer, attempt, give_up_at, batch.org_id, report)
             attempt += 1
 
-    def _attempt(self, body: bytes, batch: Batch, attempt: int, report: SendReport) -> Answer:
+    def _attempt(self, body: bytes, batch: Batch, attempt: int, report: SendReport) -> HttpAnswer:
         if not self._keep_going():
             why = f"{self._place('')}: sending was asked to stop; what is not sent yet stays pending"
             raise SendingStopped(why, receiver=self.receiver.name)
@@ -259,7 +259,7 @@ class Client:
         report.answer_seconds += answer.seconds
         return answer
 
-    def _pause(self, answer: Answer, attempt: int, give_up_at: float, org_id: str, report: SendReport) -> None:
+    def _pause(self, answer: HttpAnswer, attempt: int, give_up_at: float, org_id: str, report: SendReport) -> None:
         asked = retry_after_seconds(answer.retry_after, self._clock.time())
         backoff = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(attempt, 16))
         seconds = backoff * (0.5 + self._jitter() / 2) if asked is None else asked
@@ -274,7 +274,7 @@ class Client:
             tenant = org_id if answer.status in TENANT_STATUSES else ""
             raise self._unavailable(f"{answer}; sending was asked to stop", tenant)
 
-    def _concerned(self, answer: Answer, org_id: str, report: SendReport) -> str:
+    def _concerned(self, answer: HttpAnswer, org_id: str, report: SendReport) -> str:
         """The tenant where an answer concerns it alone, "" where it concerns the receiver as a whole."""
         if answer.status in TENANT_STATUSES:
             return org_id
@@ -286,7 +286,7 @@ class Client:
         report.requests += 1
         return verdict(self._transport.write(compress(EMPTY_REQUEST), org_id)) is Verdict.ACCEPTED
 
-    def _misconfigured(self, answer: Answer, tenant: str) -> ReceiverMisconfigured:
+    def _misconfigured(self, answer: HttpAnswer, tenant: str) -> ReceiverMisconfigured:
         hint = advice(answer, has_credentials=bool(self.receiver.secret_refs))
         return ReceiverMisconfigured(
             f"{self._place(tenant)}: {hint} ({answer})", receiver=self.receiver.name, tenant=tenant
@@ -305,13 +305,13 @@ class Client:
         return f"receiver {self.receiver.name} ({self.receiver.shown_url}){of_tenant}"
 
 
-def _is_same_refusal(answer: Answer, known: Answer) -> bool:
+def _is_same_refusal(answer: HttpAnswer, known: HttpAnswer) -> bool:
     """Whether an internal error repeats one that was found to be about samples, with a reason that says so."""
     reason = refusal_reason(answer.text)
     return answer.status == known.status == 500 and reason == refusal_reason(known.text) != "rejected"
 
 
-def _refuse(batch: Batch, answer: Answer, report: SendReport) -> None:
+def _refuse(batch: Batch, answer: HttpAnswer, report: SendReport) -> None:
     reason = "series_too_large" if verdict(answer) is Verdict.TOO_LARGE else refusal_reason(answer.text)
     for (rule, tenant), count in batch.origins().items():
         report.refused.count(reason, rule, tenant, count)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pyro_assets.block.columns import Bool
 from pyro_assets.export.remote_write.batch import Batch
-from pyro_assets.export.remote_write.transport import Answer
+from pyro_assets.export.remote_write.transport import HttpAnswer
 
 #: Series remembered per X-Scope-OrgID; more are isolated again in each job.
 _MOST_REMEMBERED: Final = 100_000
@@ -62,12 +62,12 @@ class RefusedSeries:
 
 def isolate(
     batch: Batch,
-    answer: Answer,
-    ask: Callable[[Batch], Answer | None],
-    is_for_all: Callable[[Batch, Answer], bool],
+    answer: HttpAnswer,
+    ask: Callable[[Batch], HttpAnswer | None],
+    is_for_all: Callable[[Batch, HttpAnswer], bool],
     *,
     is_suspect: bool = False,
-) -> Iterator[tuple[Batch, Answer | None]]:
+) -> Iterator[tuple[Batch, HttpAnswer | None]]:
     """Send a refused batch in parts until each sample is decided.
 
     Of 2,000 samples one bad one costs about 13 requests, ten cost 110, a hundred 810; if all are bad, each costs one.

@@ -17,7 +17,7 @@ import yaml
 from pyro_assets.errors import ExportError, ReceiverMisconfigured
 from pyro_assets.export.promql import query_base
 from pyro_assets.export.remote_write.encode import EMPTY_REQUEST, compress, encode_series_without_samples
-from pyro_assets.export.remote_write.transport import Answer, Clock, Transport, Verdict, advice, verdict
+from pyro_assets.export.remote_write.transport import Clock, HttpAnswer, Transport, Verdict, advice, verdict
 from pyro_assets.receivers.model import HEADER_VALUE, Receiver, is_pattern, parse_duration_ms, show_duration
 
 _VM_VERSION: Final = re.compile(r'vm_app_version\{[^}]*short_version="([^"]*)"')
@@ -91,7 +91,7 @@ def check_receiver(
     return check
 
 
-def _judge(answer: Answer, receiver: Receiver, check: ReceiverCheck, org_id: str) -> None:
+def _judge(answer: HttpAnswer, receiver: Receiver, check: ReceiverCheck, org_id: str) -> None:
     what = verdict(answer)
     if not check.tenants:
         check.answers, check.seconds = answer.status != 0, answer.seconds
@@ -225,7 +225,7 @@ def _beside_write(receiver: Receiver) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", "")).rstrip("/")
 
 
-def _json(answer: Answer) -> Any:
+def _json(answer: HttpAnswer) -> Any:
     if answer.status != 200:
         return None
     try:

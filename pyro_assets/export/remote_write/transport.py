@@ -61,7 +61,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """One answer, or none.
 
     Attributes:
@@ -94,10 +94,10 @@ class Answer:
         return f"{status}: {shown}" if shown else status
 
 
-def verdict(answer: Answer) -> Verdict:
+def verdict(answer: HttpAnswer) -> Verdict:
     """What to do.
 
-    >>> [verdict(Answer(status)).name for status in (204, 429, 400, 413, 401)]
+    >>> [verdict(HttpAnswer(status)).name for status in (204, 429, 400, 413, 401)]
     ['ACCEPTED', 'RETRY', 'REFUSED', 'TOO_LARGE', 'MISCONFIGURED']
     """
     status = answer.status
@@ -141,7 +141,7 @@ def retry_after_seconds(header: str, now_seconds: float) -> float | None:
         return None
 
 
-def advice(answer: Answer, *, has_credentials: bool) -> str:
+def advice(answer: HttpAnswer, *, has_credentials: bool) -> str:
     """What a person can do about an answer that says nothing will ever work."""
     status, text = answer.status, answer.text
     if status == 404 and "remote write receiver needs to be enabled" in text:
@@ -245,7 +245,7 @@ class Transport:
         """Close its connections."""
         self._session.close()
 
-    def write(self, body: bytes, org_id: str, attempt: int = 0) -> Answer:
+    def write(self, body: bytes, org_id: str, attempt: int = 0) -> HttpAnswer:
         """POST the body of a remote write request; `attempt` is 0 for the first.
 
         Raises:
@@ -258,7 +258,7 @@ class Transport:
             headers["Retry-Attempt"] = str(attempt)  # Mimir makes its Retry-After longer by it
         return self._request("POST", self.receiver.url, headers=headers, data=body)
 
-    def get(self, url: str, params: Mapping[str, str], org_id: str = "", max_bytes: int = _READ_BYTES) -> Answer:
+    def get(self, url: str, params: Mapping[str, str], org_id: str = "", max_bytes: int = _READ_BYTES) -> HttpAnswer:
         """GET something of the same receiver with the same credentials; the text of a status 200 is not redacted.
 
         Raises:
@@ -267,7 +267,9 @@ class Transport:
         headers = {ORG_ID_HEADER: org_id} if org_id else {}
         return self._request("GET", url, headers=headers, params=dict(params), max_bytes=max_bytes)
 
-    def post_form(self, url: str, form: Mapping[str, str], org_id: str = "", max_bytes: int = _READ_BYTES) -> Answer:
+    def post_form(
+        self, url: str, form: Mapping[str, str], org_id: str = "", max_bytes: int = _READ_BYTES
+    ) -> HttpAnswer:
         """POST a form, as PromQL's API takes long queries; the text of a status 200 is not redacted.
 
         Raises:
@@ -278,7 +280,7 @@ class Transport:
 
     def _request(
         self, method: str, url: str, *, headers: dict[str, str], max_bytes: int = _TEXT_CHARACTERS, **content: Any
-    ) -> Answer:
+    ) -> HttpAnswer:
         receiver, begin = self.receiver, self._clock.monotonic()
         tls = receiver.tls
         auth = _Headers(self._credentials())
@@ -305,21 +307,21 @@ class Transport:
                     "tls.ca_file",
                     receiver=receiver.name,
                 ) from None
-            return Answer(0, text, seconds=self._clock.monotonic() - begin)
+            return HttpAnswer(0, text, seconds=self._clock.monotonic() - begin)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader, UnicodeError) as error:
             raise ReceiverMisconfigured(
                 f"receiver {receiver.name}: the request to {receiver.shown_url} cannot be made: {type(error).__name__}",
                 receiver=receiver.name,
             ) from None
         except requests.RequestException as error:
-            return Answer(0, self._why(error), seconds=self._clock.monotonic() - begin)
+            return HttpAnswer(0, self._why(error), seconds=self._clock.monotonic() - begin)
         except OSError as error:
             raise ReceiverMisconfigured(
                 f"receiver {receiver.name}: a file of `tls` cannot be used: {self._why(error)}", receiver=receiver.name
             ) from None
         return self._answer(response, begin, max_bytes)
 
-    def _answer(self, response: requests.Response, begin: float, max_bytes: int) -> Answer:
+    def _answer(self, response: requests.Response, begin: float, max_bytes: int) -> HttpAnswer:
         text = ""
         with response:
             try:
@@ -336,7 +338,7 @@ class Transport:
             headers = response.headers
             # Samples may hold the same characters as a short secret, so data stays as it is and is not shown.
             is_data = response.status_code == 200 and max_bytes > _TEXT_CHARACTERS
-            return Answer(
+            return HttpAnswer(
                 status=response.status_code,
                 text=text if is_data else self.redactor.redact(text),
                 content_type=headers.get("Content-Type", "").lower(),

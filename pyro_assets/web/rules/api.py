@@ -20,7 +20,7 @@ from pyro_assets.rules.stored import RuleVersion, StoredRules
 from pyro_assets.web.rules.changes import delete_rule, restore_rule, save_rule, stored_version
 from pyro_assets.web.rules.imports import read_import, save_import
 from pyro_assets.web.rules.listing import list_rules, rules_now
-from pyro_assets.web.rules.preview import MAX_HOURS, MAX_SECONDS, Wanted, hours_of, preview
+from pyro_assets.web.rules.preview import MAX_HOURS, MAX_SECONDS, PreviewForm, hours_of, preview
 from pyro_assets.web.site import Site
 from pyro_assets.web.wire.endpoints import Endpoint, Parameter, json_answer
 from pyro_assets.web.wire.requests import json_of, model_of
@@ -193,7 +193,7 @@ class _Calls:
             if checked.rule is None:
                 return _refused(checked)
             rule = checked.rule
-        options = Wanted(tenants=tuple(wanted.tenants), seconds=wanted.seconds)
+        options = PreviewForm(tenants=tuple(wanted.tenants), seconds=wanted.seconds)
         hours = wanted.hours or hours_of(self._site, options)
         found = preview(self._site, rule, in_force.config, hours, options)
         return json_answer(asdict(found) | {"is_exact": found.is_exact})

@@ -12,7 +12,7 @@ from pyro_assets.rules.choice import rules_text
 from pyro_assets.rules.in_force import Checked, Problem, RulesInForce, check_text, check_value
 from pyro_assets.rules.language import Rule
 from pyro_assets.web.rules.form import Form, form_of, read_form, value_of
-from pyro_assets.web.rules.preview import Wanted, read_wanted
+from pyro_assets.web.rules.preview import PreviewForm, read_wanted
 from pyro_assets.web.wire.requests import first
 
 _NEW_TEXT: Final = "rules:\n- name: \n  functions: []\n"
@@ -37,7 +37,7 @@ class Draft:
     original: str = ""
     seen_version: int = 0
     why: str = ""
-    wanted: Wanted = field(default_factory=Wanted)
+    wanted: PreviewForm = field(default_factory=PreviewForm)
 
 
 def read_draft(fields: Mapping[str, Sequence[str]]) -> tuple[Draft, list[str]]:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from pyro_assets.errors import ConfigError
 from pyro_assets.rules.choice import equivalent_rules, rules_text
 from pyro_assets.rules.config import SeriesConfig, parse_config
-from pyro_assets.rules.in_force import Plan, plan_edits
+from pyro_assets.rules.in_force import EditPlan, plan_edits
 from pyro_assets.rules.language import Rule
 from pyro_assets.rules.stored import StoredRules
 from pyro_assets.web.site import Site
@@ -31,7 +31,7 @@ class Import:
     """
 
     rules: tuple[Rule, ...] = ()
-    plan: Plan | None = None
+    plan: EditPlan | None = None
     problems: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 

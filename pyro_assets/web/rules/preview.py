@@ -31,7 +31,7 @@ _UNITS: Final = frozenset({"nanoseconds", "microseconds", "milliseconds", "secon
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PreviewForm:
     """What to look at.
 
     Attributes:
@@ -46,7 +46,7 @@ class Wanted:
     seconds: float = 10.0
 
 
-def read_wanted(fields: Mapping[str, Sequence[str]]) -> tuple[Wanted, list[str]]:
+def read_wanted(fields: Mapping[str, Sequence[str]]) -> tuple[PreviewForm, list[str]]:
     """What a form asks for, and what is wrong with it."""
     problems = []
 
@@ -67,10 +67,10 @@ def read_wanted(fields: Mapping[str, Sequence[str]]) -> tuple[Wanted, list[str]]
         last = ""
     tenants = tuple(first(fields, "preview_tenants").replace(",", " ").split())
     hours, seconds = number("preview_hours", 3, MAX_HOURS), number("preview_seconds", 10, MAX_SECONDS)
-    return Wanted(int(hours), last, tenants, seconds), problems
+    return PreviewForm(int(hours), last, tenants, seconds), problems
 
 
-def hours_of(site: Site, wanted: Wanted, known: Sequence[str] | None = None) -> list[str]:
+def hours_of(site: Site, wanted: PreviewForm, known: Sequence[str] | None = None) -> list[str]:
     """The hours to look at: the last ones that are over, and the running one where those hold nothing yet.
 
     Args:
@@ -87,7 +87,7 @@ def hours_of(site: Site, wanted: Wanted, known: Sequence[str] | None = None) -> 
     return [hour for hour in known if not wanted.last or hour <= wanted.last][-wanted.hours :]
 
 
-def preview(site: Site, rule: Rule, config: SeriesConfig, hours: Sequence[str], wanted: Wanted) -> "Preview":
+def preview(site: Site, rule: Rule, config: SeriesConfig, hours: Sequence[str], wanted: PreviewForm) -> "Preview":
     """What the rule would give.
 
     Raises:

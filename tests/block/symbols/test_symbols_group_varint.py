@@ -32,7 +32,7 @@ def test_decoding_and_encoding(streams: list[list[tuple[int, int, int, int]]]) -
     slow = [encode_groups(stream) for stream in streams]
     check(slow)
     for stream, expected in zip(streams, slow, strict=True):
-        encoder = group_varint.Encoder(len(stream))
+        encoder = group_varint.GroupVarintWriter(len(stream))
         numbers = np.array(stream, dtype=np.uint32).reshape(-1, 4)
         encoder.add(numbers[:7])
         encoder.add(numbers[7:])
