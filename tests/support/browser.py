@@ -9,11 +9,12 @@ import queue
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
 from pyro_assets.web.app import make_app
 from pyro_assets.web.serve import PageServer
@@ -23,11 +24,16 @@ _SECONDS = 20
 OUTPUT = Path(os.environ.get("PYRO_ASSETS_TEST_OUTPUT") or Path(__file__).parents[2] / "test-output")
 
 
-@contextmanager
-def served(site: Site, **limits: float) -> Iterator[str]:
+def served(site: Site, **limits: float) -> AbstractContextManager[str]:
     """Our pages on a free port, by the server of `pyro-assets web`; yields their address without a slash at the end."""
+    return served_app(make_app(site), **limits)
+
+
+@contextmanager
+def served_app(app: Starlette, **limits: float) -> Iterator[str]:
+    """The same of an application."""
     ports: queue.Queue[int] = queue.Queue()
-    server = PageServer(make_app(site), "127.0.0.1", 0, ports.put, **limits)
+    server = PageServer(app, "127.0.0.1", 0, ports.put, **limits)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -12,7 +12,9 @@ from pyro_assets.app import open_app
 from pyro_assets.explore.pyroscope.messages import querier_pb2
 from pyro_assets.explore.pyroscope.querier import METHODS
 from pyro_assets.web.app import make_app
+from tests.support.browser import served_app
 from tests.support.cli_runner import places, run
+from tests.support.connect_client import ask_generated
 from tests.support.pyroscope_exchanges import (
     Exchange,
     head_of,
@@ -52,8 +54,8 @@ def initech(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def _client(folder: Path) -> Iterator[Client]:
     options = dict(zip(*[iter(map(str, places(folder)))] * 2, strict=True))
-    with open_app(str(folder / "none"), options["--archive-url"], options["--ledger-url"]) as pipeline:
-        yield Client(make_app(site_of(pipeline)))
+    with open_app(str(folder / "none"), options["--archive-url"], options["--ledger-url"]) as app:
+        yield Client(make_app(site_of(app)))
 
 
 def ask(client: Client, one: Exchange) -> Answer:
@@ -97,8 +99,11 @@ def check(answer: Answer, one: Exchange) -> None:
     if one.status != 200:
         assert answer.json == json.loads(one.response)
         return
-    kind = answer_kind(one.name)
-    got, want = read_message(kind, answer.body, one.is_json), one.answered(kind)
+    check_message(read_message(answer_kind(one.name), answer.body, one.is_json), one)
+
+
+def check_message(got: Any, one: Exchange) -> None:
+    asked, want = one.asked(METHODS[one.name][0]), one.answered(answer_kind(one.name))
     if one.name == "SelectMergeProfile":
         check_profile(got, want, is_cut=asked.max_nodes > 0)
     elif one.name == "SelectMergeStacktraces" and want.HasField("pprof"):
@@ -142,6 +147,28 @@ def check_cut(got: Any, want: Any, max_nodes: int) -> None:
     named = [total for path, (total, _) in ours.items() if len(path) > 1 and path[-1] != "other"]
     assert len(named) >= min(max_nodes, len(named))
     assert sum(total > min(named) for total in named) < max_nodes
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("of", ["initech", "whole"])
+def test_the_clients_of_grafana_get_the_recorded_answers(request: pytest.FixtureRequest, of: str):
+    """What Grafana's data source and profilecli are made of, beside a real server: compressed, in both codecs."""
+    tenants = {"initech": ("initech", "nobody"), "whole": ("acme", "globex")}[of]
+    asked = [one for one in recorded() if one.name in METHODS and one.tenant in tenants and one.number != A_YEAR]
+    asked = [one for one in asked if not is_drawing(one)]
+    client: Client = request.getfixturevalue(of)
+    with served_app(client.app) as address:
+        answers = ask_generated(address, asked)
+    assert {"initech": {True}, "whole": {True, False}}[of] == {one.is_json for one in asked}
+    for one, answer in zip(asked, answers, strict=True):
+        if one.status == 200:
+            check_message(read_message(answer_kind(one.name), answer.message, is_json=False), one)
+        else:
+            assert answer.code == json.loads(one.response)["code"], one.number
+
+
+def is_drawing(one: Exchange) -> bool:
+    return one.name == "SelectMergeStacktraces" and one.asked(METHODS[one.name][0]).format == DOT
 
 
 def test_the_rules_of_the_form_are_ours_in_the_recorded_sequence(initech: Client):
