@@ -60,15 +60,27 @@ class CallTree:
         own, total = np.zeros(len(self.names), dtype=np.int64), np.zeros(len(self.names), dtype=np.int64)
         node = np.flatnonzero(self.name >= 0)
         np.add.at(own, self.name.take(node), self.own.take(node))
+        node = self.outermost(node)
+        np.add.at(total, self.name.take(node), self.total.take(node))
+        return own, total
+
+    def outermost(self, node: I64) -> I64:
+        """Those of some named nodes that have no node of their own function above them."""
         node = node.take(np.lexsort((self._start.take(node), self.name.take(node))))
         # Intervals of one function are nested or apart, so one is inside another where it begins before an earlier end.
         shift = self.name.take(node) * (len(self.parent) + 1)
         reach = np.maximum.accumulate(self._end.take(node) + shift) if len(node) else shift
         is_outer = np.ones(len(node), dtype=np.bool_)
         is_outer[1:] = self._start.take(node[1:]) + shift[1:] >= reach[:-1]
-        node = node.compress(is_outer)
-        np.add.at(total, self.name.take(node), self.total.take(node))
-        return own, total
+        return node.compress(is_outer)
+
+    def below(self, nodes: I64) -> Bool:
+        """bool[n]: these nodes, of which none is below another, and all below them."""
+        size = len(self.parent) + 1
+        steps = np.bincount(self._start.take(nodes), minlength=size) - np.bincount(
+            self._end.take(nodes), minlength=size
+        )
+        return np.asarray(np.cumsum(steps).take(self._start) > 0)
 
     def find(self, path_id: int) -> int | None:
         """The node with this `path_id`, None if there is none."""
@@ -152,13 +164,15 @@ class TreeBuilder:
         whole = _merge(self._parts)
         if int(whole.own.abs().sum()) >= _LIMIT:
             raise ValueOverflow("the sum of these profiles does not fit 64 bits; choose fewer hours or fewer profiles")
-        own = whole.own.cast(pl.Int64).to_numpy()
-        names = list(self._number)
-        start, end = number_in_preorder(whole.parent)
-        depth = path_depths(find_runs(whole.parent)) - 1
-        ids = _path_ids(whole, depth, _hash([*names, ""]))
-        total = sums_below(own, start, end)
-        return CallTree(names, whole.parent, whole.code, depth, own, total, ids, start, end)
+        return tree_of(list(self._number), whole.parent, whole.code, whole.own.cast(pl.Int64).to_numpy())
+
+
+def tree_of(names: list[str], parent: I64, code: I64, own: I64) -> CallTree:
+    """The tree of merged nodes, level by level: see `merge_equal`; the names' codes and own values are per node."""
+    start, end = number_in_preorder(parent)
+    depth = path_depths(find_runs(parent)) - 1
+    ids = _path_ids(parent, code, depth, _hash([*names, ""]))
+    return CallTree(names, parent, code, depth, own, sums_below(own, start, end), ids, start, end)
 
 
 def sums_below(own: I64, start: I64, end: I64) -> I64:
@@ -251,10 +265,10 @@ def _child_id(above: U64, name: U64) -> U64:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _path_ids(tree: _Part, depth: I64, hashes: U64) -> U64:
+def _path_ids(parent: I64, code: I64, depth: I64, hashes: U64) -> U64:
     """The last of the hashes is that of no name."""
-    ids = np.zeros(len(tree.parent), dtype=np.uint64)
+    ids = np.zeros(len(parent), dtype=np.uint64)
     bounds = np.searchsorted(depth, np.arange(int(depth.max()) + 2)).tolist()
     for first, end in pairwise(bounds[1:]):
-        ids[first:end] = _child_id(ids.take(tree.parent[first:end]), hashes.take(tree.code[first:end]))
+        ids[first:end] = _child_id(ids.take(parent[first:end]), hashes.take(code[first:end]))
     return ids

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -19,6 +19,7 @@ import numpy as np
 from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.explore.call_tree import CallTree, TreeBuilder, add_up
+from pyro_assets.explore.over_time import Timeline
 from pyro_assets.explore.read import ArchivedJob, ArchivedJobs, NarrowReader, Wanted, batches, spread
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hours import HourRecords
@@ -38,6 +39,7 @@ _MOST_NODES: Final = 2_000_000
 #: Jobs that are looked at for profile types and labels: the newest of every shard.
 _JOBS_PER_SHARD: Final = 2
 _MOST_JOBS: Final = 64
+_NS_PER_MS: Final = 1_000_000
 #: So many values of a label are listed.
 _MOST_VALUES: Final = 100
 
@@ -52,6 +54,9 @@ class Question:
         hours: partition keys.
         selector: label matchers.
         budget_seconds: no further job is read after this time; at least one is.
+        length_ms: only profiles of so long a time; 0 for all of these hours.
+        until_ms: its end (exclusive, Unix ms), None for the moment of asking, `asked_ms`.
+        step_ms: width of the steps in which values over time are counted.
     """
 
     tenant: str
@@ -59,6 +64,17 @@ class Question:
     hours: tuple[str, ...]
     selector: str = "{}"
     budget_seconds: float = 5.0
+    length_ms: int = 0
+    until_ms: int | None = None
+    step_ms: int = 60_000
+    # The same question a moment later is the same question.
+    asked_ms: int = field(default=0, compare=False)
+
+    @property
+    def ends_ms(self) -> tuple[int, int] | None:
+        """Between which times profiles count (half open, Unix ms), None for any."""
+        until_ms = self.asked_ms if self.until_ms is None else self.until_ms
+        return (until_ms - self.length_ms, until_ms) if self.length_ms else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,7 @@ class Explored:
         is_gauge: values are levels: of each target the last profile of a job counts, and sums over jobs mean nothing.
         profiles, samples: that count.
         moments: by time.
+        timeline: the same by steps and labels.
         tree: all stacks; its root has the total.
         own, totals: int64 per name of the tree.
         bytes_read, bytes_stored: see NarrowReader; seconds: how long it took.
@@ -98,6 +115,7 @@ class Explored:
     bytes_read: int
     bytes_stored: int
     seconds: float
+    timeline: Timeline
 
     @property
     def is_exact(self) -> bool:
@@ -223,18 +241,20 @@ class Explorer:
         known = self._remembered(self._answers, key)
         if known is not None and begun - known.seconds <= max_age_seconds:
             return known.explored
-        wanted = Wanted(parse_selector(question.selector), [glob.escape(question.profile_type)], [question.tenant])
+        kinds, ends_ms = [glob.escape(question.profile_type)], question.ends_ms
+        last = None if ends_ms is None else (ends_ms[0], ends_ms[1] - 1)
+        wanted = Wanted(parse_selector(question.selector), kinds, [question.tenant], ends_ms=last)
         jobs = [
             job
             for job in ArchivedJobs(self._ledger).archived_jobs(question.hours)
             if any(output.tenant == question.tenant for output in job.outputs)
         ]
         digest = _digest([job.id for job in jobs])
-        if known is not None and known.digest == digest:
+        if known is not None and known.digest == digest and known.explored.question.ends_ms == ends_ms:
             self._remember(self._answers, key, _Answer(digest, begun, known.explored))
             return known.explored
         is_gauge = is_of_type(question.profile_type.encode(), gauges)
-        reader, builder = NarrowReader(self._archive), TreeBuilder()
+        reader, builder, timeline = NarrowReader(self._archive), TreeBuilder(), Timeline(question.step_ms)
         moments: list[Moment] = []
         read = profiles = samples = 0
         for some in batches(spread(jobs)):
@@ -245,7 +265,11 @@ class Explorer:
             if batch.columns is None:
                 continue
             chosen = _chosen(batch.columns, wanted, is_gauge)
+            if ends_ms is not None:
+                time_ns = batch.columns.rows.time_ns
+                chosen &= (time_ns >= ends_ms[0] * _NS_PER_MS) & (time_ns < ends_ms[1] * _NS_PER_MS)
             builder.add(batch.columns, chosen)
+            timeline.add(batch.columns, chosen)
             count = np.diff(batch.columns.rows.sample_start)
             profiles += int(np.count_nonzero(chosen))
             samples += int(count.compress(chosen).sum())
@@ -266,6 +290,7 @@ class Explorer:
             reader.bytes_read,
             reader.bytes_stored,
             self._clock() - begun,
+            timeline,
         )
         self._remember(self._answers, key, _Answer(digest, begun, found))
         return found

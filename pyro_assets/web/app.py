@@ -35,7 +35,8 @@ from pyro_assets.errors import (
     StorageUnavailable,
 )
 from pyro_assets.monitoring.metrics import exposition
-from pyro_assets.web import backfills, explore, quarantine, remote_read, series, status
+from pyro_assets.web import backfills, quarantine, remote_read, series, status
+from pyro_assets.web.explore import page as explore
 from pyro_assets.web.pyroscope import site as pyroscope
 from pyro_assets.web.pyroscope.connect import error_answer
 from pyro_assets.web.rules import page as rules

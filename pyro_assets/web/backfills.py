@@ -277,7 +277,7 @@ def _series_address(found: Backfill) -> str:
     if FROM_TAG not in tags or TO_TAG not in tags:
         return ""
     hours = hours_between(tags[FROM_TAG], tags[TO_TAG])
-    query = {"hours": str(len(hours)), "until": hour_of(hour_start_ms(hours[-1]) + HOUR_MS)}
+    query = {"last": f"{len(hours)}h", "until": hour_of(hour_start_ms(hours[-1]) + HOUR_MS)}
     if RULE_TAG in tags:
         query["rule"] = tags[RULE_TAG]
     return f"/series?{urlencode(query)}"

@@ -26,11 +26,8 @@ from pyro_assets.web.site import Site
 from pyro_assets.web.spans import PARAMETERS, Span, asked_span
 from pyro_assets.web.wire.endpoints import Endpoint, Parameter, whole_number
 
-_HOURS: Final = 1
 _PAGE: Final = 100
 _SHOWN_SAMPLES: Final = 100
-#: What the form offers.
-_SPANS: Final = (1, 3, 6, 12, 24, 72, 168)
 _FILTERS: Final = ("tenant", "kind", "rule", "text")
 
 
@@ -50,7 +47,6 @@ def routes(site: Site) -> list[Route]:
             found=found,
             asked=asked,
             span=span,
-            spans=_SPANS,
             start=start,
             page=_PAGE,
             newest=newest,
@@ -69,7 +65,6 @@ def routes(site: Site) -> list[Route]:
             found=found,
             asked=asked,
             span=span,
-            spans=_SPANS,
             start=start,
             page=_PAGE,
             unit=unit_of_metric(asked.metric),
@@ -100,7 +95,6 @@ def routes(site: Site) -> list[Route]:
             series=found.series,
             asked=asked,
             span=span,
-            spans=_SPANS,
             unit=unit,
             series_id=series_id,
             chart=_chart(found, span, unit),
@@ -200,7 +194,7 @@ def unit_of_metric(metric: str) -> str:
 
 
 def _span(site: Site, request: Request) -> Span:
-    return asked_span(request, site.clock(), _HOURS)
+    return asked_span(request, site.clock())
 
 
 def _start(request: Request) -> int:
@@ -218,7 +212,7 @@ def _asked(request: Request, span: Span, *, metric: bool = False) -> Asked:
 
 def _address(span: Span, asked: Asked) -> Any:
     """Makes addresses of these pages that keep what was asked for."""
-    kept = {"hours": str(span.hours), "until": span.until}
+    kept = {"last": span.last, "until": span.until}
     kept |= {name: getattr(asked, name) for name in (*_FILTERS, "metric")}
 
     def make(path: str, **changes: object) -> str:

@@ -19,6 +19,7 @@ from pyro_assets.monitoring.metrics import HealthMetrics
 from pyro_assets.rules.stored import StoredRules
 from pyro_assets.web import words
 from pyro_assets.web.rules.watch import RuleWatch
+from pyro_assets.web.spans import PRESETS, REFRESHES, asked_refresh, hour_end, length_words
 from pyro_assets.web.wire.access import Access
 from pyro_assets.web.wire.sessions import Guesses, Sessions
 from pyro_assets.web.wire.turns import Turns
@@ -93,7 +94,7 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(words.FILTERS)
+        self._templates.filters.update(words.FILTERS, length_words=length_words, hour_end=hour_end)
 
     @property
     def read_only(self) -> bool:
@@ -149,6 +150,9 @@ class Site:
             "read_only": self.read_only,
             "dagster_url": self.dagster_url,
             "now_ms": self.clock(),
+            "refresh": asked_refresh(request),
+            "presets": PRESETS,
+            "refreshes": REFRESHES,
         }
         text = self._templates.get_template(template).render(**{**shared, **context})
         # Names may hold halves of surrogate pairs, which no encoding takes.

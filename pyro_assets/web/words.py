@@ -1,6 +1,6 @@
 """Numbers, times and names in words, as the pages show them; `FILTERS` has them under the names templates use.
 
-Add a filter here when a second page needs it. Nothing here makes HTML: templates escape what comes out, and control
+Add a filter here when a second page needs it. Only `breaks` makes HTML: templates escape what comes out, and control
 characters, which no escaping makes visible, are spelled by `visible`.
 """
 
@@ -10,11 +10,30 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from markupsafe import Markup, escape
+
 _NANO: Final = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
 _PREFIXES: Final = ("", "k", "M", "G", "T", "P", "E")
+#: Profile types (name and sample type) that most programs have.
+_TYPES: Final = {
+    "process_cpu:cpu": "CPU time",
+    "process_cpu:samples": "CPU samples",
+    "wall:wall": "wall time",
+    "memory:alloc_space": "memory allocated",
+    "memory:alloc_objects": "objects allocated",
+    "memory:inuse_space": "memory in use",
+    "memory:inuse_objects": "objects in use",
+    "goroutines:goroutine": "goroutines",
+    "mutex:contentions": "waits for locks",
+    "mutex:delay": "time waiting for locks",
+    "block:contentions": "waits",
+    "block:delay": "time waiting",
+}
 #: Categories (Unicode) whose characters do not show, or turn the text around them.
 _TURNS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _MARKUP_OR_TURN: Final = re.compile(rf"(<textarea\b.*?</textarea>|<[^>]*>)|({_TURNS.pattern})", re.DOTALL)
+#: After these a name may be broken; not inside of an escaped character, which ends with a semicolon.
+_BREAKS: Final = re.compile(r"([_./:]+)(?=[^_./:])")
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -129,6 +148,16 @@ def share(part: float | None) -> str:
     return f"{round(100 * part, 2 if abs(part) < 0.1 else 1):g} %"
 
 
+def change(part: float) -> str:
+    """By how much a share has changed, in percentage points.
+
+    >>> change(0.034), change(-0.5), change(0.00001)
+    ('+3.4 points', '-50 points', 'as before')
+    """
+    points = round(100 * part, 2 if abs(part) < 0.01 else 1)
+    return f"{points:+g} points" if points else "as before"
+
+
 def unit_of(profile_type: str) -> str:
     """The unit of a profile type's values, "" where it has none.
 
@@ -154,6 +183,8 @@ def amount(value: float | None, unit: str = "") -> str:
     ('1.24 s', '3.4 GB', '1,234')
     >>> amount(2.5, "seconds"), amount(12, "lock contentions"), amount(12_345_678, "objects")
     ('2.5 s', '12 lock contentions', '12.3 M objects')
+    >>> amount(0.25, "cores"), amount(2_500_000, "B/s"), amount(12, "/s"), amount(0.00002, "s/s")
+    ('0.25 cores', '2.5 MB/s', '12/s', '0.00002 s/s')
     """
     if value is None:
         return "–"
@@ -161,6 +192,8 @@ def amount(value: float | None, unit: str = "") -> str:
         return duration(value * _NANO[unit] / 1e9)
     if unit in ("bytes", "byte"):
         return size(value)
+    if unit.endswith("/s"):
+        return f"{_scaled(value, 'B')}/s" if unit == "B/s" else f"{short(value)}{' ' * (unit != '/s')}{unit}"
     text = number(value) if abs(value) < 1e6 and float(value).is_integer() else short(value)
     return f"{text} {unit}" if unit not in ("", "count", "none", "short") else text
 
@@ -177,13 +210,40 @@ def amount_of(value: float | None, profile_type: str) -> str:
 def type_words(profile_type: str) -> str:
     """A profile type for people.
 
-    >>> type_words("process_cpu:cpu:nanoseconds:cpu:nanoseconds"), type_words("odd")
-    ('cpu in nanoseconds (process_cpu)', 'odd')
+    >>> type_words("process_cpu:cpu:nanoseconds:cpu:nanoseconds"), type_words("jemalloc:held:bytes:a:b")
+    ('CPU time', 'held (jemalloc)')
+    >>> type_words("odd")
+    'odd'
     """
     parts = profile_type.split(":")
     if len(parts) != 5:
         return visible(profile_type)
-    return visible(f"{parts[1]} in {parts[2]} ({parts[0]})")
+    return _TYPES.get(f"{parts[0]}:{parts[1]}") or visible(f"{parts[1]} ({parts[0]})")
+
+
+def rate_of(profile_type: str, *, is_gauge: bool = False) -> tuple[float, str]:
+    """What values per second are multiplied by, and the unit they then have; levels stay what they are.
+
+    >>> rate_of("process_cpu:cpu:nanoseconds:cpu:nanoseconds"), rate_of("memory:alloc_space:bytes:space:bytes")
+    ((1e-09, 'cores'), (1.0, 'B/s'))
+    >>> rate_of("mutex:delay:nanoseconds:contentions:count"), rate_of("memory:alloc_objects:count:space:bytes")
+    ((1e-09, 's/s'), (1.0, '/s'))
+    >>> rate_of("memory:inuse_space:bytes:space:bytes", is_gauge=True)
+    (1.0, 'bytes')
+    """
+    unit = unit_of(profile_type)
+    return (1.0, unit) if is_gauge else rate_of_unit(unit, is_cpu=profile_type.startswith("process_cpu:cpu:"))
+
+
+def rate_of_unit(unit: str, *, is_cpu: bool = False) -> tuple[float, str]:
+    """The same by the unit alone.
+
+    >>> rate_of_unit("seconds"), rate_of_unit("seconds", is_cpu=True), rate_of_unit("")
+    ((1.0, 's/s'), (1.0, 'cores'), (1.0, '/s'))
+    """
+    if unit in _NANO:
+        return _NANO[unit] / 1e9, "cores" if is_cpu else "s/s"
+    return 1.0, "B/s" if unit in ("bytes", "byte") else "/s" if unit in ("", "count", "none", "short") else f"{unit}/s"
 
 
 def visible(text: str) -> str:
@@ -223,6 +283,15 @@ def shorten(text: str, length: int = 80) -> str:
     return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
 
 
+def breaks(text: str) -> Markup:
+    """A name that may be broken after `_`, `.`, `/` and `:`, and nowhere else where it can be helped.
+
+    >>> breaks("a_b/<c>")
+    Markup('a_<wbr>b/<wbr>&lt;c&gt;')
+    """
+    return Markup(_BREAKS.sub(r"\1<wbr>", str(escape(visible(text)))))  # noqa: S704 - escaped just before
+
+
 def plural(count: int, one: str, many: str = "") -> str:
     """A count and its noun.
 
@@ -234,6 +303,8 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 def _digits(value: float) -> str:
     """Three digits, no trailing zeros, no exponent."""
+    if 0 < abs(value) < 0.0001:
+        return f"{float(f'{value:.3g}'):.12f}".rstrip("0").rstrip(".")
     return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
@@ -260,11 +331,13 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "time": time,
     "hour": hour,
     "share": share,
+    "change": change,
     "amount": amount,
     "amount_of": amount_of,
     "unit_of": unit_of,
     "type_words": type_words,
     "visible": visible,
     "shorten": shorten,
+    "breaks": breaks,
     "plural": plural,
 }

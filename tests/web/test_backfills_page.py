@@ -130,11 +130,11 @@ def test_choose_estimate_start_follow_cancel(client: Client, dagster: ScriptedSe
     assert "of 3 jobs done" in page.words
     assert '<meta http-equiv="refresh"' in page.text
     assert f"{dagster.url}/runs/00000000-1" in page.text
-    assert "/series?hours=1&amp;until=2026-11-25-10%3A00&amp;rule=later" in page.text
+    assert "/series?last=1h&amp;until=2026-11-25-10%3A00&amp;rule=later" in page.text
     dagster.script += [followed(tags=sent["tags"], status="COMPLETED_FAILED", endTimestamp=1795600060.0, runs=[run])]
     over = client.get("/backfills/abc")
     assert "does only what is left" in over.words
-    assert "refresh" not in over.text
+    assert "data-refresh" not in over.text
     assert "Cancel it" not in over.words
     done = reply("cancelPartitionBackfill", {"__typename": "CancelBackfillSuccess"})
     dagster.script += [followed(tags=sent["tags"]), done]

@@ -38,49 +38,84 @@ def test_from_a_profile_type_to_a_rule(address: str, tmp_path: Path):
     with chrome(tmp_path) as driver:
         driver.get(address)
         screenshot(driver, "explore")
+        driver.execute_script("window.isSame = true")
+        # A choice is shown at once, and in place: the script's state outlives it.
         Select(driver.find_element("id", "type")).select_by_value("memory:alloc_space:bytes:space:bytes")
-        driver.find_element("css selector", ".explore button").click()
         arrived(driver, "type=memory")
-        assert "alloc_space" in driver.find_element("css selector", ".chart figcaption").text
-        driver.get(f"{address}/explore")
-        driver.find_element("id", "search").send_keys("runtime." + Keys.ENTER)
+        wait(driver, lambda one: "memory allocated" in one.find_element("css selector", ".chart figcaption").text, "")
+        driver.back()
+        wait(
+            driver, lambda one: "CPU time" in one.find_element("css selector", ".chart figcaption").text, "the way back"
+        )
+        # What is typed is marked before it is sent.
+        driver.find_element("id", "search").send_keys("runtime.")
+        marked = driver.find_elements("css selector", ".flame .hit")
+        assert marked
+        assert all("runtime." in one.accessible_name for one in marked[:5])
+        assert f"{len(marked)} frames" in driver.find_element("id", "matched").text
+        driver.find_element("id", "search").send_keys(Keys.ENTER)
         arrived(driver, "search=runtime.")
-        names = [one.text for one in driver.find_elements("css selector", "th.name")]
-        assert names
-        assert all("runtime." in name.lower() for name in names)
+        wait(
+            driver, lambda one: all("runtime." in row.text for row in one.find_elements("css selector", "th.name")), ""
+        )
         screenshot(driver, "explore-search")
-        # Into the flame graph by mouse, further by keyboard, and back.
-        frames(driver)[1].click()
+        # Into the flame graph by mouse: it is zoomed before the answer is there; further by arrow keys, and back.
+        inner = frames(driver)[1]
+        name = inner.find_element("tag name", "text").get_attribute("textContent")
+        inner.click()
         arrived(driver, "at=")
+        wait(driver, lambda one: heading(one) == name, "the frame")
         first = heading(driver)
-        below = [one for one in frames(driver) if "above" not in one.get_attribute("class")][1]
-        driver.execute_script("arguments[0].focus()", below)
-        focused = driver.switch_to.active_element.get_attribute("aria-label")
-        assert focused == below.get_attribute("aria-label")
-        driver.switch_to.active_element.send_keys(Keys.ENTER)
+        assert len([one for one in frames(driver) if one.get_attribute("tabindex") == "0"]) == 1
+        current = driver.find_element("css selector", ".flame a[aria-current]")
+        driver.execute_script("arguments[0].focus()", current)
+        driver.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+        below = driver.switch_to.active_element
+        assert below != current
+        focused = below.accessible_name
+        below.send_keys(Keys.ENTER)
         wait(driver, lambda one: heading(one) != first, "the next frame")
         assert focused.startswith(heading(driver).rstrip("…")[:20])
         screenshot(driver, "explore-zoomed")
         driver.find_element("link text", "Up to the caller").click()
         wait(driver, lambda one: heading(one) == first, "the caller")
-        driver.find_element("link text", "Show everything").click()
-        wait(driver, lambda one: heading(one) == "all", "everything")
-        rule = driver.find_element("link text", "make a rule")
-        function = driver.find_element("css selector", "th.name").text
-        rule.click()
+        driver.find_element("link text", "Callers and callees").click()
+        wait(driver, lambda one: len(one.find_elements("css selector", ".flame")) == 2, "both drawings")
+        screenshot(driver, "explore-around")
+        driver.find_element("link text", "Make a rule").click()
         arrived(driver, "/rules/new?")
-        assert function in driver.find_element("name", "functions").get_attribute("value")
+        assert first in driver.find_element("name", "functions").get_attribute("value")
         assert driver.find_element("name", "profile_types").get_attribute("value") == CPU
+        assert complaints(driver) == []
+
+
+def test_a_part_of_the_chart_and_a_comparison(address: str, tmp_path: Path):
+    from selenium.webdriver import ActionChains
+
+    with chrome(tmp_path, width=1440) as driver:
+        driver.get(f"{address}/explore?split=service_name&refresh=1")
+        assert len(driver.find_elements("css selector", ".legend li")) > 1
+        # It is made anew by itself, in place.
+        driver.execute_script("document.querySelector('main').dataset.old = ''")
+        wait(driver, lambda one: not one.find_elements("css selector", "main[data-old]"), "a newer page")
+        drawing = driver.find_element("css selector", ".chart .drawing")
+        ActionChains(driver).move_to_element(drawing).click_and_hold().move_by_offset(90, 0).release().perform()
+        arrived(driver, "until=")
+        assert "last=" in driver.current_url
+        wait(driver, lambda one: one.find_element("id", "until").get_attribute("value"), "the time in the form")
+        driver.get(f"{address}/explore?against=labels&other=%7Bpod%3D~%22.*0%22%7D")
+        assert "What has changed" in driver.find_element("tag name", "main").text
+        assert driver.find_elements("css selector", ".flame [class*=change-]")
+        screenshot(driver, "explore-compared")
         assert complaints(driver) == []
 
 
 def test_without_scripts_and_in_a_narrow_dark_window(address: str, tmp_path: Path):
     with chrome(tmp_path, width=360, height=800, scripts=False, dark=True) as driver:
         driver.get(address)
-        assert heading(driver) == "all"
         assert len(frames(driver)) > 20
         screenshot(driver, "explore-narrow-dark")
-        driver.find_element("css selector", "details summary").send_keys(Keys.ENTER)
+        driver.find_element("css selector", "#labels summary").send_keys(Keys.ENTER)
         label = driver.find_element("css selector", "a.pair")
         label.click()
         arrived(driver, "selector=")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pyro_assets.errors import ValueOverflow
 from pyro_assets.explore.call_tree import CallTree, TreeBuilder, path_id
-from pyro_assets.web.drawing.flame import Layout, counts, icicle, lay_out
+from pyro_assets.web.drawing.flame import Layout, amounts_of, counts, icicle, lay_out
 from tests.support.series_jobs import JOBS, job, profile, sample
 
 HOSTILE = [b'</title><script>alert("x")</script>', b"\xe2\x80\xaeevil\n\x00", b"\xff\xfe", b"a" * 1000, b"&amp;'\""]
@@ -22,13 +22,19 @@ def tree_of(*profiles: Any) -> CallTree:
     return builder.finish()
 
 
-def drawn(tree: CallTree, layout: Layout, **how: Any) -> list[ET.Element]:
-    text = str(icicle(tree, layout, href=lambda node: f"/explore?at={node}&x='\"<", unit="count", **how))
+def drawn(tree: CallTree, layout: Layout, *, search: str = "", **how: Any) -> list[ET.Element]:
+    said = amounts_of(tree, "count", **how)
+    text = str(icicle(tree, layout, href=lambda node: f"/explore?at={node}&x='\"<", said=said, search=search))
     return [one for one in ET.fromstring(text).iter() if one.tag.endswith("}a")]
 
 
 def part(element: ET.Element, tag: str) -> Any:
-    return next((one for one in element if one.tag.endswith("}" + tag)), None)
+    return next((one for one in element.iter() if one.tag.endswith("}" + tag)), None)
+
+
+def box(element: ET.Element) -> list[float]:
+    """Begin and width in percent of the drawing, and the top in pixels."""
+    return [float(part(element, "svg").attrib[name].rstrip("%")) for name in ("x", "width", "y")]
 
 
 def test_widths_are_shares_and_callees_stand_below_their_caller():
@@ -36,18 +42,13 @@ def test_widths_are_shares_and_callees_stand_below_their_caller():
         profile([sample(60, b"main", b"work"), sample(20, b"main"), sample(15, b"other"), 5]),
     )
     frames = drawn(tree, lay_out(tree, 0))
-    boxes = {
-        part(one, "text").text: [float(part(one, "rect").attrib[name]) for name in ("x", "width", "y")]
-        for one in frames
+    assert {part(one, "text").text: box(one) for one in frames} == {
+        "all": [0, 100, 0],
+        "main": [0, 80, 20],
+        "other": [80, 15, 20],
+        "work": [0, 60, 40],
     }
-    assert boxes == {
-        "all": [0, 999, 0],
-        "main": [0, 799, 20],
-        "other": [800, 149, 20],
-        "work": [0, 599, 40],
-    }
-    assert part(frames[1], "title").text == "main: 80, 80 % of all; self 20"
-    assert frames[1].attrib["aria-label"] == part(frames[1], "title").text
+    assert part(frames[1], "title").text == "main\n80, 80 % of all\nself 20, 20 %"
     assert [one.attrib.get("aria-current") for one in frames] == ["true", None, None, None]
 
 
@@ -55,12 +56,12 @@ def test_zooming_keeps_the_callers_on_top():
     tree = tree_of(profile([sample(60, b"main", b"work", b"run"), sample(20, b"main", b"idle"), sample(20, b"x")]))
     root = tree.find(path_id(["main", "work"]))
     assert root is not None
-    frames = drawn(tree, lay_out(tree, root), search="RUN", scale=0.5)
+    frames = drawn(tree, lay_out(tree, root), search="RUN", scale=0.5, root=root)
     assert [part(one, "text").text for one in frames] == ["all", "main", "work", "run"]
-    assert {part(one, "rect").attrib["width"] for one in frames} == {"999.0"}
+    assert {box(one)[1] for one in frames} == {100}
     assert ["above" in one.attrib["class"].split() for one in frames] == [True, True, False, False]
     assert ["hit" in one.attrib["class"].split() for one in frames] == [False, False, False, True]
-    assert part(frames[3], "title").text == "run: 30, 60 % of all; 100 % of what is shown; self 30"
+    assert part(frames[3], "title").text == "run\n30, 60 % of all\n100 % of what is shown\nself 30, 60 %"
 
 
 def test_small_and_deep_frames_are_left_out_and_told():
@@ -79,14 +80,14 @@ def test_small_and_deep_frames_are_left_out_and_told():
 
 def test_hostile_names_are_text():
     tree = tree_of(profile([sample(100, name, b"below") for name in HOSTILE]))
-    text = str(icicle(tree, lay_out(tree, 0), href=lambda node: "/?a=<>&'\"", unit="", search="<script>"))
+    text = str(icicle(tree, lay_out(tree, 0), href=lambda node: "/?a=<>&'\"", said=str, search="<script>"))
     root = ET.fromstring(text)
     assert {one.tag.rpartition("}")[2] for one in root.iter()} == {"div", "svg", "a", "title", "rect", "text"}
     assert all(name in ("href", "class", "aria-label", "aria-current") for one in root.iter() if one.tag.endswith("}a")
                for name in one.attrib)  # fmt: skip
     titles = [one.text or "" for one in root.iter() if one.tag.endswith("title")]
-    assert any(one.startswith("\\u202eevil\\n\\x00: ") for one in titles)
-    assert any(one.startswith("\\xff\\xfe: ") for one in titles)
+    assert any(one.startswith("\\u202eevil\\n\\x00\n") for one in titles)
+    assert any(one.startswith("\\xff\\xfe\n") for one in titles)
     assert 'alert("x")' in "".join(titles)
 
 

@@ -147,7 +147,7 @@ def test_nothing_there(client: Client):
     assert "<script>" not in gone.text
     assert client.get("/series/metric", {"metric": "none"}).status == 200
     assert client.get("/series/metric").status == 400
-    for query in ({"hours": "0"}, {"hours": "many"}, {"until": "soon"}, {"start": "-1"}):
+    for query in ({"hours": "0"}, {"hours": "many"}, {"last": "0h"}, {"until": "soon"}, {"start": "-1"}):
         assert client.get("/series", query).status == 400
     assert client.call("GET", "/series/samples?metric=x&id=y").status == 404
 

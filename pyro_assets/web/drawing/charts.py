@@ -55,7 +55,7 @@ def time_chart(
     """Values over time, as a figure with its table.
 
     Args:
-        lines: drawn over each other; bars want only one.
+        lines: drawn over each other; bars stand on each other.
         title: what is shown, in words; read out instead of the drawing.
         begin_ms: where the axis begins.
         end_ms: where it ends.
@@ -73,17 +73,21 @@ def time_chart(
         return Markup(
             '<figure class="chart"><p class="empty">Nothing to draw: {} has no values here.</p></figure>'
         ).format(title)
-    low, high, step = _scale(min(0.0, min(values)), max(0.0, max(values)), words.seconds_of(unit))
+    tops = [sum(stack) for stack in _stacks(lines).values()] if kind == "bars" else values
+    low, high, step = _scale(min(0.0, *values), max(0.0, *tops), words.seconds_of(unit))
     plot = _Plot(begin_ms, max(end_ms, begin_ms + 1), low, high, height)
     parts = [_value_axis(plot, step, unit), _time_axis(plot)]
-    for number, line in enumerate(lines):
-        parts.append(_bars(plot, line, unit, bar_ms) if kind == "bars" else _line(plot, line, number, unit))
+    if kind == "bars":
+        parts += _bars(plot, lines, unit, bar_ms)
+    else:
+        parts += [_line(plot, line, number, unit) for number, line in enumerate(lines)]
     reach = f"between {words.amount(min(values), unit)} and {words.amount(max(values), unit)}"
     words_of = f"{title}. From {words.time(begin_ms)} to {words.time(end_ms)} UTC, {reach}."
     drawing = Markup(
-        '<div class="scroll"><svg class="drawing" viewBox="0 0 {} {}" role="img" aria-label="{}" font-size="12"'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Chart"><svg class="drawing" viewBox="0 0 {} {}"'
+        ' role="img" aria-label="{}" font-size="12" data-begin="{}" data-end="{}" data-left="{}" data-right="{}"'
         ' xmlns="http://www.w3.org/2000/svg">{}</svg></div>'
-    ).format(_WIDTH, height, words_of, Markup("").join(parts))
+    ).format(_WIDTH, height, words_of, begin_ms, end_ms, _LEFT, _WIDTH - _RIGHT, Markup("").join(parts))
     return Markup('<figure class="chart"><figcaption>{}</figcaption>{}{}{}</figure>').format(
         title, drawing, _legend(lines), _table(lines, unit)
     )
@@ -190,20 +194,37 @@ def _line(plot: _Plot, line: Line, number: int, unit: str) -> Markup:
     )
 
 
-def _bars(plot: _Plot, line: Line, unit: str, bar_ms: int) -> Markup:
-    parts = []
-    for time_ms, value in line.points:
-        if value is None:
-            continue
-        x, end = plot.x(time_ms), plot.x(time_ms + max(bar_ms, 1))
-        top, bottom = sorted((plot.y(value), plot.y(0.0)))
-        parts.append(
-            Markup('<rect x="{}" y="{}" width="{}" height="{}">{}</rect>').format(
-                x, top, round(max(1.0, end - x - 1), 1), round(max(0.5, bottom - top), 1),
-                _title(line, time_ms, value, unit),
-            )
-        )  # fmt: skip
-    return Markup('<g class="bars line-0">{}</g>').format(Markup("").join(parts))
+def _stacks(lines: Sequence[Line]) -> dict[int, list[float]]:
+    """Time -> the values that stand on each other."""
+    found: dict[int, list[float]] = {}
+    for line in lines:
+        for time_ms, value in line.points:
+            if value is not None:
+                found.setdefault(time_ms, []).append(value)
+    return found
+
+
+def _bars(plot: _Plot, lines: Sequence[Line], unit: str, bar_ms: int) -> list[Markup]:
+    """Bars on each other, the first at the bottom."""
+    tops: dict[int, float] = {}
+    groups = []
+    for number, line in enumerate(lines):
+        parts = []
+        for time_ms, value in line.points:
+            if value is None:
+                continue
+            below = tops.get(time_ms, 0.0)
+            tops[time_ms] = below + value
+            x, end = plot.x(time_ms), plot.x(time_ms + max(bar_ms, 1))
+            top, bottom = sorted((plot.y(below + value), plot.y(below)))
+            parts.append(
+                Markup('<rect x="{}" y="{}" width="{}" height="{}">{}</rect>').format(
+                    x, top, round(max(1.0, end - x - 1), 1), round(max(0.5, bottom - top), 1),
+                    _title(line, time_ms, value, unit),
+                )
+            )  # fmt: skip
+        groups.append(Markup('<g class="bars line-{}">{}</g>').format(number % COLOURS, Markup("").join(parts)))
+    return groups
 
 
 def _title(line: Line, time_ms: int, value: float, unit: str) -> Markup:

@@ -1,11 +1,12 @@
 """The flame graph, as an icicle: callers above, callees below, as wide as their values; each frame is a link.
 
-How a call tree is cut and laid out for a page belongs here, and its drawing. Without script: a link zooms to its
-frame, and what is above it stays on top as the way back.
+How a call tree is cut and laid out for a page belongs here, and its drawing. A link zooms to its frame, and what is
+above it stays on top as the way back; `static/pages.js` does the same at once, and names what the pointer is on.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from zlib import crc32
 
@@ -14,9 +15,9 @@ from markupsafe import Markup
 from pyro_assets.explore.call_tree import CallTree
 from pyro_assets.web import words
 
-_WIDTH: Final = 1000
 _ROW: Final = 20
-_CHARACTER: Final = 7.3
+#: Narrower frames, as a share of the drawing, have no name in them.
+_LEAST_NAMED: Final = 0.01
 #: Frames have one of so many colours, by the package of their name (classes flame-0 ...).
 COLOURS: Final = 6
 #: So many levels below the frame that is zoomed to.
@@ -93,29 +94,85 @@ def icicle(
     layout: Layout,
     *,
     href: Callable[[int], str],
-    unit: str,
+    said: Callable[[int], str],
+    colour: Callable[[int], str] | None = None,
     search: str = "",
-    scale: float = 1.0,
+    root_name: str = "all",
+    is_upside_down: bool = False,
+    zooms: bool = False,
 ) -> Markup:
-    """Draw a layout.
+    """Draw a layout: as wide as the page, whatever that is, with names cut by their frames.
 
     Args:
         tree: merged stacks.
         layout: of it.
-        href: node -> address of the page that is zoomed to it.
-        unit: of the values.
+        href: node -> address that choosing it leads to.
+        said: node -> its figures in words.
+        colour: node -> class of its colour; by package where nothing is given.
         search: frames whose name contains it (in any case) are marked.
-        scale: what values are multiplied by before they are shown.
+        root_name: of node 0.
+        is_upside_down: the root stands at the bottom.
+        zooms: whether the addresses lead to the same drawing, zoomed.
     """
     rows = max((box.row for box in layout.boxes), default=0) + 1
     found = search.casefold()
     root = next((box.node for box in layout.boxes if not box.is_above), 0)
-    shown = _Shown(tree, root, href, unit, found, scale)
-    frames = [_frame(shown, box) for box in layout.boxes]
+    frames = []
+    for box in layout.boxes:
+        text = tree.text(box.node)
+        name = name_of(tree, box.node) if box.node else root_name
+        classes = ["frame", (colour or partial(_package_colour, tree))(box.node)]
+        classes += ["above"] * box.is_above + ["hit"] * bool(found and found in text.casefold())
+        row = rows - 1 - box.row if is_upside_down else box.row
+        label = Markup('<text x="4" y="14">{}</text>').format(name) if box.end - box.begin > _LEAST_NAMED else ""
+        frames.append(
+            Markup(
+                '<a href="{}" class="{}"{}><svg x="{}%" y="{}" width="{}%" height="{}">'
+                '<title>{}\n{}</title><rect width="100%" height="100%"/>{}</svg></a>'
+            ).format(
+                href(box.node), " ".join(classes), Markup(' aria-current="true"') if box.node == root else "",
+                round(100 * box.begin, 3), row * _ROW, max(round(100 * (box.end - box.begin), 3), 0.05), _ROW,
+                name, said(box.node), label,
+            )
+        )  # fmt: skip
     return Markup(
-        '<div class="scroll flame"><svg viewBox="0 0 {} {}" role="group" aria-label="{}" font-size="12"'
+        '<div class="flame"{}><svg width="100%" height="{}" role="group" aria-label="{}" font-size="12"'
         ' xmlns="http://www.w3.org/2000/svg">{}</svg></div>'
-    ).format(_WIDTH, rows * _ROW, "Flame graph: callers above, callees below", Markup("").join(frames))
+    ).format(
+        Markup(" data-zooms") if zooms else "",
+        rows * _ROW,
+        "Callers, the nearest at the bottom" if is_upside_down else "Flame graph: callers above, callees below",
+        Markup("").join(frames),
+    )
+
+
+def amounts_of(
+    tree: CallTree, unit: str, *, scale: float = 1.0, root: int = 0, whole: int | None = None
+) -> Callable[[int], str]:
+    """Says a node's total and own value, with shares.
+
+    Args:
+        tree: merged stacks.
+        unit: of the values.
+        scale: what values are multiplied by before they are shown.
+        root: the node that is zoomed to.
+        whole: what shares are of, the tree's total by default.
+    """
+    all_of_it = int(tree.total[0]) if whole is None else whole
+
+    def amount(value: int) -> str:
+        return words.amount(value if scale == 1 else round(value * scale), unit)
+
+    def said(node: int) -> str:
+        total, own = int(tree.total[node]), int(tree.own[node])
+        parts = [f"{amount(total)}, {_share(total, all_of_it)} of all"]
+        if root and tree.depth[node] > tree.depth[root]:
+            parts.append(f"{_share(total, int(tree.total[root]))} of what is shown")
+        if own:
+            parts.append(f"self {amount(own)}, {_share(own, all_of_it)}")
+        return "\n".join(parts)
+
+    return said
 
 
 def name_of(tree: CallTree, node: int) -> str:
@@ -125,47 +182,19 @@ def name_of(tree: CallTree, node: int) -> str:
     return words.visible(tree.text(node)) or "(no function)"
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """What all frames of a drawing have in common; see `icicle`."""
+def change_colour(first: int, second: int) -> str:
+    """The class of a frame whose share was one thing and is another.
 
-    tree: CallTree
-    root: int
-    href: Callable[[int], str]
-    unit: str
-    found: str
-    scale: float
-
-    def amount(self, value: int) -> str:
-        """A value in words."""
-        return words.amount(value if self.scale == 1 else round(value * self.scale), self.unit)
+    >>> change_colour(100, 101), change_colour(0, 5), change_colour(10, 4)
+    ('change-same', 'change-more-3', 'change-less-2')
+    """
+    part = (second - first) / ((second + first) or 1)
+    step = 1 + (abs(part) > 0.2) + (abs(part) > 0.6)
+    return "change-same" if abs(part) < 0.03 else f"change-{'more' if part > 0 else 'less'}-{step}"
 
 
-def _frame(shown: _Shown, box: Box) -> Markup:
-    tree, root, found = shown.tree, shown.root, shown.found
-    total, own = int(tree.total[box.node]), int(tree.own[box.node])
-    name = name_of(tree, box.node)
-    begin, width = box.begin * _WIDTH, (box.end - box.begin) * _WIDTH
-    parts = [f"{shown.amount(total)}, {_share(total, int(tree.total[0]))} of all"]
-    if root and not box.is_above and box.node != root:
-        parts.append(f"{_share(total, int(tree.total[root]))} of what is shown")
-    if own:
-        parts.append(f"self {shown.amount(own)}")
-    said = f"{name}: {'; '.join(parts)}"
-    classes = ["frame", f"flame-{colour_of(tree.text(box.node))}" if tree.name[box.node] >= 0 else "flame-none"]
-    classes += ["above"] * box.is_above + ["hit"] * bool(found and found in tree.text(box.node).casefold())
-    fits = int((width - 6) / _CHARACTER)
-    text = Markup("")
-    if fits >= 3:
-        label = name if len(name) <= fits else name[: fits - 1] + "…"
-        text = Markup('<text x="{}" y="{}">{}</text>').format(round(begin + 4, 2), box.row * _ROW + 14, label)
-    return Markup(
-        '<a href="{}" class="{}" aria-label="{}"{}><title>{}</title>'
-        '<rect x="{}" y="{}" width="{}" height="{}" rx="2"/>{}</a>'
-    ).format(
-        shown.href(box.node), " ".join(classes), said, Markup(' aria-current="true"') if box.node == root else "", said,
-        round(begin, 2), box.row * _ROW, round(max(0.5, width - 1), 2), _ROW - 2, text,
-    )  # fmt: skip
+def _package_colour(tree: CallTree, node: int) -> str:
+    return f"flame-{colour_of(tree.text(node))}" if tree.name[node] >= 0 else "flame-none"
 
 
 def _share(part: int, whole: int) -> str:

@@ -1,6 +1,6 @@
 """What an address of Explore says, and addresses that say something else: one data class, read and written here.
 
-Add a choice of the page as a field here, with its name in addresses. What is shown for it is in `explore`.
+Add a choice of the page as a field here, with its name in addresses. What is shown for it is in `shown`.
 """
 
 import json
@@ -13,14 +13,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from pyro_assets.rules.selectors import parse_selector
-from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
-from pyro_assets.web.spans import MOST_HOURS, asked_hour
+from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+from pyro_assets.web.spans import Span, asked_refresh, asked_span, read_moment, span_of
 from pyro_assets.web.wire.endpoints import whole_number
 
-_DEFAULT_HOURS: Final = 3
 _DEFAULT_BUDGET: Final = 5
 ROWS: Final = 30
 _MOST_ROWS: Final = 1000
+_DAY_MS: Final = 24 * HOUR_MS
+#: What profiles can be compared with, in words; `labels` is another label filter in the same time.
+AGAINST: Final = {
+    "": "nothing",
+    "before": "the time before",
+    "day": "a day earlier",
+    "week": "a week earlier",
+    "labels": "another label filter",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,69 +37,94 @@ class ExploreForm:
 
     Attributes:
         kind: the whole profile type; "" for the first one.
-        until: the hour after the last one; "" for the newest there are.
+        last, until: the span of time, as `spans` writes it.
+        split: the label by which the chart is split.
+        against: a key of AGAINST; other: the other label filter.
+        around: the function whose callers and callees are shown; "" for the flame graph.
         at: `path_id` of the frame that is zoomed to, hexadecimal; "" for the root.
-        sort: "total" or "self".
+        sort: "self" or "total".
+        refresh: seconds after which the page is made anew, 0 for never.
     """
 
     tenant: str = ""
     kind: str = ""
     service: str = ""
     selector: str = ""
-    hours: int = _DEFAULT_HOURS
+    last: str = "1h"
     until: str = ""
+    split: str = ""
+    against: str = ""
+    other: str = ""
+    around: str = ""
     search: str = ""
-    sort: str = "total"
+    sort: str = "self"
     at: str = ""
     rows: int = ROWS
     budget: int = _DEFAULT_BUDGET
+    refresh: int = 0
 
-    def address(self, path: str = "/explore", fragment: str = "", **changes: Any) -> str:
-        """The address of the same with changes."""
+    def pairs(self, **changes: Any) -> list[tuple[str, str]]:
+        """Names and values of an address of the same with changes."""
         changed = replace(self, **changes)
         plain = ExploreForm()
         names = [one for one in ExploreForm.__slots__ if getattr(changed, one) != getattr(plain, one)]
-        pairs = [("type" if one == "kind" else one, str(getattr(changed, one))) for one in names]
-        query = urlencode(pairs, errors="surrogatepass")
+        return [("type" if one == "kind" else one, str(getattr(changed, one))) for one in names]
+
+    def address(self, path: str = "/explore", fragment: str = "", **changes: Any) -> str:
+        """The address of the same with changes."""
+        query = urlencode(self.pairs(**changes), errors="surrogatepass")
         return path + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
+
+    def span(self, now_ms: int) -> Span:
+        """The span of time that is meant."""
+        return span_of(self.last, read_moment(self.until) if self.until else None, now_ms)
+
+    def baseline(self, now_ms: int) -> "ExploreForm":
+        """What it is compared with."""
+        span = self.span(now_ms)
+        if self.against == "labels":
+            return replace(self, selector=self.other)
+        if self.against == "before":
+            return replace(self, until=span.before().until)
+        back_ms = _DAY_MS * (7 if self.against == "week" else 1)
+        return replace(self, until=Span(span.minutes, span.end_ms - back_ms, 0, 0).until)
 
 
 def read_asked(request: Request) -> ExploreForm:
     """What the address says.
 
     Raises:
-        HTTPException: a number or an hour cannot be read.
+        HTTPException: a number or a time cannot be read.
     """
     query = request.query_params
-    until = query.get("until", "")
     at = query.get("at", "")
     if at and (len(at) > 16 or not set(at) <= set("0123456789abcdef")):
         raise HTTPException(400, f"at={at[:50]!r} names no frame; follow the links of the flame graph")
+    span = asked_span(request, 0)
     return ExploreForm(
         tenant=query.get("tenant", ""),
         kind=query.get("type", ""),
         service=query.get("service", ""),
         selector=query.get("selector", "").strip(),
-        hours=whole_number(request, "hours", _DEFAULT_HOURS, least=1, most=MOST_HOURS),
-        until=asked_hour(until, "until") if until else "",
+        last=span.last,
+        until=span.until,
+        split=query.get("split", ""),
+        against=query.get("against", "") if query.get("against", "") in AGAINST else "",
+        other=query.get("other", "").strip(),
+        around=query.get("around", ""),
         search=query.get("search", "").strip(),
-        sort="self" if query.get("sort") == "self" else "total",
+        sort="total" if query.get("sort") == "total" else "self",
         at=at,
         rows=whole_number(request, "rows", ROWS, least=1, most=_MOST_ROWS),
         budget=whole_number(request, "budget", _DEFAULT_BUDGET, least=1, most=600),
+        refresh=asked_refresh(request),
     )
 
 
-def hours_of(asked: ExploreForm, known: Sequence[str], now_ms: int) -> tuple[list[str], int, int]:
-    """The hours with sources in the span, and its ends in Unix ms (half open); `known` are all with sources."""
-    if asked.until:
-        end_ms = hour_start_ms(asked.until)
-    elif known:
-        end_ms = hour_start_ms(known[-1]) + HOUR_MS
-    else:
-        end_ms = hour_start_ms(hour_of(now_ms)) + HOUR_MS
-    begin_ms = end_ms - asked.hours * HOUR_MS
-    return [hour for hour in known if begin_ms <= hour_start_ms(hour) < end_ms], begin_ms, end_ms
+def hours_of(span: Span, known: Sequence[str]) -> list[str]:
+    """The hours, of those with sources, whose blocks may hold profiles of a span: a profile is older than its block."""
+    starts = ((hour, hour_start_ms(hour)) for hour in known)
+    return [hour for hour, start_ms in starts if span.begin_ms - HOUR_MS < start_ms < span.end_ms + HOUR_MS]
 
 
 def full_selector(asked: ExploreForm) -> str:
