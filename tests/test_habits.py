@@ -44,6 +44,6 @@ def test_workflows_call_the_one_script_and_pin_what_they_use():
 
 
 def test_the_glossary_has_twenty_words_each_said_once():
-    text = (ROOT / "resources" / "docs" / "glossary.md").read_text()
+    text = (ROOT / "resources" / "docs" / "concepts.md").read_text()
     words = re.findall(r"^\| \*\*(.+?)\*\* \|", text, re.MULTILINE)
     assert len(words) == len(set(words)) == 20

@@ -29,14 +29,17 @@ TESTS = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class DataSet:
-    """Jobs in memory; `required_ms` and `aim_ms` are per job, `original_ms` what the original takes for the same."""
+    """Jobs in memory; `required_ms` and `aim_ms` are per job, `original_ms` what the original takes for the same.
+
+    None where nothing is known of such jobs.
+    """
 
     name: str
     jobs: list[list[RawObject]]
     config: SeriesConfig
-    required_ms: float
-    aim_ms: float
-    original_ms: float
+    required_ms: float | None
+    aim_ms: float | None
+    original_ms: float | None
     required_mib: float | None
 
     @property
@@ -66,7 +69,7 @@ def load(name: str, folder: Path) -> DataSet:
         for job in json.loads((folder / "jobs.json").read_text())
     ]
     config = parse_config((folder / "rules.json").read_text(), "rules.json")
-    required, aim, original, mib = FIGURES[name]
+    required, aim, original, mib = FIGURES.get(name, (None, None, None, None))
     return DataSet(name, jobs, config, required, aim, original, mib)
 
 

@@ -10,7 +10,7 @@ from pyro_assets.defs.runs import BEAT_SECONDS
 from pyro_assets.settings import Settings
 
 RESOURCES = Path(__file__).parents[2] / "resources"
-TEXT = (RESOURCES / "LAUNCHERS.md").read_text("utf-8")
+TEXT = (RESOURCES / "docs" / "launchers.md").read_text("utf-8")
 BLOCKS: list[dict[str, Any]] = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)]
 
 

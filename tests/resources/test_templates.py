@@ -49,7 +49,7 @@ def test_every_lane_has_room_at_the_same_time():
     # Hours that are over have a lane that the sensor names, runs from the asset graph one that the coordinator gives.
     limits = yaml.safe_load((RESOURCES / "dagster.yaml").read_text())["run_coordinator"]["config"]
     assert limits["max_concurrent_runs"] == len(lanes | {CLOSE, ASKED})
-    assert "the number of live lanes and five more" in (RESOURCES / "LAUNCHERS.md").read_text("utf-8")
+    assert "the number of live lanes and five more" in (RESOURCES / "docs" / "launchers.md").read_text("utf-8")
 
 
 def test_both_workspaces_name_the_same_location():

@@ -85,9 +85,3 @@ def test_every_field_is_described():
 
     text = REFERENCE.read_text()
     assert [name for name in Rule.model_fields if f"`{name}" not in text and f"{name}:" not in text] == []
-
-
-def test_the_first_rule_of_the_readme():
-    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
-    [example] = [text for text in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if text.startswith("rules:")]
-    assert [rule.name for rule in parse_config(example, "README.md").rules] == ["http"]

@@ -1,6 +1,6 @@
 """Two lanes, two Celery workers over Debian's redis, killed and started again: everything is done once.
 
-The settings are those of resources/LAUNCHERS.md, word by word but for the ports.
+The settings are those of resources/docs/launchers.md, word by word but for the ports.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.soak.soak import soak
 
 pytestmark = [pytest.mark.service, pytest.mark.nightly]
 
-DOCUMENT = Path(__file__).parents[2] / "resources" / "LAUNCHERS.md"
+DOCUMENT = Path(__file__).parents[2] / "resources" / "docs" / "launchers.md"
 WORKERS = ("worker-1", "worker-2")
 
 
@@ -48,7 +48,7 @@ def with_celery(port: int, layout: DemoFolder, processes: Processes) -> Mapping[
     (layout.dagster_home / "dagster.yaml").write_text(yaml.safe_dump(config | yaml.safe_load(local(launcher))))
     (module,) = blocks("python")
     (layout.root / "dagster_celery_config.py").write_text(local(module))
-    (line,) = re.findall(r"^    celery (-A .*)$", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+    (line,) = re.findall(r"^celery (-A .*)$", DOCUMENT.read_text("utf-8"), re.MULTILINE)
 
     def start(name: str) -> None:
         arguments = line.replace("worker-1", name).split()
