@@ -4,8 +4,9 @@ Here, too:
 * how the C library keeps memory that arrays gave back;
 * the time limit of jobs that a run computes itself: it holds whatever the interpreter is stuck in.
 
-Add what a parent must know of its processes here; what is done inside one is `work`'s. Processes are spawned, not
-forked: Arrow and Polars have threads, which a fork would leave locked.
+Add what a parent must know of its processes here; what is done inside one is `work`'s. Each process is an executor of
+its own, because an executor gives up all its tasks when one of its processes ends. Processes are spawned, not forked:
+Arrow and Polars have threads, which a fork would leave locked.
 """
 
 import atexit
@@ -21,11 +22,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from multiprocessing.reduction import ForkingPickler
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -37,8 +37,6 @@ from pyro_assets.ledger.records import Failure, Job
 
 #: A process has so many tasks at a time: the next one lies in its pipe already when it is done with one.
 _TASKS: Final = 2
-#: What is larger is sent when it is needed, or pipe and answer could wait for each other.
-_AHEAD_BYTES: Final = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,37 +69,30 @@ class Died:
 
 @dataclass(slots=True)
 class _Slot:
-    """One process, its tasks (it is at the first one, since `begun`), and those of them that were not sent yet."""
+    """One process and its tasks; it is at the first one since `begun`, which is None until it has come up."""
 
-    process: SpawnProcess
-    connection: Connection
-    tasks: deque[Any] = field(default_factory=deque)
-    unsent: deque[memoryview] = field(default_factory=deque)
-    begun: float = 0.0
-    is_up: bool = False
+    executor: ProcessPoolExecutor
+    process: BaseProcess
+    up: Future[None]
+    tasks: deque[tuple[Any, Future[Any]]] = field(default_factory=deque)
+    begun: float | None = None
 
 
 class Pool:
     """Some processes, each with a task and the next one, so that none waits for the parent. A context manager.
 
     Args:
-        serve: a module's function `(connection, state)` that answers tasks until the connection ends.
-        state: what it needs; pickled once for each process.
+        serve: a module's function that takes `state` and returns what answers a task.
+        state: pickled once for each process.
         processes: how many.
         limits: of each task.
     """
 
     def __init__(
-        self,
-        serve: Callable[[Connection, Any], None],
-        state: Any,
-        processes: int,
-        limits: Limits = NO_LIMITS,
+        self, serve: Callable[[Any], Callable[[Any], Any]], state: Any, processes: int, limits: Limits = NO_LIMITS
     ) -> None:
-        self._serve = serve
-        self._state = state
+        self._begin = serve, state
         self._limits = limits
-        self._context = multiprocessing.get_context("spawn")
         self._slots = [self._start() for _ in range(processes)]
 
     @property
@@ -112,47 +103,37 @@ class Pool:
     @property
     def tasks(self) -> list[Any]:
         """What the processes are at, and have before them."""
-        return [task for slot in self._slots for task in slot.tasks]
+        return [task for slot in self._slots for task, _ in slot.tasks]
 
     def come_up(self, timeout_seconds: float) -> bool:
         """Waits for all processes; False where one does not start (its main module cannot be imported again)."""
-        end = time.monotonic() + timeout_seconds
-        for slot in self._slots:
-            if not slot.is_up and not slot.connection.poll(max(0.0, end - time.monotonic())):
-                return False
-            try:
-                slot.is_up = slot.is_up or slot.connection.recv() is None
-            except (EOFError, OSError):
-                return False
-        return True
+        done, waiting = wait([slot.up for slot in self._slots], timeout_seconds)
+        return not waiting and all(future.exception() is None for future in done)
 
     def submit(self, task: Any) -> None:
         """Gives a task to the process that has fewest; call it where there is room."""
-        slot = min(self._slots, key=lambda slot: len(slot.tasks))
-        self._give(slot, task)
+        self._give(min(range(len(self._slots)), key=lambda number: len(self._slots[number].tasks)), task)
 
     def wait(self, timeout_seconds: float) -> list[tuple[Any, Any]]:
         """Tasks that were answered or whose process died, with the answer or `Died`; empty when time is up."""
         end = time.monotonic() + timeout_seconds
         while True:
-            busy = [slot for slot in self._slots if slot.tasks]
-            step = min(0.25, self._limits.seconds or 0.25) if self._limits != NO_LIMITS else timeout_seconds
-            left = max(0.0, min(step, end - time.monotonic()))
-            ready = set(wait([slot.connection for slot in busy], left))
-            done = [found for slot in busy if slot.connection in ready and (found := self._answer(slot))]
-            done += [self._end(slot, over) for slot in busy if slot.tasks and (over := self._over(slot))]
-            if done or time.monotonic() >= end:
+            done = [found for number in range(len(self._slots)) for found in self._look(number)]
+            left = end - time.monotonic()
+            if done or left <= 0:
                 return done
+            step = min(0.25, self._limits.seconds or 0.25) if self._limits != NO_LIMITS else left
+            first = [slot.up if slot.begun is None else slot.tasks[0][1] for slot in self._slots if slot.tasks]
+            wait(first, min(step, left), FIRST_COMPLETED)
 
     def close(self) -> None:
         """Ends all processes; what they are at is lost."""
         for slot in self._slots:
-            slot.connection.close()
-            # One that never came up may hang before it looks at its connection.
-            if slot.tasks or not slot.is_up:
+            # One that never came up may hang before it looks for tasks.
+            if slot.tasks or not slot.up.done():
                 slot.process.kill()
         for slot in self._slots:
-            slot.process.join()
+            slot.executor.shutdown(cancel_futures=True)
 
     def __enter__(self) -> Self:
         return self
@@ -161,76 +142,85 @@ class Pool:
         self.close()
 
     def _start(self) -> _Slot:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_run, args=(self._serve, theirs, self._state), daemon=True)
-        process.start()
-        # Only the child has its end now: the parent sees an end of file when it dies.
-        theirs.close()
-        return _Slot(process, ours)
+        executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, self._begin)
+        up = executor.submit(_is_up)
+        # From Python 3.14 on `kill_workers` does without.
+        (process,) = executor._processes.values()
+        return _Slot(executor, process, up)
 
-    def _answer(self, slot: _Slot) -> tuple[Any, Any] | None:
-        try:
-            answer = slot.connection.recv()
-        except (EOFError, OSError):
-            slot.process.join()
-            spent = time.monotonic() - slot.begun
-            return self._end(slot, Died(f"its process ended with exit code {slot.process.exitcode}", "", spent))
-        if not slot.is_up:
-            # It says that it is there. Its task has waited for it in the pipe, and begins now.
-            slot.is_up, slot.begun = True, time.monotonic()
-            return None
-        slot.begun = time.monotonic()
-        task = slot.tasks.popleft()
-        if slot.unsent:
-            self._send(slot, slot.unsent.popleft())
-        return task, answer
+    def _look(self, number: int) -> Iterator[tuple[Any, Any]]:
+        """Takes what a process has answered; puts a new one in its place where it died or must."""
+        slot = self._slots[number]
+        if slot.begun is None and slot.up.done():
+            slot.begun = time.monotonic()
+        while slot.tasks and slot.tasks[0][1].done():
+            task, future = slot.tasks[0]
+            error = future.exception()
+            if isinstance(error, BrokenExecutor):
+                slot.executor.shutdown()
+                yield self._end(number, f"its process ended with exit code {slot.process.exitcode}")
+                return
+            slot.tasks.popleft()
+            slot.begun = time.monotonic()
+            yield task, future.result() if error is None else Died(f"its process gave no answer: {error!r}")
+        if slot.tasks and slot.begun is not None:
+            limits = self._limits
+            if limits.seconds and time.monotonic() - slot.begun > limits.seconds:
+                yield self._end(number, f"it took more than {limits.seconds:g} s", "time")
+            elif limits.memory_bytes and (used := _resident_bytes(slot.process.pid)) > limits.memory_bytes:
+                reason = f"its process used {used >> 20} MiB, more than {limits.memory_bytes >> 20}"
+                yield self._end(number, reason, "memory")
 
-    def _over(self, slot: _Slot) -> Died | None:
-        limits = self._limits
-        if not slot.is_up:
-            return None
-        spent = time.monotonic() - slot.begun
-        if limits.seconds and spent > limits.seconds:
-            return Died(f"it took more than {limits.seconds:g} s", "time", spent)
-        if limits.memory_bytes and (used := _resident_bytes(slot.process.pid)) > limits.memory_bytes:
-            reason = f"its process used {used >> 20} MiB, more than {limits.memory_bytes >> 20}"
-            return Died(reason, "memory", spent)
-        return None
-
-    def _end(self, slot: _Slot, died: Died) -> tuple[Any, Any]:
-        """Puts a new process in the place of one that died or must."""
+    def _end(self, number: int, reason: str, limit: str = "") -> tuple[Any, Died]:
+        """Puts a new process in the place of one, and gives it what the other had not begun."""
+        slot = self._slots[number]
         slot.process.kill()
-        slot.process.join()
-        slot.connection.close()
-        task, *others = slot.tasks
-        slot.tasks.clear()
-        position = self._slots.index(slot)
-        self._slots[position] = self._start()
-        for other in others:
-            self._give(self._slots[position], other)
-        return task, died
+        slot.executor.shutdown(cancel_futures=True)
+        self._slots[number] = self._start()
+        (task, _), *others = slot.tasks
+        for other, _ in others:
+            self._give(number, other)
+        return task, Died(reason, limit, time.monotonic() - (slot.begun or time.monotonic()))
 
-    def _give(self, slot: _Slot, task: Any) -> None:
-        pickled = ForkingPickler.dumps(task)
-        if slot.tasks and len(pickled) > _AHEAD_BYTES:
-            slot.unsent.append(pickled)
-        else:
-            slot.begun = slot.begun if slot.tasks else time.monotonic()
-            self._send(slot, pickled)
-        slot.tasks.append(task)
-
-    def _send(self, slot: _Slot, pickled: memoryview) -> None:
+    def _give(self, number: int, task: Any) -> None:
+        slot = self._slots[number]
         try:
-            slot.connection.send_bytes(pickled)
-        except OSError:
-            return  # it died while it was idle: `wait` finds out
+            future = slot.executor.submit(_answer, task)
+        except BrokenExecutor:
+            # It died while it was idle.
+            slot.executor.shutdown()
+            slot = self._slots[number] = self._start()
+            future = slot.executor.submit(_answer, task)
+        if not slot.tasks and slot.begun is not None:
+            slot.begun = time.monotonic()
+        slot.tasks.append((task, future))
 
 
-def _run(serve: Callable[[Connection, Any], None], connection: Connection, state: Any) -> None:
-    """What a process does: says that it is there, then serves."""
-    with contextlib.suppress(OSError):
-        connection.send(None)
-        serve(connection, state)
+#: What answers tasks, in a process of a pool.
+_serving: Callable[[Any], Any]
+
+
+def _begin(serve: Callable[[Any], Callable[[Any], Any]], state: Any) -> None:
+    """What a process does first."""
+    global _serving
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _serving = serve(state)
+
+
+def _is_up() -> None:
+    """The first task."""
+
+
+def _answer(task: Any) -> Any:
+    return _serving(task)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone: its queue would never say so."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def may_spawn() -> bool:

@@ -10,7 +10,7 @@ Add what concerns several jobs at once here; a single job is `work`'s.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +19,7 @@ from pyro_assets.errors import ProgramError
 from pyro_assets.jobs.claims import Claims
 from pyro_assets.jobs.counts import Progress, RunCounts
 from pyro_assets.jobs.pool import NO_LIMITS, Died, Pool, keep_freed_memory, may_spawn
-from pyro_assets.jobs.work import Answer, Attempt, Outcome, Task, Worker, serve
+from pyro_assets.jobs.work import Answer, Attempt, Leases, Outcome, Task, Worker, serve
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import Job, Lane
 from pyro_assets.ledger.schema import COMMITTED_STATES, OPEN_STATES
@@ -225,8 +225,21 @@ def run_jobs(
         ProgramError: the program is at fault; no job was touched.
     """
     keep_freed_memory()
-    listed = list(listed)
     tally = _Tally(worker, order, len(listed))
+    with worker.keeping() as leases:
+        _run_jobs(worker, list(listed), order, tally, landed, leases)
+    tally.suspects.end()
+    return tally.counts
+
+
+def _run_jobs(
+    worker: Worker,
+    listed: list[Listed],
+    order: Order,
+    tally: "_Tally",
+    landed: Callable[[], list[Listed]],
+    leases: Leases,
+) -> None:
     begun, may_pool, alone = time.perf_counter(), True, set[str]()
     for position, (hour, job_id) in enumerate(listed):
         if tally.is_over(hour):
@@ -238,33 +251,44 @@ def run_jobs(
         # What the first ones took tells what the others will; a process takes a second to start.
         needs = math.inf if position == 0 else (time.perf_counter() - begun) / position * left
         if may_pool and (job_id in alone or _wants_pool(worker, left, needs)):
-            if run_pooled(worker, listed[position:], order, tally, landed):
-                break
+            if run_pooled(worker, listed[position:], order, tally, landed, leases):
+                return
             may_pool = False
         started = time.perf_counter()
-        job = _claim(worker, job_id, order)
-        if job is not None and job.isolate and may_pool and worker.limits != NO_LIMITS:
+        task = _claim(worker, job_id, order, leases)
+        if isinstance(task, Task) and task.job.isolate and may_pool and worker.limits != NO_LIMITS:
             # After all others, in a process that may end.
-            worker.give_back([job])
+            leases.let_go(task.job)
+            worker.give_back([task.job])
             listed.append((hour, job_id))
             alone.add(job_id)
-            continue
-        if job is None:
-            tally.note(hour, job_id, None, time.perf_counter() - started)
-            continue
-        attempt = worker.do(job, _kinds(job, order))
-        if attempt.outcome is Outcome.LATER:
-            listed.append((hour, job_id))
-            continue
-        listed.extend((hour, part) for part in attempt.parts)
-        tally.expect(len(attempt.parts))
-        tally.suspects.judge(job, attempt, time.perf_counter() - started)
-    tally.suspects.end()
-    return tally.counts
+        elif isinstance(task, Task):
+            answer = worker.compute(task)
+            listed += _settle(worker, task, answer, tally, leases, time.perf_counter() - started)
+        else:
+            tally.note(hour, job_id, task, time.perf_counter() - started)
+
+
+def _settle(
+    worker: Worker, task: Task, answer: Answer | Died, tally: "_Tally", leases: Leases, seconds: float
+) -> list[Listed]:
+    """Commits what was computed of a job; the jobs that come after all others because of it."""
+    leases.let_go(task.job)
+    attempt = worker.settle(task, answer)
+    if attempt.outcome is Outcome.LATER:
+        return [(task.job.hour, task.job.id)]
+    tally.expect(len(attempt.parts))
+    tally.suspects.judge(task.job, attempt, seconds)
+    return [(task.job.hour, part) for part in attempt.parts]
 
 
 def run_pooled(
-    worker: Worker, listed: Sequence[Listed], order: Order, tally: "_Tally", landed: Callable[[], list[Listed]]
+    worker: Worker,
+    listed: Sequence[Listed],
+    order: Order,
+    tally: "_Tally",
+    landed: Callable[[], list[Listed]],
+    leases: Leases,
 ) -> bool:
     """Does jobs in several processes, claimed and committed by this one.
 
@@ -280,8 +304,7 @@ def run_pooled(
     with Pool(serve, state, min(worker.processes, len(listed)), worker.limits) as pool:
         if not pool.come_up(_START_SECONDS):
             return False
-        queue = _Queue(worker, order, tally, deque(listed), landed)
-        renewed = time.monotonic()
+        queue = _Queue(worker, order, tally, deque(listed), landed, leases)
         answered: deque[tuple[Task, Answer | Died]] = deque()
         try:
             while queue.fill(pool) or pool.tasks:
@@ -291,21 +314,12 @@ def run_pooled(
                 queue.fill(pool)
                 while answered:
                     task, answer = answered.popleft()
-                    attempt = worker.settle(task, answer)
-                    if attempt.outcome is Outcome.LATER:
-                        queue.add(task.job.hour, [task.job.id])
-                        continue
-                    queue.add(task.job.hour, attempt.parts)
-                    tally.expect(len(attempt.parts))
-                    tally.suspects.judge(task.job, attempt, answer.seconds / worker.processes)
-                if time.monotonic() - renewed > worker.lease_ms / 4000:
-                    renewed = time.monotonic()
-                    for task in [*pool.tasks, *queue.claimed]:
-                        worker.keep(task.job)
+                    queue.waiting += _settle(worker, task, answer, tally, leases, answer.seconds / worker.processes)
         except (KeyboardInterrupt, SystemExit, ProgramError):
             # What was answered and not looked at is with no process any more.
-            left = [*(task for task, _ in answered), *pool.tasks, *queue.claimed]
-            worker.give_back(task.job for task in left)
+            for task in [*(task for task, _ in answered), *pool.tasks, *queue.claimed]:
+                leases.let_go(task.job)
+                worker.give_back([task.job])
             raise
     return True
 
@@ -320,38 +334,32 @@ class _Queue:
         tally: "_Tally",
         waiting: deque[Listed],
         landed: Callable[[], list[Listed]],
+        leases: Leases,
     ) -> None:
         self.claimed: deque[Task] = deque()
+        self.waiting = waiting
         self._worker = worker
         self._order = order
         self._tally = tally
-        self._waiting = waiting
         self._landed = landed
-
-    def add(self, hour: str, job_ids: Iterable[str]) -> None:
-        """Lets jobs come, or come once more, after all others."""
-        self._waiting.extend((hour, job_id) for job_id in job_ids)
+        self._leases = leases
 
     def fill(self, pool: Pool) -> bool:
         """Gives jobs to processes that take some; False when there are none any more."""
         while pool.has_room and self.claim_ahead(1):
             pool.submit(self.claimed.popleft())
-        return bool(self.claimed or self._waiting)
+        return bool(self.claimed or self.waiting)
 
     def claim_ahead(self, number: int) -> bool:
         """Claims jobs until there are so many; False when there is none."""
         more = self._landed()
-        self._waiting.extendleft(reversed(more))
+        self.waiting.extendleft(reversed(more))
         self._tally.expect(len(more))
-        while self._waiting and len(self.claimed) < number:
-            hour, job_id = self._waiting.popleft()
+        while self.waiting and len(self.claimed) < number:
+            hour, job_id = self.waiting.popleft()
             if self._tally.is_over(hour):
                 continue
-            job = _claim(self._worker, job_id, self._order)
-            if job is None:
-                self._tally.note(hour, job_id, None, 0.0)
-                continue
-            task = self._worker.task(job, _kinds(job, self._order))
+            task = _claim(self._worker, job_id, self._order, self._leases)
             if isinstance(task, Task):
                 self.claimed.append(task)
             else:
@@ -365,17 +373,20 @@ def _wants_pool(worker: Worker, left: int, needs_seconds: float) -> bool:
     return worker.processes > 1 and left > worker.processes and worker.pool_after_seconds < needs_seconds < math.inf
 
 
-def _claim(worker: Worker, job_id: str, order: Order) -> Job | None:
+def _claim(worker: Worker, job_id: str, order: Order, leases: Leases) -> Task | Attempt | None:
+    """Takes a job: what to compute of it, what came of it where that is impossible, or None where another has it."""
     states = OPEN_STATES if order.compact else COMMITTED_STATES
     ledger, now_ms, asked_ms = worker.ledger, worker.clock(), worker.asked_ms
-    return Claims(ledger).claim(
+    job = Claims(ledger).claim(
         job_id, worker.run_id, now_ms, worker.lease_ms, worker.retry, states=states, asked_ms=asked_ms
     )
-
-
-def _kinds(job: Job, order: Order) -> frozenset[str]:
-    """Of an open job only what it lacks; of a backfilled one what was asked for."""
-    return order.kinds - job.kinds if order.compact else order.kinds
+    if job is None:
+        return None
+    # Of an open job only what it lacks; of a backfilled one what was asked for.
+    task = worker.task(job, order.kinds - job.kinds if order.compact else order.kinds)
+    if isinstance(task, Task):
+        leases.hold(job)
+    return task
 
 
 class _Tally:

@@ -1,20 +1,19 @@
-"""One job from claim to commit: level-1 blocks, commit record, ledger, series files, ledger.
+"""One job from claim to commit: blocks, commit record and series into the archive, then all of it into the ledger.
 
-Here, too:
-* the computing of a job in a process of its own: sources to level-1 blocks, record and series in the archive.
-
-Any crash may interrupt that order. Add a step of the job here, with what repairs it; how a step does its work stands in
-`compact` and `derive`. Doing a job again gives the same bytes, so nothing here asks how far an earlier attempt came,
-beyond what is committed.
+Any crash may interrupt that order, whichever process computes; what is in the archive and not in the ledger is found by
+the next attempt. Add a step of the job here, with what repairs it; how a step does its work stands in `compact` and
+`derive`. Doing a job again gives the same bytes, so nothing here asks how far an earlier attempt came, beyond what is
+committed.
 """
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from pyro_assets.errors import (
@@ -52,13 +51,14 @@ class Task:
 
 @dataclass(slots=True)
 class Answer:
-    """What became of a task.
+    """What became of a task, before the ledger knows.
 
     Attributes:
         record: in the archive, of a job that was not committed; compact_seconds: how long that took.
         derived: its series, in the archive.
         failure: why it ended early; counts: whether that says something of the job; of_program: whether it looks like
-            a fault of the program; unreadable: the same where the bucket does not give out some sources.
+            a fault of the program; exception: the same where this process has it; unreadable: the same where the
+            bucket does not give out some sources.
         too_large: nothing was done: its sources need too much memory together.
         higher: nothing was done yet: it is a block of a higher level.
         seconds: how long all of it took.
@@ -70,14 +70,24 @@ class Answer:
     failure: Failure | None = None
     counts: bool = True
     of_program: bool = False
+    exception: Exception | None = None
     unreadable: ObjectUnreadable | None = None
     too_large: TooLarge | None = None
     higher: HigherLevel | None = None
     seconds: float = 0.0
 
+    def fail(self, error: Exception) -> None:
+        """Notes why it ended early."""
+        self.failure = failure_of(error)
+        self.counts = counts(error)
+        self.of_program = is_of_program(error)
+        self.exception = error
+        self.unreadable = error if isinstance(error, ObjectUnreadable) else None
+        self.too_large = error if isinstance(error, TooLarge) else None
 
-def serve(connection: Connection, state: tuple[Compactor, Deriver | None]) -> None:
-    """Answers tasks until the parent goes away."""
+
+def serve(state: tuple[Compactor, Deriver | None]) -> Callable[[Task], Answer]:
+    """Makes a process of a pool ready to compute tasks."""
     # Ctrl-C reaches every process of a terminal: the parent decides what becomes of jobs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
@@ -86,27 +96,34 @@ def serve(connection: Connection, state: tuple[Compactor, Deriver | None]) -> No
     # Every core has a process already. Polars looks once, when it is first imported.
     pa.set_cpu_count(1)
     os.putenv("POLARS_MAX_THREADS", "1")
-    compactor, deriver = state
-    try:
-        while True:
-            task: Task = connection.recv()
-            connection.send(compute(task, compactor, deriver))
-    except (EOFError, OSError):
-        return
+
+    def answer(task: Task) -> Answer:
+        # Not every exception comes through a pipe; the parent renews the lease meanwhile.
+        return replace(compute(task, *state, lambda: None), exception=None)
+
+    return answer
 
 
-def compute(task: Task, compactor: Compactor, deriver: Deriver | None) -> Answer:
-    """Does the computing of one job; failures are part of the answer, together with what was done before them."""
+def compute(task: Task, compactor: Compactor, deriver: Deriver | None, still_ours: Callable[[], None]) -> Answer:
+    """Does the computing of one job; failures are part of the answer, together with what was done before them.
+
+    Args:
+        task: what to do.
+        compactor: does its first half.
+        deriver: does its second half.
+        still_ours: raises LeaseLost when the job is not; called before anything is replaced.
+
+    Raises:
+        LedgerUnavailable: `still_ours` cannot be answered.
+    """
     answer, begun = Answer(), time.perf_counter()
     try:
-        _compute(task, compactor, deriver, answer)
-    # Whatever a job does must not stop the others; the parent records it.
+        _compute(task, compactor, deriver, still_ours, answer)
+    except LedgerUnavailable:
+        raise
+    # Whatever a job does must not stop the others; it is recorded when the answer is settled.
     except Exception as error:  # noqa: BLE001
-        answer.failure = failure_of(error)
-        answer.counts = counts(error)
-        answer.of_program = is_of_program(error)
-        answer.unreadable = error if isinstance(error, ObjectUnreadable) else None
-        answer.too_large = error if isinstance(error, TooLarge) else None
+        answer.fail(error)
     answer.seconds = time.perf_counter() - begun
     return answer
 
@@ -125,13 +142,14 @@ def is_of_program(error: BaseException) -> bool:
     return isinstance(error, ImportError | NameError | AttributeError | TypeError | SyntaxError | NotImplementedError)
 
 
-def _compute(task: Task, compactor: Compactor, deriver: Deriver | None, answer: Answer) -> None:
+def _compute(
+    task: Task, compactor: Compactor, deriver: Deriver | None, still_ours: Callable[[], None], answer: Answer
+) -> None:
     job = task.job
     columns: BlockColumns | None = None
     if not job.committed:
         begun = time.perf_counter()
-        # The parent renews the lease while this process works.
-        compacted = compactor.compact(job, lambda: None)
+        compacted = compactor.compact(job, still_ours)
         if isinstance(compacted, HigherLevel):
             answer.higher = compacted
             return
@@ -140,7 +158,7 @@ def _compute(task: Task, compactor: Compactor, deriver: Deriver | None, answer: 
         done = compacted.record
         job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
     if task.kinds and deriver is not None:
-        answer.derived = deriver.derive(job, columns, task.kinds, lambda: None, task.config)
+        answer.derived = deriver.derive(job, columns, task.kinds, still_ours, task.config)
 
 
 class Outcome(Enum):
@@ -176,9 +194,33 @@ class Attempt:
     parts: tuple[str, ...] = ()
 
 
+class Leases:
+    """The jobs that a run holds. Leases are renewed by another thread, and never after a job was let go."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+
+    def hold(self, job: Job) -> None:
+        """Lets the lease of a claimed job be renewed from now on."""
+        with self._lock:
+            self._jobs[job.id] = job
+
+    def let_go(self, job: Job) -> None:
+        """Ends that; whoever commits a job or gives it back does this first."""
+        with self._lock:
+            self._jobs.pop(job.id, None)
+
+    def each(self, act: Callable[[Job], None]) -> None:
+        """Does something for each job while none can be let go."""
+        with self._lock:
+            for job in self._jobs.values():
+                act(job)
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Does jobs, one at a time, under leases.
+    """Does jobs under leases: `task`, `compute`, `settle`.
 
     Attributes:
         ledger: where jobs are claimed and committed.
@@ -210,50 +252,56 @@ class Worker:
     trust: Trust = field(default_factory=Trust)
     asked_ms: int | None = None
 
-    def do(self, job: Job, kinds: frozenset[str]) -> Attempt:
-        """Does what a claimed job lacks.
+    def task(self, job: Job, kinds: frozenset[str]) -> Task | Attempt:
+        """A claimed job made ready to be computed; an attempt that failed where that was not possible.
 
         Args:
             job: as claimed; if it is committed already, only its series are derived, from the archive.
             kinds: kinds of series to derive (again); none: the job is only compacted.
+
+        Raises:
+            LedgerUnavailable: nothing can be recorded now; the job is given back, or its lease runs out by itself.
+        """
+        try:
+            return Task(job, kinds, self.config_for(job) if kinds and self.config_for is not None else None)
+        except StorageError as error:
+            return self._failed(job, Attempt(Outcome.DONE), error)
+        except LedgerUnavailable:
+            self.give_back([job])
+            raise
+
+    def compute(self, task: Task) -> Answer:
+        """Computes a task in this process.
+
+        Raises:
+            LedgerUnavailable: nothing can be recorded now; the job is given back, or its lease runs out by itself.
+        """
+        job, renewed_ms = task.job, self.clock()
+
+        def still_ours() -> None:
+            """Renews the lease when it may run out; until then nobody else can have taken the job."""
+            nonlocal renewed_ms
+            now_ms = self.clock()
+            if now_ms - renewed_ms >= self.lease_ms // 2:
+                Claims(self.ledger).heartbeat(job, now_ms, self.lease_ms)
+                renewed_ms = now_ms
+
+        try:
+            with limited(self.ledger, job, self.limits.seconds, self.retry):
+                return compute(task, self.compactor, self.deriver, still_ours)
+        except (LedgerUnavailable, KeyboardInterrupt, SystemExit):
+            # A database that is full may still take this: its being full must not count as the job's failure.
+            self.give_back([job])
+            raise
+
+    def settle(self, task: Task, answer: Answer | Died) -> Attempt:
+        """Commits what was computed of a claimed job.
 
         Returns:
             What came of it; failures are in the ledger, to be tried again.
 
         Raises:
             LedgerUnavailable: nothing can be recorded now; the job is given back, or its lease runs out by itself.
-        """
-        attempt = Attempt(Outcome.DONE)
-        try:
-            with limited(self.ledger, job, self.limits.seconds, self.retry):
-                self._do(job, kinds, attempt)
-        except LeaseLost as error:
-            return replace(attempt, outcome=Outcome.BUSY, error=str(error))
-        except (LedgerUnavailable, KeyboardInterrupt, SystemExit):
-            # A database that is full may still take this: its being full must not count as the job's failure.
-            self._quietly(lambda: Claims(self.ledger).release(job, undone=True))
-            raise
-        # Whatever a job does must not stop the others: it is recorded and tried again, at most so many times.
-        except Exception as error:  # noqa: BLE001
-            return self._failed(job, attempt, error)
-        return attempt
-
-    def task(self, job: Job, kinds: frozenset[str]) -> Task | Attempt:
-        """A claimed job made ready for another process; an attempt that failed where that was not possible.
-
-        Raises:
-            LedgerUnavailable: nothing can be recorded now; the lease runs out by itself.
-        """
-        try:
-            return Task(job, kinds, self._config(job, kinds))
-        except StorageError as error:
-            return self._failed(job, Attempt(Outcome.DONE), error)
-
-    def settle(self, task: Task, answer: Answer | Died) -> Attempt:
-        """Commits what another process computed of a claimed job, as `do` would have.
-
-        Raises:
-            LedgerUnavailable: nothing can be recorded now; the lease runs out by itself.
         """
         job, attempt = task.job, Attempt(Outcome.DONE)
         if isinstance(answer, Died):
@@ -275,13 +323,7 @@ class Worker:
                     return attempt
                 job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
             if answer.failure is not None:
-                if answer.of_program:
-                    return _suspect(job, attempt, answer.failure, None)
-                if answer.too_large is not None and not job.committed:
-                    return self._cut(job, attempt, answer.too_large)
-                if answer.unreadable is not None:
-                    return self._set_apart(job, attempt, answer.unreadable)
-                return self._note_failure(job, attempt, answer.failure, counts=answer.counts)
+                return self._blamed(job, attempt, answer, answer.failure)
             if answer.derived is None:
                 Claims(self.ledger).release(job)
                 return attempt
@@ -299,44 +341,26 @@ class Worker:
         for job in jobs:
             self._quietly(lambda job=job: Claims(self.ledger).release(job, undone=True))  # type: ignore[misc]
 
-    def keep(self, job: Job) -> None:
-        """Renews the lease of a job that another process computes; one that is lost shows when it is settled."""
-        self._quietly(lambda: Claims(self.ledger).heartbeat(job, self.clock(), self.lease_ms))
+    @contextmanager
+    def keeping(self) -> "Iterator[Leases]":
+        """Renews leases while a block runs, of the jobs that are held there."""
+        leases, over = Leases(), threading.Event()
 
-    def _do(self, job: Job, kinds: frozenset[str], attempt: Attempt) -> None:
-        columns: BlockColumns | None = None
-        renewed_ms = self.clock()
+        def keep() -> None:
+            while not over.wait(self.lease_ms / 4000):
+                leases.each(lambda job: self._quietly(lambda: self._renew(job)))
 
-        def still_ours() -> None:
-            """Renews the lease when it may run out; until then nobody else can have taken the job."""
-            nonlocal renewed_ms
-            now_ms = self.clock()
-            if now_ms - renewed_ms >= self.lease_ms // 2:
-                Claims(self.ledger).heartbeat(job, now_ms, self.lease_ms)
-                renewed_ms = now_ms
+        thread = threading.Thread(target=keep, name="leases", daemon=True)
+        thread.start()
+        try:
+            yield leases
+        finally:
+            over.set()
+            thread.join()
 
-        if not job.committed:
-            begun = time.perf_counter()
-            compacted = self.compactor.compact(job, still_ours)
-            if isinstance(compacted, HigherLevel):
-                self._note_level(job, attempt, compacted)
-                return
-            done = compacted.record.compaction(time.perf_counter() - begun)
-            state = Claims(self.ledger).commit_compacted(job, done, self.clock())
-            attempt.compacted = True
-            if state == "lost":
-                return
-            columns = compacted.columns
-            job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
-        if not kinds or self.deriver is None:
-            Claims(self.ledger).release(job)
-            return
-        derived = self.deriver.derive(job, columns, kinds, still_ours, self._config(job, kinds))
-        Claims(self.ledger).commit_derived(job, derived, self.clock(), kinds=KINDS)
-        attempt.derived = True
-
-    def _config(self, job: Job, kinds: frozenset[str]) -> "SeriesConfig | None":
-        return self.config_for(job) if kinds and self.config_for is not None else None
+    def _renew(self, job: Job) -> None:
+        # One that is lost shows when it is settled.
+        Claims(self.ledger).heartbeat(job, self.clock(), self.lease_ms)
 
     def _note_level(self, job: Job, attempt: Attempt, higher: HigherLevel) -> None:
         Claims(self.ledger).note_level(job, higher.level, higher.oldest_ms, higher.newest_ms)
@@ -403,13 +427,19 @@ class Worker:
             return replace(attempt, outcome=Outcome.BUSY, error=str(lost))
 
     def _failed(self, job: Job, attempt: Attempt, error: Exception) -> Attempt:
-        if isinstance(error, TooLarge) and not job.committed:
-            return self._cut(job, attempt, error)
-        if isinstance(error, ObjectUnreadable) and not job.committed:
-            return self._set_apart(job, attempt, error)
-        if is_of_program(error):
-            return _suspect(job, attempt, failure_of(error), error)
-        return self._note_failure(job, attempt, failure_of(error), counts=counts(error))
+        answer = Answer()
+        answer.fail(error)
+        return self._blamed(job, attempt, answer, failure_of(error))
+
+    def _blamed(self, job: Job, attempt: Attempt, answer: Answer, failure: Failure) -> Attempt:
+        if answer.too_large is not None and not job.committed:
+            return self._cut(job, attempt, answer.too_large)
+        if answer.unreadable is not None and not job.committed:
+            return self._set_apart(job, attempt, answer.unreadable)
+        if answer.of_program:
+            text = _text(job, failure)
+            return replace(attempt, outcome=Outcome.SUSPECT, error=text, failure=failure, exception=answer.exception)
+        return self._note_failure(job, attempt, failure, counts=answer.counts)
 
     def _note_failure(
         self, job: Job, attempt: Attempt, failure: Failure, *, counts: bool, grows: bool = False
@@ -433,8 +463,3 @@ class Worker:
 
 def _text(job: Job, failure: Failure) -> str:
     return f"job {job.id} of {job.hour}, shard {job.shard}: {failure.cause}: {failure.message}"
-
-
-def _suspect(job: Job, attempt: Attempt, failure: Failure, exception: Exception | None) -> Attempt:
-    text = _text(job, failure)
-    return replace(attempt, outcome=Outcome.SUSPECT, error=text, failure=failure, exception=exception)

@@ -1,6 +1,9 @@
 """Several processes give the bytes of one; one that dies, or does not end, takes only its own job with it."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -71,7 +74,7 @@ def test_a_process_that_dies_takes_its_own_task_only():
 
 def test_tasks_lie_ready_and_survive_the_process_that_had_them_before_it():
     with Pool(obey, None, 1) as pool:
-        # The second is too large to lie in the pipe; the third waits for room.
+        # Larger than a pipe.
         large = "x" * 100_000
         for task in ("die", large):
             pool.submit(task)
@@ -226,3 +229,29 @@ def test_a_process_that_never_comes_up_is_ended():
         assert not pool.come_up(0.1)
         (slot,) = pool._slots
     assert slot.process.exitcode == -signal.SIGKILL
+
+
+PARENT = """
+import os
+import signal
+from pyro_assets.jobs.pool import Pool
+from tests.support.obedient import obey
+if __name__ == "__main__":
+    with Pool(obey, None, 1) as pool:
+        pool.submit("pid")
+        while not (found := pool.wait(5)):
+            pass
+        print(found[0][1], flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    program = [sys.executable, tmp_path / "parent.py"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as parent:
+        # The child has the pipe, too: it ends when both are gone.
+        shown, _ = parent.communicate(timeout=60)
+    assert parent.returncode == -signal.SIGKILL
+    assert int(shown) != parent.pid

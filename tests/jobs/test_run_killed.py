@@ -16,11 +16,11 @@ from tests.support.scripted_server import Reply, Request, scripted_server
 #: What a crash of the first job can come after, in order, and of the first export.
 BOUNDARIES = [
     "claim",
+    "wrote rules",
     "wrote blocks",
     "wrote commits",
-    "commit_compacted",
-    "wrote rules",
     "wrote series",
+    "commit_compacted",
     "commit_derived",
     "open_receipts",
     "request",
@@ -60,7 +60,7 @@ def test_killed_after_each_step_of_a_job_and_run_again(tmp_path: Path, forks: Fo
     steps, clean = clean_run
     assert list(dict.fromkeys(steps)) == BOUNDARIES
     # After the first of each kind: with several blocks or files, some are not written. After the last file, all are.
-    points = [*map(steps.index, BOUNDARIES), steps.index("wrote commits") - 1, steps.index("commit_derived") - 1]
+    points = [*map(steps.index, BOUNDARIES), steps.index("wrote commits") - 1, steps.index("commit_compacted") - 1]
     for at in sorted(set(points)):
         folder = tmp_path / str(at)
         with scripted_server() as server:

@@ -6,28 +6,29 @@ Apart from the tests, for each process imports this module: nothing of the proje
 import os
 import signal
 import time
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from typing import Any
 
 
-def obey(connection: Connection, _state: Any) -> None:
+def obey(_state: Any) -> Callable[[str], str]:
     """A process that does what its tasks say."""
-    try:
-        while True:
-            task = connection.recv()
-            if task == "die":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if task.startswith("doze"):
-                time.sleep(0.9)
-            if task == "sleep":
-                time.sleep(60)
-            if task == "eat":
-                eaten = bytearray(400 << 20)
-                eaten[::4096] = b"x" * len(eaten[::4096])
-                time.sleep(60)
-            connection.send(f"did {task}")
-    except EOFError:
-        return
+    return _obey
+
+
+def _obey(task: str) -> str:
+    if task == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task.startswith("doze"):
+        time.sleep(0.9)
+    if task == "sleep":
+        time.sleep(60)
+    if task == "pid":
+        return str(os.getpid())
+    if task == "eat":
+        eaten = bytearray(400 << 20)
+        eaten[::4096] = b"x" * len(eaten[::4096])
+        time.sleep(60)
+    return f"did {task}"
 
 
 class Endless:
