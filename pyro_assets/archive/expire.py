@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from pyro_assets.export.receipts import lacks
 from pyro_assets.ledger.database import Queries
-from pyro_assets.ledger.hours import from_json
 from pyro_assets.ledger.schema import hour_upkeep, jobs, outputs, series_files
 from pyro_assets.ledger.upkeep import ensure_row, files_of, is_at_rest, next_series_number, series_number
 from pyro_assets.planning.sources import chunks
@@ -165,24 +164,6 @@ class ExpiryRecords(Queries):
             if connection.execute(gone).first() is not None or not is_at_rest(connection, hour, now_ms):
                 return None
             return {row.key for row in connection.execute(_blocks_of(jobs.c.hour == hour))}
-
-    def jobs_removed_in(self, hours: Sequence[str]) -> dict[str, int]:
-        """Hour -> jobs of which no series can be made any more, because their blocks or rows were removed."""
-        found: dict[str, int] = {}
-        with self.ledger.read() as connection:
-            for chunk in chunks(sorted(set(hours))):
-                without = (
-                    select(jobs.c.hour, func.count())
-                    .where(jobs.c.hour.in_(chunk), jobs.c.blocks_removed_ms.is_not(None))
-                    .group_by(jobs.c.hour)
-                )
-                found |= {row[0]: row[1] for row in connection.execute(without)}
-                collapsed = select(hour_upkeep.c.hour, hour_upkeep.c.figures).where(
-                    hour_upkeep.c.hour.in_(chunk), hour_upkeep.c.figures.is_not(None)
-                )
-                for hour, figures in connection.execute(collapsed):
-                    found[hour] = found.get(hour, 0) + sum(from_json(figures).jobs_by_state.values())
-        return found
 
     def removed_in(self, begin_ms: int, end_ms: int) -> list[str]:
         """Hours (partition keys) of [begin_ms, end_ms) whose series or rows retention removed, oldest first."""

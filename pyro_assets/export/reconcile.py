@@ -24,7 +24,7 @@ from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.export.remote_write.batch import Prepared, prepare
 from pyro_assets.export.remote_write.refusals import Refusals
 from pyro_assets.export.remote_write.transport import Transport
-from pyro_assets.export.samples import NAME_LABEL, Samples
+from pyro_assets.export.samples import NAME_LABEL, Samples, samples_of
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import StoredFile
@@ -339,7 +339,7 @@ def read_files(
     reader = SeriesFiles(archive, ledger)
     for _, file in files:
         try:
-            samples = reader.samples(file)
+            samples = samples_of(reader, file)
         except (SeriesError, ObjectMissing) as error:
             if unreadable is None:
                 raise

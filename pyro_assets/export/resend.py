@@ -15,7 +15,7 @@ from pyro_assets.export.receipts import UNCLOSED, ReceiptRecords
 from pyro_assets.export.reconcile import files_between
 from pyro_assets.export.remote_write.batch import prepare
 from pyro_assets.export.remote_write.client import Client, SendReport
-from pyro_assets.export.samples import Samples
+from pyro_assets.export.samples import Samples, samples_of
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import StoredFile
@@ -45,7 +45,7 @@ def send_again(
             known = receipts.get((file.job_id, file.kind), [])
             if not known:
                 continue
-            there = _acknowledged(reader.samples(file), receiver, file, known)
+            there = _acknowledged(samples_of(reader, file), receiver, file, known)
             prepared = prepare(there, receiver, now_ms)
             total.refused.merge(prepared.refusals)
             for org, batches in groupby(prepared.batches(), key=lambda batch: batch.org_id):

@@ -16,6 +16,9 @@ import xxhash
 
 from pyro_assets.block.columns import I64, Bool
 from pyro_assets.errors import DamagedSeries, SeriesError
+from pyro_assets.jobs.derive import SeriesFiles
+from pyro_assets.ledger.records import StoredFile
+from pyro_assets.ledger.upkeep import PlacedFile
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.rules.names import LabelNames, exported_name, exported_names
 from pyro_assets.rules.selectors import Selector
@@ -127,6 +130,16 @@ def open_series(data: bytes | memoryview, name: str = "<memory>") -> Samples:
         read = file.iter_batches(_ROWS_AT_ONCE, columns=list(_USED), use_threads=False)
         # Numbers instead of texts as soon as a part is read, so that the texts of a job are never there at once.
         return _number([_part(batch, name) for batch in read])
+
+
+def samples_of(reader: SeriesFiles, file: PlacedFile | StoredFile) -> Samples:
+    """The series of a job as samples to send.
+
+    Raises:
+        StorageError, SeriesError: see `SeriesFiles.read`.
+    """
+    found = reader.read(file)
+    return open_series(found, file.key) if isinstance(found, bytes) else read_samples(found.table, file.key)
 
 
 def read_samples(series: "pl.DataFrame | pa.Table", name: str = "<memory>") -> Samples:

@@ -21,7 +21,7 @@ from pyro_assets.export.remote_write.batch import Prepared, prepare, rule_digest
 from pyro_assets.export.remote_write.client import Client, SendReport
 from pyro_assets.export.remote_write.refusals import Refusals
 from pyro_assets.export.remote_write.validate import ActiveSeries
-from pyro_assets.export.samples import Samples
+from pyro_assets.export.samples import Samples, samples_of
 from pyro_assets.export.states import ActiveSeriesRecords
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
@@ -158,7 +158,7 @@ class Sender:
         return None
 
     def _part(self, due: DueExport, file: StoredFile, before: Receipt | None, tried: Collection[str]) -> _Part:
-        samples = self._series.samples(file)
+        samples = samples_of(self._series, file)
         blank = Receipt(due.job_id, file.kind, self.receiver.name, "sending", tenant=due.tenant)
         apart = set(before.apart) if before is not None else set()
         orgs = {self.receiver.org_of(tenant) for tenant in samples.tenants} - apart

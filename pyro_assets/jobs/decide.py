@@ -19,7 +19,6 @@ from pyro_assets.jobs.record import CommitRecord, RecordedSource, parse_record, 
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.decisions import Decision, DecisionRecords
 from pyro_assets.ledger.records import Derivation, Failure, Job, SeriesFile
-from pyro_assets.monitoring.health import LedgerFigures
 from pyro_assets.planning.verdicts import keep_decision
 from pyro_assets.settings import KINDS
 from pyro_assets.storage.interface import Bucket
@@ -238,7 +237,7 @@ class LeftOut:
 
 def left_out(ledger: Ledger, most: int = 50) -> LeftOut:
     """What is in no output, in numbers, and the first of it; costs next to nothing where that is nothing."""
-    sources, jobs = Pardons(ledger).count_unheld(), LedgerFigures(ledger).quarantined()["job"]
+    sources, jobs = Pardons(ledger).count_unheld(), QuarantineRecords(ledger).quarantined()["job"]
     lost, set_aside = sources.get("lost", 0), sources.get("set_aside", 0)
     if not (lost or set_aside or jobs):
         return LeftOut()

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pyro_assets.block.columns import BlockColumns
     from pyro_assets.block.reader import RawObject, ReadResult
     from pyro_assets.compaction.compact import Compacted
-    from pyro_assets.export.samples import Samples
     from pyro_assets.jobs.compact import Summary
     from pyro_assets.rules.config import SeriesConfig
     from pyro_assets.series.derive import Derived
@@ -55,8 +54,24 @@ class SeriesFiles:
     ledger: Ledger | None = None
     _merged: "dict[str, MergedFile]" = field(default_factory=dict)
 
-    def samples(self, file: PlacedFile | StoredFile) -> "Samples":
-        """The series of a job as samples to send.
+    def rows(self, file: PlacedFile | StoredFile) -> "JobSeries":
+        """The series of a job as rows, with what their file says of itself; see `read`."""
+        from pyro_assets.series.pieces import read_job_series
+
+        found = self.read(file)
+        return read_job_series(found, file.job_id, file.key) if isinstance(found, bytes) else found
+
+    def own_file(self, file: PlacedFile | StoredFile) -> bytes:
+        """The series of a job as a file of its own; see `read`."""
+        from pyro_assets.series.frame import series_to_parquet, to_polars
+
+        found = self.read(file)
+        if isinstance(found, bytes):
+            return found
+        return series_to_parquet(to_polars(found.table), found.metadata)
+
+    def read(self, file: PlacedFile | StoredFile) -> "bytes | JobSeries":
+        """The series of a job as they lie there: a file of its own, or its rows of one that it shares.
 
         Args:
             file: what the ledger knows of them.
@@ -66,30 +81,6 @@ class SeriesFiles:
             DamagedSeries: they are not what was written.
             StorageError, SeriesError: the file cannot be read.
         """
-        from pyro_assets.export.samples import open_series, read_samples
-
-        found = self._read(file)
-        if isinstance(found, bytes):
-            return open_series(found, file.key)
-        return read_samples(found.table, file.key)
-
-    def rows(self, file: PlacedFile | StoredFile) -> "JobSeries":
-        """The series of a job as rows, with what their file says of itself; see `samples`."""
-        from pyro_assets.series.pieces import read_job_series
-
-        found = self._read(file)
-        return read_job_series(found, file.job_id, file.key) if isinstance(found, bytes) else found
-
-    def own_file(self, file: PlacedFile | StoredFile) -> bytes:
-        """The series of a job as a file of its own; see `samples`."""
-        from pyro_assets.series.frame import series_to_parquet, to_polars
-
-        found = self._read(file)
-        if isinstance(found, bytes):
-            return found
-        return series_to_parquet(to_polars(found.table), found.metadata)
-
-    def _read(self, file: PlacedFile | StoredFile) -> "bytes | JobSeries":
         for _ in range(_TRIES - 1):
             try:
                 return self._read_at(file)

@@ -75,6 +75,16 @@ class QuarantineRecords(Queries):
                 for row in connection.execute(query)
             ]
 
+    def quarantined(self) -> dict[str, int]:
+        """Subject ("job" or "source") -> how many are given up and not released."""
+        with self.ledger.read() as connection:
+            rows = connection.execute(
+                select(quarantine.c.subject, func.count())
+                .where(quarantine.c.given_up == 1, quarantine.c.released_ms.is_(None))
+                .group_by(quarantine.c.subject)
+            )
+            return {"job": 0, "source": 0} | {row[0]: row[1] for row in rows}
+
     def last_words(self, run_id: str) -> str:
         """Why a run's process ended over a job, as `pool` noted it; "" where nothing is known."""
         query = (

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pyro_assets.archive.expire import ExpiryRecords
 from pyro_assets.errors import ProgramError
 from pyro_assets.jobs.claims import Claims
 from pyro_assets.jobs.counts import Progress, RunCounts
@@ -201,7 +200,7 @@ def run_hours(ledger: Ledger, worker: Worker, hours: Sequence[str], order: Order
     if not order.compact:
         listed = list(_committed(ledger, sorted(set(hours)), order))
         counts = run_jobs(worker, listed, order) if listed else {}
-        for hour, removed in ExpiryRecords(ledger).jobs_removed_in(hours).items():
+        for hour, removed in DueJobs(ledger).jobs_removed_in(hours).items():
             counts.setdefault(hour, RunCounts()).removed = removed
         return counts
     agenda = Agenda(ledger, hours, order.kinds, order.lane, worker.clock, newest_first=order.newest_first)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pyro_assets.app import App
-from pyro_assets.archive.expire import ExpiryRecords
 from pyro_assets.errors import SettingsError
 from pyro_assets.ledger.calendar import HourCalendar, HoursCost
 from pyro_assets.ledger.hours import HourRecords
+from pyro_assets.planning.due import DueJobs
 from pyro_assets.rules.choice import rule_hash, rule_kinds
 from pyro_assets.rules.stored import RuleMark, RuleUse
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
@@ -279,7 +279,7 @@ def _seconds(pipeline: App, cost: HoursCost, hours: Sequence[str], jobs: int) ->
 
 def _removed(pipeline: App, what: str, hours: Sequence[str]) -> int:
     """Jobs of hours that can only stay as they are; of work that is pending nothing was ever removed."""
-    return 0 if what == "pending" else sum(ExpiryRecords(pipeline.ledger).jobs_removed_in(hours).values())
+    return 0 if what == "pending" else sum(DueJobs(pipeline.ledger).jobs_removed_in(hours).values())
 
 
 def _share(amount: int, part: int, whole: int) -> int:

@@ -30,7 +30,6 @@ from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.lag import LagRecords
 from pyro_assets.ledger.migrate import VERSION
 from pyro_assets.ledger.upkeep import UpkeepRecords
-from pyro_assets.monitoring.health import LedgerFigures
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.listing import what_is_missing
 from pyro_assets.planning.sources import SourceRecords
@@ -429,7 +428,7 @@ def _work(it: Installation) -> Iterator[Finding]:
     ledger = Ledger.open(it.ledger_url)
     try:
         backlog = DueJobs(ledger).backlog(it.now_ms, KINDS)
-        given_up = LedgerFigures(ledger).quarantined()["job"]
+        given_up = QuarantineRecords(ledger).quarantined()["job"]
         retried = [
             one for one in QuarantineRecords(ledger).kept_failures() if one.subject == "job" and not one.given_up
         ]

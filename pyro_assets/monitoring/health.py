@@ -13,7 +13,7 @@ from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import receipt_of
 from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.lag import is_live
-from pyro_assets.ledger.schema import jobs, quarantine, receipts
+from pyro_assets.ledger.schema import jobs, receipts
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,3 @@ class LedgerFigures(Queries):
                 select(jobs.c.state, func.count()).where(jobs.c.hour >= since_hour).group_by(jobs.c.state)
             )
             return {row[0]: row[1] for row in rows}
-
-    def quarantined(self) -> dict[str, int]:
-        """Subject ("job" or "source") -> how many are given up and not released."""
-        with self.ledger.read() as connection:
-            rows = connection.execute(
-                select(quarantine.c.subject, func.count())
-                .where(quarantine.c.given_up == 1, quarantine.c.released_ms.is_(None))
-                .group_by(quarantine.c.subject)
-            )
-            return {"job": 0, "source": 0} | {row[0]: row[1] for row in rows}

@@ -22,7 +22,7 @@ from pyro_assets.export.remote_write.batch import prepare
 from pyro_assets.export.remote_write.client import Client
 from pyro_assets.export.samples import Samples, read_samples
 from pyro_assets.export.states import ReceiverRecords
-from pyro_assets.jobs.quarantine import Pardons
+from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.lag import LAG_BOUNDS_MS, STAGES, LagFigures, LagRecords, Stage
 from pyro_assets.monitoring.health import LedgerFigures
@@ -152,7 +152,7 @@ class HealthMetrics:
         for state, count in sorted(LedgerFigures(self._ledger).jobs_by_state(hour_of(now_ms - 24 * HOUR_MS)).items()):
             states.add(count, state=state)
         quarantined = Family("pyro_assets_quarantined", "gauge", "Jobs and segments that are given up.")
-        for subject, count in LedgerFigures(self._ledger).quarantined().items():
+        for subject, count in QuarantineRecords(self._ledger).quarantined().items():
             quarantined.add(count, subject=subject)
         lost = Family("pyro_assets_lost_segments", "gauge", "Segments deleted before they were read, not acknowledged.")
         lost.add(Pardons(self._ledger).count_unheld().get("lost", 0))

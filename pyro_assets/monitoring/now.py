@@ -18,7 +18,7 @@ from pyro_assets.errors import ConfigError
 from pyro_assets.export.receipt import Refused, add_refusals, words_of_refusals
 from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.export.states import ReceiverRecords, ReceiverState
-from pyro_assets.jobs.quarantine import Pardons
+from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 from pyro_assets.ledger.lag import LagFigures, LagRecords, Stage
 from pyro_assets.monitoring.health import LedgerFigures
 from pyro_assets.monitoring.hour import lag_of
@@ -103,7 +103,7 @@ def look(pipeline: App, now_ms: int) -> Overview:
         now_ms=now_ms,
         lags={name: LagRecords(ledger).lag(now_ms - span_ms, now_ms + 1) for name, span_ms in SPANS_MS.items()},
         backlog=DueJobs(ledger).backlog(now_ms, KINDS),
-        given_up=LedgerFigures(ledger).quarantined()["job"],
+        given_up=QuarantineRecords(ledger).quarantined()["job"],
         unheld=Pardons(ledger).count_unheld(),
         receivers=receivers,
         receivers_problem=problem,

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.hours import from_json
 from pyro_assets.ledger.records import Lane, in_lane
-from pyro_assets.ledger.schema import OPEN_STATES, jobs, series_files, sources
+from pyro_assets.ledger.schema import OPEN_STATES, hour_upkeep, jobs, series_files, sources
 from pyro_assets.planning.observed import may_begin
 from pyro_assets.planning.sources import chunks
 
@@ -110,6 +111,24 @@ class DueJobs(Queries):
                     .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
                 ).scalars()
             )
+
+    def jobs_removed_in(self, hours: Sequence[str]) -> dict[str, int]:
+        """Hour -> jobs of which no series can be made any more, because their blocks or rows were removed."""
+        found: dict[str, int] = {}
+        with self.ledger.read() as connection:
+            for chunk in chunks(sorted(set(hours))):
+                without = (
+                    select(jobs.c.hour, func.count())
+                    .where(jobs.c.hour.in_(chunk), jobs.c.blocks_removed_ms.is_not(None))
+                    .group_by(jobs.c.hour)
+                )
+                found |= {row[0]: row[1] for row in connection.execute(without)}
+                collapsed = select(hour_upkeep.c.hour, hour_upkeep.c.figures).where(
+                    hour_upkeep.c.hour.in_(chunk), hour_upkeep.c.figures.is_not(None)
+                )
+                for hour, figures in connection.execute(collapsed):
+                    found[hour] = found.get(hour, 0) + sum(from_json(figures).jobs_by_state.values())
+        return found
 
     def unverified_jobs(self, hour: str, *, again: bool) -> tuple[list[str], int]:
         """Ids of an hour's committed jobs that no check has verified yet (`again`: all), and how many one has."""
