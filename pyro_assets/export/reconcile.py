@@ -381,7 +381,7 @@ def reconcile_receiver(
     reader = SeriesFiles(archive, ledger)
     jobs = []
     for time_ms, file in files:
-        job = JobSamples(time_ms, file.rows, partial(reader.samples, file))
+        job = JobSamples(time_ms, file.rows, partial(samples_of, reader, file))
         if only_sent:
             known = receipts.get((file.job_id, file.kind), [])
             job = replace(job, may_lack=partial(_may_lack, receiver, file, known))
