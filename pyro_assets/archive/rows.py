@@ -67,7 +67,7 @@ class SourceRows(Queries):
             if _why_rows_are_kept(connection, hour, now_ms, scopes, has_table):
                 return False
             ensure_row(connection, hour)
-            status = hour_status_of(connection, hour, 100)
+            status = hour_status_of(connection, hour)
             values = {"figures": to_json(status), "collapsed_ms": now_ms}
             connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(values))
             remember(connection, hour)

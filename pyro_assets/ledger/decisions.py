@@ -3,7 +3,7 @@
 Add nothing that a worker decides; what became of a job is in `jobs`, its failures in `quarantine`.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import select
 
@@ -28,15 +28,7 @@ class DecisionRecords(Queries):
     def note_decision(self, decision: Decision) -> None:
         """Remembers a decision, after it took effect."""
         with self.ledger.write() as connection:
-            connection.execute(
-                decisions.insert().values(
-                    at_ms=decision.at_ms,
-                    author=decision.author,
-                    action=decision.action,
-                    subject=decision.subject,
-                    why=decision.why,
-                )
-            )
+            connection.execute(decisions.insert().values(asdict(decision)))
 
     def past_decisions(self, *, subject: str | None = None, limit: int = 100) -> list[Decision]:
         """Decisions, the latest first; of one subject or of all."""
@@ -44,6 +36,5 @@ class DecisionRecords(Queries):
         if subject is not None:
             query = query.where(decisions.c.subject == subject)
         with self.ledger.read() as connection:
-            return [
-                Decision(row.at_ms, row.author, row.action, row.subject, row.why) for row in connection.execute(query)
-            ]
+            rows = connection.execute(query)
+            return [Decision(row.at_ms, row.author, row.action, row.subject, row.why) for row in rows]

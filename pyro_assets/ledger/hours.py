@@ -1,13 +1,12 @@
-"""What an hour came to: sums over its sources and jobs.
-
-Here, too:
-* the figures of an hour, and how they outlive the rows they were summed up from.
+"""Sums over the sources and jobs of an hour, also when their rows were removed: the sums are kept as JSON then.
 
 Add a sum when people should see it. The cost grows with the hour, never with the ledger.
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field, fields
 from itertools import chain
 from typing import Any, Final
 
@@ -26,10 +25,56 @@ from pyro_assets.ledger.schema import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A source that is in no output, and why; `state` is set_aside, lost or quarantined."""
+
+    key: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSamples:
+    """Samples of one service in an hour; unsymbolised: the innermost frame has no function."""
+
+    tenant: str
+    service: str
+    samples: int
+    unsymbolised: int
+
+    @property
+    def unsymbolised_share(self) -> float:
+        """0 to 1."""
+        return self.unsymbolised / self.samples if self.samples else 0.0
+
+
 @dataclass(slots=True)
 class HourStatus:
-    """Sums over an hour's jobs and sources; fields as in `monitoring.reports.HourReport`."""
+    """Sums over the jobs and sources of an hour.
 
+    Attributes:
+        hour: the partition key.
+        shards: in how many shards sources were found.
+        sources_by_state: pending, planned, done, set_aside, lost, quarantined, out_of_range -> count.
+        jobs_by_state: planned, compacted, derived, exported, lost, split, quarantined -> count.
+        blocks: level-1 blocks committed.
+        bytes_in, bytes_out: of the sources of committed jobs, of their level-1 blocks.
+        profiles, samples: in the level-1 blocks (rows: one per profile and sample type).
+        duplicates, conflicts: as compaction counted them.
+        series: kind -> rows of the series files.
+        job_seconds: of compaction and derivation, over all jobs.
+        oldest_ms, newest_ms: first and last profile of the committed jobs.
+        pending: sources that are not in a derived job yet; undone_jobs: jobs not derived yet.
+        oldest_pending_ms: creation time of the oldest pending source.
+        set_aside: the first of the sources that no output holds, by key (`set_aside_total` counts all).
+        services: by tenant and service.
+        facts: name -> count of what was odd: dangling, total_mismatches, negative_samples, rounded_values, ...
+        examples: the first of these in words.
+        listed_ms: when its last whole listing began after it was over; None where there was none.
+    """
+
+    hour: str = ""
     shards: int = 0
     sources_by_state: dict[str, int] = field(default_factory=dict)
     jobs_by_state: dict[str, int] = field(default_factory=dict)
@@ -47,33 +92,40 @@ class HourStatus:
     pending: int = 0
     undone_jobs: int = 0
     oldest_pending_ms: int | None = None
-    unheld_total: int = 0
-    unheld: list[tuple[str, str, str]] = field(default_factory=list)
-    services: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    set_aside_total: int = 0
+    set_aside: tuple[SetAside, ...] = ()
+    services: tuple[ServiceSamples, ...] = ()
     facts: dict[str, int] = field(default_factory=dict)
-    examples: list[str] = field(default_factory=list)
+    examples: tuple[str, ...] = ()
     listed_ms: int | None = None
 
 
+#: Names in stored figures that are not those of the fields: they were chosen earlier.
+_STORED_NAMES: Final = {"set_aside": "unheld", "set_aside_total": "unheld_total"}
+_EXAMPLES: Final = 10
+_MOST_SET_ASIDE: Final = 100
+_SUMS: Final = ("blocks", "bytes_in", "bytes_out", "profiles", "samples", "duplicates", "conflicts")
+_SECONDS: Final = ("compact_seconds", "derive_seconds")
+
+
 def to_json(status: HourStatus) -> str:
-    """Figures as text."""
-    plain = asdict(status)
-    plain["services"] = [[*names, *counts] for names, counts in status.services.items()]
-    return json.dumps(plain)
+    """Sums as JSON, to be kept when the rows are removed."""
+    plain = {_STORED_NAMES.get(one.name, one.name): getattr(status, one.name) for one in fields(HourStatus)}
+    return json.dumps(plain, default=astuple)
 
 
 def from_json(text: str) -> HourStatus:
-    """Figures of a text; what an older program did not know is as of nothing."""
+    """Sums that `to_json` made; fields that an older version did not have stay empty."""
     plain = json.loads(text)
-    known = {one.name for one in fields(HourStatus)}
-    status = HourStatus(**{name: value for name, value in plain.items() if name in known})
-    status.services = {(tenant, service): (int(n), int(u)) for tenant, service, n, u in plain.get("services", ())}
-    status.unheld = [(str(key), str(state), str(reason)) for key, state, reason in status.unheld]
-    return status
+    stored = {one.name: _STORED_NAMES.get(one.name, one.name) for one in fields(HourStatus)}
+    values = {name: plain[key] for name, key in stored.items() if key in plain}
+    values["services"] = tuple(ServiceSamples(*row) for row in values.get("services", ()))
+    values["set_aside"] = tuple(SetAside(*row) for row in values.get("set_aside", ()))
+    return HourStatus(**values | {"examples": tuple(values.get("examples", ()))})
 
 
 def added(kept: HourStatus, now: HourStatus) -> HourStatus:
-    """Figures of rows that were removed, and of those that came since.
+    """Sums over rows that were removed, and over those that came since.
 
     Shards may be the same ones, so the larger number counts.
     """
@@ -81,39 +133,34 @@ def added(kept: HourStatus, now: HourStatus) -> HourStatus:
     for one in fields(HourStatus):
         before, after = getattr(kept, one.name), getattr(now, one.name)
         if isinstance(before, dict):
-            both[one.name] = dict(
-                sorted({key: _sum(before.get(key), after.get(key)) for key in before | after}.items())
-            )
-        elif isinstance(before, int | float | list):
+            both[one.name] = {key: before.get(key, 0) + after.get(key, 0) for key in sorted(before | after)}
+        elif isinstance(before, int | float | tuple):
             both[one.name] = before if after is None else before + after
         else:
             both[one.name] = after if before is None else before
-    both["shards"] = max(kept.shards, now.shards)
+    both["hour"], both["shards"] = now.hour, max(kept.shards, now.shards)
+    both["services"] = _by_service((*kept.services, *now.services))
     for name, choose in (("oldest_ms", min), ("newest_ms", max), ("oldest_pending_ms", min)):
         times = [getattr(status, name) for status in (kept, now) if getattr(status, name) is not None]
         both[name] = choose(times) if times else None
     return HourStatus(**both)
 
 
-def _sum(before: Any, after: Any) -> Any:
-    if before is None or after is None:
-        return after if before is None else before
-    if isinstance(before, tuple):
-        return tuple(one + other for one, other in zip(before, after, strict=True))
-    return before + after
-
-
-_EXAMPLES: Final = 10
-_SUMS: Final = ("blocks", "bytes_in", "bytes_out", "profiles", "samples", "duplicates", "conflicts")
-_SECONDS: Final = ("compact_seconds", "derive_seconds")
+def _by_service(rows: Iterable[ServiceSamples]) -> tuple[ServiceSamples, ...]:
+    """One row for each tenant and service, in their order."""
+    samples, unsymbolised = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for row in rows:
+        samples[row.tenant, row.service] += row.samples
+        unsymbolised[row.tenant, row.service] += row.unsymbolised
+    return tuple(ServiceSamples(*names, samples[names], unsymbolised[names]) for names in sorted(samples))
 
 
 class HourRecords(Queries):
     """The part of the ledger that sums up hours."""
 
-    def tenants_lately(self, hours: int = 24) -> list[str]:
-        """Tenants with blocks in the latest hours."""
-        latest = self.hours()[-hours:]
+    def tenants_lately(self) -> list[str]:
+        """Tenants with blocks in the latest 24 hours that have sources."""
+        latest = self.hours()[-24:]
         with self.ledger.read() as connection:
             rows = connection.execute(
                 select(outputs.c.tenant)
@@ -139,16 +186,16 @@ class HourRecords(Queries):
                     last = following
         return sorted(hours)
 
-    def hour_status(self, hour: str, examples: int = 100) -> HourStatus:
-        """Sums over an hour; `examples` bounds the list of sources that no output holds."""
+    def hour_status(self, hour: str) -> HourStatus:
+        """Sums over an hour."""
         with self.ledger.read() as connection:
-            return hour_status_of(connection, hour, examples)
+            return hour_status_of(connection, hour)
 
 
-def hour_status_of(connection: Connection, hour: str, examples: int) -> HourStatus:
+def hour_status_of(connection: Connection, hour: str) -> HourStatus:
     """Sums over an hour's rows, and what was kept of those that retention removed."""
-    status = HourStatus()
-    _sum_sources(connection, hour, examples, status)
+    status = HourStatus(hour)
+    _sum_sources(connection, hour, status)
     _sum_jobs(connection, hour, status)
     kept = connection.execute(
         select(hour_upkeep.c.figures, hour_upkeep.c.listed_ms).where(hour_upkeep.c.hour == hour)
@@ -159,7 +206,7 @@ def hour_status_of(connection: Connection, hour: str, examples: int) -> HourStat
     return status
 
 
-def _sum_sources(connection: Connection, hour: str, examples: int, status: HourStatus) -> None:
+def _sum_sources(connection: Connection, hour: str, status: HourStatus) -> None:
     rows = connection.execute(
         select(sources.c.state, func.count())
         .where(sources.c.state.in_(SOURCE_STATES), sources.c.hour == hour)
@@ -174,15 +221,15 @@ def _sum_sources(connection: Connection, hour: str, examples: int, status: HourS
         ).scalar()
         or 0
     )
-    status.unheld_total = sum(status.sources_by_state.get(state, 0) for state in UNHELD_STATES)
-    if status.unheld_total:
+    status.set_aside_total = sum(status.sources_by_state.get(state, 0) for state in UNHELD_STATES)
+    if status.set_aside_total:
         unheld = connection.execute(
             select(sources.c.key, sources.c.state, sources.c.reason)
             .where(sources.c.hour == hour, sources.c.state.in_(UNHELD_STATES))
             .order_by(sources.c.key)
-            .limit(examples)
+            .limit(_MOST_SET_ASIDE)
         )
-        status.unheld = [(row.key, row.state, row.reason or "") for row in unheld]
+        status.set_aside = tuple(SetAside(row.key, row.state, row.reason or "") for row in unheld)
     status.oldest_pending_ms = connection.execute(
         select(func.min(sources.c.created_ms)).where(sources.c.hour == hour, sources.c.state == "pending")
     ).scalar()
@@ -221,7 +268,8 @@ def _sum_jobs(connection: Connection, hour: str, status: HourStatus) -> None:
         setattr(status, name, int(getattr(total, name)))
     status.job_seconds = float(sum(getattr(total, name) for name in _SECONDS))
     status.oldest_ms, status.newest_ms = total.oldest_ms, total.newest_ms
-    _sum_services(_texts(connection, select(jobs.c.services).where(committed)), status)
+    of_jobs = chain.from_iterable(_texts(connection, select(jobs.c.services).where(committed)))
+    status.services = _by_service(ServiceSamples(*row) for row in of_jobs)
     for column in (jobs.c.compact_facts, jobs.c.derive_facts):
         _sum_facts(_texts(connection, select(column).where(committed, column.is_not(None))), status)
     series = connection.execute(
@@ -240,17 +288,9 @@ def _texts(connection: Connection, query: Select[Any]) -> list[Any]:
     return parsed
 
 
-def _sum_services(of_jobs: list[Any], status: HourStatus) -> None:
-    services: dict[tuple[str, str], tuple[int, int]] = {}
-    for tenant, service, samples, unsymbolised in chain.from_iterable(of_jobs):
-        before = services.get((tenant, service), (0, 0))
-        services[tenant, service] = (before[0] + samples, before[1] + unsymbolised)
-    status.services = dict(sorted(services.items()))
-
-
 def _sum_facts(of_jobs: list[Any], status: HourStatus) -> None:
     for facts in of_jobs:
-        status.examples += facts.pop("examples", [])
+        status.examples += tuple(facts.pop("examples", ()))
         for name, count in facts.items():
             status.facts[name] = status.facts.get(name, 0) + count
-    status.examples = list(dict.fromkeys(status.examples))[:_EXAMPLES]
+    status.examples = tuple(dict.fromkeys(status.examples))[:_EXAMPLES]

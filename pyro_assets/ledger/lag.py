@@ -1,18 +1,17 @@
 """Lag: from the creation of a job's first source until it was compacted, derived, exported by live work.
 
-What a person asks for, such as a backfill of last year, is as old as it is: of that, the time since the run or export
-began is told apart.
-Histograms are made by the database over the jobs that reached a stage in a span of time, or those of an hour. Add a
-stage here when jobs get one; names of metrics and what people see belong to the faces.
+Work that a person asked for, such as a backfill of last year, says nothing of lag: of that, the time since the run or
+export began is told apart. Histograms are made by the database over the jobs that reached a stage in a span of time, or
+those of an hour. Add a stage here when jobs get one; names of metrics and what people see belong to the faces.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final, Literal, get_args
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.schema import jobs
@@ -56,41 +55,32 @@ class LagFigures:
 
 
 class LagRecords(Queries):
-    """The part of the ledger that tells how late things are."""
+    """The part of the ledger that tells how late things are.
 
-    def lag(self, since_ms: int, until_ms: int) -> dict[Stage, LagFigures]:
-        """Lags of the jobs that reached a stage in [since_ms, until_ms), Unix ms; costs what happened in it."""
-        with self.ledger.read() as connection:
-            return {
-                stage: _figures(connection, stage, and_(_reached(stage) >= since_ms, _reached(stage) < until_ms))
-                for stage in STAGES
-            }
+    With `asked` both methods are about the jobs that people asked for: from the begin of the run or export until they
+    reached a stage.
+    """
 
-    def asked(self, since_ms: int, until_ms: int) -> dict[Stage, LagFigures]:
-        """The same of what people asked for: from the begin of the run or export until a job reached a stage."""
-        with self.ledger.read() as connection:
-            return {
-                stage: _figures(
-                    connection, stage, and_(_reached(stage) >= since_ms, _reached(stage) < until_ms), asked=True
-                )
-                for stage in STAGES
-            }
+    def lag(self, since_ms: int, until_ms: int, *, asked: bool = False) -> dict[Stage, LagFigures]:
+        """Lags of the jobs that reached a stage in [since_ms, until_ms), Unix ms; its cost grows with their number."""
+        return self._figures(lambda reached: and_(reached >= since_ms, reached < until_ms), asked=asked)
 
-    def hour_asked(self, hour: str) -> dict[Stage, LagFigures]:
-        """The same of the jobs of an hour (partition key)."""
-        with self.ledger.read() as connection:
-            return {
-                stage: _figures(connection, stage, and_(jobs.c.hour == hour, _reached(stage).is_not(None)), asked=True)
-                for stage in STAGES
-            }
-
-    def hour_lag(self, hour: str) -> dict[Stage, LagFigures]:
+    def hour_lag(self, hour: str, *, asked: bool = False) -> dict[Stage, LagFigures]:
         """Lags of the jobs of an hour (partition key)."""
+        return self._figures(lambda reached: and_(jobs.c.hour == hour, reached.is_not(None)), asked=asked)
+
+    def _figures(
+        self, wanted: Callable[[ColumnElement[int]], ColumnElement[bool]], *, asked: bool
+    ) -> dict[Stage, LagFigures]:
+        found: dict[Stage, LagFigures] = {}
         with self.ledger.read() as connection:
-            return {
-                stage: _figures(connection, stage, and_(jobs.c.hour == hour, _reached(stage).is_not(None)))
-                for stage in STAGES
-            }
+            for stage, reached in _COLUMNS.items():
+                # Grouped by the exact lag: one row for each different one, whatever the number of jobs.
+                lag = (reached - (jobs.c.asked_ms if asked else jobs.c.first_created_ms)).label("lag_ms")
+                counted = ~is_live(reached) if asked else is_live(reached)
+                query = select(lag, func.count()).where(wanted(reached), counted).group_by(lag).order_by(lag)
+                found[stage] = figures_of([(int(row[0]), int(row[1])) for row in connection.execute(query)])
+        return found
 
 
 def figures_of(lags: Sequence[tuple[int, int]]) -> LagFigures:
@@ -119,19 +109,6 @@ _COLUMNS: Final[Mapping[Stage, ColumnElement[int]]] = {
 }
 
 
-def _reached(stage: Stage) -> ColumnElement[int]:
-    return _COLUMNS[stage]
-
-
 def is_live(reached_ms: ColumnElement[Any]) -> ColumnElement[bool]:
     """Whether something of a job was reached then without being asked for."""
     return or_(jobs.c.asked_ms.is_(None), reached_ms < jobs.c.asked_ms)
-
-
-def _figures(connection: Connection, stage: Stage, wanted: ColumnElement[bool], *, asked: bool = False) -> LagFigures:
-    reached = _reached(stage)
-    # Grouped by the exact lag: as many rows as there are different ones, whatever the number of jobs.
-    lag = (reached - (jobs.c.asked_ms if asked else jobs.c.first_created_ms)).label("lag_ms")
-    counted = ~is_live(reached) if asked else is_live(reached)
-    rows = connection.execute(select(lag, func.count()).where(wanted, counted).group_by(lag).order_by(lag))
-    return figures_of([(int(row[0]), int(row[1])) for row in rows])

@@ -5,7 +5,7 @@ and bytes are the pipeline's. Nothing here touches an hour in which a job is ope
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
@@ -85,21 +85,12 @@ class UpkeepRecords(Queries):
 
     def upkeep_states(self, hours: Sequence[str] | None = None) -> dict[str, UpkeepState]:
         """Hour -> what was done to it, for these hours or all; hours to which nothing was done are missing."""
-        query = select(hour_upkeep).order_by(hour_upkeep.c.hour)
+        columns = [hour_upkeep.c[one.name] for one in fields(UpkeepState)]
+        query = select(*columns).order_by(hour_upkeep.c.hour)
         if hours is not None:
             query = query.where(hour_upkeep.c.hour.in_(list(hours)))
         with self.ledger.read() as connection:
-            return {
-                row.hour: UpkeepState(
-                    row.hour,
-                    row.series_number,
-                    row.table_ms,
-                    row.series_removed_ms,
-                    row.blocks_removed_ms,
-                    row.collapsed_ms,
-                )
-                for row in connection.execute(query)
-            }
+            return {row.hour: UpkeepState(**row._mapping) for row in connection.execute(query)}
 
     def begin_merge(
         self, hour: str, now_ms: int, quiet_ms: int, table: Collection[str], others: Sequence[PlacedFile] = ()

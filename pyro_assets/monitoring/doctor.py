@@ -12,6 +12,7 @@ nothing, except that one small object is written to the archive to see whether t
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -168,12 +169,9 @@ def _ledger_folder(url: str) -> str:
 
 def check_growth(it: Installation) -> Iterator[Finding]:
     """What a day adds to archive and ledger, and how long there is room for it."""
-    ledger = Ledger.open(it.ledger_url)
-    try:
+    with closing(Ledger.open(it.ledger_url)) as ledger:
         # The running hour is what a new installation has.
         day = UpkeepRecords(ledger).growth(hour_of(it.now_ms - _DAY_MS + HOUR_MS), hour_of(it.now_ms + HOUR_MS))
-    finally:
-        ledger.close()
     if not day.sources:
         return
     text = (
@@ -199,15 +197,12 @@ def check_growth(it: Installation) -> Iterator[Finding]:
 def check_upkeep(it: Installation) -> Iterator[Finding]:
     """What upkeep should have done away with."""
     archive = open_bucket(it.archive_url, True)
-    ledger = Ledger.open(it.ledger_url)
-    try:
+    with closing(Ledger.open(it.ledger_url)) as ledger:
         unmerged = hours_to_merge(ledger, it.now_ms, it.settings().settle_ms)
         # Of a day, until an hour ago: a job may be between its blocks and its record.
         found = orphaned_blocks(archive, ledger, it.now_ms, it.now_ms - HOUR_MS, _DAY_MS)
         orphans = list(islice(found, _MANY_ORPHANS))
         damaged = ScrubRecords(ledger).damaged()
-    finally:
-        ledger.close()
     if damaged:
         text = f"{len(damaged):,} objects of the archive changed or vanished, {damaged[0].key} first"
         remedy = "`pyro-assets verify --archive --repair` puts back what can be put back; restore the rest from a copy"
@@ -355,22 +350,16 @@ def _archive(it: Installation) -> Iterator[Finding]:
 
 
 def _ledger(it: Installation) -> Iterator[Finding]:
-    ledger = Ledger.open(it.ledger_url)
-    try:
+    with closing(Ledger.open(it.ledger_url)) as ledger:
         guard(ledger, open_bucket(it.archive_url))
         # A write that changes nothing.
         SourceRecords(ledger).drop_cursors("doctor")
-    finally:
-        ledger.close()
     yield Finding("ledger", "ok", f"it can be read and written, and has schema version {VERSION}")
 
 
 def _configurations(it: Installation) -> Iterator[Finding]:
-    ledger = Ledger.open(it.ledger_url)
-    try:
+    with closing(Ledger.open(it.ledger_url)) as ledger:
         seen = ConfigurationRecords(ledger).configurations(it.now_ms - _RECENT_MS)
-    finally:
-        ledger.close()
     for sentence in contradictions(values_of(it.source_url, it.archive_url, it.settings()), seen, it.now_ms):
         what, _, remedy = sentence.rpartition(": ")
         yield Finding("configurations", "problem", what, remedy)
@@ -393,11 +382,8 @@ def _clock(it: Installation) -> Iterator[Finding]:
 
 def _newest_ms(source: ReadOnlyBucket, it: Installation) -> int | None:
     """From the ledger's cursors on: a bucket cannot be listed backwards."""
-    ledger = Ledger.open(it.ledger_url)
-    try:
+    with closing(Ledger.open(it.ledger_url)) as ledger:
         cursors = SourceRecords(ledger).cursors()
-    finally:
-        ledger.close()
     newest = [ulid_time_ms(ulid) for ulid in cursors.values() if is_ulid(ulid)]
     recent = first_ulid(it.now_ms - _RECENT_MS)
     starts = {f"{SEGMENTS}/{shard}/{ANONYMOUS}/": recent for shard in source.list_folder(f"{SEGMENTS}/").folders}
@@ -425,8 +411,7 @@ def _mode(it: Installation) -> Iterator[Finding]:
 
 
 def _work(it: Installation) -> Iterator[Finding]:
-    ledger = Ledger.open(it.ledger_url)
-    try:
+    with closing(Ledger.open(it.ledger_url)) as ledger:
         backlog = DueJobs(ledger).backlog(it.now_ms, KINDS)
         given_up = QuarantineRecords(ledger).quarantined()["job"]
         retried = [
@@ -434,8 +419,6 @@ def _work(it: Installation) -> Iterator[Finding]:
         ]
         unheld = Pardons(ledger).count_unheld()
         lags = LagRecords(ledger).lag(it.now_ms - HOUR_MS, it.now_ms + 1)
-    finally:
-        ledger.close()
     lists = "`pyro-assets quarantine list` names them; then retry, release or forget"
     if given_up:
         yield Finding("work", "problem", f"{given_up:,} jobs were given up", lists)

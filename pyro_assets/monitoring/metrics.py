@@ -8,6 +8,7 @@ since the last one. Add a metric here with its unit in its name; serving the tex
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,7 +25,7 @@ from pyro_assets.export.samples import Samples, read_samples
 from pyro_assets.export.states import ReceiverRecords
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.lag import LAG_BOUNDS_MS, STAGES, LagFigures, LagRecords, Stage
+from pyro_assets.ledger.lag import LAG_BOUNDS_MS, STAGES, LagFigures, LagRecords, Stage, figures_of
 from pyro_assets.monitoring.health import LedgerFigures
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.receivers.model import Receiver
@@ -58,10 +59,6 @@ class Family:
 class _Lag:
     counts: list[int] = field(default_factory=lambda: [0] * (len(LAG_BUCKETS) + 1))
     total: float = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[next((i for i, bound in enumerate(LAG_BUCKETS) if seconds <= bound), len(LAG_BUCKETS))] += 1
-        self.total += seconds
 
     def add(self, figures: LagFigures) -> None:
         self.counts = [before + more for before, more in zip(self.counts, figures.buckets, strict=True)]
@@ -115,17 +112,16 @@ class HealthMetrics:
         done = LedgerFigures(self._ledger).done_between(self._until_ms, until_ms)
         for name in self._done:
             self._done[name] += getattr(done, name)
-        lags: dict[tuple[str, str], float] = {}
+        lags_ms: dict[str, dict[str, int]] = {}
         for receipt, created_ms in LedgerFigures(self._ledger).closed_between(self._until_ms, until_ms):
             self._count(receipt)
             if receipt.first_ms is not None and receipt.accepted and created_ms is not None:
-                lags[receipt.receiver, receipt.job_id] = (receipt.first_ms - created_ms) / 1000
-        for (receiver, _), seconds in lags.items():
-            self._lags.setdefault(receiver, _Lag()).observe(seconds)
-        for stage, figures in LagRecords(self._ledger).lag(self._until_ms + 1, until_ms + 1).items():
-            self._stages[stage].add(figures)
-        for stage, figures in LagRecords(self._ledger).asked(self._until_ms + 1, until_ms + 1).items():
-            self._asked[stage].add(figures)
+                lags_ms.setdefault(receipt.receiver, {})[receipt.job_id] = receipt.first_ms - created_ms
+        for receiver, of_jobs in lags_ms.items():
+            self._lags.setdefault(receiver, _Lag()).add(figures_of(sorted(Counter(of_jobs.values()).items())))
+        for asked, stages in ((False, self._stages), (True, self._asked)):
+            for stage, figures in LagRecords(self._ledger).lag(self._until_ms + 1, until_ms + 1, asked=asked).items():
+                stages[stage].add(figures)
         self._until_ms = until_ms
 
     def _count(self, receipt: Receipt) -> None:

@@ -10,7 +10,7 @@ from pyro_assets.jobs.claims import Claims
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.jobs.quarantine import QuarantineRecords
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.hours import HourRecords
+from pyro_assets.ledger.hours import HourRecords, ServiceSamples, SetAside
 from pyro_assets.ledger.lag import LagRecords
 from pyro_assets.ledger.records import Failure, Lane
 from pyro_assets.ledger.schema import COMMITTED_STATES
@@ -94,9 +94,9 @@ def test_from_planned_to_derived(ledger: Ledger) -> None:
     assert (status.profiles, status.samples, status.duplicates, status.conflicts) == (5, 50, 1, 2)
     assert status.series == {"dimension": 11, "function": 11}
     assert LagRecords(ledger).hour_lag(HOUR)["derived"].p50_ms == 32_000
-    assert status.services == {("acme", "web"): (50, 5)}
+    assert status.services == (ServiceSamples("acme", "web", 50, 5),)
     assert status.facts == {"dangling": 3, "negative_samples": 4}
-    assert status.examples == ["a collision"]
+    assert status.examples == ("a collision",)
     assert status.job_seconds == 0.75
     seen, duplicates = JobRecords(ledger).look_up(identity)
     assert (seen.outputs, seen.kinds, seen.config_hash, duplicates) == (compaction().outputs, KINDS, "hash", 1)
@@ -144,7 +144,7 @@ def test_sources_that_no_output_holds(ledger: Ledger) -> None:
     assert Claims(ledger).commit_compacted(job, done, NOW_MS) == "compacted"
     status = HourRecords(ledger).hour_status(HOUR)
     assert status.sources_by_state == {"set_aside": 1, "lost": 1, "done": 1}
-    assert status.unheld == [(first, "set_aside", "broken"), (second, "lost", "gone")]
+    assert status.set_aside == (SetAside(first, "set_aside", "broken"), SetAside(second, "lost", "gone"))
     assert JobRecords(ledger).look_up(identity)[0].sources[2].size_bytes == 77
     (kept,) = QuarantineRecords(ledger).kept_failures(HOUR)
     assert (kept.subject, kept.subject_id, kept.failure, kept.given_up) == ("source", first, BROKEN, True)
@@ -173,7 +173,7 @@ def test_failures_are_retried_with_growing_delays_and_then_given_up(ledger: Ledg
     status = HourRecords(ledger).hour_status(HOUR)
     assert (status.jobs_by_state, status.sources_by_state) == ({"quarantined": 1}, {"quarantined": 3})
     assert status.undone_jobs == 1
-    assert status.unheld[0][2] == "ChecksumMismatch: CRC of the series"
+    assert status.set_aside[0].reason == "ChecksumMismatch: CRC of the series"
     (kept,) = QuarantineRecords(ledger).kept_failures()
     assert (kept.failures, kept.given_up, kept.first_failed_ms, kept.last_failed_ms) == (3, True, NOW_MS, now_ms)
     assert claim(ledger, identity, now_ms=now_ms * 2) is None

@@ -36,7 +36,7 @@ def outcome(world: World) -> dict[str, object]:
         "counts": (status.blocks, status.bytes_out, status.profiles, status.samples, status.duplicates),
         "series": status.series,
         "services": status.services,
-        "unheld": status.unheld,
+        "set aside": status.set_aside,
         "outputs": [
             JobRecords(world.ledger).look_up(job_id)[0].outputs for job_id in DueJobs(world.ledger).committed_jobs(HOUR)
         ],

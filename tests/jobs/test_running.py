@@ -18,8 +18,9 @@ from pyro_assets.errors import (
 )
 from pyro_assets.jobs.counts import Progress
 from pyro_assets.jobs.quarantine import QuarantineRecords
+from pyro_assets.ledger.hours import ServiceSamples, SetAside
 from pyro_assets.ledger.records import Lane
-from pyro_assets.monitoring.reports import Lag, ServiceSamples, SetAside
+from pyro_assets.monitoring.reports import Lag
 from pyro_assets.operations import runs, ticks
 from pyro_assets.operations.runs import Step
 from pyro_assets.series.derive import instance_hash

@@ -62,8 +62,14 @@ def test_what_a_person_asked_for_has_no_lag_but_a_duration_of_its_own(ledger: Le
     ReceiptRecords(ledger).put_receipts(sent, year_ms + 2_000, wanted_by=["r"])
     assert [LagRecords(ledger).hour_lag(HOUR)[stage].count for stage in STAGES] == [1, 1, 1]
     assert LagRecords(ledger).lag(year_ms, year_ms + 10_000) == dict.fromkeys(STAGES, LagFigures())
-    assert [figures.max_ms for figures in LagRecords(ledger).hour_asked(HOUR).values()] == [5_000, 6_000, 7_000]
-    assert LagRecords(ledger).asked(year_ms, year_ms + 10_000) == LagRecords(ledger).hour_asked(HOUR)
+    assert [figures.max_ms for figures in LagRecords(ledger).hour_lag(HOUR, asked=True).values()] == [
+        5_000,
+        6_000,
+        7_000,
+    ]
+    assert LagRecords(ledger).lag(year_ms, year_ms + 10_000, asked=True) == LagRecords(ledger).hour_lag(
+        HOUR, asked=True
+    )
     assert {
         (one.job_id, created) for one, created in LedgerFigures(ledger).closed_between(year_ms, year_ms + 10_000)
     } == {(identity, None)}
@@ -81,7 +87,7 @@ def test_an_export_that_a_person_asked_for_leaves_the_lag_of_live_work_as_it_was
     ReceiptRecords(ledger).put_receipts(sent, later_ms, wanted_by=["r"], asked_ms=later_ms - 3_000)
     lag = LagRecords(ledger).hour_lag(HOUR)
     assert [lag[stage].max_ms for stage in STAGES] == [31_000, 32_000, 0]
-    assert [figures.max_ms for figures in LagRecords(ledger).hour_asked(HOUR).values()] == [0, 0, 3_000]
+    assert [figures.max_ms for figures in LagRecords(ledger).hour_lag(HOUR, asked=True).values()] == [0, 0, 3_000]
 
 
 def test_a_job_that_a_live_run_does_after_a_backfill_gave_it_back_is_live(ledger: Ledger):

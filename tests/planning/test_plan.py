@@ -8,7 +8,7 @@ from sqlalchemy import select
 from pyro_assets.errors import JobConflict, LedgerError
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.hours import HourRecords
+from pyro_assets.ledger.hours import HourRecords, SetAside
 from pyro_assets.ledger.schema import jobs, sources
 from pyro_assets.planning import plan as plan_module
 from pyro_assets.planning.due import DueJobs
@@ -170,7 +170,7 @@ def test_what_is_set_aside_is_not_planned(ledger: Ledger) -> None:
     Planner(ledger).plan(NOW_MS, POLICY)
     status = HourRecords(ledger).hour_status(HOUR)
     assert status.sources_by_state == {"set_aside": 1, "planned": 1}
-    assert status.unheld == [(found(-30).block.key, "set_aside", "looked at it")]
+    assert status.set_aside == (SetAside(found(-30).block.key, "set_aside", "looked at it"),)
     for key in (found(-20).block.key, "unknown"):
         with pytest.raises(LedgerError):
             SourceRecords(ledger).set_aside(key, "too late")

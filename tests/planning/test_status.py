@@ -12,7 +12,7 @@ def test_an_empty_ledger(ledger: Ledger) -> None:
     backlog = DueJobs(ledger).backlog(NOW_MS, KINDS)
     assert (backlog.due, backlog.leased, backlog.unfinished, backlog.waiting, backlog.oldest_ms) == ({}, 0, 0, 0, None)
     assert HourRecords(ledger).hours() == []
-    assert HourRecords(ledger).hour_status(HOUR) == HourStatus()
+    assert HourRecords(ledger).hour_status(HOUR) == HourStatus(HOUR)
 
 
 def test_backlog(ledger: Ledger) -> None:
