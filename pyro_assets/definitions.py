@@ -10,16 +10,15 @@ from typing import Any
 
 import dagster as dg
 
-from pyro_assets.defs.assets import ASSETS, GROUP, OWNERS, SERIES, made_assets, segments_spec
-from pyro_assets.defs.exports import EXPORTED
+from pyro_assets.defs.assets import made_assets
+from pyro_assets.defs.catalogue import ASSETS, EXPORTED, SERIES, linked, segments_spec
 from pyro_assets.defs.housekeeping import housekeeping_sensor
 from pyro_assets.defs.jobs import backfill_job, hours, live_job, rules_job
-from pyro_assets.defs.links import linked
 from pyro_assets.defs.scrubbing import archive_asset, scrub_job, scrub_schedule
 from pyro_assets.defs.sensors import landing_sensor, source_check
 from pyro_assets.defs.upkeep import resolve_job, resolve_schedule, upkeep_jobs, upkeep_schedules
 from pyro_assets.resources.environment import usable
-from pyro_assets.resources.pipeline import production_resources
+from pyro_assets.resources.pipeline import first_partition, production_resources
 
 
 def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | None = None) -> dg.Definitions:
@@ -27,25 +26,27 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
 
     Args:
         resources: "pipeline" and "retention"; those of the environment by default.
-        start_hour: the first partition ("2026-11-25-13:00", UTC); that of the environment by default.
+        start_hour: the first partition ("2026-11-25-13:00", UTC); by default the first hour that the ledger of the
+            environment has seen.
     """
     # What cannot be used is told by the pipeline's resource.
     settings, _ = usable()
-    partitions = hours(start_hour or settings.start_date)
+    first = start_hour or first_partition(settings)
+    partitions = hours(first)
     selection = dg.AssetSelection.assets(*ASSETS)
     live, backfill = live_job(selection), backfill_job(selection)
     rules = rules_job(dg.AssetSelection.assets(*SERIES, EXPORTED))
     assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
         segments_spec(partitions),
         made_assets(partitions, reconcile=settings.reconcile),
-        archive_asset(GROUP, OWNERS),
+        archive_asset(),
     ]
     upkeep, resolve, scrub = upkeep_jobs(), resolve_job(), scrub_job()
     return dg.Definitions(
         assets=dg.map_asset_specs(linked(settings.web_url), assets),
         asset_checks=[source_check()],
         jobs=[live, backfill, rules, *upkeep, resolve, scrub],
-        sensors=[landing_sensor(live), housekeeping_sensor(backfill)],
+        sensors=[landing_sensor(live, first), housekeeping_sensor(backfill)],
         schedules=[*upkeep_schedules(*upkeep), resolve_schedule(resolve), scrub_schedule(scrub)],
         resources=dict(resources) if resources is not None else production_resources(),
         # One step does the work; a process per step would cost three seconds each.

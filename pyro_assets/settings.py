@@ -148,8 +148,8 @@ class JobSettings(SettingsGroup):
     )
     start_date: _Hour = _setting(
         "2024-01-01-00:00",
-        "first hour that is a partition (UTC)",
-        "hours before it are no partitions, so that a clock that is years off makes none",
+        "hours before it are left alone (UTC); partitions begin with the first hour seen since",
+        "a clock that is years off would make years of partitions",
         min_length=1,
     )
     job_blocks: _Count = _setting(

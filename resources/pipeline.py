@@ -3,15 +3,18 @@
 The fields are the settings of `pyro_assets.settings`, with their defaults and meanings; add one there.
 """
 
+import logging
 import time
 from typing import Any, Literal, TypeVar, get_origin
 
 import dagster as dg
 from pydantic import Field, create_model
 
-from pyro_assets.app import App, open_app
+from pyro_assets.app import App, now_ms, open_app
 from pyro_assets.archive.retain import Keep
-from pyro_assets.errors import SettingsError
+from pyro_assets.errors import LedgerError, SettingsError
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs
 from pyro_assets.resources.environment import Environment, environment_secrets, usable
 from pyro_assets.settings import (
@@ -23,6 +26,7 @@ from pyro_assets.settings import (
     SettingsGroup,
     variable,
 )
+from pyro_assets.storage.keys import hour_of
 
 Group = TypeVar("Group", bound=SettingsGroup)
 
@@ -123,6 +127,30 @@ def production_resources() -> dict[str, Any]:
         "pipeline": PipelineResource(**chosen(PipelineResource), refused=refused),
         "retention": RetentionResource(**chosen(RetentionResource)),
     }
+
+
+def first_partition(found: Environment) -> str:
+    """The hour with which partitions begin: the first one that was ever seen; asks the ledger, never a bucket.
+
+    Where nothing was seen yet, the running hour, or an earlier one that a setting names. Where the ledger does not
+    answer, that of `start_date`: no hour that was seen is missing then.
+    """
+    try:
+        ledger = Ledger.open_existing(found.ledger_url)
+        if ledger is None:
+            seen = None
+        else:
+            try:
+                seen = HourRecords(ledger).first_hour()
+            finally:
+                ledger.close()
+    except (LedgerError, SettingsError) as error:
+        logging.getLogger(__name__).warning("partitions begin with %s: %s", found.start_date, error)
+        return str(found.start_date)
+    if seen is None:
+        named = [found.live_since, found.start_date if "start_date" in found.model_fields_set else ""]
+        return min([*filter(None, named), hour_of(now_ms())])
+    return max(seen, found.start_date)
 
 
 def _shown(found: Environment, name: str) -> Any:

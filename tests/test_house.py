@@ -22,7 +22,6 @@ NAMESAKES: Final = frozenset({"Rule"})
 SMALL: Final = frozenset(
     {
         "defs/coordinator.py",
-        "defs/links.py",
         "planning/spans.py",
         "rules/report.py",
         "storage/shown.py",

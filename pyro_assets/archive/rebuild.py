@@ -20,6 +20,7 @@ from pyro_assets.errors import BadRecord, NotABlockKey, RebuildNeeded, SettingsE
 from pyro_assets.export.states import ReceiverRecords
 from pyro_assets.jobs.record import CommitRecord, parse_record
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.ledger.schema import JobState
 from pyro_assets.ledger.upkeep import UpkeepRecords
@@ -123,6 +124,7 @@ def rebuild(
     _restore_jobs(ledger, archive, f"{COMMITS}/", now_ms, report, progress)
     report.decisions = restore_verdicts(ledger, archive, report.damaged)
     report.receivers = _restore_receivers(ledger, archive)
+    HourRecords(ledger).remember_first_hour(now_ms)
     if not report.damaged or skip_damaged:
         Restorer(ledger).mark_rebuilding(now_ms, rebuilding=False)
     report.seconds = time.perf_counter() - begun

@@ -14,16 +14,9 @@ import dagster as dg
 from pydantic import Field
 
 from pyro_assets.app import App
+from pyro_assets.defs.catalogue import ASSETS, EXPORTED, made_specs
 from pyro_assets.defs.checks import check_results, check_specs, still_failing
-from pyro_assets.defs.exports import (
-    EXPORTED,
-    Exports,
-    Sending,
-    export_check_results,
-    export_check_specs,
-    exported_spec,
-    exporting,
-)
+from pyro_assets.defs.exports import Exports, Sending, export_check_results, export_check_specs, exporting
 from pyro_assets.defs.jobs import CLOSE, LANE, lane_of
 from pyro_assets.defs.metadata import Metadata, hour_metadata
 from pyro_assets.defs.runs import Stay, opening, stay
@@ -32,21 +25,10 @@ from pyro_assets.jobs.counts import Progress
 from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.reports import HourReport, total_run
 from pyro_assets.operations import runs, ticks
-from pyro_assets.operations.runs import STEPS, Step
+from pyro_assets.operations.runs import STEPS
 from pyro_assets.resources.environment import usable
 from pyro_assets.resources.pipeline import PipelineResource
 
-SEGMENTS: Final = "segments"
-#: The sensor that reports them.
-LANDED: Final = "segments_landed"
-#: In the order in which a job is done.
-MADE: Final[tuple[Step, ...]] = ("l1_blocks", "dimension_series", "function_series")
-SERIES: Final = MADE[1:]
-#: Everything that a run can make.
-ASSETS: Final[tuple[str, ...]] = (*MADE, EXPORTED)
-#: One group, because Dagster's graph first shows several of them as closed boxes.
-GROUP: Final = "profiles"
-OWNERS: Final = ["team:observability"]
 _PROGRESS_SECONDS: Final = 10.0
 _SHOWN_ERRORS: Final = 10
 #: What is said of an hour without segments, by whether somebody looked since it was over.
@@ -69,83 +51,12 @@ class Choice(dg.Config):
     )
 
 
-_SERIES_COLUMNS: Final = dg.TableSchema(
-    [
-        dg.TableColumn("tenant", "string", description="as in Pyroscope"),
-        dg.TableColumn("metric", "string", description="Prometheus name, made from the profile type"),
-        dg.TableColumn("labels", "list<struct<name, value>>", description="sorted by name, without `__name__`"),
-        dg.TableColumn("timestamp_ms", "int64", description="creation of the job's first segment, Unix ms"),
-        dg.TableColumn("value", "float64", description="what a receiver is sent"),
-        dg.TableColumn("value_int", "int64", description="the exact value where it is an integer"),
-        dg.TableColumn("rule", "string", description="the rule that asked for the series"),
-        dg.TableColumn("job", "string", description="the compaction job"),
-    ]
-)
-
-
-def segments_spec(partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
-    """The external asset: level-0 segments, written by Pyroscope and reported by the sensor."""
-    return dg.AssetSpec(
-        SEGMENTS,
-        description="Level-0 segments in Pyroscope's bucket: all tenants of a shard in one object, about two a second "
-        f"and shard. Only ever read. The sensor `{LANDED}` reports what landed, with every run that it requests and "
-        "at least every minute.",
-        partitions_def=partitions,
-        group_name=GROUP,
-        owners=OWNERS,
-        kinds={"pyroscope"},
-        metadata={"key": "segments/{shard}/anonymous/{ULID}/block.bin"},
-    )
-
-
-def made_specs() -> list[dg.AssetSpec]:
-    """Level-1 blocks and both kinds of series."""
-    return [
-        dg.AssetSpec(
-            "l1_blocks",
-            deps=[SEGMENTS],
-            description="Segments of one shard and hour compacted to level-1 blocks, one per job and tenant, in "
-            "Pyroscope's own format. Written once under an id made from the sources; a repeated run changes nothing.",
-            group_name=GROUP,
-            owners=OWNERS,
-            kinds={"pyroscope", "parquet"},
-            metadata={"key": "blocks/{shard}/{tenant}/{ULID}/block.bin"},
-        ),
-        dg.AssetSpec(
-            "dimension_series",
-            deps=["l1_blocks"],
-            description="One series per profile type and set of public labels: the sum of a job's profiles (of levels "
-            "such as memory in use: the last profile). Values are exact integers.",
-            group_name=GROUP,
-            owners=OWNERS,
-            kinds={"polars", "parquet"},
-            metadata={
-                "key": "series/kind=dimension/hour={hour}/{job}.parquet",
-                "dagster/column_schema": _SERIES_COLUMNS,
-            },
-        ),
-        dg.AssetSpec(
-            "function_series",
-            deps=["l1_blocks"],
-            description="The same, restricted to samples whose stack contains the function of a rule; each sample "
-            "counts once, recursion and inlining included.",
-            group_name=GROUP,
-            owners=OWNERS,
-            kinds={"polars", "parquet"},
-            metadata={
-                "key": "series/kind=function/hour={hour}/{job}.parquet",
-                "dagster/column_schema": _SERIES_COLUMNS,
-            },
-        ),
-    ]
-
-
 def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False) -> dg.AssetsDefinition:
     """The multi-asset; a range of hours is one run."""
 
     @dg.multi_asset(
         name="compact_and_derive",
-        specs=[*made_specs(), exported_spec(GROUP, OWNERS)],
+        specs=made_specs(),
         check_specs=[*check_specs(), *export_check_specs(reconcile=reconcile)],
         partitions_def=partitions,
         can_subset=True,
@@ -295,7 +206,8 @@ def _shown(assets: frozenset[str], reports: Mapping[str, HourReport]) -> dict[st
     """Metadata per hour of the assets that a run materialises: series only if no job failed."""
     failed = total_run(reports).failed
     shown = [step for step in ASSETS if step in assets and (step == "l1_blocks" or not failed)]
-    return {step: {hour: hour_metadata(report, step) for hour, report in reports.items()} for step in shown}
+    web_url = usable()[0].web_url
+    return {step: {hour: hour_metadata(report, step, web_url) for hour, report in reports.items()} for step in shown}
 
 
 def _log_progress(log: dg.DagsterLogManager) -> Callable[[Progress], None]:

@@ -9,7 +9,7 @@ import dagster as dg
 # Where Dagster's documentation of coordinators takes them from; there is no public name.
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 
-from pyro_assets.defs.assets import ASSETS
+from pyro_assets.defs.catalogue import ASSETS
 from pyro_assets.defs.jobs import ASKED, LANE
 
 

@@ -5,7 +5,7 @@ what people should see of an export here; what is sent, to whom and when belongs
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Final
 import dagster as dg
 
 from pyro_assets.app import App
+from pyro_assets.defs.catalogue import EXPORTED
 from pyro_assets.defs.due import describe
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.reports import ExportReport, HourReport
 from pyro_assets.operations import runs, sending
-from pyro_assets.settings import variable
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 if TYPE_CHECKING:
     from pyro_assets.export.exporter import ExportCounts, Exporter
 
-EXPORTED: Final = "exported_series"
 RECEIPTS: Final = "every_sample_has_a_receipt"
 REFUSED: Final = "no_sample_is_refused"
 RECONCILED: Final = "receivers_hold_what_was_sent"
@@ -36,20 +35,6 @@ _LIMITS: Final = frozenset(
 #: What a live run still waits for receivers at its end; and every run without an answer that settles something.
 _LIVE_FINISH_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 60.0
-
-
-def exported_spec(group: str, owners: Sequence[str]) -> dg.AssetSpec:
-    """What the UI says of the asset."""
-    return dg.AssetSpec(
-        EXPORTED,
-        deps=["dimension_series", "function_series"],
-        description="What receivers (Prometheus, Mimir, VictoriaMetrics) have accepted: each job's series once, with a "
-        f"receipt per job, kind and receiver. Without a file of receivers ({variable('receivers')}) nothing is sent.",
-        group_name=group,
-        owners=list(owners),
-        kinds={"prometheus"},
-        metadata={"key": "receipts/{receiver}/{hour}/{shard}/{job}-{time}.json"},
-    )
 
 
 def export_check_specs(*, reconcile: bool = False) -> list[dg.AssetCheckSpec]:
@@ -134,58 +119,6 @@ def exporting(opened: App, hours: Sequence[str], how: Sending) -> Iterator[Expor
     finally:
         if exports.exporter is not None:
             exports.exporter.stop()
-
-
-def export_metadata(report: HourReport) -> Mapping[str, dg.MetadataValue]:
-    """What receivers have of an hour: sums, then every receiver under its name."""
-    metadata: dict[str, dg.MetadataValue] = {
-        "run": dg.MetadataValue.text(report.run.summary),
-        "receivers": dg.MetadataValue.int(len(report.exports)),
-        "derived": dg.MetadataValue.int(sum(report.series.values())),
-    }
-    if not report.exports:
-        metadata["note"] = dg.MetadataValue.text(
-            f"no receiver is configured; name a file of receivers in {variable('receivers')}. Everything else works"
-        )
-        return metadata
-    for name in ("samples", "accepted", "refused", "pending", "changed", "bytes", "requests", "retries"):
-        metadata[name] = dg.MetadataValue.int(sum(getattr(one, name) for one in report.exports))
-    metadata["seconds"] = dg.MetadataValue.float(round(sum(one.seconds for one in report.exports), 3))
-    if report.exported_lag is not None:
-        metadata["lag_p50_seconds"] = dg.MetadataValue.float(round(report.exported_lag.p50_seconds, 3))
-        metadata["lag_p95_seconds"] = dg.MetadataValue.float(round(report.exported_lag.p95_seconds, 3))
-        metadata["lag_max_seconds"] = dg.MetadataValue.float(round(report.exported_lag.max_seconds, 3))
-    metadata["dagster/row_count"] = metadata["accepted"]
-    for one in report.exports:
-        metadata |= {f"{one.receiver}/{name}": value for name, value in _of_receiver(one).items()}
-    return metadata
-
-
-def _of_receiver(one: ExportReport) -> dict[str, dg.MetadataValue]:
-    found: dict[str, dg.MetadataValue] = {
-        name: dg.MetadataValue.int(getattr(one, name))
-        for name in ("samples", "accepted", "refused", "pending", "changed", "bytes", "requests", "retries", "jobs")
-    }
-    found["seconds"] = dg.MetadataValue.float(round(one.seconds, 3))
-    if one.lag is not None:
-        found["lag_p50_seconds"] = dg.MetadataValue.float(round(one.lag.p50_seconds, 3))
-        found["lag_p95_seconds"] = dg.MetadataValue.float(round(one.lag.p95_seconds, 3))
-        found["lag_max_seconds"] = dg.MetadataValue.float(round(one.lag.max_seconds, 3))
-    for reason, count in one.reasons.items():
-        found[f"refused_{reason}"] = dg.MetadataValue.int(count)
-    if one.refused:
-        found["refused_of"] = dg.MetadataValue.text(one.refused_words)
-    if one.examples:
-        found["refused_first"] = dg.MetadataValue.json(list(one.examples[:_SHOWN]))
-    if one.owed:
-        found["owed_jobs"] = dg.MetadataValue.json(dict(one.owed))
-    if one.held:
-        found["held_tenants"] = dg.MetadataValue.json(dict(one.held))
-    if one.paused:
-        found["paused"] = dg.MetadataValue.bool(True)
-    if one.error:
-        found["error"] = dg.MetadataValue.text(one.error)
-    return found
 
 
 def export_check_results(

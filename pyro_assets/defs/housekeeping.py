@@ -4,22 +4,29 @@ It decides when; how an hour is sealed and a run deleted stands in `retention`. 
 beside the live path.
 """
 
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
 
 from pyro_assets.app import App
+from pyro_assets.defs.catalogue import ASSETS, SEGMENTS
 from pyro_assets.defs.checks import is_closed
+from pyro_assets.defs.due import describe
 from pyro_assets.defs.jobs import CLOSE, LANE, AssetJob
+from pyro_assets.defs.metadata import empty_metadata
 from pyro_assets.defs.retention import materialised, prune
-from pyro_assets.operations import runs
+from pyro_assets.operations import runs, ticks
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 INTERVAL_SECONDS: Final = 60
 #: A tick must end within a minute, so it looks at so many at most.
 _HOURS_A_TICK: Final = 10
+#: For hours of which nothing is known, of the minute that a tick has.
+_LISTING_SECONDS: Final = 20.0
 
 
 def housekeeping_sensor(job: AssetJob) -> dg.SensorDefinition:
@@ -68,13 +75,40 @@ def keep_house(
     closed, over = newly_closed(cursor, now_ms, settle_ms)
     # Hours that nobody processed are history, which is for people to start. A live run materialises at its end: one
     # that was killed has left blocks only.
-    wanted = [hour for hour in over if materialised(instance, hour) or runs.hour_report(opened, hour).blocks]
+    reports = {hour: runs.hour_report(opened, hour) for hour in over}
+    unknown = [hour for hour, report in reports.items() if not report.segments and not materialised(instance, hour)]
+    end = time.monotonic() + _LISTING_SECONDS
+    if unknown and not ticks.list_hours(opened, unknown, deadline_monotonic=end).finished:
+        # The next tick tries again, and goes on from there.
+        over = over[: over.index(unknown[0])]
+        closed = over[-1] if over else cursor or closed
+    empty = materialise_empty(instance, opened, [hour for hour in unknown if hour in over])
+    wanted = [hour for hour in over if materialised(instance, hour) or reports[hour].blocks]
+    wanted = [hour for hour in wanted if hour not in empty]
     pruned = prune(instance, opened, now, keep) if keep else 0
     if wanted:
         requests = [dg.RunRequest(partition_key=hour, tags={LANE: CLOSE}) for hour in wanted]
         return dg.SensorResult(run_requests=requests, cursor=closed)
-    reason = f"pruned {pruned} live runs" if pruned else "nothing to close or prune"
-    return dg.SensorResult(skip_reason=reason, cursor=closed)
+    done = [f"pruned {pruned} live runs"] if pruned else []
+    done += [f"listed and empty: {describe(empty)}"] if empty else []
+    return dg.SensorResult(skip_reason="; ".join(done) or "nothing to close or prune", cursor=closed)
+
+
+def materialise_empty(instance: dg.DagsterInstance, opened: App, hours: Sequence[str]) -> list[str]:
+    """Says of hours that were listed and have no segment that they are done: they would stay missing for ever.
+
+    A late upload makes one an hour like any other.
+
+    Returns:
+        The empty ones.
+    """
+    empty = [hour for hour in hours if not runs.hour_report(opened, hour).segments]
+    for hour in empty:
+        for asset in (SEGMENTS, *ASSETS):
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(asset, partition=hour, metadata=empty_metadata())
+            )
+    return empty
 
 
 def newly_closed(closed: str | None, now_ms: int, settle_ms: int) -> tuple[str, list[str]]:

@@ -1,24 +1,29 @@
-"""Reports as Dagster metadata: what people see of an hour, with units in the names.
+"""What people see of an event: a headline that tells the story, at most eight figures with units, tables for details.
 
-Add a line when a report has a field that a person needs; computing belongs to `monitoring`. Numbers stay numbers, so
-that the UI plots them over partitions.
+Add a figure where a person needs it, on the one asset it is about; computing belongs to `monitoring`. Numbers stay
+numbers, so that the UI plots them over partitions, and their names end with their unit.
 """
 
-from collections.abc import Mapping
-from typing import Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import dagster as dg
 
-from pyro_assets.defs.exports import EXPORTED, export_metadata
+from pyro_assets.defs.catalogue import EXPORTED
 from pyro_assets.jobs.counts import VerifyReport
-from pyro_assets.monitoring.reports import HourReport
+from pyro_assets.ledger.lag import Stage
+from pyro_assets.monitoring.reports import ExportReport, HourReport
 from pyro_assets.planning.report import HourArrivals
+from pyro_assets.settings import variable
 
 Metadata = Mapping[str, dg.MetadataValue]
-AssetName = Literal["l1_blocks", "dimension_series", "function_series"]
 
+#: The story of an event in a sentence or two of Markdown.
+HEADLINE: Final = "headline"
 _SERIES_KIND: Final[Mapping[str, str]] = {"dimension_series": "dimension", "function_series": "function"}
+_STAGE: Final[Mapping[str, Stage]] = {"l1_blocks": "compacted", "dimension_series": "derived"}
 _SHOWN: Final = 50
+_MIB: Final = 2**20
 
 _SERVICE_COLUMNS: Final = dg.TableSchema(
     [
@@ -41,79 +46,252 @@ _LAG_COLUMNS: Final = dg.TableSchema(
         dg.TableColumn("histogram", "string", description="jobs by upper bound in seconds"),
     ]
 )
+_RULE_COLUMNS: Final = dg.TableSchema(
+    [
+        dg.TableColumn("rule", "string"),
+        dg.TableColumn("jobs_done", "int", description="that have the rule's series in this version"),
+        dg.TableColumn("jobs_total", "int"),
+        dg.TableColumn("version", "string", description="hash of the rule"),
+    ]
+)
+_RECEIVER_COLUMNS: Final = dg.TableSchema(
+    [
+        dg.TableColumn("receiver", "string"),
+        dg.TableColumn("accepted", "int", description="samples"),
+        dg.TableColumn("refused", "int", description="samples that it did not take for good"),
+        dg.TableColumn("pending", "int", description="jobs that it lacks"),
+        dg.TableColumn("changed", "int", description="jobs whose samples changed after they were sent"),
+        dg.TableColumn("lag_p95_seconds", "float", description="first segment of a job created -> accepted"),
+        dg.TableColumn("requests", "int"),
+        dg.TableColumn("retries", "int"),
+        dg.TableColumn("mib", "float", description="sent"),
+        dg.TableColumn("state", "string"),
+        dg.TableColumn("refusals", "string", description="by tenant and reason"),
+    ]
+)
 _DIFFERENCE_COLUMNS: Final = dg.TableSchema([dg.TableColumn("difference", "string")])
+
+
+def in_words(seconds: float) -> str:
+    """A span of time as people say it.
+
+    >>> in_words(0.42), in_words(6.2), in_words(75), in_words(3_700), in_words(200_000)
+    ('0.4 s', '6 s', '1 min 15 s', '1 h 1 min', '2 d 7 h')
+    """
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    for size, unit, part, smaller in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if round(seconds) >= size:
+            return f"{round(seconds) // size} {unit} {round(seconds) % size // part} {smaller}"
+    return f"{seconds:.0f} s"
+
+
+def mib(size_bytes: int) -> float:
+    """Bytes as MiB, to three digits behind the point.
+
+    >>> mib(66_000)
+    0.063
+    """
+    return round(size_bytes / _MIB, 3)
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> counted(1, "segment"), counted(1_200, "segment")
+    ('1 segment', '1,200 segments')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def arrival_metadata(arrivals: HourArrivals, now_ms: int) -> Metadata:
     """What landed in an hour since the last report; short, because events of no run cannot be pruned."""
+    age = arrivals.oldest_age_seconds(now_ms)
     return {
-        "objects": dg.MetadataValue.int(arrivals.objects),
-        "bytes": dg.MetadataValue.int(arrivals.size_bytes),
+        HEADLINE: dg.MetadataValue.md(
+            f"**{counted(arrivals.objects, 'segment')}** landed ({mib(arrivals.size_bytes):,.1f} MiB) in "
+            f"{counted(arrivals.shards, 'shard')}, the oldest {in_words(age)} ago"
+        ),
+        "segments": dg.MetadataValue.int(arrivals.objects),
+        "landed_mib": dg.MetadataValue.float(mib(arrivals.size_bytes)),
         "shards": dg.MetadataValue.int(arrivals.shards),
-        "oldest_age_seconds": dg.MetadataValue.float(round(arrivals.oldest_age_seconds(now_ms), 3)),
+        "oldest_age_seconds": dg.MetadataValue.float(round(age, 1)),
     }
 
 
-def hour_metadata(report: HourReport, asset: str) -> Metadata:
-    """Everything about an hour, as one of the three assets shows it.
+def late_metadata(count: int, when: str) -> Metadata:
+    """Late uploads of an hour that the slow sweep found."""
+    return {
+        HEADLINE: dg.MetadataValue.md(f"**{counted(count, 'late segment')}** found by the slow sweep at {when}"),
+        "segments": dg.MetadataValue.int(count),
+    }
+
+
+def empty_metadata() -> Metadata:
+    """An hour that was listed as a whole after it was over, and has nothing."""
+    return {
+        HEADLINE: dg.MetadataValue.md("listed, **0 segments**: nothing landed in this hour, and nothing is missing"),
+        "segments": dg.MetadataValue.int(0),
+        "complete": dg.MetadataValue.bool(True),
+    }
+
+
+def hour_metadata(report: HourReport, asset: str, web_url: str = "", did: str = "") -> Metadata:
+    """An hour, as one of the assets shows it: each figure stands on the one asset it is about.
 
     "Materialised" in Dagster means touched; `pending` and `complete` say whether the hour is done.
+
+    Args:
+        report: the hour.
+        asset: whose event it is.
+        web_url: of our pages, for links; "" where it is not known.
+        did: what the event is about; the summary of the report's run by default.
     """
-    if asset == EXPORTED:
-        return export_metadata(report)
-    kind = _SERIES_KIND.get(asset)
-    rows = report.series.get(kind, 0) if kind else report.profiles
-    metadata: dict[str, dg.MetadataValue] = {
-        "run": dg.MetadataValue.text(report.run.summary),
+    story = _exported if asset == EXPORTED else _series if asset in _SERIES_KIND else _blocks
+    headline, figures = story(report, asset, web_url)
+    lines = [", ".join(filter(None, headline)), did or f"This run: {report.run.summary}."]
+    return {HEADLINE: dg.MetadataValue.md("\n\n".join(lines)), **figures}
+
+
+def _blocks(report: HourReport, asset: str, web_url: str) -> tuple[list[str], dict[str, dg.MetadataValue]]:
+    done = report.segments - report.pending - report.set_aside_total
+    nothing = "listed, **0 segments**" if report.listed_ms is not None else "**no segment** is known"
+    headline = [
+        f"**{done:,} of {counted(report.segments, 'segment')}**" if report.segments else nothing,
+        counted(report.blocks, "block") if report.blocks else "",
+        _lag_words(report, asset),
+        f"{report.pending:,} on their way" if report.pending else "",
+        _left_out(report, web_url),
+        "complete" if report.complete else "",
+    ]
+    figures: dict[str, dg.MetadataValue] = {
         "complete": dg.MetadataValue.bool(report.complete),
         "pending": dg.MetadataValue.int(report.pending),
         "segments": dg.MetadataValue.int(report.segments),
-        "shards": dg.MetadataValue.int(report.shards),
-        "jobs": dg.MetadataValue.int(sum(report.jobs_by_state.values())),
-        "jobs_undone": dg.MetadataValue.int(report.undone_jobs),
         "blocks": dg.MetadataValue.int(report.blocks),
-        "bytes_in": dg.MetadataValue.int(report.bytes_in),
-        "bytes_out": dg.MetadataValue.int(report.bytes_out),
-        "profiles": dg.MetadataValue.int(report.profiles),
-        "samples": dg.MetadataValue.int(report.samples),
-        "duplicates": dg.MetadataValue.int(report.duplicates),
-        "conflicts": dg.MetadataValue.int(report.conflicts),
-        "series": dg.MetadataValue.int(rows if kind else sum(report.series.values())),
-        "seconds": dg.MetadataValue.float(round(report.job_seconds, 3)),
-        "set_aside": dg.MetadataValue.int(report.set_aside_total),
+        "read_mib": dg.MetadataValue.float(mib(report.bytes_in)),
+        "written_mib": dg.MetadataValue.float(mib(report.bytes_out)),
+        **_lag_figure(report, asset),
+        "dagster/row_count": dg.MetadataValue.int(report.profiles),
     }
-    if report.left_out:
-        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(report.left_out.items()))
-        metadata["left_out"] = dg.MetadataValue.text(f"{counts}: not acknowledged, so the hour is not complete")
-    times = {
-        "oldest_profile": report.oldest_ms,
-        "newest_profile": report.newest_ms,
-        "oldest_pending": report.oldest_pending_ms,
-    }
-    for name, time_ms in times.items():
-        if time_ms is not None:
-            metadata[name] = dg.MetadataValue.timestamp(time_ms / 1000)
-    lag = report.lags.get("derived" if kind else "compacted")
-    if lag is not None and lag.count:
-        metadata["lag_p50_seconds"] = dg.MetadataValue.float(lag.p50_ms / 1000)
-        metadata["lag_p95_seconds"] = dg.MetadataValue.float(lag.p95_ms / 1000)
-        metadata["lag_max_seconds"] = dg.MetadataValue.float(lag.max_ms / 1000)
-    asked = report.asked.get("derived" if kind else "compacted")
-    if asked is not None and asked.count:
-        metadata["backfill_jobs"] = dg.MetadataValue.int(asked.count)
-        metadata["backfill_seconds"] = dg.MetadataValue.float(asked.max_ms / 1000)
-    if asset == "l1_blocks" and (lags := _lags(report)) is not None:
-        metadata["lags"] = lags
-    metadata["dagster/row_count"] = dg.MetadataValue.int(rows)
+    if (lags := _lags(report)) is not None:
+        figures["lags"] = lags
     if report.services:
-        metadata["unsymbolised_by_service"] = _services(report)
-    metadata |= _rules(report) if kind else {}
+        figures["unsymbolised_by_service"] = _services(report)
     odd = {name: count for name, count in report.facts.items() if count}
+    odd |= {name: getattr(report, name) for name in ("duplicates", "conflicts") if getattr(report, name)}
     if odd:
-        metadata["odd"] = dg.MetadataValue.json({**odd, "examples": list(report.examples[:_SHOWN])})
+        figures["odd"] = dg.MetadataValue.json({**odd, "examples": list(report.examples[:_SHOWN])})
     if report.set_aside:
-        metadata["set_aside_sources"] = _set_aside(report)
-    return metadata
+        figures["set_aside_sources"] = _set_aside(report)
+    return headline, figures
+
+
+def _series(report: HourReport, asset: str, _web_url: str) -> tuple[list[str], dict[str, dg.MetadataValue]]:
+    rows = report.series.get(_SERIES_KIND[asset], 0)
+    derived = sum(report.jobs_by_state.get(state, 0) for state in ("derived", "exported"))
+    headline = [
+        f"**{counted(rows, 'sample')}** of {counted(derived, 'job')}",
+        _lag_words(report, asset),
+        f"{counted(report.undone_jobs, 'job')} on their way" if report.undone_jobs else "",
+    ]
+    figures: dict[str, dg.MetadataValue] = {"dagster/row_count": dg.MetadataValue.int(rows)}
+    if asset == "dimension_series":
+        figures |= {"jobs_derived": dg.MetadataValue.int(derived), **_lag_figure(report, asset)}
+        asked = report.asked.get("derived")
+        if asked is not None and asked.count:
+            headline.append(f"{counted(asked.count, 'job')} asked for, the last after {in_words(asked.max_ms / 1000)}")
+    rules = report.rules
+    if asset == "function_series" and report.snapshots:
+        figures["series_files_by_rules_hash"] = dg.MetadataValue.json(report.snapshots)
+    if rules is not None and asset == "function_series":
+        figures["rules_hash"] = dg.MetadataValue.text(rules.hash)
+        figures["rules_of_file"] = dg.MetadataValue.int(rules.from_file)
+        figures["rules_of_ledger"] = dg.MetadataValue.int(rules.from_ledger)
+        if rules.left_out:
+            headline.append(f"{counted(len(rules.left_out), 'rule')} left out")
+            figures["rules_left_out"] = dg.MetadataValue.json(dict(rules.left_out[:_SHOWN]))
+    if rules is not None and rules.backfill:
+        headline += [f"rule {one.rule}: {one.done} of {one.total} jobs" for one in rules.backfill[:1]]
+        figures["rules_made"] = _table(
+            _RULE_COLUMNS, ((one.rule, one.done, one.total, one.hash) for one in rules.backfill)
+        )
+    return headline, figures
+
+
+def _exported(report: HourReport, _asset: str, _web_url: str) -> tuple[list[str], dict[str, dg.MetadataValue]]:
+    total = {
+        name: sum(getattr(one, name) for one in report.exports)
+        for name in ("samples", "accepted", "refused", "pending", "changed", "bytes", "requests", "retries")
+    }
+    if not report.exports:
+        return [f"**nothing is sent**: name a file of receivers in `{variable('receivers')}`; everything else works"], {
+            "receivers": dg.MetadataValue.int(0)
+        }
+    lag = report.exported_lag
+    troubled = [one.receiver for one in report.exports if one.error]
+    headline = [
+        f"**{counted(total['accepted'], 'sample')}** accepted by {counted(len(report.exports), 'receiver')}",
+        f"lag p95 {in_words(lag.p95_seconds)}" if lag is not None else "",
+        f"{counted(total['pending'], 'job')} on their way" if total["pending"] else "",
+        f"{total['refused']:,} refused: see the check `no_sample_is_refused`" if total["refused"] else "",
+        f"{', '.join(troubled)} in trouble: `pyro-assets receivers check {troubled[0]}`" if troubled else "",
+    ]
+    figures: dict[str, dg.MetadataValue] = {
+        "dagster/row_count": dg.MetadataValue.int(total["accepted"]),
+        "refused": dg.MetadataValue.int(total["refused"]),
+        "pending_jobs": dg.MetadataValue.int(total["pending"]),
+        "sent_mib": dg.MetadataValue.float(mib(total["bytes"])),
+        "requests": dg.MetadataValue.int(total["requests"]),
+        "retries": dg.MetadataValue.int(total["retries"]),
+    }
+    if lag is not None:
+        figures["lag_p95_seconds"] = dg.MetadataValue.float(round(lag.p95_seconds, 1))
+    figures["receivers"] = _table(_RECEIVER_COLUMNS, map(_receiver, report.exports))
+    first = {one.receiver: list(one.examples[:_SHOWN]) for one in report.exports if one.examples}
+    if first:
+        figures["first_refusals"] = dg.MetadataValue.json(first)
+    return headline, figures
+
+
+def _receiver(one: ExportReport) -> tuple[Any, ...]:
+    owed = [f"{tenant} is owed {counted(jobs, 'job')}" for tenant, jobs in one.owed.items()]
+    held = [f"{tenant}: {why}" for tenant, why in one.held.items()]
+    return (
+        one.receiver,
+        one.accepted,
+        one.refused,
+        one.pending,
+        one.changed,
+        None if one.lag is None else round(one.lag.p95_seconds, 1),
+        one.requests,
+        one.retries,
+        mib(one.bytes),
+        "; ".join(["paused"] * one.paused + [one.error] * bool(one.error) + owed + held) or "well",
+        one.refused_words if one.refused else "",
+    )
+
+
+def _lag_words(report: HourReport, asset: str) -> str:
+    """How late jobs were, on the asset that tells it."""
+    figures = report.lags.get(_STAGE[asset]) if asset in _STAGE else None
+    return f"lag p95 {in_words(figures.p95_ms / 1000)}" if figures is not None and figures.count else ""
+
+
+def _lag_figure(report: HourReport, asset: str) -> dict[str, dg.MetadataValue]:
+    figures = report.lags.get(_STAGE[asset])
+    if figures is None or not figures.count:
+        return {}
+    return {"lag_p95_seconds": dg.MetadataValue.float(round(figures.p95_ms / 1000, 1))}
+
+
+def _left_out(report: HourReport, web_url: str) -> str:
+    """What no output holds, and where to see why."""
+    if not report.set_aside_total:
+        return ""
+    left = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in sorted(report.left_out.items()))
+    where = f"[why]({web_url.rstrip('/')}/quarantine)" if web_url else "`pyro-assets quarantine list` tells why"
+    return f"{left}: {where}" if left else f"{report.set_aside_total:,} left out, as acknowledged"
 
 
 def verify_metadata(report: VerifyReport) -> Metadata:
@@ -127,71 +305,50 @@ def verify_metadata(report: VerifyReport) -> Metadata:
         "seconds": dg.MetadataValue.float(round(report.seconds, 3)),
     }
     if report.differences:
-        records = [dg.TableRecord({"difference": str(difference)}) for difference in report.differences[:_SHOWN]]
-        metadata["differences"] = dg.MetadataValue.table(records, schema=_DIFFERENCE_COLUMNS)
+        metadata["differences"] = _table(
+            _DIFFERENCE_COLUMNS, ((str(difference),) for difference in report.differences[:_SHOWN])
+        )
     return metadata
+
+
+def _table(schema: dg.TableSchema, rows: Iterable[Sequence[Any]]) -> dg.MetadataValue:
+    names = [column.name for column in schema.columns]
+    # A cell without a value is left out: a record takes no None.
+    records = [
+        dg.TableRecord({name: value for name, value in zip(names, row, strict=True) if value is not None})
+        for row in rows
+    ]
+    return dg.MetadataValue.table(records, schema=schema)
 
 
 def _services(report: HourReport) -> dg.MetadataValue:
     worst_first = sorted(report.services, key=lambda service: -service.unsymbolised_share)
-    records = [
-        dg.TableRecord(
-            {
-                "tenant": service.tenant,
-                "service": service.service,
-                "samples": service.samples,
-                "unsymbolised": service.unsymbolised,
-                "unsymbolised_percent": round(100 * service.unsymbolised_share, 2),
-            }
-        )
-        for service in worst_first[:_SHOWN]
-    ]
-    return dg.MetadataValue.table(records, schema=_SERVICE_COLUMNS)
+    return _table(
+        _SERVICE_COLUMNS,
+        (
+            (one.tenant, one.service, one.samples, one.unsymbolised, round(100 * one.unsymbolised_share, 2))
+            for one in worst_first[:_SHOWN]
+        ),
+    )
 
 
 def _lags(report: HourReport) -> dg.MetadataValue | None:
-    records = [
-        dg.TableRecord(
-            {
-                "stage": stage,
-                "of": span,
-                "jobs": figures.count,
-                "p50_seconds": figures.p50_ms / 1000,
-                "p95_seconds": figures.p95_ms / 1000,
-                "max_seconds": figures.max_ms / 1000,
-                "histogram": figures.describe(),
-            }
+    rows = [
+        (
+            stage,
+            span,
+            figures.count,
+            figures.p50_ms / 1000,
+            figures.p95_ms / 1000,
+            figures.max_ms / 1000,
+            figures.describe(),
         )
         for span, stages in (("this hour", report.lags), ("the last 5 minutes", report.lags_lately))
         for stage, figures in stages.items()
         if figures.count
     ]
-    return dg.MetadataValue.table(records, schema=_LAG_COLUMNS) if records else None
-
-
-def _rules(report: HourReport) -> dict[str, dg.MetadataValue]:
-    """The rules that the run had, those that its stored series were made with, and how far a backfill of rules is."""
-    found: dict[str, dg.MetadataValue] = {}
-    if report.snapshots:
-        found["series_files_by_rules_hash"] = dg.MetadataValue.json(report.snapshots)
-    rules = report.rules
-    if rules is None:
-        return found
-    found["rules_hash"] = dg.MetadataValue.text(rules.hash)
-    found["rules_of_file"] = dg.MetadataValue.int(rules.from_file)
-    found["rules_of_ledger"] = dg.MetadataValue.int(rules.from_ledger)
-    if rules.left_out:
-        found["rules_left_out"] = dg.MetadataValue.json(dict(rules.left_out[:_SHOWN]))
-    for one in rules.backfill:
-        found[f"rule/{one.rule}/hash"] = dg.MetadataValue.text(one.hash)
-        found[f"rule/{one.rule}/jobs_done"] = dg.MetadataValue.int(one.done)
-        found[f"rule/{one.rule}/jobs_total"] = dg.MetadataValue.int(one.total)
-    return found
+    return _table(_LAG_COLUMNS, rows) if rows else None
 
 
 def _set_aside(report: HourReport) -> dg.MetadataValue:
-    records = [
-        dg.TableRecord({"key": source.key, "state": source.state, "reason": source.reason})
-        for source in report.set_aside[:_SHOWN]
-    ]
-    return dg.MetadataValue.table(records, schema=_SET_ASIDE_COLUMNS)
+    return _table(_SET_ASIDE_COLUMNS, ((one.key, one.state, one.reason) for one in report.set_aside[:_SHOWN]))

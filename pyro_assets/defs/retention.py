@@ -14,10 +14,11 @@ from typing import Any, Final
 import dagster as dg
 
 from pyro_assets.app import App
-from pyro_assets.defs.assets import ASSETS
+from pyro_assets.defs.catalogue import ASSETS
 from pyro_assets.defs.jobs import CLOSE, LANE, LIVE, PARTITION, RANGE_END, RANGE_START, SWEEP, UPKEEP
 from pyro_assets.defs.metadata import hour_metadata
 from pyro_assets.operations import runs
+from pyro_assets.resources.environment import usable
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 #: A tick must end within a minute, so it takes so many at most; one a second is far more than there are.
@@ -41,14 +42,13 @@ def seal(instance: dg.DagsterInstance, opened: App, hour: str) -> bool:
     assets = materialised(instance, hour)
     if not assets:
         return False
-    report = runs.hour_report(opened, hour)
+    report, web_url = runs.hour_report(opened, hour), usable()[0].web_url
     for asset in assets:
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 asset,
                 partition=hour,
-                description="the hour's figures, which outlive its live runs",
-                metadata={**hour_metadata(report, asset), "run": "none: these figures outlive the runs"},
+                metadata=hour_metadata(report, asset, web_url, "These figures outlive the runs that made them."),
             )
         )
     return True

@@ -11,33 +11,23 @@ from typing import Any, Final
 import dagster as dg
 
 from pyro_assets.archive.scrub import Damage, ScrubReport
+from pyro_assets.defs.catalogue import ARCHIVE, archive_spec
 from pyro_assets.defs.jobs import UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
+from pyro_assets.defs.metadata import HEADLINE, counted, mib
 from pyro_assets.defs.runs import opening
 from pyro_assets.operations import upkeep
 from pyro_assets.resources.pipeline import PipelineResource
 
-ARCHIVE: Final = "archive"
 CHECK: Final = "archive_is_as_it_was_written"
 _SHOWN: Final = 50
 
 
-def archive_asset(group: str, owners: list[str]) -> dg.AssetsDefinition:
+def archive_asset() -> dg.AssetsDefinition:
     """The archive as something that is looked at."""
 
     @dg.multi_asset(
         name="scrub_archive",
-        specs=[
-            dg.AssetSpec(
-                ARCHIVE,
-                deps=["l1_blocks", "dimension_series", "function_series"],
-                description="Blocks, commit records, series, receipts and rules as the archive holds them. Every night "
-                "a share of the hours is read and compared with what was written, the oldest check first; hours with "
-                "damage come before all others.",
-                group_name=group,
-                owners=owners,
-                kinds={"parquet"},
-            )
-        ],
+        specs=[archive_spec()],
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK,
@@ -100,11 +90,14 @@ def scrub_schedule(job: AssetJob) -> dg.ScheduleDefinition:
 
 
 def _metadata(report: ScrubReport) -> dict[str, Any]:
+    found = f"{counted(len(report.damaged), 'object')} damaged" if report.damaged else "nothing changed or vanished"
+    story = f"**{counted(report.objects, 'object')}** of {counted(len(report.hours), 'hour')} compared, {found}"
     return {
+        HEADLINE: dg.MetadataValue.md(f"{story}; {counted(report.left, 'hour')} wait for their turn"),
         "hours": len(report.hours),
         "objects": report.objects,
-        "bytes": report.bytes,
-        "damaged tonight": len(report.damaged),
+        "read_mib": mib(report.bytes),
+        "damaged_now": len(report.damaged),
         "left": report.left,
         "seconds": round(report.seconds, 3),
     }

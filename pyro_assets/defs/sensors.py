@@ -14,7 +14,7 @@ from typing import Final
 import dagster as dg
 
 from pyro_assets.app import App
-from pyro_assets.defs.assets import LANDED, SEGMENTS
+from pyro_assets.defs.catalogue import LANDED, SEGMENTS
 from pyro_assets.defs.checks import ASSET, LEFT_OUT, left_out_result
 from pyro_assets.defs.due import Landed, Watch, describe
 from pyro_assets.defs.jobs import LIVE, RANGE_END, RANGE_START, AssetJob, lane_of, lane_tags
@@ -88,8 +88,8 @@ IN_FLIGHT: Final = [
 ]
 
 
-def landing_sensor(job: AssetJob) -> dg.SensorDefinition:
-    """The sensor, for the job that it requests."""
+def landing_sensor(job: AssetJob, first_hour: str) -> dg.SensorDefinition:
+    """The sensor, for the job that it requests and the first partition of the location as it was loaded."""
 
     @dg.sensor(
         name=LANDED,
@@ -111,13 +111,17 @@ def landing_sensor(job: AssetJob) -> dg.SensorDefinition:
             known = tick.source_problem or not tick.failures
             verdicts = [source_verdict(tick.source_problem)] if known else []
             verdicts.append(left_out_verdict(upkeep.left_out(opened)))
-        return decide(tick, watch, live_runs(context.instance), verdicts)
+        return decide(tick, watch, live_runs(context.instance), verdicts, first_hour)
 
     return segments_landed
 
 
 def decide(
-    tick: TickReport, watch: Watch, in_flight: Sequence[dg.DagsterRun], verdicts: Sequence[dg.AssetCheckEvaluation] = ()
+    tick: TickReport,
+    watch: Watch,
+    in_flight: Sequence[dg.DagsterRun],
+    verdicts: Sequence[dg.AssetCheckEvaluation] = (),
+    first_hour: str = "",
 ) -> dg.SensorResult:
     """What a tick leads to.
 
@@ -126,6 +130,7 @@ def decide(
         watch: what the one before remembered.
         in_flight: live runs that are not over.
         verdicts: of checks, as they are now; those that changed are reported.
+        first_hour: the first partition, as the location was loaded.
 
     Raises:
         StorageUnavailable: a listing failed and there is nothing else to report, so that the tick is seen as failed.
@@ -133,8 +138,9 @@ def decide(
     running_hour = hour_of(tick.now_ms)
 
     def wanted(hours: Iterable[str]) -> list[str]:
-        # A clock ahead of ours makes hours that are no partitions yet; they come in time.
-        return [hour for hour in hours if watch.takes(hour) and hour <= running_hour]
+        # A clock ahead of ours makes hours that are no partitions yet; they come in time. Earlier ones that were seen
+        # since the location was loaded are partitions when it is loaded again.
+        return [hour for hour in hours if watch.takes(hour) and first_hour <= hour <= running_hour]
 
     due = wanted(tick.due)
     requests = [
@@ -160,7 +166,7 @@ def decide(
         raise StorageUnavailable(
             f"{len(tick.failures)} listings failed; what they hide comes with a later tick. {tick.failures[0]}"
         )
-    reason = skip_reason(tick, watch, due, in_flight)
+    reason = skip_reason(tick, watch, due, in_flight, first_hour)
     return dg.SensorResult(skip_reason=reason, asset_events=events, cursor=cursor)
 
 
@@ -189,7 +195,9 @@ def _lanes(tick: TickReport) -> Iterable[tuple[Lane, Iterable[str]]]:
     return [(Lane(index, len(tick.lanes)), hours) for index, hours in enumerate(tick.lanes)]
 
 
-def skip_reason(tick: TickReport, watch: Watch, due: Sequence[str], in_flight: Sequence[dg.DagsterRun]) -> str:
+def skip_reason(
+    tick: TickReport, watch: Watch, due: Sequence[str], in_flight: Sequence[dg.DagsterRun], first_hour: str = ""
+) -> str:
     """Why no run is requested, and what is pending."""
     parts = []
     if in_flight:
@@ -211,6 +219,12 @@ def skip_reason(tick: TickReport, watch: Watch, due: Sequence[str], in_flight: S
     if history:
         jobs = sum(tick.due[hour] for hour in history)
         parts.append(f"{jobs} jobs of {describe(history)} landed before {watch.live_since}: start a backfill for them")
+    early = sorted(hour for hour in {*tick.due, *tick.arrivals} if hour < first_hour)
+    if early:
+        parts.append(
+            f"{describe(early)} came to light since this code location was loaded, whose partitions begin with "
+            f"{first_hour}: reload it (Deployment; or restart the code server), then they can be materialized"
+        )
     if tick.out_of_range:
         parts.append(f"{tick.out_of_range} new segments were created outside the partitions and are left alone")
     if tick.truncated:

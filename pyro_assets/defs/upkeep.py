@@ -15,9 +15,10 @@ from typing import Any, Final
 import dagster as dg
 
 from pyro_assets.archive.retain import RetentionReport
-from pyro_assets.defs.assets import SEGMENTS
+from pyro_assets.defs.catalogue import SEGMENTS
 from pyro_assets.defs.due import describe
 from pyro_assets.defs.jobs import SWEEP, UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
+from pyro_assets.defs.metadata import late_metadata, mib
 from pyro_assets.defs.retention import delete_runs, old_runs
 from pyro_assets.defs.runs import opening
 from pyro_assets.operations import ticks, upkeep
@@ -89,8 +90,8 @@ def _merge_job() -> AssetJob:
             "hours": len(report.hours),
             "files before": report.files_before,
             "files after": report.files_after,
-            "bytes before": report.size_before_bytes,
-            "bytes after": report.size_after_bytes,
+            "MiB before": mib(report.size_before_bytes),
+            "MiB after": mib(report.size_after_bytes),
             "not at rest": describe(report.busy) if report.busy else "none",
             "damaged": len(report.damaged),
             "left": report.left,
@@ -123,10 +124,9 @@ def _sweep_job() -> AssetJob:
         )
         now = datetime.now(UTC).isoformat(timespec="seconds")
         for hour, count in report.new.items():
-            late: dict[str, Any] = {"late uploads": count, "found by": f"the slow sweep at {now}"}
             # Of no run, so that it stays when the records of this run go.
             context.instance.report_runless_asset_event(
-                dg.AssetMaterialization(SEGMENTS, partition=hour, metadata=late)
+                dg.AssetMaterialization(SEGMENTS, partition=hour, metadata=late_metadata(count, now))
             )
         metadata: dict[str, Any] = {
             "keys listed": report.listed,
@@ -174,7 +174,7 @@ def _retention_job() -> AssetJob:
             "applied": config.apply,
             "objects": objects,
             "rows": sum(one.rows for one in report.expired),
-            "bytes": sum(one.size_bytes for one in report.expired),
+            "MiB": mib(sum(one.size_bytes for one in report.expired)),
             "runs": len(runs),
             "what": dg.MetadataValue.md(_table(report)),
             "kept though old": dg.MetadataValue.json(report.kept),
@@ -198,12 +198,12 @@ def _table(report: RetentionReport) -> str:
     if not report.expired:
         return "nothing is older than it is to be kept"
     lines = [
-        f"| {one.what} | {one.hour} | {one.objects} | {one.rows} | {one.size_bytes} |"
+        f"| {one.what} | {one.hour} | {one.objects} | {one.rows} | {mib(one.size_bytes):,.1f} |"
         for one in report.expired[:_SHOWN]
     ]
     more = len(report.expired) - len(lines)
     rest = [f"| … | {more} more lines | | | |"] if more else []
-    return "\n".join(["| what | hour | objects | rows | bytes |", "|---|---|---|---|---|", *lines, *rest])
+    return "\n".join(["| what | hour | objects | rows | MiB |", "|---|---|---|---|---|", *lines, *rest])
 
 
 RESOLVE: Final = "resolve_rules"

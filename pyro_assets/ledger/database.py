@@ -119,6 +119,13 @@ class Ledger:
             raise
         return database
 
+    @classmethod
+    def open_existing(cls, url: str) -> Self | None:
+        """Opens the ledger as `open` does, but makes no file; None where there is none."""
+        parsed = parse_ledger_url(url)
+        is_file = parsed.get_backend_name() == "sqlite"
+        return None if is_file and not Path(parsed.database or "").is_file() else cls.open(url)
+
     @property
     def url(self) -> str:
         """Where another process finds it; holds the password."""

@@ -1,5 +1,8 @@
 """Sums over the sources and jobs of an hour, also when their rows were removed: the sums are kept as JSON then.
 
+Here, too:
+* the first hour ever seen, with which the partitions begin.
+
 Add a sum when people should see it. The cost grows with the hour, never with the ledger.
 """
 
@@ -12,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Select, func, select
 
-from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.database import Queries, fact, put_fact
 from pyro_assets.ledger.schema import (
     OPEN_STATES,
     SOURCE_STATES,
@@ -106,6 +109,8 @@ _EXAMPLES: Final = 10
 _MOST_SET_ASIDE: Final = 100
 _SUMS: Final = ("blocks", "bytes_in", "bytes_out", "profiles", "samples", "duplicates", "conflicts")
 _SECONDS: Final = ("compact_seconds", "derive_seconds")
+_INSIDE: Final = tuple(state for state in SOURCE_STATES if state != "out_of_range")
+_FIRST_HOUR: Final = "first_hour"
 
 
 def to_json(status: HourStatus) -> str:
@@ -174,22 +179,50 @@ class HourRecords(Queries):
         """All hours with sources inside the partitions, oldest first."""
         hours: set[str] = set()
         with self.ledger.read() as connection:
-            for state in SOURCE_STATES:
+            for state in _INSIDE:
                 last = ""
                 # One step of the index per hour; DISTINCT would walk over every source.
-                while state != "out_of_range" and (
-                    following := connection.execute(
-                        select(func.min(sources.c.hour)).where(sources.c.state == state, sources.c.hour > last)
-                    ).scalar()
-                ):
+                while following := connection.execute(
+                    select(func.min(sources.c.hour)).where(sources.c.state == state, sources.c.hour > last)
+                ).scalar():
                     hours.add(following)
                     last = following
         return sorted(hours)
+
+    def first_hour(self) -> str | None:
+        """The first hour with a source inside the partitions that was ever seen; None where there was none yet."""
+        with self.ledger.read() as connection:
+            return min(filter(None, [fact(connection, _FIRST_HOUR), _first_known(connection)]), default=None)
+
+    def remember_first_hour(self, now_ms: int) -> None:
+        """Keeps the first hour for when its rows are gone: it only moves backwards."""
+        with self.ledger.read() as connection:
+            if not _is_new(connection):
+                return
+        with self.ledger.write() as connection:
+            if _is_new(connection):
+                put_fact(connection, _FIRST_HOUR, _first_known(connection), now_ms)
 
     def hour_status(self, hour: str) -> HourStatus:
         """Sums over an hour."""
         with self.ledger.read() as connection:
             return hour_status_of(connection, hour)
+
+
+def _first_known(connection: Connection) -> str | None:
+    """The first hour that has rows, or had some until retention removed them."""
+    first = [
+        select(func.min(sources.c.hour)).where(sources.c.state == state).scalar_subquery().label(state)
+        for state in _INSIDE
+    ]
+    removed = select(func.min(hour_upkeep.c.hour)).where(hour_upkeep.c.collapsed_ms.is_not(None))
+    row = connection.execute(select(*first, removed.scalar_subquery().label("removed"))).one()
+    return min(filter(None, row), default=None)
+
+
+def _is_new(connection: Connection) -> bool:
+    kept, known = fact(connection, _FIRST_HOUR), _first_known(connection)
+    return known is not None and (kept is None or known < kept)
 
 
 def hour_status_of(connection: Connection, hour: str) -> HourStatus:
@@ -215,9 +248,7 @@ def _sum_sources(connection: Connection, hour: str, status: HourStatus) -> None:
     status.sources_by_state = {row[0]: row[1] for row in rows}
     status.shards = (
         connection.execute(
-            select(func.count(sources.c.shard.distinct())).where(
-                sources.c.hour == hour, sources.c.state.in_(set(SOURCE_STATES) - {"out_of_range"})
-            )
+            select(func.count(sources.c.shard.distinct())).where(sources.c.hour == hour, sources.c.state.in_(_INSIDE))
         ).scalar()
         or 0
     )

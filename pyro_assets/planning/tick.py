@@ -14,6 +14,7 @@ from typing import Final
 
 from pyro_assets.errors import NotABlockKey, StorageUnavailable
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import Lane
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.listing import Discovery, FoundBlock, Window, discover
@@ -161,6 +162,8 @@ def tick(
         _look_into_gaps(source, ledger, policy, cursors, found, now_ms, archive)
     recorded = SourceRecords(ledger).record_sources(found.found, found.cursors, now_ms, policy)
     planned = Planner(ledger).plan(now_ms, policy)
+    if recorded.new:
+        HourRecords(ledger).remember_first_hour(now_ms)
     backlog = DueJobs(ledger).backlog(now_ms, KINDS)
     return TickReport(
         now_ms=now_ms,

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.defs.assets import ASSETS
+from pyro_assets.defs.catalogue import ASSETS
+from pyro_assets.defs.metadata import hour_metadata
+from pyro_assets.monitoring.reports import ExportReport, Lag, SetAside
 from pyro_assets.planning.sweep import RescanReport
+from pyro_assets.rules.report import RulesReport
 from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 START = "2026-11-20-00:00"
@@ -47,6 +51,11 @@ def materialised(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dic
     }
 
 
+def did(metadata: dict[str, object]) -> str:
+    """What a run says in its headline that it did."""
+    return str(metadata["headline"]).partition("This run: ")[2].removesuffix(".")
+
+
 def test_one_hour(instance: dg.DagsterInstance):
     fake = FakePipeline({HOURS[1]: hour_of_work(HOURS[1])})
     result = materialise(instance, fake, HOURS[1])
@@ -54,16 +63,16 @@ def test_one_hour(instance: dg.DagsterInstance):
     found = materialised(result)
     assert set(found) == {(name, HOURS[1]) for name in ASSETS}
     metadata = found["l1_blocks", HOURS[1]]
-    assert metadata["run"] == "compacted 2 jobs, derived 2 jobs"
+    assert metadata["headline"] == ("**40 of 40 segments**, lag p95 4 s\n\nThis run: compacted 2 jobs, derived 2 jobs.")
     assert metadata["segments"] == 40
-    assert metadata["bytes_in"] == 40_000
+    assert metadata["read_mib"] == 0.038
     assert metadata["pending"] == 0
-    # Each asset shows how late its own stage was; the blocks show all of them, as histograms.
+    # Each stage's lag stands on one asset; the blocks show all of them, as histograms.
     assert metadata["lag_p95_seconds"] == 4.0
-    assert found["function_series", HOURS[1]]["lag_p95_seconds"] == 9.0
+    assert found["dimension_series", HOURS[1]]["lag_p95_seconds"] == 9.0
     rows = {record.data["stage"]: record.data for record in metadata["lags"].records}
     assert (rows["derived"]["jobs"], rows["derived"]["histogram"]) == (3, "7.5 s: 2, 10 s: 1")
-    assert found["dimension_series", HOURS[1]]["series"] == 80
+    assert found["dimension_series", HOURS[1]]["dagster/row_count"] == 80
     assert found["function_series", HOURS[1]]["dagster/row_count"] == 8
     (asked,) = fake.asked
     assert asked["hours"] == [HOURS[1]]
@@ -78,7 +87,7 @@ def test_a_range_of_hours_is_one_run_with_metadata_for_each(instance: dg.Dagster
     assert [asked["hours"] for asked in fake.asked] == [HOURS[:3]]
     found = materialised(result)
     assert len(found) == 12
-    assert [found["l1_blocks", hour]["jobs"] for hour in HOURS[:3]] == [1, 2, 3]
+    assert [found["l1_blocks", hour]["segments"] for hour in HOURS[:3]] == [20, 40, 60]
 
 
 def test_a_run_of_one_asset_does_its_step_only(instance: dg.DagsterInstance):
@@ -95,7 +104,7 @@ def test_a_re_run_with_nothing_new_says_so(instance: dg.DagsterInstance):
     result = materialise(instance, fake, *HOURS[:2], job="backfill")
     assert result.success
     found = materialised(result)
-    assert {metadata["run"] for metadata in found.values()} == {"nothing to do"}
+    assert {did(metadata) for metadata in found.values()} == {"nothing to do"}
     messages = [record.user_message for record in instance.all_logs(result.run_id)]
     assert f"{HOURS[0]}: nothing to do" in messages
     assert f"{HOURS[1]}: nothing to do; there is no segment of it in the bucket" in messages
@@ -184,14 +193,58 @@ def test_assets_materialise_from_the_graph_too(instance: dg.DagsterInstance):
     assert "lane" not in result.dagster_run.tags
 
 
-@pytest.mark.parametrize("name", ["segments", "l1_blocks", "dimension_series", "function_series", "exported_series"])
-def test_every_asset_is_described(name: str):
-    spec = build_defs(resources_with(FakePipeline()), start_hour=START).resolve_asset_graph().get(dg.AssetKey(name))
-    assert len(spec.description) > 80
-    assert spec.owners
-    assert spec.group_name != "default"
-    assert spec.kinds
-    assert spec.is_partitioned
+def test_every_asset_stands_alone_in_the_catalogue():
+    for spec in build_defs(resources_with(FakePipeline()), start_hour=START).resolve_all_asset_specs():
+        assert len(spec.description) > 250, spec.key
+        assert spec.owners
+        assert spec.group_name != "default"
+        # Each has an icon.
+        assert spec.kinds <= {"source", "parquet", "numpy", "polars", "table", "report", "deltalake"}, spec.key
+        assert spec.freshness_policy is not None
+        references = spec.metadata["dagster/code_references"].code_references
+        for reference in references:
+            assert Path(reference.url.partition("/blob/main/")[2]).is_file(), reference.url
+        is_table = spec.key.to_user_string() != "archive"
+        assert ("dagster/column_schema" in spec.metadata) == is_table
+        assert (spec.partitions_def is not None) == is_table
+
+
+def test_a_headline_tells_what_is_wrong_and_where_to_look():
+    report = replace(
+        hour_of_work(HOURS[0], done=True),
+        set_aside_total=1,
+        left_out={"set_aside": 1},
+        set_aside=(SetAside("segments/1/anonymous/X/block.bin", "set_aside", "truncated"),),
+    )
+    shown = hour_metadata(report, "l1_blocks", "https://profiles.example/")
+    assert shown["headline"].value == (
+        "**39 of 40 segments**, 6 blocks, lag p95 4 s, 1 set aside: [why](https://profiles.example/quarantine)"
+        "\n\nThis run: nothing to do."
+    )
+    assert "`pyro-assets quarantine list`" in hour_metadata(report, "l1_blocks")["headline"].value
+
+
+def test_no_figure_stands_on_two_assets_and_none_has_more_than_eight():
+    lag = Lag(2, 7.0, 8.0, 9.0)
+    receiver = ExportReport("local", jobs=2, samples=88, accepted=88, requests=4, bytes=900, lag=lag)
+    report = replace(
+        hour_of_work(HOURS[0], done=True),
+        exports=(receiver,),
+        exported_lag=lag,
+        rules=RulesReport("a" * 64, 1, 3),
+        facts={"dangling": 3},
+    )
+    numbers: dict[str, list[float]] = {}
+    for asset in ASSETS:
+        figures = {
+            name: value.value
+            for name, value in hour_metadata(report, asset).items()
+            if isinstance(value, dg.IntMetadataValue | dg.FloatMetadataValue | dg.BoolMetadataValue)
+        }
+        assert 0 < len(figures) <= 8, (asset, figures)
+        for name, value in figures.items():
+            numbers.setdefault(name, []).append(value)
+    assert all(len(values) == len(set(values)) for values in numbers.values()), numbers
 
 
 def test_the_graph_is_the_one_of_the_design():
@@ -229,7 +282,7 @@ def test_a_live_run_stays_and_says_what_it_did_meanwhile(instance: dg.DagsterIns
     job = build_defs(resources, start_hour=START).resolve_job_def("live")
     result = job.execute_in_process(instance=instance, partition_key=HOURS[0])
     assert len(fake.asked) == 4
-    assert materialised(result)["l1_blocks", HOURS[0]]["run"] == "compacted 8 jobs, derived 8 jobs"
+    assert did(materialised(result)["l1_blocks", HOURS[0]]) == "compacted 8 jobs, derived 8 jobs"
 
 
 def test_a_live_run_observes_its_progress_and_materialises_each_hour_once(instance: dg.DagsterInstance):
@@ -245,4 +298,4 @@ def test_a_live_run_observes_its_progress_and_materialises_each_hour_once(instan
         for event in result.get_asset_observation_events()
     }
     assert set(observed) == set(events)
-    assert observed["l1_blocks", HOURS[0]]["run"].value == "compacted 2 jobs, derived 2 jobs"
+    assert observed["l1_blocks", HOURS[0]]["headline"].value.endswith("This run: compacted 2 jobs, derived 2 jobs.")

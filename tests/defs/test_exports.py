@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.defs.exports import export_metadata, receipts_result, refused_result
+from pyro_assets.defs.exports import receipts_result, refused_result
+from pyro_assets.defs.metadata import hour_metadata
 from pyro_assets.errors import ConfigError
 from pyro_assets.export.exporter import ExportCounts
 from pyro_assets.monitoring.reports import ExportReport, HourReport, Lag
@@ -34,16 +35,21 @@ def exported(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
 def test_without_receivers_the_asset_says_so():
     metadata = exported(run(FakePipeline({HOUR: hour_of_work(HOUR)})))
     assert metadata["receivers"] == 0
-    assert "no receiver is configured" in metadata["note"]
+    assert metadata["headline"].startswith("**nothing is sent**: name a file of receivers")
 
 
-def test_figures_per_receiver_are_numbers():
+def test_figures_are_sums_and_each_receiver_is_a_row():
     metadata = exported(run(FakePipeline({HOUR: replace(hour_of_work(HOUR), exports=(GOOD,), exported_lag=GOOD.lag)})))
-    assert (metadata["accepted"], metadata["pending"], metadata["lag_p95_seconds"]) == (88, 0, 8.0)
-    assert (metadata["local/accepted"], metadata["local/requests"], metadata["local/lag_max_seconds"]) == (88, 4, 9.0)
-    shown = export_metadata(HourReport(HOUR, exports=(replace(REFUSED, error="down", paused=True),)))
-    assert shown["local/refused_too_old"].value == 8
-    assert shown["local/error"].value == "down"
+    assert metadata["headline"].startswith("**88 samples** accepted by 1 receiver, lag p95 8 s\n\n")
+    assert (metadata["dagster/row_count"], metadata["pending_jobs"], metadata["lag_p95_seconds"]) == (88, 0, 8.0)
+    down = replace(REFUSED, error="down", paused=True, tenants={"acme": {"too_old": 8}}, lag=None)
+    shown = hour_metadata(HourReport(HOUR, exports=(down,)), "exported_series")
+    assert "8 refused: see the check `no_sample_is_refused`" in shown["headline"].value
+    assert "local in trouble: `pyro-assets receivers check local`" in shown["headline"].value
+    (row,) = (record.data for record in shown["receivers"].value.records)
+    assert (row["accepted"], row["refused"], row["requests"]) == (80, 8, 4)
+    assert (row["state"], row["refusals"]) == ("paused; down", "tenant 'acme': 8 too_old")
+    assert "lag_p95_seconds" not in row
 
 
 def test_a_live_run_sends_beside_its_work_and_a_backfill_what_was_asked_for():
@@ -61,7 +67,7 @@ def test_a_run_of_the_asset_alone_only_sends():
     assert result.success
     assert fake.asked == []
     assert len(fake.sent) == 1
-    assert exported(result)["derived"] == 88
+    assert exported(result)["headline"].endswith("This run: nothing to do.")
 
 
 def test_a_receiver_that_is_down_fails_no_run_but_a_ledger_does():

@@ -10,6 +10,7 @@ import pytest
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.housekeeping import keep_house, newly_closed
 from pyro_assets.defs.retention import hours_of, prune
+from pyro_assets.planning.sweep import RescanReport
 from pyro_assets.storage.keys import HOUR_FORMAT, HOUR_MS
 from tests.support.dagster_disk import instance_in
 from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
@@ -75,8 +76,8 @@ def test_old_live_runs_go_and_their_figures_stay(instance: dg.DagsterInstance, f
         record = latest(instance, asset, HOUR)
         assert record.run_id == ""
         metadata = record.asset_materialization.metadata
-        assert metadata["segments"].value == 40
-        assert metadata["run"].value == "none: these figures outlive the runs"
+        assert "40 of 40 segments" in metadata["headline"].value or asset != "l1_blocks"
+        assert metadata["headline"].value.endswith("These figures outlive the runs that made them.")
     assert prune(instance, fake, much_later(), KEEP) == 0
 
 
@@ -140,6 +141,32 @@ def test_the_run_that_closes_an_hour_is_short_lived_and_pruned_too(instance: dg.
     assert result.dagster_run.tags["lane"] == "close"
     assert "nothing_is_left_out" in {found.check_name for found in result.get_asset_check_evaluations()}
     assert prune(instance, fake, much_later(), KEEP) == 2
+
+
+def test_hours_that_were_listed_and_are_empty_are_done_and_not_missing(
+    instance: dg.DagsterInstance, fake: FakePipeline
+):
+    result = keep(instance, fake, "2026-11-20-04:00", datetime(2026, 11, 20, 7, 30, tzinfo=UTC))
+    assert result.skip_reason.skip_message == ("listed and empty: 2 hours from 2026-11-20-05:00 to 2026-11-20-06:00")
+    assert fake.listed == [["2026-11-20-05:00", "2026-11-20-06:00"]]
+    for asset in ("segments", *ASSETS, "exported_series"):
+        metadata = latest(instance, asset, "2026-11-20-06:00").asset_materialization.metadata
+        assert metadata["headline"].value.startswith("listed, **0 segments**")
+    assert latest(instance, "l1_blocks", "2026-11-20-04:00") is None
+
+
+def test_an_hour_that_could_not_be_listed_stays_missing_and_is_listed_again(
+    instance: dg.DagsterInstance, fake: FakePipeline
+):
+    run(instance, fake, NEXT)
+    fake.seen = RescanReport(failures=["503 SlowDown"])
+    result = keep(instance, fake, "2026-11-20-01:00", datetime(2026, 11, 20, 5, 30, tzinfo=UTC))
+    assert (requested(result), result.cursor) == ([], "2026-11-20-01:00")
+    assert latest(instance, "l1_blocks", "2026-11-20-02:00") is None
+    fake.seen = RescanReport(finished=True)
+    result = keep(instance, fake, result.cursor, datetime(2026, 11, 20, 5, 31, tzinfo=UTC))
+    assert (requested(result), result.cursor) == ([NEXT], NEXT)
+    assert latest(instance, "l1_blocks", "2026-11-20-02:00") is not None
 
 
 def test_hours_that_nobody_processed_are_passed_over(instance: dg.DagsterInstance, fake: FakePipeline):

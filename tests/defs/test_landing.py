@@ -212,7 +212,7 @@ def test_arrivals_without_a_run_are_reported_once_a_minute_and_none_is_lost():
             result = evaluate(FakePipeline({}, [waiting(second)]), instance, cursor)
             cursor = result.cursor
             reported += [
-                (second, event.metadata["objects"].value)
+                (second, event.metadata["segments"].value)
                 for event in result.asset_events
                 if isinstance(event, dg.AssetMaterialization)
             ]
@@ -260,8 +260,9 @@ def test_events_say_what_landed():
         event, *_ = evaluate(fake, instance, None).asset_events
     assert event.asset_key == dg.AssetKey("segments")
     values = {name: value.value for name, value in event.metadata.items()}
-    assert values["objects"] == 3
-    assert values["bytes"] == 66_000
+    assert values["segments"] == 3
+    assert values["landed_mib"] == 0.063
+    assert values["headline"] == "**3 segments** landed (0.1 MiB) in 2 shards, the oldest 4 s ago"
     assert values["shards"] == 2
     assert values["oldest_age_seconds"] == 4.2
 

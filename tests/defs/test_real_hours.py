@@ -114,14 +114,15 @@ def test_two_hours_land_and_exact_series_come_out(
     assert metadata["complete"] is False
     execute(instance, resources, dg.RunRequest(partition_key=NEXT, tags={"lane": "close"}), failing=unseen)
     closed = execute(instance, resources, dg.RunRequest(partition_key=HOUR, tags={"lane": "close"}))
-    assert (closed["l1_blocks", HOUR]["complete"], closed["l1_blocks", HOUR]["run"]) == (True, "nothing to do")
-    assert metadata["pending"] == metadata["jobs_undone"] == 0
+    assert closed["l1_blocks", HOUR]["complete"] is True
+    assert closed["l1_blocks", HOUR]["headline"].endswith("complete\n\nThis run: nothing to do.")
+    assert metadata["pending"] == 0
     assert metadata["segments"] > 10
-    assert metadata["blocks"] >= metadata["jobs"] > 0
-    assert metadata["bytes_in"] > metadata["bytes_out"] > 0
-    assert metadata["samples"] > metadata["profiles"] > 0
+    assert metadata["blocks"] >= found["dimension_series", HOUR]["jobs_derived"] > 0
+    assert metadata["read_mib"] > metadata["written_mib"] > 0
+    assert metadata["dagster/row_count"] > 0
     rows = read_series(tmp_path / "archive")
-    assert found["dimension_series", HOUR]["series"] + found["dimension_series", NEXT]["series"] == len(
+    assert sum(found["dimension_series", hour]["dagster/row_count"] for hour in (HOUR, NEXT)) == len(
         rows.filter(rows["kind"] == "dimension")
     )
     proof = prove(tmp_path / "archive", tmp_path / "manifest.jsonl", FUNCTIONS)
@@ -142,7 +143,7 @@ def test_a_re_run_and_a_run_of_the_series_alone_change_nothing(
     execute(instance, resources, request)
     files = contents(tmp_path / "archive")
     again = execute(instance, resources, dg.RunRequest(partition_key=HOUR))
-    assert {metadata["run"] for metadata in again.values()} == {"nothing to do"}
+    assert all(metadata["headline"].endswith("This run: nothing to do.") for metadata in again.values())
     only = execute(
         instance,
         resources,
@@ -150,7 +151,7 @@ def test_a_re_run_and_a_run_of_the_series_alone_change_nothing(
         asset_selection=[dg.AssetKey("function_series")],
     )
     assert set(only) == {("function_series", HOUR)}
-    assert only["function_series", HOUR]["run"].startswith("derived ")
+    assert "This run: derived " in only["function_series", HOUR]["headline"]
     assert contents(tmp_path / "archive") == files
 
 

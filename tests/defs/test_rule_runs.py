@@ -83,7 +83,7 @@ def test_a_rule_is_backfilled_and_seen(instance: dg.DagsterInstance, tmp_path: P
     with pipeline.open() as opened:
         ticks.tick(opened)
     first = execute(instance, resources, "backfill")["function_series"]
-    assert (first["rules_of_file"], first["rules_of_ledger"], first["series"]) == (0, 0, 0)
+    assert (first["rules_of_file"], first["rules_of_ledger"], first["dagster/row_count"]) == (0, 0, 0)
     assert first["series_files_by_rules_hash"] == {first["rules_hash"]: 6}
     failed = execute(instance, resources, "rules", run_config=ONLY_MAIN, fails=True)
     assert not failed
@@ -98,19 +98,20 @@ def test_a_rule_is_backfilled_and_seen(instance: dg.DagsterInstance, tmp_path: P
     ledger.close()
     found = execute(instance, resources, "rules", run_config=ONLY_MAIN)
     shown = found["function_series"]
-    assert shown["run"] == "derived 3 jobs"
-    assert shown["series"] > 0
-    assert found["dimension_series"]["series"] > 0
+    assert "rule main: 3 of 3 jobs" in shown["headline"]
+    assert shown["headline"].endswith("This run: derived 3 jobs.")
+    assert shown["dagster/row_count"] > 0
+    assert found["dimension_series"]["dagster/row_count"] > 0
     assert shown["rules_hash"] != first["rules_hash"]
     assert (shown["rules_of_file"], shown["rules_of_ledger"]) == (0, 1)
     assert "must give the same series as rules[0] (main)" in shown["rules_left_out"]["twin"]
-    assert (shown["rule/main/jobs_done"], shown["rule/main/jobs_total"]) == (3, 3)
-    assert len(shown["rule/main/hash"]) == 64
+    (made,) = (record.data for record in shown["rules_made"].records)
+    assert (made["rule"], made["jobs_done"], made["jobs_total"], len(made["version"])) == ("main", 3, 3, 64)
     again = execute(instance, resources, "rules", run_config=ONLY_MAIN)
-    assert again["function_series"]["run"] == "nothing to do"
+    assert again["function_series"]["headline"].endswith("This run: nothing to do.")
     # Blocks that are selected too are left as they are.
     whole = execute(instance, resources, "backfill", run_config=ONLY_MAIN)
-    assert whole["l1_blocks"]["run"] == "nothing to do"
+    assert whole["l1_blocks"]["headline"].endswith("This run: nothing to do.")
 
 
 def test_lists_are_renewed_by_a_schedule_where_there_are_any(instance: dg.DagsterInstance, tmp_path: Path):

@@ -9,8 +9,9 @@ import pytest
 
 from pyro_assets.archive.scrub import Damage, ScrubReport
 from pyro_assets.definitions import build_defs
+from pyro_assets.defs.catalogue import ARCHIVE
 from pyro_assets.defs.jobs import UPKEEP_SECONDS
-from pyro_assets.defs.scrubbing import ARCHIVE, CHECK
+from pyro_assets.defs.scrubbing import CHECK
 from tests.support.dagster_disk import instance_in
 from tests.support.fake_pipeline import FakePipeline, resources_with
 
@@ -44,7 +45,7 @@ def test_a_night_shows_what_it_compared(instance: dg.DagsterInstance):
     assert float(result.dagster_run.tags["dagster/max_runtime"]) > UPKEEP_SECONDS
     [record] = instance.fetch_materializations(dg.AssetKey(ARCHIVE), limit=5).records
     metadata = {name: value.value for name, value in record.asset_materialization.metadata.items()}
-    assert (metadata["hours"], metadata["objects"], metadata["bytes"], metadata["left"]) == (1, 7, 900, 2)
+    assert (metadata["hours"], metadata["objects"], metadata["read_mib"], metadata["left"]) == (1, 7, 0.001, 2)
 
 
 def test_rot_fails_the_check_and_says_what_to_do(instance: dg.DagsterInstance):
