@@ -10,7 +10,8 @@ import pytest
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.catalogue import ASSETS
 from pyro_assets.defs.metadata import hour_metadata
-from pyro_assets.monitoring.reports import ExportReport, Lag, SetAside
+from pyro_assets.ledger.hours import SetAside
+from pyro_assets.monitoring.reports import ExportReport, Lag
 from pyro_assets.planning.sweep import RescanReport
 from pyro_assets.rules.report import RulesReport
 from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
