@@ -24,7 +24,7 @@ from pyro_assets.explore.read import ArchivedJob, ArchivedJobs, NarrowReader, Wa
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.rules.selectors import parse_selector
-from pyro_assets.series.profiles import find_profiles
+from pyro_assets.series.profiles import find_profiles, run
 from pyro_assets.series.rules import is_of_type
 from pyro_assets.storage.shown import show_bytes
 
@@ -333,7 +333,7 @@ def _chosen(columns: BlockColumns, wanted: Wanted, is_gauge: bool) -> Bool:
         scopes: dict[tuple[int, bytes, bytes], int] = {}
         own = [scopes.setdefault((one.source, one.tenant, one.name), len(scopes)) for one in columns.datasets]
         scope = np.repeat(np.array(own, dtype=np.int64), np.diff(series.dataset_start))
-        chosen &= find_profiles(columns.rows, series.labels, scope, is_wanted).is_last
+        chosen &= run(find_profiles(columns.rows, series.labels, scope, is_wanted))["is_last"].to_numpy()
     return chosen
 
 

@@ -10,13 +10,18 @@ Everything here depends on the rules alone and is worked out once per configurat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
-from typing import Final, Generic, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import numpy as np
 
+from pyro_assets.rules.choice import KINDS
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.series.name_sets import NameMemory, NameSet
 from pyro_assets.series.rules import Rule, RuleSet, rules_of
+
+if TYPE_CHECKING:
+    import polars as pl
 
 T = TypeVar("T")
 
@@ -59,6 +64,7 @@ class Compiler(Generic[T]):
 
 _T = TypeVar("_T", bound=Hashable)
 _COMPILED: Final = 16
+_UNLIMITED: Final = 2**63 - 1
 #: A stack path: positions in `CompiledRules.sets`, -1 for gaps.
 Path = tuple[int, ...]
 
@@ -89,9 +95,8 @@ class CompiledRules:
         sets: distinct sets of names; names: which names they mean, as far as is known.
         wanted, excluded: int64[r], positions in `sets`, -1 for none.
         paths: distinct stack paths; path: int64[r], positions in `paths`, -1 for none.
-        is_self, is_combined, has_other, keeps_zero, is_native, is_scaled: bool[r].
-        is_over_profiles: bool[r]: profiles are looked at one by one.
-        most: int64[r], `max_series`.
+        is_self, is_combined: bool[r].
+        least_most: the least `max_series` of any rule.
     """
 
     def __init__(self, rules: Iterable[Rule], gauges: Iterable[str]) -> None:
@@ -106,14 +111,53 @@ class CompiledRules:
         self.sets, self.paths = sets.all, paths.all
         self.names = NameMemory(self.sets)
 
-        def flags(name: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-            return np.array([getattr(rule, name) for rule in self.rules], dtype=np.bool_)
+        self.least_most = min((rule.max_series or _UNLIMITED for rule in self.rules), default=_UNLIMITED)
+        self._of_kinds: dict[frozenset[str], pl.LazyFrame] = {}
+        self.is_self = np.array([rule.is_self for rule in self.rules], dtype=np.bool_)
+        self.is_combined = np.array([rule.is_combined for rule in self.rules], dtype=np.bool_)
 
-        self.is_self, self.is_combined, self.has_other = flags("is_self"), flags("is_combined"), flags("has_other")
-        self.keeps_zero, self.is_native, self.is_scaled = flags("keeps_zero"), flags("is_native"), flags("is_scaled")
-        self.is_over_profiles = self.labels.is_over_profiles
-        unlimited = np.iinfo(np.int64).max
-        self.most = np.array([rule.max_series or unlimited for rule in self.rules], dtype=np.int64)
+    def any(self, flag: str) -> bool:
+        """Whether some rule has a flag of `frame`."""
+        return bool(self.frame[flag].any())
+
+    def of_kinds(self, kinds: frozenset[str]) -> "pl.LazyFrame":
+        """The rows of `frame` that are of some kinds, without what is asked of summed values only."""
+        if kinds not in self._of_kinds:
+            wanted = self.frame.filter(self.frame["kind"].is_in([KINDS.index(kind) for kind in KINDS if kind in kinds]))
+            self._of_kinds[kinds] = wanted.drop("kind", "most", "yields", "keeps_largest").lazy()
+        return self._of_kinds[kinds]
+
+    @cached_property
+    def frame(self) -> "pl.DataFrame":
+        """What is known of r rules, one row each, in their order.
+
+        Its columns are rule (the position), kind (that in KINDS), aggregate ("default" where the rule leaves it to the
+        profile type), most (`max_series`), and flags: has_function, has_other, keeps_zero, is_native, is_scaled,
+        yields, keeps_largest and is_each (profiles are looked at one by one).
+        """
+        import polars as pl
+
+        rules = self.rules
+
+        def flag(values: Iterable[Any]) -> pl.Series:
+            return pl.Series(values, dtype=pl.Boolean)
+
+        return pl.DataFrame(
+            {
+                "rule": pl.Series(range(len(rules)), dtype=pl.Int64),
+                "kind": pl.Series(self.labels.kind_of_rule),
+                "aggregate": pl.Series([rule.aggregate or "default" for rule in rules], dtype=pl.String),
+                "most": pl.Series([rule.max_series or _UNLIMITED for rule in rules], dtype=pl.Int64),
+                "has_function": flag(rule.wanted is not None for rule in rules),
+                "has_other": flag(rule.has_other for rule in rules),
+                "keeps_zero": flag(rule.keeps_zero for rule in rules),
+                "is_native": flag(rule.is_native for rule in rules),
+                "is_scaled": flag(rule.is_scaled for rule in rules),
+                "yields": flag(rule.yields for rule in rules),
+                "keeps_largest": flag(rule.overflow == "keep_largest" for rule in rules),
+                "is_each": flag(rule.aggregate in ("mean", "max", "min", "count") for rule in rules),
+            }
+        )
 
     def forget(self) -> None:
         """Forget all label sets and names that were seen."""

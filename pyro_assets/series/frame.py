@@ -22,13 +22,14 @@ from pyro_assets.compaction.arrays import hash_columns
 from pyro_assets.errors import SeriesError
 from pyro_assets.rules.language import OTHER
 from pyro_assets.series.facts import JobInfo
-from pyro_assets.series.label_sets import LabelSets
 from pyro_assets.series.rules import FUNCTION_VALUE, INSTANCE_VALUE, SHARD_VALUE, Rule
 from pyro_assets.series.sealing import CHECKED_PAGES, add_notes, damage, notes_in, open_checked, sealed
 from pyro_assets.storage.keys import hour_from_path
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from pyro_assets.series.label_sets import LabelSets
 
 LABELS_TYPE: Final = pa.list_(pa.struct([pa.field("name", pa.large_string()), pa.field("value", pa.large_string())]))
 #: The columns of series. Labels are sorted by name and do not hold the metric's name.
@@ -65,7 +66,7 @@ class Found:
 
 
 def series_table(
-    rules: Sequence[Rule], sets: LabelSets, tenants: Sequence[str], jobs: Sequence[JobInfo], shown: Sequence[str],
+    rules: Sequence[Rule], sets: "LabelSets", tenants: Sequence[str], jobs: Sequence[JobInfo], shown: Sequence[str],
     found: Found,
 ) -> tuple[Any, U64]:  # fmt: skip
     """Put series into columns.

@@ -10,10 +10,10 @@ from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts
-from pyro_assets.series.profiles import Profiles, find_profiles
 from pyro_assets.series.rules import Group, Meaning, Memory, RuleSet
 from pyro_assets.storage.shown import show_bytes
 
@@ -23,8 +23,8 @@ class LabelSets:
     """Distinct (job, tenant, service, label set) with profiles.
 
     Attributes:
-        of_row: int64[rows].
-        profiles: what rows are parts of.
+        of_entry: int64[entries of the series table], -1 where no profile refers to one.
+        scope: int64[entries], equal where job, tenant and service are.
         meanings: s meanings.
         origin: int32[s, groupings], see Meaning.
         selected: bool[s, rules].
@@ -35,8 +35,8 @@ class LabelSets:
         job_of_set, job_of_group: int64[s] and int64[g].
     """
 
-    of_row: I64
-    profiles: Profiles
+    of_entry: I64
+    scope: I64
     meanings: list[Meaning]
     origin: npt.NDArray[np.int32]
     selected: Bool
@@ -76,7 +76,7 @@ def find_label_sets(columns: BlockColumns, job_of_dataset: I64, rules: RuleSet) 
     entry_used[columns.rows.series] = True
     key = (entry_service << 32) | np.array(positions, dtype=np.int64)
     distinct = np.unique(key.compress(entry_used))
-    of_entry = np.searchsorted(distinct, key)
+    of_entry = np.where(entry_used, np.searchsorted(distinct, key), -1)
     meanings = [memory.meanings[position] for position in (distinct & 0xFFFF_FFFF).tolist()]
     tenant = tenant_of_service.take(distinct >> 32)
     packed = np.frombuffer(b"".join([meaning.selected for meaning in meanings]), dtype=np.uint8)
@@ -89,10 +89,8 @@ def find_label_sets(columns: BlockColumns, job_of_dataset: I64, rules: RuleSet) 
     groups, local = _tenant_groups(meanings, tenant, len(rules.groupings))
     origins = np.frombuffer(b"".join([meaning.origins for meaning in meanings]), dtype=np.int32)
     return LabelSets(
-        of_entry.take(columns.rows.series),
-        find_profiles(
-            columns.rows, series.labels, entry_service, _asked(selected, meanings, rules, of_entry, entry_used)
-        ),
+        of_entry,
+        entry_service,
         meanings,
         origins.reshape(len(meanings), len(rules.groupings)),
         selected,
@@ -105,14 +103,6 @@ def find_label_sets(columns: BlockColumns, job_of_dataset: I64, rules: RuleSet) 
     )
 
 
-def _asked(selected: Bool, meanings: Sequence[Meaning], rules: RuleSet, of_entry: I64, is_used: Bool) -> Bool:
-    """bool[entries]: label sets of which some rule takes the last profile, or looks at each profile."""
-    is_gauge = np.array([meaning.is_gauge for meaning in meanings], dtype=np.bool_)
-    asked = np.asarray((selected & (rules.is_over_profiles | ~rules.takes_all(is_gauge))).any(axis=1))
-    found: Bool = is_used & asked.take(np.minimum(of_entry, len(asked) - 1)) if len(asked) else is_used
-    return found
-
-
 def _tenant_groups(meanings: Sequence[Meaning], tenant: I64, groupings: int) -> tuple[I64, I64]:
     numbers = np.frombuffer(b"".join([meaning.groups for meaning in meanings]), dtype=np.int32)
     numbers = numbers.reshape(len(meanings), groupings)
@@ -120,15 +110,17 @@ def _tenant_groups(meanings: Sequence[Meaning], tenant: I64, groupings: int) -> 
     return distinct, inverse.reshape(len(meanings), groupings)
 
 
-def rank_groups(sets: LabelSets) -> tuple[list[str], I64, I64]:
-    """Per group its tenant as text, its place by job, tenant, metric and labels, and the place of its job's tenant."""
-    tenants = [show_bytes(tenant) for tenant in sets.tenants]
-    owners = list(zip(sets.job_of_group.tolist(), tenants, strict=True))
-    ranked = sorted(range(len(owners)), key=lambda position: (owners[position], sets.describe(position).order))
-    rank = np.zeros(len(owners), dtype=np.int64)
-    rank[ranked] = np.arange(len(owners), dtype=np.int64)
-    number = {owner: position for position, owner in enumerate(sorted(set(owners)))}
-    return tenants, rank, np.array([number[owner] for owner in owners], dtype=np.int64)
+def groups_of(sets: LabelSets) -> pl.DataFrame:
+    """The columns group, job, tenant and order (the text by which series of a rule are sorted)."""
+    describe = map(sets.describe, range(len(sets.groups)))
+    return pl.DataFrame(
+        {
+            "group": np.arange(len(sets.groups), dtype=np.int64),
+            "job": sets.job_of_group,
+            "tenant": pl.Series([show_bytes(tenant) for tenant in sets.tenants], dtype=pl.String),
+            "order": pl.Series([group.order for group in describe], dtype=pl.String),
+        }
+    )
 
 
 def note_collisions(sets: LabelSets, facts: Sequence[SeriesFacts], of_job: Sequence[Mapping[str, str]]) -> None:

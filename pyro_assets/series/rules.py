@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pyro_assets.block.columns import Bool, Labels
+from pyro_assets.block.columns import Labels
 from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.rules import language
 from pyro_assets.rules.choice import KINDS, Kind, function_rule_id
@@ -298,7 +298,6 @@ class RuleSet:
         groupings: distinct groupings of the rules.
         grouping_of_rule: position in `groupings` per rule.
         kind_of_rule: position in KINDS per rule.
-        is_over_profiles: bool[r], profiles are looked at one by one.
     """
 
     def __init__(self, rules_in: Iterable[Rule], gauges: Iterable[str]) -> None:
@@ -308,10 +307,6 @@ class RuleSet:
         self.grouping_of_rule = np.array([self.groupings.index(rule.grouping) for rule in rules], dtype=np.int64)
         self.kind_of_rule = np.array([KINDS.index(rule.kind) for rule in rules], dtype=np.int64)
         self._gauges = tuple(gauges)
-        over = ("mean", "max", "min", "count")
-        self.is_over_profiles = np.array([rule.aggregate in over for rule in rules], dtype=np.bool_)
-        self._takes_last = np.array([rule.aggregate == "last" for rule in rules], dtype=np.bool_)
-        self._has_default = np.array([rule.aggregate is None for rule in rules], dtype=np.bool_)
         # Rules often share selectors, and selectors matchers: each distinct one is evaluated once.
         self._selectors = list(dict.fromkeys(s for rule in rules for conjunction in rule.any_of for s in conjunction))
         numbers = {selector: number for number, selector in enumerate(self._selectors)}
@@ -344,10 +339,6 @@ class RuleSet:
                     by_selector = [found[position] for found in selected]
                     memory.meanings.append(self._work_out(memory, one, values[position], by_selector))
             return memory, [known[one] for one in asked]
-
-    def takes_all(self, is_gauge: Bool) -> Bool:
-        """bool[s, r]: of which label sets a rule adds up all profiles, not those of the last alone."""
-        return ~(self._takes_last | (is_gauge[:, None] & self._has_default))
 
     def forget(self) -> None:
         """Forget all label sets; jobs that are being derived go on with what they know."""

@@ -1,16 +1,15 @@
 """Rules on every real job: totals stay below the profiles' own, and self with the rest is all of it."""
 
-import numpy as np
+import polars as pl
 import pytest
 
 from pyro_assets.block.reader import RawObject
 from pyro_assets.compaction.compact import compact
 from pyro_assets.rules.config import SeriesConfig, parse_config
 from pyro_assets.series.compiled import compile_rules
-from pyro_assets.series.derive import derive
-from pyro_assets.series.engine import Chosen, add_up
+from pyro_assets.series.derive import ALL_KINDS, derive
+from pyro_assets.series.engine import add_up
 from pyro_assets.series.facts import JobInfo
-from pyro_assets.series.label_sets import find_label_sets
 from pyro_assets.series.name_sets import find_names
 from tests.support import golden_bucket
 from tests.support.series_jobs import JOB, frame, job, profile, sample
@@ -51,13 +50,14 @@ def test_no_function_is_worth_more_than_its_profile(number: int):
     objects = [RawObject(key, (GOLDEN.root / key).read_bytes()) for key in GOLDEN.jobs[number]]
     columns = compact(objects).columns
     compiled = compile_rules(parse_config(RULES))
-    sets = find_label_sets(columns, np.zeros(len(columns.datasets), dtype=np.int64), compiled.labels)
     names = find_names(columns.symbols, compiled.names)
-    rows, rules = len(columns.rows.series), len(compiled.rules)
-    # Every row is a group of its own.
-    row, rule = np.repeat(np.arange(rows), rules), np.tile(np.arange(rules), rows)
-    chosen = Chosen(2 * len(sets.meanings) + row, rule, row, row + 1, np.ones(len(row), dtype=np.int64))
-    values = add_up(columns, compiled, sets, names, chosen).collect()
+    rows, rules = len(columns.rows.series), compiled.of_kinds(ALL_KINDS)
+    # Every row is an owner and a group of its own.
+    row = pl.LazyFrame({"row": range(rows), "owner": range(rows), "total": columns.rows.total_value}).cast(
+        {"total": pl.Int128}
+    )
+    asked = rules.join(row, how="cross").with_columns(group="row", times=1)
+    values = add_up(columns, compiled, names, row.collect(), asked.collect()).collect()
     sums: dict[str, dict[tuple[int, int], int]] = {rule.id: {} for rule in compiled.rules}
     for number, owner, function, value in values.select("rule", "group", "function", "exact").iter_rows():
         if value or compiled.rules[number].wanted is None:
