@@ -69,7 +69,6 @@ DOORS: Final[dict[str, int]] = {
     "operations/ticks.py": 4,
     "operations/upkeep.py": 9,
     "rules/archive.py": 3,
-    "rules/config.py": 1,
     "web/rules/watch.py": 2,
     "web/site.py": 3,
 }

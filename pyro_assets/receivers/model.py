@@ -11,17 +11,16 @@ import fnmatch
 import ipaddress
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
-from pydantic_core import PydanticCustomError
 
-from pyro_assets.errors import SelectorError
 from pyro_assets.receivers.secrets import SecretRef
 from pyro_assets.rules.names import TENANT_LABEL, LabelNames
-from pyro_assets.rules.selectors import Selector, parse_selector
+from pyro_assets.rules.selectors import Selector, SelectorText, parse_selector
+from pyro_assets.rules.validation import MODEL_CONFIG, refusal
 from pyro_assets.storage.keys import hour_start_ms
 
 _UNIT_MS: Final = {
@@ -69,20 +68,18 @@ def show_duration(duration_ms: int) -> str:
 
 Kind = Literal["prometheus", "mimir", "victoriametrics", "generic"]
 SECRETIVE: Final = re.compile(r"auth|token|key|secret|passw|pwd|cookie|credential|signature", re.IGNORECASE)
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 
 
-def _refuse(why: str) -> PydanticCustomError:
-    return PydanticCustomError("receiver", "{why}", {"why": why})
+_refuse = partial(refusal, "receiver")
 
 
-def _check_selector(text: str) -> str:
-    try:
-        parse_selector(text)
-    except SelectorError as error:
-        raise _refuse(str(error)) from error
+def _check_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise _refuse("must be small letters, digits, dots, - and _, a letter or digit first, at most 63 characters")
     return text
 
 
@@ -139,7 +136,6 @@ def _check_header(value: Any) -> Any:
     return value
 
 
-SelectorText = Annotated[str, AfterValidator(_check_selector)]
 Url = Annotated[str, AfterValidator(_check_url)]
 DurationMs = Annotated[int, BeforeValidator(_check_duration), Field(ge=0)]
 Secret = Annotated[SecretRef, BeforeValidator(_check_secret)]
@@ -151,7 +147,7 @@ Positive = Annotated[int, Field(ge=1)]
 class Model(BaseModel):
     """What all parts of a receiver share: unknown fields are errors, and no message repeats what was written."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = MODEL_CONFIG | ConfigDict(hide_input_in_errors=True)
 
 
 class BasicAuth(Model):
@@ -252,7 +248,7 @@ class Receiver(Model):
         retry_for_ms: how long one request is tried again.
     """
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+    name: Annotated[str, AfterValidator(_check_name)]
     url: Url
     kind: Kind = "generic"
     query_url: Url | None = None

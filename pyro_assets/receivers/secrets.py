@@ -10,30 +10,36 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 
 from pyro_assets.errors import SecretMissing
+from pyro_assets.rules.validation import MODEL_CONFIG, refusal
 
 #: What a header may hold: visible ASCII, spaces inside; a newline would begin another header.
 _USABLE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _MAX_SECRET_BYTES: Final = 64 * 1024
 _SHORTEST_REDACTED: Final = 3
-VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _check_variable(text: str) -> str:
+    if not _VARIABLE.fullmatch(text):
+        raise refusal("secret", "is no name of an environment variable; use letters, digits and _")
+    return text
 
 
 class SecretRef(BaseModel):
     """Where a secret is: `{env: NAME}` or `{file: PATH}`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = MODEL_CONFIG | ConfigDict(hide_input_in_errors=True)
 
-    env: VariableName | None = None
+    env: Annotated[str, AfterValidator(_check_variable)] | None = None
     file: Annotated[str, StringConstraints(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> "SecretRef":
         if (self.env is None) == (self.file is None):
-            raise PydanticCustomError("secret", "{why}", {"why": "name one place: {env: NAME} or {file: PATH}"})
+            raise refusal("secret", "name one place: {env: NAME} or {file: PATH}")
         return self
 
     def __str__(self) -> str:

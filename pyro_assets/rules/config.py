@@ -1,106 +1,30 @@
 """The file that says which series exist: dimensions, functions, gauges and the original's recording rules.
 
-Here, too:
-* what pydantic found wrong with a configuration, in words that say what to write instead.
-
 Add a field to the models here, with the check that refuses what cannot work; the meaning of a rule belongs to
 `series.rules`. A broken file is refused as a whole, with all its problems, each with line, field, reason and remedy.
 """
 
-import difflib
 import hashlib
 import json
-import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, Field
 
 from pyro_assets.errors import ConfigError
-from pyro_assets.rules.imports import Origins, as_one_list
-from pyro_assets.rules.language import Pattern, Rule, check_rules
+from pyro_assets.rules.imports import as_one_list
+from pyro_assets.rules.language import Rule, check_rules
 from pyro_assets.rules.names import INSTANCE_LABEL, RULE_ID_LABEL, exported_name, is_label_name, is_metric_name
-from pyro_assets.rules.selectors import MODEL_CONFIG, SelectorText, TypeText
-from pyro_assets.rules.yaml_text import Document, Path, read_yaml, show_path
-
-
-def explain(details: ErrorDetails, fields_at: Callable[[Path], Collection[str]]) -> tuple[Path, str, bool]:
-    """One mistake.
-
-    Args:
-        details: what pydantic says of it.
-        fields_at: the fields that the model at a path has.
-
-    Returns:
-        Its path, what is wrong and what to write instead, and whether it is the key that is wrong, not the value.
-    """
-    path: Path = tuple(part for part in details["loc"] if part != "[key]")
-    kind, given = details["type"], details["input"]
-    context = details.get("ctx", {})
-    is_about_key = kind == "extra_forbidden" or "[key]" in details["loc"]
-    if kind == "extra_forbidden":
-        known = sorted(fields_at(path[:-1]))
-        close = difflib.get_close_matches(str(path[-1]), known, n=1)
-        why = "unknown field; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
-    elif kind == "missing":
-        why = f"this field is missing; write {path[-1]}: and its value"
-    elif kind == "string_type":
-        why = f"must be text, not {_kind_of(given)}; put it in quotes"
-    elif kind in ("list_type", "dict_type", "model_type", "int_type", "bool_type"):
-        wanted = {"list_type": "a list", "int_type": "a whole number", "bool_type": "true or false"}.get(
-            kind, "a mapping"
-        )
-        why = f"must be {wanted}, not {_kind_of(given)}{_remedy(kind, path, given)}"
-    elif kind == "string_too_short":
-        why = "must not be empty; write some text or remove it"
-    elif kind == "literal_error":
-        close = difflib.get_close_matches(str(given), re.findall(r"'(.*?)'", context["expected"]), n=1)
-        why = f"must be {context['expected']}, not {given!r}" + (f"; did you mean {close[0]}?" if close else "")
-    elif kind in ("greater_than_equal", "less_than_equal"):
-        bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
-        why = f"must be {bound}, not {given}"
-    else:
-        why = str(context.get("why", details["msg"]))
-    return path, why, is_about_key
-
-
-def _remedy(kind: str, path: Path, given: Any) -> str:
-    """What to write instead of a value of another type."""
-    if given is None:
-        return "; write a value or remove it"
-    if kind == "list_type":
-        return "; put - before each item" if isinstance(given, dict) else f"; write [{given}]"
-    if kind == "bool_type" or (kind == "int_type" and isinstance(given, str)):
-        return "; write it without quotes" if isinstance(given, str) else "; write one of them"
-    if kind == "int_type":
-        return "; write it without a fraction" if isinstance(given, float) else "; write one number"
-    if not path:
-        return "; write headings such as rules:"
-    if path[-2:-1] and path[-2] in ("functions", "exclude", "stack"):
-        return "; write a name in quotes, {glob: ...} or {regex: ...}"
-    return "; write its fields as NAME: VALUE"
-
-
-def _kind_of(value: Any) -> str:
-    names = {
-        dict: "a mapping",
-        list: "a list",
-        str: "text",
-        bool: "true or false",
-        int: "a number",
-        float: "a fraction",
-    }
-    return "nothing" if value is None else names.get(type(value), type(value).__name__)
-
+from pyro_assets.rules.selectors import SelectorText, TypeText
+from pyro_assets.rules.validation import MODEL_CONFIG, FieldProblem, read_file, validated
+from pyro_assets.rules.yaml_text import Path, read_yaml, show_path
 
 #: Changes whenever equal text comes to mean other series.
 _MEANING: Final = 1
 #: Sample types whose value is a level, not an increase: what counts is the last one, not the sum. `live` is what JFR
 #: calls its live objects; `threadcreate` is a running total since the start of the process.
 DEFAULT_GAUGES: Final = ("inuse_*", "goroutine", "goroutines", "live", "live_*", "threadcreate")
-Problem = tuple[Path, str]
 
 
 class _Model(BaseModel):
@@ -207,18 +131,9 @@ def load_config(path: str | FilePath) -> SeriesConfig:
     Raises:
         ConfigError: it cannot be read, or is refused.
     """
-    file = str(path)
     if FilePath(path).is_dir():
-        from pyro_assets.rules.folder import load_folder
-
-        return load_folder(FilePath(path))
-    try:
-        text = FilePath(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(file, 0, "the file", f"is not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
-        raise ConfigError(file, 0, "the file", f"cannot be read: {error.strerror or error}") from error
-    return parse_config(text, file)
+        return _load_folder(FilePath(path))
+    return parse_config(read_file(path), str(path))
 
 
 def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
@@ -245,54 +160,50 @@ def parse_config(text: str, file: str = "<text>") -> SeriesConfig:
         }
     elif value is None:
         value = {}
-    problems = list(document.problems)
     if isinstance(document.value, list) and any(isinstance(one, dict) and "name" in one for one in document.value):
         # Recording rules have no names.
         why = "is a list of rules without a heading; write rules: above it"
-        raise ConfigError.of_all([*problems, ConfigError(file, 1, "the file", why)])
-    config = SeriesConfig()
-    try:
-        config = SeriesConfig.model_validate(value)
-    except ValidationError as error:
-        problems += [_problem(document, origins, details) for details in error.errors(include_url=False)]
-    else:
-        problems += [
-            ConfigError(file, _line(document, origins, path), show_path(origins.shown(path)), why)
-            for path, why in check_config(config)
-        ]
+        raise ConfigError.of_all([*document.problems, ConfigError(file, 1, "the file", why)])
+    return validated(SeriesConfig, value, document, check_config, place=origins.place, shown=origins.shown)
+
+
+def _load_folder(folder: FilePath) -> SeriesConfig:
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".yaml", ".yml", ".json") and file.is_file())
+    if not files:
+        raise ConfigError(str(folder), 0, "the folder", "cannot be read: no file in it ends in .yaml, .yml or .json")
+    problems: list[ConfigError] = []
+    parts: dict[str, Any] = {}
+    owner: dict[tuple[str, str], str] = {}
+    for file in files:
+        try:
+            config = load_config(file)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        for field in sorted(config.model_fields_set):
+            value = getattr(config, field)
+            if field == "functions":
+                names, parts[field] = list(value), parts.get(field, {}) | value
+            elif field in ("rules", "recording_rules"):
+                names = [one.name if isinstance(one, Rule) else one.id for one in value]
+                parts[field] = [*parts.get(field, []), *value]
+            else:
+                names, parts[field] = [""], value
+            for name in names:
+                first = owner.setdefault((field, name), str(file))
+                if first != str(file):
+                    what = f"{field}: {name}" if name else field
+                    problems.append(ConfigError(str(file), 0, what, f"stands in {first} too; remove one of them"))
     if problems:
-        raise ConfigError.of_all(sorted(problems, key=lambda problem: problem.line))
-    return config
+        raise ConfigError.of_all(problems)
+    merged = SeriesConfig(**parts)
+    left = [ConfigError(str(folder), 0, show_path(path), why) for path, why in check_config(merged)]
+    if left:
+        raise ConfigError.of_all(left)
+    return merged
 
 
-def _line(document: Document, origins: Origins, path: Path, *, prefer_key: bool = False) -> int:
-    return document.line(origins.place(path), prefer_key=prefer_key)
-
-
-def _problem(document: Document, origins: Origins, details: ErrorDetails) -> ConfigError:
-    path, why, is_about_key = explain(details, _fields_at)
-    line = _line(document, origins, path, prefer_key=is_about_key)
-    return ConfigError(document.file, line, show_path(origins.shown(path)), why)
-
-
-def _fields_at(path: Path) -> set[str]:
-    shape = tuple("*" if isinstance(part, int) else part for part in path)
-    models: dict[tuple[str, ...], type[BaseModel]] = {
-        (): SeriesConfig,
-        ("dimensions",): Dimensions,
-        ("rules", "*"): Rule,
-        ("rules", "*", "functions", "*"): Pattern,
-        ("rules", "*", "exclude", "*"): Pattern,
-        ("rules", "*", "stack", "*"): Pattern,
-        ("recording_rules", "*"): RecordingRule,
-        ("recording_rules", "*", "external_labels", "*"): ExternalLabel,
-        ("recording_rules", "*", "stacktrace_filter"): StacktraceFilter,
-        ("recording_rules", "*", "stacktrace_filter", "function_name"): FunctionFilter,
-    }
-    return set(models[shape].model_fields) if shape in models else set()
-
-
-def check_config(config: SeriesConfig) -> Iterator[Problem]:
+def check_config(config: SeriesConfig) -> Iterator[FieldProblem]:
     """What no single field shows."""
     dimensions = config.dimensions
     if dimensions.keep_labels is not None and dimensions.drop_labels:
@@ -318,7 +229,7 @@ def name_of_recording_rule(name: str) -> str:
     return f"{name!r} is the id of a recording rule; choose another name"
 
 
-def _check_rule(rule: RecordingRule) -> Iterator[Problem]:
+def _check_rule(rule: RecordingRule) -> Iterator[FieldProblem]:
     if not is_metric_name(rule.metric_name):
         yield (
             ("metric_name",),

@@ -21,7 +21,8 @@ from pyro_assets.rules.names import (
     is_metric_name,
 )
 from pyro_assets.rules.patterns import Family, Pattern, from_text
-from pyro_assets.rules.selectors import MODEL_CONFIG, SelectorText, TypeText, parse_selector
+from pyro_assets.rules.selectors import SelectorText, TypeText, parse_selector
+from pyro_assets.rules.validation import MODEL_CONFIG
 
 __all__ = ["GAP", "OTHER", "RESERVED", "Aggregate", "Match", "Overflow", "Pattern", "Rule"]
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, model_validator
 
 from pyro_assets.block.columns import Bool
 from pyro_assets.rules.re2 import RegexProblem, check_regex, is_taken, match_whole
-from pyro_assets.rules.selectors import MODEL_CONFIG, problem
+from pyro_assets.rules.validation import MODEL_CONFIG, refusal
 
 _MAX_CHARACTERS: Final = 2000
 # So many expressions are tried as one before each is tried on what is left.
@@ -44,14 +44,14 @@ class Pattern(BaseModel):
     def _check(self) -> "Pattern":
         given = [text for text in (self.exact, self.glob, self.regex) if text is not None]
         if len(given) != 1 or not given[0]:
-            raise problem("pattern", "write one of exact, glob and regex, and not empty")
+            raise refusal("pattern", "write one of exact, glob and regex, and not empty")
         if len(given[0]) > _MAX_CHARACTERS:
-            raise problem("pattern", f"is longer than {_MAX_CHARACTERS} characters; write several patterns")
+            raise refusal("pattern", f"is longer than {_MAX_CHARACTERS} characters; write several patterns")
         if self.exact is None:
             try:
                 check_regex(self.expression)
             except RegexProblem as error:
-                raise problem("pattern", f"{given[0]!r}, {error}") from error
+                raise refusal("pattern", f"{given[0]!r}, {error}") from error
         return self
 
     @property

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal, cast
 
 import numpy as np
-from pydantic import AfterValidator, ConfigDict
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator
 
 from pyro_assets.block.columns import Bool
 from pyro_assets.errors import SelectorError
 from pyro_assets.rules.re2 import RegexProblem, check_regex, match_whole, text_array
+from pyro_assets.rules.validation import refusal
 
 Operator = Literal["=", "!=", "=~", "!~"]
 _NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -225,29 +225,22 @@ class _Parser:
 
 _PROFILE_TYPE_PARTS: Final = 5
 _GAUGE: Final = re.compile(r"[^\[\]\s]+")
-#: No unknown fields, no conversions, no changes.
-MODEL_CONFIG: Final = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-def problem(kind: str, why: str) -> PydanticCustomError:
-    """A refusal in our words."""
-    return PydanticCustomError(kind, "{why}", {"why": why})
 
 
 def _check_selector(text: str) -> str:
     try:
         parse_selector(text)
     except SelectorError as error:
-        raise problem("selector", str(error)) from error
+        raise refusal("selector", str(error)) from error
     return text
 
 
 def _check_types(text: str) -> str:
     if not _GAUGE.fullmatch(text):
         what = "is no type; write a sample type (inuse_space) or a whole profile type"
-        raise problem("gauge", f"{what}; * and ? stand for any characters")
+        raise refusal("gauge", f"{what}; * and ? stand for any characters")
     if ":" in text and text.count(":") != _PROFILE_TYPE_PARTS - 1:
-        raise problem(
+        raise refusal(
             "gauge",
             "is no whole type; write five parts, name:type:unit:period_type:period_unit, or a sample type alone",
         )

@@ -116,7 +116,7 @@ def test_what_the_promise_lacks_is_a_warning():
         ("nme: x", 4, "nme", "did you mean name?"),
         ("limits: {lables: 3}", 4, "limits.lables", "did you mean labels?"),
         ("basic_auth: {user: a, password: {env: A}}", 4, "basic_auth.user", "did you mean username?"),
-        ("limits:\n  labels: 0", 5, "limits.labels", "greater than or equal to 1"),
+        ("limits:\n  labels: 0", 5, "limits.labels", "must be at least 1"),
         ("limits: {labels: '3'}", 4, "limits.labels", "must be a whole number, not text"),
         ("limits: {samples_per_second: .inf}", 4, "limits.samples_per_second", ""),
         ("limits: {request_bytes: 100}", 4, "limits.request_bytes", "4096"),
