@@ -14,10 +14,9 @@ from typing import Any, Final, Literal
 
 from pyro_assets.rules.config import Dimensions, RecordingRule, SeriesConfig
 from pyro_assets.rules.language import Rule
-from pyro_assets.rules.names import (
-    DIMENSIONS_ID,
-)
+from pyro_assets.rules.names import DIMENSIONS_ID
 from pyro_assets.rules.patterns import Pattern
+from pyro_assets.rules.yaml_text import Block, write_yaml
 
 Kind = Literal["dimension", "function"]
 KINDS: Final[tuple[Kind, ...]] = ("dimension", "function")
@@ -106,10 +105,6 @@ def config_text(config: SeriesConfig) -> str:
     return json.dumps(whole, sort_keys=True, separators=(",", ":"))
 
 
-_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./() -]*[A-Za-z0-9_/)]|[A-Za-z_]")
-_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
-
-
 def equivalent_rules(config: SeriesConfig) -> list[Rule]:
     """The short forms and recording rules of a configuration as rules; `rules` themselves are not among them.
 
@@ -117,7 +112,7 @@ def equivalent_rules(config: SeriesConfig) -> list[Rule]:
     >>> print(rules_text([rule]), end="")
     rules:
     - name: main.T.Run
-      functions: ["main.(*T).Run"]
+      functions: [main.(*T).Run]
     """
     taken = {rule.name for rule in config.rules}
     found = []
@@ -166,28 +161,7 @@ def rule_value(rule: Rule) -> dict[str, Any]:
 
 def rules_text(rules: Iterable[Rule]) -> str:
     """Rules as a YAML file that reads back to the same rules."""
-    lines = ["rules:"]
-    for rule in rules:
-        for number, (field, value) in enumerate(rule_value(rule).items()):
-            lines.append(f"{'  ' if number else '- '}{field}: {_flow(value)}")
-    return "\n".join(lines if len(lines) > 1 else ["rules: []"]) + "\n"
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_flow(key)}: {_flow(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_flow(inner) for inner in value) + "]"
-    if isinstance(value, str):
-        is_plain = _PLAIN.fullmatch(value) is not None and value.lower() not in _WORDS
-        return value if is_plain else _quoted(value)
-    return json.dumps(value)
-
-
-def _quoted(text: str) -> str:
-    # JSON's quotes are YAML's double quotes; what JSON writes as two escapes is written as it is.
-    return "".join(char if char > "\uffff" else json.dumps(char)[1:-1] if char > "~" and not char.isprintable() else
-                   json.dumps(char, ensure_ascii=False)[1:-1] for char in text).join(('"', '"'))  # fmt: skip
+    return write_yaml({"rules": [Block(rule_value(rule)) for rule in rules]})
 
 
 def function_rule_id(function: str) -> str:

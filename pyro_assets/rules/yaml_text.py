@@ -36,8 +36,25 @@ class _Loader(_SafeLoader):  # type: ignore[misc] # chosen at run time: the C pa
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own way
 
 
+class Block(dict[str, Any]):
+    """A mapping that is written with a line for each field, however short they are."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would take for something else than text."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own way
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - aliases are refused when they are read
+        return True
+
+
+_Dumper.add_representer(
+    Block, lambda dumper, block: dumper.represent_mapping("tag:yaml.org,2002:map", block.items(), flow_style=False)
+)
 for _tag, (_pattern, _first) in _TYPES.items():
-    _Loader.add_implicit_resolver(_tag, _pattern, ["" if char == "\0" else char for char in _first])
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(_tag, _pattern, ["" if char == "\0" else char for char in _first])
 
 
 @dataclass(slots=True)
@@ -128,6 +145,20 @@ def read_yaml(text: str, file: str) -> Document:
         if loader is not None:
             loader.dispose()
     return document
+
+
+def write_yaml(value: Any) -> str:
+    """Plain values as YAML that `read_yaml` reads back to the same; lists and mappings of scalars stand on one line.
+
+    >>> print(write_yaml({"rules": [Block(name="on", by=["pod", "1"])]}), end="")
+    rules:
+    - name: on
+      by: [pod, '1']
+    """
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=1 << 30
+    )
+    return text
 
 
 def _one_escape(match: re.Match[str]) -> str:

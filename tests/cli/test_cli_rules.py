@@ -113,7 +113,7 @@ def test_import_of_other_forms(tmp_path: Path, ledger: list[Any]):
     text = out("import", path, "--dry-run", *ledger)
     assert text == (
         "rules:\n- name: abc\n  description: recording rule abc\n  functions: [f]\n  combine: true\n"
-        '  selector: "{__profile_type__=\\"a:cpu:nanoseconds:cpu:nanoseconds\\", env=\\"x\\"}"\n'
+        '  selector: \'{__profile_type__="a:cpu:nanoseconds:cpu:nanoseconds", env="x"}\'\n'
         "  metric: cpu_of_f\n  by: [pod]\n  labels: {team: t}\n  aggregate: sum\n"
     )
     out("import", path, *ledger)
