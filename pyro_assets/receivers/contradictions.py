@@ -1,4 +1,4 @@
-"""What no single field of a receiver shows: settings that contradict each other, or would merge series.
+"""Settings of a receiver that contradict each other, or would merge series: what no single field shows.
 
 Add a check where a receiver could lose, mix or leak something without anybody noticing. Each yields the field to
 blame and what to write instead; single fields are checked by their models.
@@ -32,7 +32,7 @@ PROTOCOL_HEADERS: Final = frozenset(
 
 
 def receiver_problems(receiver: Receiver) -> Iterator[Problem]:
-    """Everything that contradicts itself in one receiver: path of the field and why."""
+    """The contradictions in one receiver: path of the field and why."""
     yield from _tenant_problems(receiver)
     yield from _credential_problems(receiver)
     yield from _label_problems(receiver)

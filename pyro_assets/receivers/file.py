@@ -1,6 +1,6 @@
 """The YAML file of receivers: reading it, and refusing it as a whole with all its problems, each with line and field.
 
-The models are in `receivers`, contradictions in `contradictions`. No message repeats a value of the file that could be
+The models are in `model`, contradictions in `contradictions`. No message repeats a value of the file that could be
 a secret, and nothing here looks a secret up.
 """
 

@@ -145,7 +145,7 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Model(BaseModel):
-    """What all parts of a receiver share: unknown fields are errors, and no message repeats what was written."""
+    """Base of all parts of a receiver: unknown fields are errors, and no message repeats what was written."""
 
     model_config = MODEL_CONFIG | ConfigDict(hide_input_in_errors=True)
 
@@ -173,7 +173,7 @@ class Tls(Model):
 
 
 class ReceiverLimits(Model):
-    """What one receiver takes; None means the default of its kind.
+    """Limits of one receiver; None means the default of its kind.
 
     Attributes:
         samples_per_second: sent on average, at most; None: as fast as it answers.
@@ -355,7 +355,7 @@ class Receiver(Model):
         return [ref for ref in found if isinstance(ref, SecretRef)]
 
     def warnings(self) -> list[str]:
-        """What works but is likely not meant, and what the promise of "once in effect" lacks."""
+        """Settings that are likely mistakes, or with which a sample that is sent twice may count twice."""
         found = []
         parts = urlsplit(self.url)
         if self.secret_refs and parts.scheme == "http" and not is_local(parts.hostname or ""):

@@ -1,7 +1,7 @@
 """Secrets by reference: a configuration names a variable or a file, and the value is looked up when it is sent.
 
 A `SecretRef` may be shown, stored and logged; what it refers to may not, so values live as long as a request and
-`Redactor` removes them from everything that a receiver says. Literal secrets are refused by `receivers`.
+`Redactor` removes them from everything that a receiver says. Literal secrets are refused by `model`.
 """
 
 import base64

@@ -1,7 +1,7 @@
-"""Some rules of a configuration apart from the others: their ids, what they mean, and a configuration of them alone.
+"""Rules of a configuration one by one: their ids, their hashes, and a configuration of some of them alone.
 
 Here, too:
-* other ways to write rules as rules of the language, and rules as text again.
+* short forms and recording rules as rules of the language, and rules as YAML.
 
 Add here what must be known of a rule by itself, whatever stands beside it. Every kind of rule has an id, the column
 `rule` of stored series: see `rules`.
@@ -60,7 +60,7 @@ def only(config: SeriesConfig, ids: Collection[str]) -> SeriesConfig:
 def rule_hash(config: SeriesConfig, rule_id: str) -> str:
     """64 hexadecimal digits: rules of equal hash give equal series, whatever stands beside them.
 
-    The list of functions that a rule with `top_k` got has no say: a job keeps the list of its first derivation, see
+    The list of functions that a rule with `top_k` got does not count: a job keeps the list of its first derivation, see
     `keep_lists`.
     """
     return _without_lists(only(config, [rule_id])).hash
@@ -99,7 +99,7 @@ def _changed(config: SeriesConfig, change: Any) -> SeriesConfig:
 
 
 def config_text(config: SeriesConfig) -> str:
-    """What series depend on, as JSON that `parse_config` reads back to a configuration of the same hash."""
+    """A configuration without descriptions, as JSON that `parse_config` reads back to one of the same hash."""
     whole = config.model_dump(mode="json")
     whole["rules"] = sorted((rule.meaning() for rule in config.rules), key=lambda rule: str(rule["name"]))
     return json.dumps(whole, sort_keys=True, separators=(",", ":"))
@@ -151,7 +151,7 @@ def free_name(text: str, taken: set[str]) -> str:
 
 
 def rule_value(rule: Rule) -> dict[str, Any]:
-    """A rule as plain values, as a file has it: what is left to its default is left out."""
+    """A rule as plain values, as a file has it: without fields that have their default."""
     dump = rule.model_dump(mode="json", exclude_defaults=True)
     for field in ("functions", "exclude", "stack"):
         if field in dump:

@@ -106,13 +106,14 @@ class SeriesConfig(_Model):
 
     @property
     def hash(self) -> str:
-        """64 hexadecimal digits; configurations of equal hash give equal series. The order of keys has no say.
+        """64 hexadecimal digits; configurations of equal hash give equal series. The order of keys does not matter.
 
         >>> SeriesConfig().hash == parse_config("functions: {}", "a.yaml").hash
         True
         """
         dump = self.model_dump(mode="json")
-        # A new part of the language must not give every older configuration another hash. Rules' order has no say.
+        # A new part of the language must not give every older configuration another hash. Rules are sorted: their order
+        # does not matter.
         del dump["rules"]
         for recorded in dump["recording_rules"]:
             if not recorded["tenants"]:
@@ -204,7 +205,7 @@ def _load_folder(folder: FilePath) -> SeriesConfig:
 
 
 def check_config(config: SeriesConfig) -> Iterator[FieldProblem]:
-    """What no single field shows."""
+    """Problems that no single field shows: contradictions, and names that stand twice."""
     dimensions = config.dimensions
     if dimensions.keep_labels is not None and dimensions.drop_labels:
         yield ("dimensions", "drop_labels"), "keep_labels says already what stays; write one of the two"
@@ -225,7 +226,7 @@ def check_config(config: SeriesConfig) -> Iterator[FieldProblem]:
 
 
 def name_of_recording_rule(name: str) -> str:
-    """What is wrong with a rule that is called as a recording rule is."""
+    """The message about a rule whose name is the id of a recording rule."""
     return f"{name!r} is the id of a recording rule; choose another name"
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pyro_assets.errors import ConfigError
 from pyro_assets.rules.choice import rule_value, rules_text
 from pyro_assets.rules.config import SeriesConfig, name_of_recording_rule, parse_config
-from pyro_assets.rules.language import Beside, Rule, check_rules, warnings_of
+from pyro_assets.rules.language import Rule, Taken, check_rules, warnings_of
 from pyro_assets.rules.report import RulesReport
 from pyro_assets.rules.stored import RuleEdit, RuleVersion
 from pyro_assets.rules.yaml_text import show_path
@@ -92,7 +92,7 @@ def version_text(version: RuleVersion) -> str:
 
 
 def rule_words(rule: Rule) -> str:
-    """What a rule counts, in a few words."""
+    """The functions, or whole profiles, that a rule counts, in a few words."""
     if not rule.has_functions:
         return f"whole profiles {rule.selector}"
     names = ", ".join(pattern.show() for pattern in rule.wanted[:3]) + (", ..." if len(rule.wanted) > 3 else "")
@@ -107,9 +107,9 @@ def merge_rules(config: SeriesConfig, stored: Sequence[RuleVersion]) -> RulesInF
         stored: the ledger's rules as of one moment.
     """
     known = [KnownRule(rule.name, rule, "file") for rule in config.rules]
-    rules, beside = list(config.rules), Beside()
+    rules, taken = list(config.rules), Taken()
     for position, one in enumerate(rules):
-        beside.add(position, one)
+        taken.add(position, one)
     for version in sorted(stored, key=lambda one: one.name):
         try:
             rule = read_body(version.name, version.body)
@@ -123,9 +123,9 @@ def merge_rules(config: SeriesConfig, stored: Sequence[RuleVersion]) -> RulesInF
             problem = name_of_recording_rule(rule.name)
         else:
             # What is wrong with it alone was said when it was read.
-            problem = "; ".join(why for _, why in beside.problems(rule))
+            problem = "; ".join(why for _, why in taken.problems(rule))
         if not problem:
-            beside.add(len(rules), rule)
+            taken.add(len(rules), rule)
             rules.append(rule)
         known.append(KnownRule(rule.name, rule, "ledger", version, problem))
     if len(rules) == len(config.rules):
@@ -140,7 +140,7 @@ _PREFIX: Final = re.compile(r"rules\[0\]\.?")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a rule.
+    """A mistake in a rule.
 
     Attributes:
         field: the path of the field, such as `functions[1]`; "" for the rule as a whole.
@@ -155,7 +155,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A rule that somebody wrote; None where it could not be read. It may be saved when nothing is in `problems`."""
+    """A rule after its checks: it may be saved when it has no problems; None where it could not be read."""
 
     rule: Rule | None
     problems: tuple[Problem, ...] = ()
@@ -164,7 +164,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class EditPlan:
-    """What saving some rules means.
+    """The edits of the ledger by which some rules are saved.
 
     Attributes:
         edits: for the ledger; rules that are there already, as they are, are not among them.
@@ -220,7 +220,7 @@ def is_in_file(name: str, in_force: RulesInForce) -> bool:
 def plan_edits(
     given: Sequence[Rule], stored: Sequence[RuleVersion], config: SeriesConfig, *, prune: bool = False
 ) -> EditPlan:
-    """What makes the ledger's rules those that are given.
+    """The edits that make the ledger's rules those that are given.
 
     Args:
         given: rules with names of their own.

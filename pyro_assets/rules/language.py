@@ -123,7 +123,7 @@ class Rule(BaseModel):
         return self.functions or self.stack[-1:]
 
     def meaning(self) -> dict[str, Any]:
-        """What series depend on, as plain values: without what is for people."""
+        """The fields that series depend on, as plain values: all but the description."""
         return self.model_dump(mode="json", exclude={"description"}, exclude_defaults=True)
 
 
@@ -132,15 +132,15 @@ def is_gap(pattern: Pattern) -> bool:
     return pattern.exact == GAP
 
 
-class Beside:
-    """Rules that stand beside each other: adding one tells what two rules must not have in common."""
+class Taken:
+    """Names and series that are taken by rules: no other rule may have one of them."""
 
     def __init__(self) -> None:
         self._names: dict[str, int] = {}
         self._series: dict[Any, tuple[int, str]] = {}
 
     def problems(self, rule: Rule) -> Iterator[tuple[RulePath, str]]:
-        """What is wrong with a rule beside those that were added."""
+        """Why a rule cannot stand beside those that were added: its name or its series exist already."""
         if rule.name in self._names:
             why = f"{rule.name!r} exists already as rules[{self._names[rule.name]}]; choose another name"
             yield ("name",), why
@@ -157,12 +157,12 @@ class Beside:
 
 
 def check_rules(rules: Iterable[Rule]) -> Iterator[tuple[RulePath, str]]:
-    """What no single field shows: every problem with its place below the list and its remedy."""
-    beside = Beside()
+    """Problems that no single field shows, each with its place below the list and its remedy."""
+    taken = Taken()
     for position, rule in enumerate(rules):
-        for path, why in (*check_rule(rule), *beside.problems(rule)):
+        for path, why in (*check_rule(rule), *taken.problems(rule)):
             yield (position, *path), why
-        beside.add(position, rule)
+        taken.add(position, rule)
 
 
 def check_rule(rule: Rule) -> Iterator[tuple[RulePath, str]]:
@@ -248,7 +248,7 @@ def _names_type(selector: str) -> bool:
 
 
 def _certain_series(rule: Rule) -> list[Any]:
-    """What identifies series that two rules must share if they have it in common: all but the kind of value."""
+    """Keys of the series that a rule gives for certain: two rules with a key in common give the same series."""
     base = (
         rule.metric,
         rule.unit if rule.metric is None else None,
@@ -267,7 +267,7 @@ def _certain_series(rule: Rule) -> list[Any]:
 
 
 def warnings_of(rule: Rule, gauges: Iterable[str]) -> Iterator[tuple[RulePath, str]]:
-    """What is allowed and often meant otherwise.
+    """Warnings about what is allowed and often a mistake.
 
     Args:
         rule: a valid rule.

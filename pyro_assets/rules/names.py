@@ -1,8 +1,9 @@
 """Names as Prometheus allows them: metrics of profile types, and the labels of profiles made public.
 
 Add what decides how something is called in a series. Stored series have the profiles' own names; what a receiver gets
-is a function of the name alone, see `exported_name`, so that a series is called the same whatever stands beside it. Two
-labels of one series never become one, and where names meet it is counted. Which series exist is decided elsewhere.
+is a function of the name alone, see `exported_name`, so that a series is called the same whatever other series there
+are. Two labels of one series never become one, and collisions of names are counted. Which series exist is decided
+elsewhere.
 """
 
 import re
@@ -71,7 +72,7 @@ def is_label_name(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def exported_name(name: str, label_names: LabelNames = "underscores") -> str:
-    """What a label is called where it is sent to: a function of its own name alone. Legal names stay.
+    """The name under which a label is sent, a function of its own name alone. Legal names stay.
 
     "underscores": ASCII characters that are not legal (`.`, `-`, `/`, space and the like) become "_", others their code
     point between underscores; a name of which nothing else is left is written by code points alone. "values":
@@ -99,7 +100,7 @@ def exported_name(name: str, label_names: LabelNames = "underscores") -> str:
 def exported_names(
     names: tuple[str, ...], label_names: LabelNames = "underscores"
 ) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """What the labels of one series are called, no two alike, and messages about those whose names met.
+    """The names under which the labels of one series are sent, no two alike, and a message for each collision.
 
     Legal names stay, and then the first in byte order has a name; the others are escaped by values.
 
@@ -182,8 +183,8 @@ def public_labels(
 
 
 @dataclass(frozen=True, slots=True)
-class _Called:
-    """What labels are called.
+class _PublicNames:
+    """The names of the public labels of some label sets.
 
     Attributes:
         places: of the labels that stay, in the order of their names: the name, and which one it is.
@@ -196,8 +197,8 @@ class _Called:
 
 
 @lru_cache(maxsize=4096)
-def _called(names: tuple[bytes, ...], keep: frozenset[str] | None, drop: frozenset[str]) -> _Called:
-    """There are many label sets and few sets of names."""
+def _called(names: tuple[bytes, ...], keep: frozenset[str] | None, drop: frozenset[str]) -> _PublicNames:
+    """See `public_labels`; remembered, because there are many label sets and few sets of names."""
     named = []
     for place, name in enumerate(names):
         text = show_bytes(name)
@@ -207,7 +208,7 @@ def _called(names: tuple[bytes, ...], keep: frozenset[str] | None, drop: frozens
             named.append((wanted != text, text, wanted, place))
     named.sort()  # of a name that stands twice the first has it, as in selectors
     finals, collisions = _settled([(text, wanted) for _, text, wanted, _ in named])
-    sent, meetings = exported_names(tuple(finals))
+    sent, sent_collisions = exported_names(tuple(finals))
     places = [place for *_, place in named]
     is_as_stored = all(sent[name].encode() == names[place] for name, place in zip(finals, places, strict=True))
-    return _Called(tuple(sorted(zip(finals, places, strict=True))), is_as_stored, collisions + meetings)
+    return _PublicNames(tuple(sorted(zip(finals, places, strict=True))), is_as_stored, collisions + sent_collisions)

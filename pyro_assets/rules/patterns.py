@@ -56,7 +56,7 @@ class Pattern(BaseModel):
 
     @property
     def expression(self) -> str:
-        """What RE2 gets; it is for `match_names` to anchor it."""
+        """The expression for RE2, not anchored: `match_names` does that."""
         if self.regex is not None:
             return self.regex
         return glob_expression(self.glob) if self.glob is not None else re.escape(self.exact or "")

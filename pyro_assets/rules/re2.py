@@ -119,7 +119,7 @@ def _anchored(expression: str) -> str:
 
 
 def _complaint(expression: str) -> str | None:
-    """What RE2 says against an expression, None where it takes it."""
+    """The message with which RE2 refuses an expression, None where it takes it."""
     import pyarrow.compute as pc
 
     try:

@@ -1,4 +1,4 @@
-"""What reports say of rules: which are in force, and how far the series of each are."""
+"""Reports of rules: which are in force, and how far their backfills are."""
 
 from dataclasses import dataclass
 

@@ -111,13 +111,11 @@ class StoredRules(Queries):
             return made
 
     def unkept_rule_versions(self) -> tuple[int, list[RuleVersion]]:
-        """How many versions there are, and all of them unless the archive has so many already."""
+        """The number of versions, and all of them unless the archive has as many already."""
         with self.ledger.read() as connection:
             count = connection.execute(select(func.count()).select_from(rule_versions)).scalar_one()
-            if fact(connection, _KEPT) == str(count) or not count:
-                return count, []
-            rows = connection.execute(select(rule_versions).order_by(rule_versions.c.name, rule_versions.c.version))
-            return count, [_version(row) for row in rows]
+            is_kept = fact(connection, _KEPT) == str(count)
+            return count, [] if is_kept or not count else _all_versions(connection)
 
     def kept_rule_versions(self) -> list[RuleVersion]:
         """All versions, where the archive has them all; none while a new one is still to be written there."""
@@ -125,16 +123,15 @@ class StoredRules(Queries):
         if unkept:
             return []
         with self.ledger.read() as connection:
-            rows = connection.execute(select(rule_versions).order_by(rule_versions.c.name, rule_versions.c.version))
-            return [_version(row) for row in rows]
+            return _all_versions(connection)
 
     def mark_rule_versions_kept(self, count: int) -> None:
-        """Notes that the archive has the first so many versions: they are only ever added to."""
+        """Notes how many versions the archive has: they are only ever added to."""
         with self.ledger.write(planning=True) as connection:
             put_fact(connection, _KEPT, str(count), 0)
 
     def restore_rule_versions(self, versions: Iterable[RuleVersion]) -> None:
-        """Puts versions back; those that are there stay as they are."""
+        """Inserts the versions that the ledger lacks; the others stay unchanged."""
         with self.ledger.write(planning=True) as connection:
             there = {(row.name, row.version) for row in connection.execute(select(rule_versions))}
             for version in versions:
@@ -144,6 +141,11 @@ class StoredRules(Queries):
 
 def _row(version: RuleVersion) -> dict[str, object]:
     return {name: getattr(version, name) for name in RuleVersion.__slots__} | {"deleted": int(version.deleted)}
+
+
+def _all_versions(connection: Connection) -> list[RuleVersion]:
+    rows = connection.execute(select(rule_versions).order_by(rule_versions.c.name, rule_versions.c.version))
+    return [_version(row) for row in rows]
 
 
 def _latest(connection: Connection) -> list[RuleVersion]:
@@ -177,7 +179,7 @@ def _stale(edit: RuleEdit, current: RuleVersion | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RuleMark:
-    """A rule as a backfill wants it: its id, the kind of its series, and the hash of what it means."""
+    """A version of a rule: its id, the kind of its series, and its hash, see `rule_hash`."""
 
     rule: str
     kind: str
