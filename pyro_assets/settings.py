@@ -267,6 +267,12 @@ class PageSettings(SettingsGroup):
     dagster_url: str = _setting(
         "", "address of Dagster's webserver; our pages start backfills there", "unknown to us behind a proxy"
     )
+    prometheus_url: str = _setting(
+        "", "address of a Prometheus for people; our pages open queries there", "receivers may be reached otherwise"
+    )
+    grafana_url: str = _setting(
+        "", "address of a Grafana; our pages open queries there, with its default data source", "unknown to us"
+    )
     web_token: str = _setting(
         "",
         "token that `pyro-assets web` asks for; empty: none",

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 @receivers_option
 @config_option
 @setting_option("dagster_url")
+@setting_option("prometheus_url")
+@setting_option("grafana_url")
 @setting_option("web_url")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9119, show_default=True)
@@ -66,6 +68,8 @@ def web(
     receivers_file: str,
     config_path: str,
     dagster_url: str,
+    prometheus_url: str,
+    grafana_url: str,
     web_url: str,
     host: str,
     port: int,
@@ -99,7 +103,8 @@ def web(
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
         metrics, ended = upkeep.health(pipeline), threading.Event()
         doctor = partial(examine_here, source_url, archive_url, ledger_url)
-        site = Site(pipeline, metrics, config_path, dagster_url, access, doctor=doctor)
+        site = Site(pipeline, metrics, config_path, dagster_url, access, doctor=doctor,
+                    prometheus_url=prometheus_url, grafana_url=grafana_url)  # fmt: skip
         if push_seconds is not None:
             pusher = threading.Thread(target=_push, args=(pipeline, metrics, push_seconds, ended), daemon=True)
             pusher.start()

@@ -106,20 +106,28 @@ class SeriesScan:
         self, asked: Asked, look: "Callable[[pl.LazyFrame], pl.LazyFrame]"
     ) -> "tuple[pl.DataFrame | None, Extent]":
         """What `look` makes of the files asked for, batch by batch; None where no row is left."""
+        (found,), extent = self.collect_all(asked, [look])
+        return found, extent
+
+    def collect_all(
+        self, asked: Asked, looks: "Sequence[Callable[[pl.LazyFrame], pl.LazyFrame]]"
+    ) -> "tuple[list[pl.DataFrame | None], Extent]":
+        """The same for several looks at the files, which are read once."""
         import polars as pl
 
-        extent, begun, parts = Extent(), self._monotonic(), []
+        extent, begun = Extent(), self._monotonic()
+        parts: list[list[pl.DataFrame]] = []
         for batch in self._batches(asked, extent):
             if extent.files and self._monotonic() - begun >= self._bounds.seconds:
                 extent.cut = f"reading took longer than {self._bounds.seconds:g} s"
                 break
-            parts += self._read(batch, asked, look, extent)
+            parts += self._read(batch, asked, looks, extent)
             extent.since_ms = batch[-1].time_ms
         if not extent.cut:
             extent.since_ms = asked.begin_ms
         extent.seconds = self._monotonic() - begun
-        filled = [part for part in parts if len(part)]
-        return (pl.concat(filled) if filled else None), extent
+        filled = [[part for part in column if len(part)] for column in zip(*parts, strict=True)]
+        return [pl.concat(column) if column else None for column in filled] or [None] * len(looks), extent
 
     def _batches(self, asked: Asked, extent: Extent) -> "Iterator[list[_File]]":
         """Files asked for, newest first, some at a time, of one kind each; a file that jobs share comes alone."""
@@ -154,9 +162,9 @@ class SeriesScan:
         self,
         batch: "Sequence[_File]",
         asked: Asked,
-        look: "Callable[[pl.LazyFrame], pl.LazyFrame]",
+        looks: "Sequence[Callable[[pl.LazyFrame], pl.LazyFrame]]",
         extent: Extent,
-    ) -> "list[pl.DataFrame]":
+    ) -> "list[list[pl.DataFrame]]":
         import polars as pl
 
         good: list[tuple[_File, bytes]] = []
@@ -172,12 +180,13 @@ class SeriesScan:
         extent.bytes += sum(len(data) for _, data in good)
         extent.rows += sum(file.rows for file, _ in good)
 
-        def collect(chosen: Sequence[tuple[_File, bytes]]) -> pl.DataFrame:
+        def collect(chosen: Sequence[tuple[_File, bytes]]) -> list[pl.DataFrame]:
             frame = _filtered(pl.scan_parquet([data for _, data in chosen]), asked)
             if chosen[0][0].is_shared:
                 # Rows of jobs that have newer files of their own do not count.
                 frame = frame.filter(pl.col("job").is_in(chosen[0][0].jobs))
-            return look(frame.with_columns(pl.lit(chosen[0][0].kind).alias("kind"))).collect()
+            frame = frame.with_columns(pl.lit(chosen[0][0].kind).alias("kind"))
+            return pl.collect_all([look(frame) for look in looks])
 
         if not good:
             return []

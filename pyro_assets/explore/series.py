@@ -6,7 +6,7 @@ answer. Parquet's columns are `series.frame`'s.
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,8 +22,20 @@ _GROUP: Final = ("tenant", "metric", "kind")
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What series amount to in a step: the sum of their values, and the sum of the mean that each of them has."""
+
+    total: float
+    level: float
+
+
+#: Begin of a step (Unix ms) -> what there was; steps without a sample are not there.
+Steps = Mapping[int, Step]
+
+
+@dataclass(frozen=True, slots=True)
 class ShownMetric:
-    """A metric of a tenant; `rules` are those that asked for its series."""
+    """A metric of a tenant; `rules` are those that asked for its series; `steps` where they were asked for."""
 
     tenant: str
     metric: str
@@ -32,11 +44,12 @@ class ShownMetric:
     series: int
     samples: int
     last_ms: int
+    steps: Steps
 
 
 @dataclass(frozen=True, slots=True)
 class ShownSeries:
-    """One series; `id` names it in links."""
+    """One series; `id` names it in links; `steps` where they were asked for."""
 
     id: str
     tenant: str
@@ -48,6 +61,7 @@ class ShownSeries:
     last_ms: int
     last_value: float
     last_int: int | None
+    steps: Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +88,12 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class MetricSeries:
-    """Series of a metric, the part of them that was asked for, and how many there are."""
+    """Series of a metric, the part of them that was asked for, how many there are, and the steps of all of them."""
 
     rows: tuple[ShownSeries, ...]
     total: int
     extent: Extent
+    steps: Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +108,12 @@ class SeriesSamples:
 
 @dataclass(frozen=True, slots=True)
 class RuleSeries:
-    """What a rule gave: distinct series, samples, and the time of the newest one."""
+    """What a rule gave: distinct series, samples, the time of the newest one, and its metrics, each with its steps."""
 
     series: int
     samples: int
     last_ms: int
+    metrics: Mapping[str, Steps]
 
 
 class SeriesReader:
@@ -117,10 +133,11 @@ class SeriesReader:
         bounds: Bounds | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._collect = SeriesScan(archive, ledger, bounds, monotonic).collect
+        scan = SeriesScan(archive, ledger, bounds, monotonic)
+        self._collect, self._collect_all = scan.collect, scan.collect_all
 
-    def metrics(self, asked: Asked, offset: int = 0, limit: int = 100) -> Metrics:
-        """Metrics of the series asked for, by name and tenant."""
+    def metrics(self, asked: Asked, offset: int = 0, limit: int = 100, step_ms: int = 0) -> Metrics:
+        """Metrics of the series asked for, by name and tenant; with their steps where a width is given."""
         import polars as pl
 
         key = _series_key()
@@ -132,9 +149,10 @@ class SeriesReader:
                 pl.len().alias("samples"), pl.max("timestamp_ms").alias("last_ms")
             )
 
-        frame, extent = self._collect(asked, look)
+        (frame, *stepped), extent = self._collect_all(asked, [look, *_step_looks(step_ms)])
         if frame is None:
             return Metrics((), 0, (), (), extent)
+        steps = _steps(stepped, *_GROUP)
         named = (
             frame.group_by(*_GROUP)
             .agg(
@@ -146,14 +164,17 @@ class SeriesReader:
             .sort("metric", "tenant", "kind")
         )
         rows = tuple(
-            ShownMetric(**{**row, "rules": tuple(row["rules"])}) for row in named[offset : offset + limit].to_dicts()
+            ShownMetric(
+                **row | {"rules": tuple(row["rules"])}, steps=steps.get(tuple(row[name] for name in _GROUP), {})
+            )
+            for row in named[offset : offset + limit].to_dicts()
         )
         return Metrics(
             rows, len(named), tuple(sorted(frame["tenant"].unique())), tuple(sorted(frame["rule"].unique())), extent
         )
 
-    def rules(self, asked: Asked) -> tuple[dict[str, RuleSeries], Extent]:
-        """What each rule gave, by the rule's id."""
+    def rules(self, asked: Asked, step_ms: int = 0) -> tuple[dict[str, RuleSeries], Extent]:
+        """What each rule gave, by the rule's id; with steps where a width is given."""
         import polars as pl
 
         identity = pl.struct("tenant", "metric", _series_key().hash())
@@ -164,27 +185,34 @@ class SeriesReader:
                 pl.len().alias("samples"), pl.max("timestamp_ms").alias("last_ms")
             )
 
-        frame, extent = self._collect(asked, look)
+        (frame, *stepped), extent = self._collect_all(asked, [look, *_step_looks(step_ms, "rule")])
         if frame is None:
             return {}, extent
+        metrics: dict[str, dict[str, Steps]] = {}
+        for (rule, metric), steps in _steps(stepped, "rule", "metric").items():
+            metrics.setdefault(rule, {})[metric] = steps
         found = frame.group_by("rule").agg(pl.col("series").n_unique(), pl.sum("samples"), pl.max("last_ms"))
-        return {row.pop("rule"): RuleSeries(**row) for row in found.to_dicts()}, extent
+        rows = ((row.pop("rule"), row) for row in found.to_dicts())
+        return {rule: RuleSeries(**row, metrics=metrics.get(rule, {})) for rule, row in rows}, extent
 
-    def label_sets(self, asked: Asked, offset: int = 0, limit: int = 100) -> MetricSeries:
-        """Series of a metric and tenant, the largest last values first."""
-        frame, extent = self._series(asked)
+    def label_sets(self, asked: Asked, offset: int = 0, limit: int = 100, step_ms: int = 0) -> MetricSeries:
+        """Series of a metric and tenant, the largest last values first; with their steps where a width is given."""
+        frame, stepped, extent = self._series(asked, step_ms)
         if frame is None:
-            return MetricSeries((), 0, extent)
+            return MetricSeries((), 0, extent, {})
         ordered = frame.sort(["last_value", "series"], descending=[True, False])
-        return MetricSeries(
-            tuple(_shown(row) for row in ordered[offset : offset + limit].to_dicts()), len(ordered), extent
-        )
+        steps = _steps(stepped, "tenant", "series")
+        rows = [
+            _shown(row, steps.get((row["tenant"], row["series"]), {}))
+            for row in ordered[offset : offset + limit].to_dicts()
+        ]
+        return MetricSeries(tuple(rows), len(ordered), extent, _steps(stepped, "metric").get((asked.metric,), {}))
 
     def samples(self, asked: Asked, series_id: str) -> SeriesSamples:
         """One series of a metric and tenant, with its newest samples."""
         import polars as pl
 
-        frame, extent = self._series(asked)
+        frame, _, extent = self._series(asked)
         found = None
         if frame is not None:
             found = next((row for row in frame.to_dicts() if _id_of(row["series"]) == series_id), None)
@@ -200,9 +228,11 @@ class SeriesReader:
             return SeriesSamples(None, (), False, extent)
         newest = rows.sort("timestamp_ms", "job").tail(_MAX_SAMPLES)
         shown = tuple(ShownSample(**row) for row in newest.to_dicts())
-        return SeriesSamples(_shown(found), shown, len(rows) > len(newest), extent)
+        return SeriesSamples(_shown(found, {}), shown, len(rows) > len(newest), extent)
 
-    def _series(self, asked: Asked) -> "tuple[pl.DataFrame | None, Extent]":
+    def _series(
+        self, asked: Asked, step_ms: int = 0
+    ) -> "tuple[pl.DataFrame | None, list[pl.DataFrame | None], Extent]":
         import polars as pl
 
         key = _series_key()
@@ -214,12 +244,43 @@ class SeriesReader:
                 *newest, pl.len().alias("samples"), pl.max("timestamp_ms").alias("last_ms")
             )
 
-        frame, extent = self._collect(asked, look)
+        (frame, *stepped), extent = self._collect_all(asked, [look, *_step_looks(step_ms)])
         if frame is None:
-            return None, extent
+            return None, [], extent
         last = [pl.col(name).sort_by("last_ms").last() for name in ("labels", "rule", "value", "value_int")]
         merged = frame.group_by(*_GROUP, "series").agg(*last, pl.sum("samples"), pl.max("last_ms"))
-        return merged.rename({"value": "last_value", "value_int": "last_int"}), extent
+        return merged.rename({"value": "last_value", "value_int": "last_int"}), stepped, extent
+
+
+def _step_looks(step_ms: int, *more: str) -> "list[Callable[[pl.LazyFrame], pl.LazyFrame]]":
+    """Looks at what every series amounts to in every step; none where there is no width."""
+    import polars as pl
+
+    key, begin = _series_key(), pl.col("timestamp_ms") // step_ms * step_ms if step_ms else pl.lit(0)
+
+    def look(frame: pl.LazyFrame) -> pl.LazyFrame:
+        keyed = frame.with_columns(key.alias("series"), begin.alias("begin_ms"))
+        return keyed.group_by(*_GROUP, *more, "series", "begin_ms").agg(pl.sum("value"), pl.len().alias("samples"))
+
+    return [look] if step_ms else []
+
+
+def _steps(stepped: "Sequence[pl.DataFrame | None]", *group: str) -> dict[tuple[str, ...], dict[int, Step]]:
+    """Steps of each group of series."""
+    import polars as pl
+
+    found: dict[tuple[str, ...], dict[int, Step]] = {}
+    for frame in stepped:
+        if frame is None:
+            continue
+        names = [name for name in ("rule", *_GROUP, "series", "begin_ms") if name in frame.columns]
+        whole = frame.group_by(names).agg(pl.sum("value"), pl.sum("samples"))
+        sums = whole.group_by(*group, "begin_ms").agg(
+            pl.sum("value"), (pl.col("value") / pl.col("samples")).sum().alias("level")
+        )
+        for *names, begin_ms, value, level in sums.sort("begin_ms").iter_rows():
+            found.setdefault(tuple(names), {})[begin_ms] = Step(value, level)
+    return found
 
 
 def _series_key() -> "pl.Expr":
@@ -238,7 +299,7 @@ def _id_of(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _shown(row: Mapping[str, Any]) -> ShownSeries:
+def _shown(row: Mapping[str, Any], steps: Steps) -> ShownSeries:
     return ShownSeries(
         id=_id_of(row["series"]),
         tenant=row["tenant"],
@@ -250,4 +311,5 @@ def _shown(row: Mapping[str, Any]) -> ShownSeries:
         last_ms=row["last_ms"],
         last_value=row["last_value"],
         last_int=row["last_int"],
+        steps=steps,
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pyro_assets.ledger.database import Ledger
     from pyro_assets.storage.interface import Bucket
 
+#: Width of the steps in which the series of a rule are counted.
+STEP_MS: Final = 120_000
 #: A job to measure on is looked for in so many of the newest hours.
 _LOOK_BACK_HOURS: Final = 48
 
@@ -59,7 +61,7 @@ def standings(archive: "Bucket", ledger: "Ledger", now_ms: int) -> Standings:
     Raises:
         LedgerUnavailable: nothing is known right now.
     """
-    series, extent = SeriesReader(archive, ledger).rules(Asked(now_ms - HOUR_MS, now_ms + 1))
+    series, extent = SeriesReader(archive, ledger).rules(Asked(now_ms - HOUR_MS, now_ms + 1), STEP_MS)
     sent: dict[str, SentOfRule] = {}
     for receipt, _ in LedgerFigures(ledger).closed_between(now_ms - HOUR_MS, now_ms):
         if receipt.accepted:

@@ -15,18 +15,21 @@ from starlette.routing import Route
 
 from pyro_assets.errors import ConfigError
 from pyro_assets.explore.scan import Asked, ShownJob, ShownJobs
-from pyro_assets.explore.series import SeriesReader, SeriesSamples
+from pyro_assets.explore.series import SeriesReader, SeriesSamples, Step
 from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.operations import runs, sending
-from pyro_assets.rules.names import FUNCTION_METRIC_PREFIX, METRIC_PREFIX
+from pyro_assets.rules.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX
 from pyro_assets.web.dagster_client import partition_url, run_url
-from pyro_assets.web.drawing.charts import Line, time_chart
+from pyro_assets.web.drawing.charts import bin_times, spark
+from pyro_assets.web.meanings import Drawn, MetricMeaning, chart_of, graph_links, meanings
 from pyro_assets.web.site import Site
 from pyro_assets.web.spans import PARAMETERS, Span, asked_span
 from pyro_assets.web.wire.endpoints import Endpoint, Parameter, whole_number
 
 _PAGE: Final = 100
+_BINS: Final = 80
+_SPARK_BINS: Final = 30
 _SHOWN_SAMPLES: Final = 100
 _FILTERS: Final = ("tenant", "kind", "rule", "text")
 
@@ -39,7 +42,9 @@ def routes(site: Site) -> list[Route]:
         span, start = _span(site, request), _start(request)
         asked = _asked(request, span)
         with site.reading.take():
-            found = reader.metrics(asked, start, _PAGE)
+            step_ms, _ = bin_times(span.begin_ms, span.end_ms, _SPARK_BINS)
+            found = reader.metrics(asked, start, _PAGE, step_ms)
+        means = meanings(site)
         newest = runs.hours(site.pipeline)[-1:] if not found.total else []
         return site.page(
             request,
@@ -52,13 +57,28 @@ def routes(site: Site) -> list[Route]:
             newest=newest,
             linked=_linked_rules(site),
             address=_address(span, asked),
+            sparks=[
+                _spark(
+                    means(row.metric, row.rules).drawn(row.steps, step_ms, _interval_ms(span, row.samples, row.series)),
+                    span,
+                )
+                for row in found.rows
+            ],
         )
 
     def metric(request: Request) -> Response:
         span, start = _span(site, request), _start(request)
         asked = _asked(request, span, metric=True)
         with site.reading.take():
-            found = reader.label_sets(asked, start, _PAGE)
+            step_ms, _ = bin_times(span.begin_ms, span.end_ms, _BINS)
+            found = reader.label_sets(asked, start, _PAGE, step_ms)
+        means = meanings(site)(asked.metric, {row.rule for row in found.rows})
+        interval_ms = _interval_ms(span, sum(row.samples for row in found.rows), len(found.rows))
+        by = (
+            [FUNCTION_LABEL]
+            if asked.kind == "function" or asked.metric.startswith(FUNCTION_METRIC_PREFIX)
+            else ["service_name"]
+        )
         return site.page(
             request,
             "series_metric.html",
@@ -67,8 +87,11 @@ def routes(site: Site) -> list[Route]:
             span=span,
             start=start,
             page=_PAGE,
-            unit=unit_of_metric(asked.metric),
+            unit=means.unit,
             address=_address(span, asked),
+            chart=chart_of(means.drawn(found.steps, step_ms, interval_ms), span, "All series together"),
+            sparks=[_spark(means.drawn(row.steps, step_ms, interval_ms), span) for row in found.rows],
+            **queries(site, means.promql(by=by), span),
         )
 
     def one(request: Request) -> Response:
@@ -86,7 +109,7 @@ def routes(site: Site) -> list[Route]:
                 extent=found.extent,
                 address=_address(span, asked),
             )
-        unit = unit_of_metric(asked.metric)
+        means = meanings(site)(asked.metric, [found.series.rule])
         job = ShownJobs(site.pipeline.ledger).shown_job(found.samples[-1].job)
         return site.page(
             request,
@@ -95,12 +118,13 @@ def routes(site: Site) -> list[Route]:
             series=found.series,
             asked=asked,
             span=span,
-            unit=unit,
+            unit=means.unit,
             series_id=series_id,
-            chart=_chart(found, span, unit),
+            chart=chart_of(_drawn_samples(found, means, span), span, "This series"),
             newest=found.samples[-_SHOWN_SAMPLES:][::-1],
             linked=_linked_rules(site),
             address=_address(span, asked),
+            **queries(site, means.promql(found.series.labels, by=()), span),
             **_job_facts(site, job, found.series.tenant),
         )
 
@@ -175,22 +199,10 @@ def api_routes(site: Site) -> list[Endpoint]:
     ]
 
 
-def unit_of_metric(metric: str) -> str:
-    """The unit of a metric that is named after its profile type, "" where the name does not tell.
-
-    >>> unit_of_metric("pyroscope_exported_metrics_process_cpu_cpu_nanoseconds_cpu_nanoseconds")
-    'nanoseconds'
-    >>> unit_of_metric("pyroscope_exported_metrics_functions_process_cpu_cpu_nanoseconds_cpu_nanoseconds_seconds")
-    'seconds'
-    >>> unit_of_metric("pyroscope_exported_metrics_memory_alloc_space_bytes_space_bytes"), unit_of_metric("my_seconds")
-    ('bytes', '')
-    """
-    name = metric.removeprefix(FUNCTION_METRIC_PREFIX).removeprefix(METRIC_PREFIX)
-    if name == metric:
-        return ""
-    if name.endswith("_seconds"):
-        return "seconds"
-    return next((unit for unit in ("nanoseconds", "bytes") if f"_{unit}_" in name), "")
+def queries(site: Site, query: str, span: Span) -> dict[str, Any]:
+    """A query, and where it is drawn."""
+    links = graph_links(query, span.last, prometheus_url=site.prometheus_url, grafana_url=site.grafana_url)
+    return {"promql": query, "graphs": links}
 
 
 def _span(site: Site, request: Request) -> Span:
@@ -230,10 +242,22 @@ def _linked_rules(site: Site) -> frozenset[str]:
         return frozenset()  # the page of rules says what is wrong with the file
 
 
-def _chart(found: SeriesSamples, span: Span, unit: str) -> Any:
-    points = [(sample.timestamp_ms, sample.value) for sample in found.samples]
-    line = Line("value of a job", points)
-    return time_chart([line], title="One value per job", begin_ms=span.begin_ms, end_ms=span.end_ms, unit=unit)
+def _interval_ms(span: Span, samples: int, series: int) -> float:
+    """The time between two samples of a series, about."""
+    return span.minutes * 60_000 * series / samples if samples else 0.0
+
+
+def _drawn_samples(found: SeriesSamples, means: MetricMeaning, span: Span) -> Drawn:
+    step_ms, _ = bin_times(span.begin_ms, span.end_ms, _BINS)
+    values: dict[int, list[float]] = {}
+    for sample in found.samples:
+        values.setdefault(sample.timestamp_ms // step_ms * step_ms, []).append(sample.value)
+    steps = {begin_ms: Step(sum(own), sum(own) / len(own)) for begin_ms, own in values.items()}
+    return means.drawn(steps, step_ms, _interval_ms(span, len(found.samples), 1))
+
+
+def _spark(drawn: Drawn, span: Span) -> Any:
+    return spark(drawn.points, span.begin_ms, span.end_ms, drawn.step_ms, drawn.unit)
 
 
 def _job(site: Site, request: Request) -> ShownJob:

@@ -59,7 +59,7 @@ class Site:
         pipeline: open; its ledger and archive are used from many threads.
         metrics: what `/metrics` shows.
         config_path: the file or folder of series, "" for none.
-        dagster_url: of Dagster's webserver, without a slash at the end; "" where it is not known.
+        dagster_url, prometheus_url, grafana_url: of these webservers, without a slash at the end; "" where not known.
         access: who may do what.
         clock: Unix milliseconds.
         watch: how rules are doing.
@@ -76,9 +76,12 @@ class Site:
     access: Access = field(default_factory=Access)
     clock: Callable[[], int] = now_ms
     doctor: "Callable[[], Sequence[Finding]] | None" = None
+    prometheus_url: str = ""
+    grafana_url: str = ""
 
     def __post_init__(self) -> None:
-        self.dagster_url = self.dagster_url.rstrip("/")
+        for name in ("dagster_url", "prometheus_url", "grafana_url"):
+            setattr(self, name, getattr(self, name).rstrip("/"))
         self._parsed: _Parsed | None = None
         self._lock = threading.Lock()
         self.watch = RuleWatch(self.pipeline)

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
+from pyro_assets.rules.names import METRIC_PREFIX
+
 _NANO: Final = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
 _PREFIXES: Final = ("", "k", "M", "G", "T", "P", "E")
 #: Profile types (name and sample type) that most programs have.
@@ -283,6 +285,15 @@ def shorten(text: str, length: int = 80) -> str:
     return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
 
 
+def short_metric(metric: str) -> str:
+    """A metric without what all of ours begin with.
+
+    >>> short_metric("pyroscope_exported_metrics_goroutines_goroutine_count_goroutine_count"), short_metric("mine")
+    ('goroutines_goroutine_count_goroutine_count', 'mine')
+    """
+    return metric.removeprefix(METRIC_PREFIX)
+
+
 def breaks(text: str) -> Markup:
     """A name that may be broken after `_`, `.`, `/` and `:`, and nowhere else where it can be helped.
 
@@ -339,5 +350,6 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "visible": visible,
     "shorten": shorten,
     "breaks": breaks,
+    "short_metric": short_metric,
     "plural": plural,
 }

@@ -52,7 +52,7 @@ class Answer:
     @property
     def words(self) -> str:
         """A page's text as people read it: without tags, white space folded."""
-        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", self.text)).split())
+        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", self.text.replace("<wbr>", ""))).split())
 
     @property
     def json(self) -> Any:

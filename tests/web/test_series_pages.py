@@ -105,7 +105,11 @@ def test_a_series_with_its_samples_and_where_they_came_from(
     assert page.status == 200
     assert f"{wanted['value_int']:,}" in page.words or len(mine) > 1
     # Back to rule, hour, run and block.
-    assert "function:main.fibonacci" in page.words
+    assert "main.fibonacci" in page.words
+    # What draws it elsewhere: amounts of five minutes as cores.
+    assert re.search(r"sum \(sum_over_time\(\w+\{.*function=\"main.fibonacci\".*\}\[5m\]\)\) / 300 / 1e9", page.words)
+    assert "cores" in page.words
+    assert 'class="spark"' in client.get("/series/metric", name).text
     assert f"/status/hours/{HOUR.replace(':', '%3A')}" in page.text
     assert "http://dagster.example/assets/l1_blocks?view=partitions&amp;partition=2026-11-25-09%3A00" in page.text
     (key,) = re.findall(r"pyro-assets inspect (blocks/\S+/block.bin)", page.words)

@@ -286,6 +286,26 @@ def bin_times(begin_ms: int, end_ms: int, bins: int = 120) -> tuple[int, list[in
     return width * 1000, list(range(first, end_ms, width * 1000))
 
 
+def spark(points: Sequence[tuple[int, float | None]], begin_ms: int, end_ms: int, bar_ms: int, unit: str) -> Markup:
+    """Values over time as small bars without axes, for a row of a table; what they reach is said in words."""
+    values = [value for _, value in points if value is not None]
+    if not values or end_ms <= begin_ms:
+        return Markup("")
+    most, by = max(values) or 1.0, 100 / (end_ms - begin_ms)
+    bars = [
+        Markup('<rect x="{}" y="{}" width="{}" height="{}"/>').format(
+            round(max(0.0, (time_ms - begin_ms) * by), 2), round(20 - max(0.5, 19 * value / most), 2),
+            round(max(0.6, bar_ms * by - 0.5), 2), round(max(0.5, 19 * value / most), 2),
+        )
+        for time_ms, value in points
+        if value is not None
+    ]  # fmt: skip
+    return Markup(
+        '<svg class="spark" viewBox="0 0 100 20" preserveAspectRatio="none" width="120" height="22" role="img"'
+        ' aria-label="up to {}" xmlns="http://www.w3.org/2000/svg">{}</svg>'
+    ).format(words.amount(max(values), unit), Markup("").join(bars))
+
+
 def bar_share(part: float | None) -> Markup:
     """A share, 0 to 1, as a small bar beside its number; for cells of tables."""
     if part is None:

@@ -24,12 +24,13 @@ from pyro_assets.rules.in_force import Checked, Problem, RulesInForce, is_in_fil
 from pyro_assets.rules.language import Rule
 from pyro_assets.rules.patterns import FAMILIES
 from pyro_assets.rules.stored import RuleVersion
+from pyro_assets.web.meanings import meaning_of
 from pyro_assets.web.rules.changes import save_rule, stored_version
 from pyro_assets.web.rules.diffs import Pair, side_by_side
 from pyro_assets.web.rules.draft import Draft, as_text, checked_draft, draft_of, plain_text, read_draft
 from pyro_assets.web.rules.form import form_of, placed, prefilled, suggested_name
 from pyro_assets.web.rules.listing import other_forms, rules_now
-from pyro_assets.web.rules.preview import charts, hours_of, preview, type_unit, unit_of
+from pyro_assets.web.rules.preview import charts, hours_of, preview
 from pyro_assets.web.site import Site
 from pyro_assets.web.wire.requests import first, values_of
 
@@ -156,8 +157,8 @@ def editor(
         preview=found,
         wants_preview=rule is not None and beside is not None,
         drawings=drawings,
-        type_unit=type_unit,
-        series_unit=lambda metric: "" if rule is None else unit_of(metric, rule),
+        type_unit=lambda metric: meaning_of(metric, ()).unit,
+        series_unit=lambda metric: "" if rule is None else meaning_of(metric, (), [rule]).unit,
         remarks=list(remarks),
         conflict=conflict,
         families=[(family, FAMILY_WORDS[family]) for family in FAMILIES],

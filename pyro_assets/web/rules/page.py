@@ -4,19 +4,26 @@ Add what is only looked at here; changes are made by `rule_edit`, many at once b
 is `rule_api`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from pyro_assets.explore.standing import STEP_MS
 from pyro_assets.rules.choice import rules_text
 from pyro_assets.rules.in_force import KnownRule, RulesInForce, version_text
 from pyro_assets.rules.language import Rule
-from pyro_assets.rules.names import DIMENSIONS_ID
+from pyro_assets.rules.names import DIMENSIONS_ID, FUNCTION_LABEL, FUNCTION_METRIC_PREFIX
 from pyro_assets.rules.stored import RuleVersion, StoredRules
+from pyro_assets.storage.keys import HOUR_MS
+from pyro_assets.web import words
+from pyro_assets.web.drawing.charts import spark
+from pyro_assets.web.meanings import chart_of, graph_links, meanings
 from pyro_assets.web.rules import api as rule_api
 from pyro_assets.web.rules import changes as rule_changes
 from pyro_assets.web.rules import edit as rule_edit
@@ -25,6 +32,7 @@ from pyro_assets.web.rules import language as rule_language
 from pyro_assets.web.rules.diffs import side_by_side
 from pyro_assets.web.rules.listing import list_rules, other_forms, rules_now
 from pyro_assets.web.site import Site
+from pyro_assets.web.spans import span_of
 from pyro_assets.web.wire.endpoints import Endpoint, whole_number
 
 #: Why a page cannot change a rule.
@@ -58,7 +66,8 @@ def routes(site: Site) -> list[Route]:
         wanted = request.query_params.get("q", "").strip()
         rows = [row for row in found.rules if wanted.lower() in f"{row.name} {row.words} {row.origin}".lower()]
         done = request.query_params.get("done", "")
-        return site.page(request, "rules.html", found=found, rows=rows, q=wanted, done=done)
+        drawn = {row.id: next(iter(drawn_metrics(site, row.id)), None) for row in rows}
+        return site.page(request, "rules.html", found=found, rows=rows, q=wanted, done=done, drawn=drawn)
 
     def show(request: Request) -> Response:
         in_force, problems = rules_now(site)
@@ -72,6 +81,7 @@ def routes(site: Site) -> list[Route]:
             listed=listed,
             text="" if one.rule is None else rules_text([one.rule]),
             newest=one.history[0] if one.history else None,
+            metrics=drawn_metrics(site, one.id),
             saved=request.query_params.get("saved", ""),
         )
 
@@ -108,6 +118,40 @@ def routes(site: Site) -> list[Route]:
 def api_routes(site: Site) -> list[Endpoint]:
     """The same for programs."""
     return rule_api.endpoints(site)
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnMetric:
+    """A metric of a rule in the last hour: a small drawing, a chart, a query and where that is drawn."""
+
+    metric: str
+    spark: Markup
+    chart: Markup
+    promql: str
+    graphs: Mapping[str, str]
+
+
+def drawn_metrics(site: Site, rule_id: str) -> list[DrawnMetric]:
+    """The metrics of a rule in the last hour, CPU time first."""
+    now_ms = site.clock()
+    series = site.watch.standings(now_ms).series.get(rule_id)
+    if series is None:
+        return []
+    means, span, found = meanings(site), span_of("1h", None, now_ms), []
+    for metric, steps in series.metrics.items():
+        meaning = means(metric, [rule_id])
+        drawn = meaning.drawn(steps, STEP_MS, HOUR_MS * series.series / series.samples)
+        query = meaning.promql(by=[FUNCTION_LABEL] if metric.startswith(FUNCTION_METRIC_PREFIX) else ["service_name"])
+        found.append(
+            DrawnMetric(
+                metric,
+                spark(drawn.points, span.begin_ms, span.end_ms, drawn.step_ms, drawn.unit),
+                chart_of(drawn, span, words.short_metric(metric)),
+                query,
+                graph_links(query, "1h", prometheus_url=site.prometheus_url, grafana_url=site.grafana_url),
+            )
+        )
+    return sorted(found, key=lambda one: ("process_cpu_cpu" not in one.metric, one.metric))
 
 
 def find_rule(site: Site, in_force: RulesInForce, name: str) -> Shown:

@@ -17,6 +17,7 @@ from pyro_assets.rules.language import Rule
 from pyro_assets.rules.names import METRIC_PREFIX
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 from pyro_assets.web.drawing.charts import Line, time_chart
+from pyro_assets.web.meanings import meaning_of
 from pyro_assets.web.site import Site
 from pyro_assets.web.wire.requests import first
 
@@ -27,7 +28,6 @@ MAX_HOURS: Final = 168
 MAX_SECONDS: Final = 60.0
 _MAX_CHARTS: Final = 4
 _BUCKETS: Final = 180
-_UNITS: Final = frozenset({"nanoseconds", "microseconds", "milliseconds", "seconds", "bytes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,32 +126,13 @@ def charts(found: "Preview", rule: Rule) -> list[Markup]:
             title=f"{metric.removeprefix(METRIC_PREFIX)}: all series together, {how} per {_length(bucket_ms)}",
             begin_ms=begin_ms,
             end_ms=end_ms,
-            unit=unit_of(metric, rule),
+            unit=meaning_of(metric, (), [rule]).unit,
             kind="bars",
             bar_ms=bucket_ms,
             height=170,
         )
         for metric in ranked
     ]
-
-
-def unit_of(metric: str, rule: Rule) -> str:
-    """The unit of a metric's samples, as far as a name that is made of a profile type tells it.
-
-    >>> unit_of("pyroscope_exported_metrics_process_cpu_cpu_nanoseconds_cpu_nanoseconds", Rule(name="r"))
-    'nanoseconds'
-    """
-    if rule.aggregate == "count":
-        return ""
-    if rule.unit is not None:
-        return rule.unit
-    return type_unit(metric)
-
-
-def type_unit(metric: str) -> str:
-    """The unit of a profile type's values by the metric that is made of it; "" where it has none of ours."""
-    unit = "".join(metric.split("_")[-3:-2])
-    return unit if unit in _UNITS else ""
 
 
 def _is_hour(text: str) -> bool:

@@ -241,8 +241,16 @@
     go(address.href);
   });
 
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+
   const prepare = () => {
     hideTip();
+    for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
     for (const flame of document.querySelectorAll(".flame")) {
       // One stop for the whole drawing; arrow keys move inside of it.
       for (const frame of flame.querySelectorAll("a")) frame.setAttribute("tabindex", "-1");
