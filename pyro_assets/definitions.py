@@ -16,7 +16,15 @@ from pyro_assets.defs.housekeeping import housekeeping_sensor
 from pyro_assets.defs.jobs import backfill_job, hours, live_job, rules_job
 from pyro_assets.defs.scrubbing import archive_asset, scrub_job, scrub_schedule
 from pyro_assets.defs.sensors import landing_sensor, source_check
-from pyro_assets.defs.upkeep import resolve_job, resolve_schedule, upkeep_jobs, upkeep_schedules
+from pyro_assets.defs.upkeep import (
+    hour_blocks_asset,
+    hour_blocks_job,
+    hour_blocks_schedule,
+    resolve_job,
+    resolve_schedule,
+    upkeep_jobs,
+    upkeep_schedules,
+)
 from pyro_assets.resources.environment import usable
 from pyro_assets.resources.pipeline import first_partition, production_resources
 
@@ -39,15 +47,21 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
     assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
         segments_spec(partitions),
         made_assets(partitions, reconcile=settings.reconcile),
+        hour_blocks_asset(partitions),
         archive_asset(),
     ]
-    upkeep, resolve, scrub = upkeep_jobs(), resolve_job(), scrub_job()
+    upkeep, hour_blocks, resolve, scrub = upkeep_jobs(), hour_blocks_job(), resolve_job(), scrub_job()
     return dg.Definitions(
         assets=dg.map_asset_specs(linked(settings.web_url), assets),
         asset_checks=[source_check()],
-        jobs=[live, backfill, rules, *upkeep, resolve, scrub],
+        jobs=[live, backfill, rules, *upkeep, hour_blocks, resolve, scrub],
         sensors=[landing_sensor(live, first), housekeeping_sensor(backfill)],
-        schedules=[*upkeep_schedules(*upkeep), resolve_schedule(resolve), scrub_schedule(scrub)],
+        schedules=[
+            *upkeep_schedules(*upkeep),
+            hour_blocks_schedule(hour_blocks),
+            resolve_schedule(resolve),
+            scrub_schedule(scrub),
+        ],
         resources=dict(resources) if resources is not None else production_resources(),
         # One step does the work; a process per step would cost three seconds each.
         executor=dg.in_process_executor,

@@ -27,6 +27,7 @@ and what to do. Logic does not belong here.
     │   ├── BadEncoding           an integer stream or Parquet file that does not decode
     │   ├── BadMetadata           the BlockMeta message contradicts itself or the object
     │   └── Unwritable            columns that the format cannot express
+    ├── Unequal                   what was made of blocks does not hold what they hold
     ├── TooLarge                  several objects that need more memory together than they may
     ├── PprofError                an upload is not a valid pprof profile
     ├── SeriesError
@@ -244,6 +245,10 @@ class Unwritable(BlockError):
 
 class RemovedByRetention(PyroAssetsError):
     """What was asked for is older than it was to be kept, and was removed."""
+
+
+class Unequal(PyroAssetsError):
+    """What was made of blocks does not hold what they hold, so it does not count; they are left as they are."""
 
 
 class TooLarge(PyroAssetsError):

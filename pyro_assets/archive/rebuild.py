@@ -12,14 +12,15 @@ from typing import Final
 
 from pyro_assets.archive.expire import ExpiryRecords
 from pyro_assets.archive.hour_files import HourFiles
-from pyro_assets.archive.restore import RestoredJob, RestoredSource, Restorer
+from pyro_assets.archive.restore import RestoredJob, RestoredSource, Restorer, restore_verdicts
 from pyro_assets.archive.rows import SourceRows
 from pyro_assets.archive.table import ArchiveTable
-from pyro_assets.archive.verdicts import restore_verdicts
+from pyro_assets.archive.units import read_units
 from pyro_assets.errors import BadRecord, NotABlockKey, RebuildNeeded, SettingsError
 from pyro_assets.export.states import ReceiverRecords
 from pyro_assets.jobs.record import CommitRecord, parse_record
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.hour_blocks import HourBlockRecords
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.ledger.schema import JobState
@@ -52,7 +53,8 @@ class RebuildReport:
         decisions: of people, on what was lost or set aside.
         receivers: whose start was put back.
         damaged: one sentence for each record that does not parse.
-        damaged_series: one for each file of series that is not what was written; the next run derives its job again.
+        damaged_series: one for each file of series or record of hour blocks that is not what was written; the next run
+            makes it again.
         seconds: how long it took.
     """
 
@@ -167,11 +169,13 @@ def _restore_jobs(
     progress: Callable[[int], None],
 ) -> None:
     files: HourFiles | None = None
+    hours: set[str] = set()
     table = ArchiveTable(archive).files()
     for keys in archive.pages(prefix, limit=_PAGE_KEYS):
         records = list(_records(archive, keys, report))
         for hour, group in groupby(records, lambda record: record.hour):
             of_hour = list(group)
+            hours.add(hour)
             if files is None or files.hour != hour:
                 files = HourFiles(archive, hour, table.get(hour, ()))
             found = files.of([record.job for record in of_hour if record.outputs])
@@ -184,6 +188,12 @@ def _restore_jobs(
                 ExpiryRecords(ledger).note_retention(hour, files.series_number, sorted(files.retention.blocks), now_ms)
         report.records += len(records)
         progress(report.records)
+    for hour in sorted(hours):
+        try:
+            HourBlockRecords(ledger).restore(read_units(archive, hour))
+        except BadRecord as error:
+            # Its jobs count by their own blocks, and are compacted again.
+            report.damaged_series.append(str(error))
 
 
 def _records(archive: ReadOnlyBucket, listed: Sequence[ObjectInfo], report: RebuildReport) -> Iterator[CommitRecord]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pyro_assets.block.columns import BlockColumns, DatasetInfo, ProfileRows, SeriesTable
+from pyro_assets.block.columns import I64, BlockColumns, DatasetInfo, ProfileRows, SeriesTable
 from pyro_assets.block.metadata import BlockMeta, merged_string_table
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.writer import BlockIdentity, WrittenBlock, write_tenant_blocks
 from pyro_assets.compaction.arrays import range_starts
 from pyro_assets.compaction.rows import (
     Dedup,
+    Deduplicated,
     SeriesOrder,
     drop_copies,
     drop_neighbours,
@@ -111,37 +112,50 @@ def _of_source(error: Unwritable, object_key: str) -> Unwritable:
 
 def _compact(objects: Sequence[RawObject], dedup: Dedup, most_bytes: int) -> Compacted:
     read = read_blocks(objects, most_bytes=most_bytes)
-    merged, duplicates, conflicts = merge(read.columns, dedup)
+    merged = merge(read.columns, dedup)
     sources = [meta for meta in read.metas if meta is not None]
-    tenants = sorted({dataset.tenant for dataset in merged.datasets})
-    blocks = write_tenant_blocks(merged, {tenant: identify(sources, tenant) for tenant in tenants})
+    tenants = sorted({dataset.tenant for dataset in merged.columns.datasets})
+    blocks = write_tenant_blocks(merged.columns, {tenant: identify(sources, tenant) for tenant in tenants})
     facts = dict(
         read.columns.facts,
         profiles_in=len(read.columns.rows.time_ns),
         samples_in=len(read.columns.rows.value),
-        profiles=len(merged.rows.time_ns),
-        samples=len(merged.rows.value),
+        profiles=len(merged.columns.rows.time_ns),
+        samples=len(merged.columns.rows.value),
     )
     return Compacted(
-        columns=merged,
+        columns=merged.columns,
         blocks=blocks,
         metas=read.metas,
         set_aside=read.set_aside,
-        duplicates=duplicates,
-        conflicts=conflicts,
+        duplicates=merged.duplicates,
+        conflicts=merged.conflicts,
         facts=facts,
     )
 
 
-def merge(columns: BlockColumns, dedup: Dedup) -> tuple[BlockColumns, int, int]:
+@dataclass(frozen=True, slots=True)
+class MergedColumns:
+    """Datasets that were merged.
+
+    Attributes:
+        columns: one dataset per tenant and name.
+        order: int64[rows], the row of the sources that each row was.
+        duplicates, conflicts: see `Compacted`.
+    """
+
+    columns: BlockColumns
+    order: I64
+    duplicates: int
+    conflicts: int
+
+
+def merge(columns: BlockColumns, dedup: Dedup | None) -> MergedColumns:
     """Merge datasets of equal tenant and name.
 
     Args:
         columns: datasets sorted by (tenant, name, source), as `read_blocks` returns them.
-        dedup: see `compact`.
-
-    Returns:
-        The merged columns, the number of duplicates dropped, and the number of conflicts kept.
+        dedup: see `compact`; None keeps every profile, as those of different jobs count each.
     """
     rows, series = columns.rows, columns.series
     names = [(dataset.tenant, dataset.name) for dataset in columns.datasets]
@@ -154,7 +168,9 @@ def merge(columns: BlockColumns, dedup: Dedup) -> tuple[BlockColumns, int, int]:
     rank = ordered.rank.take(rows.series)
     output = np.repeat(output_of_dataset, np.diff(rows.dataset_start))
     order = order_rows(rank, rows.time_ns)
-    if dedup == "original":
+    if dedup is None:
+        kept = Deduplicated(order, 0, 0)
+    elif dedup == "original":
         sources = np.bincount(output_of_dataset, minlength=len(outputs))
         fingerprint = series.fingerprint.view(np.int64).take(rows.series)
         kept = drop_neighbours(fingerprint, rows.time_ns, order, output, sources)
@@ -171,7 +187,9 @@ def merge(columns: BlockColumns, dedup: Dedup) -> tuple[BlockColumns, int, int]:
         _merged_dataset([dataset for dataset in columns.datasets if (dataset.tenant, dataset.name) == name])
         for name in outputs
     ]
-    return BlockColumns(datasets, merged_series, merged_rows, tables), kept.duplicates, kept.conflicts
+    return MergedColumns(
+        BlockColumns(datasets, merged_series, merged_rows, tables), kept.kept, kept.duplicates, kept.conflicts
+    )
 
 
 def _merge_series(series: SeriesTable, ordered: SeriesOrder, rows: ProfileRows, outputs: int) -> SeriesTable:

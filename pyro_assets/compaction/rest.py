@@ -53,7 +53,8 @@ def _compact_rest(
     read, dropped = _read_rest(objects, there, most_bytes)
     result = Compacted(read.columns, [], read.metas, read.set_aside, dropped)
     if len(read.columns.rows.time_ns):
-        result.columns, result.duplicates, result.conflicts = merge(read.columns, dedup)
+        merged = merge(read.columns, dedup)
+        result.columns, result.duplicates, result.conflicts = merged.columns, merged.duplicates, merged.conflicts
         sources = [meta for meta in read.metas if meta is not None]
         tenants = sorted({dataset.tenant for dataset in result.columns.datasets})
         identities = {tenant: _identity(sources, tenant, same_level=same_level) for tenant in tenants}

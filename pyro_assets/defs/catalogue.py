@@ -24,6 +24,7 @@ SERIES: Final = MADE[1:]
 EXPORTED: Final = "exported_series"
 #: Everything that a run can make.
 ASSETS: Final[tuple[str, ...]] = (*MADE, EXPORTED)
+HOUR_BLOCKS: Final = "hour_blocks"
 ARCHIVE: Final = "archive"
 #: One group, because Dagster's graph first shows several of them as closed boxes.
 GROUP: Final = "profiles"
@@ -31,6 +32,8 @@ OWNERS: Final = ["team:observability"]
 
 #: A live run materialises the running hour every minute or so; half an hour without any is an outage, or nothing lands.
 _LIVE: Final = dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=30), warn_window=timedelta(minutes=10))
+#: Those of an hour are made within half an hour after it.
+_HOURLY: Final = dg.FreshnessPolicy.cron(deadline_cron="45 * * * *", lower_bound_delta=timedelta(minutes=45))
 #: The scrub begins at 01:43 UTC and ends within half an hour.
 _NIGHTLY: Final = dg.FreshnessPolicy.cron(deadline_cron="0 4 * * *", lower_bound_delta=timedelta(hours=4))
 
@@ -40,6 +43,7 @@ _PAGES: Final[Mapping[str, Mapping[str, str]]] = {
     "l1_blocks": {"Hours": "/status#hours", "Quarantine": "/quarantine", "Explore": "/explore"},
     "dimension_series": {"Series": "/series?kind=dimension", "Rules": "/rules", "Backfills": "/backfills"},
     "function_series": {"Series": "/series?kind=function", "Rules": "/rules", "Backfills": "/backfills"},
+    HOUR_BLOCKS: {"Explore": "/explore"},
     EXPORTED: {"Receivers": "/status#receivers", "Series": "/series"},
 }
 #: Asset -> what makes it, and where that is written.
@@ -49,6 +53,7 @@ _CODE: Final[Mapping[str, Mapping[str, str]]] = {
     "dimension_series": {"the query": "series/engine.py", "the asset": "defs/assets.py"},
     "function_series": {"which stacks contain a function": "series/stacks.py", "the asset": "defs/assets.py"},
     EXPORTED: {"sending a job": "export/send.py", "the asset": "defs/exports.py"},
+    HOUR_BLOCKS: {"blocks and summaries": "compaction/hour.py", "the asset": "defs/upkeep.py"},
     ARCHIVE: {"what a scrub compares": "archive/scrub.py", "the asset": "defs/scrubbing.py"},
 }
 
@@ -156,6 +161,23 @@ def made_specs() -> list[dg.AssetSpec]:
             deps=["dimension_series", "function_series"],
         ),
     ]
+
+
+def hour_blocks_spec() -> dg.AssetSpec:
+    """Blocks of hours that are over."""
+    return _spec(
+        HOUR_BLOCKS,
+        "The level-1 blocks of an hour that is over as one block for each tenant and shard: every profile of every "
+        "job, and a summary from which questions about whole hours are answered, in our pages and by Pyroscope's "
+        "API.\n\n"
+        "Made by a schedule every hour; a job that comes later replaces them. An hour without them is read from its "
+        "level-1 blocks, which takes longer. Materialize an hour to make them now; what is done is left as it is.",
+        key="hour_blocks/{hour}/{shard}/{tenant}/{ULID}/block.bin",
+        kinds={"parquet", "numpy"},
+        columns=_PROFILE_COLUMNS,
+        freshness=_HOURLY,
+        deps=["l1_blocks"],
+    )
 
 
 def archive_spec() -> dg.AssetSpec:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import dagster as dg
 
 from pyro_assets.app import App
-from pyro_assets.defs.catalogue import ASSETS
+from pyro_assets.defs.catalogue import ASSETS, HOUR_BLOCKS
 from pyro_assets.defs.jobs import CLOSE, LANE, LIVE, PARTITION, RANGE_END, RANGE_START, SWEEP, UPKEEP
 from pyro_assets.defs.metadata import hour_metadata
 from pyro_assets.operations import runs
@@ -92,6 +92,10 @@ def delete_runs(instance: dg.DagsterInstance, opened: App, runs: Sequence[dg.Dag
     for hour in sorted({hour for run in runs for hour in hours_of(run)}):
         if doomed & set(materialised(instance, hour).values()):
             seal(instance, opened, hour)
+        last = _last_materialisation(instance, HOUR_BLOCKS, hour)
+        if last is not None and last.run_id in doomed and last.asset_materialization is not None:
+            # What it said of the hour is right until the hour changes.
+            instance.report_runless_asset_event(last.asset_materialization)
     for run_id in doomed:
         instance.delete_run(run_id)
         _remove_files(Path(instance.root_directory), run_id)
@@ -111,12 +115,15 @@ def materialised(instance: dg.DagsterInstance, hour: str) -> dict[str, str]:
     """The assets that have a materialisation in this hour -> the run of the latest ("" for none)."""
     found: dict[str, str] = {}
     for asset in ASSETS:
-        records: Sequence[dg.EventLogRecord] = instance.fetch_materializations(
-            dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[hour]), limit=1
-        ).records
-        if records:
-            found[asset] = records[0].run_id
+        last = _last_materialisation(instance, asset, hour)
+        if last is not None:
+            found[asset] = last.run_id
     return found
+
+
+def _last_materialisation(instance: dg.DagsterInstance, asset: str, hour: str) -> dg.EventLogRecord | None:
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[hour])
+    return next(iter(instance.fetch_materializations(wanted, limit=1).records), None)
 
 
 def _remove_files(home: Path, run_id: str) -> None:

@@ -1,6 +1,7 @@
 """Upkeep: jobs that schedules start, in a lane of their own: merge series, sweep for late uploads, remove what is old.
 
 Here, too:
+* the asset of blocks of hours, and what starts it when an hour is over;
 * the renewal of the functions of rules with `top_k`: a job, and the schedule that starts it every night.
 
 Each step does a bounded amount of work and says what it found; the next run goes on. The work itself is the pipeline's.
@@ -8,21 +9,25 @@ Add a job here when something must be done every so often and may take longer th
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 
 from pyro_assets.archive.retain import RetentionReport
-from pyro_assets.defs.catalogue import SEGMENTS
+from pyro_assets.defs.catalogue import HOUR_BLOCKS, SEGMENTS, hour_blocks_spec
 from pyro_assets.defs.due import describe
-from pyro_assets.defs.jobs import SWEEP, UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
-from pyro_assets.defs.metadata import late_metadata, mib
+from pyro_assets.defs.jobs import RANGE_END, RANGE_START, SWEEP, UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
+from pyro_assets.defs.metadata import HEADLINE, Metadata, counted, late_metadata, mib
 from pyro_assets.defs.retention import delete_runs, old_runs
 from pyro_assets.defs.runs import opening
 from pyro_assets.operations import ticks, upkeep
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
+from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+
+if TYPE_CHECKING:
+    from pyro_assets.archive.hours import HourCompaction
 
 _SHOWN: Final = 50
 
@@ -258,3 +263,128 @@ def resolve_schedule(job: AssetJob) -> dg.ScheduleDefinition:
         return dg.RunRequest() if is_needed else dg.SkipReason("no rule with top_k is in force")
 
     return schedule
+
+
+HOUR_BLOCKS_CHECK: Final = "hour_blocks_hold_what_their_jobs_do"
+#: Runs that one hour starts at most, and the hours of each; what is left, the next hour starts.
+_RANGES: Final = 10
+_HOURS_A_RUN: Final = 48
+
+
+def hour_blocks_asset(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """Blocks of hours; a range of hours is one run."""
+
+    @dg.multi_asset(
+        name="compact_hours",
+        specs=[hour_blocks_spec()],
+        check_specs=[
+            dg.AssetCheckSpec(
+                HOUR_BLOCKS_CHECK,
+                asset=HOUR_BLOCKS,
+                description="Blocks of hours were read back and hold every profile of their jobs once, with its total; "
+                "summaries add up to the same, series by series. What does not is left as level-1 blocks.",
+            )
+        ],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def compact_hours(
+        context: dg.AssetExecutionContext, pipeline: PipelineResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        """Compact what is not compacted yet of the run's hours."""
+        hours = list(context.partition_keys)
+        with opening(pipeline, context.run.run_id) as opened:
+            done = upkeep.compact_hours(opened, hours, deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
+        left = [hour for hour in hours if hour not in done]
+        if left:
+            context.log.warning(f"{describe(left)}: not over yet, or there was no time; a later run makes them")
+        for hour in hours:
+            metadata = (
+                _compaction_metadata(done[hour]) if hour in done else {"state": "not over yet, or no time for it"}
+            )
+            context.add_asset_metadata(metadata, asset_key=HOUR_BLOCKS, partition_key=hour)
+        damaged = [f"{hour}: {why}" for hour, report in done.items() for why in report.damaged]
+        result = dg.AssetCheckResult(
+            check_name=HOUR_BLOCKS_CHECK,
+            asset_key=HOUR_BLOCKS,
+            passed=not damaged,
+            description=f"{len(damaged)} are left as level-1 blocks: {damaged[0]}"
+            if damaged
+            else f"{sum(report.jobs for report in done.values())} jobs compared; all profiles and totals equal",
+            metadata={"damaged": damaged[:_SHOWN], "units_compared": sum(report.units for report in done.values())},
+        )
+        yield dg.MaterializeResult(asset_key=HOUR_BLOCKS, check_results=[result])
+
+    return compact_hours
+
+
+def hour_blocks_job() -> AssetJob:
+    """What makes blocks of hours."""
+    return dg.define_asset_job(
+        HOUR_BLOCKS,
+        dg.AssetSelection.assets(HOUR_BLOCKS),
+        description="Compacts level-1 blocks of hours that are over. Hours that are done cost a look-up.",
+        tags=UPKEEP_TAGS,
+        executor_def=dg.in_process_executor,
+    )
+
+
+def hour_blocks_schedule(job: AssetJob) -> dg.ScheduleDefinition:
+    """Every hour, for the hours that lack theirs. Times are UTC."""
+
+    @dg.schedule(
+        name="hour_blocks_every_hour",
+        job=job,
+        cron_schedule="11 * * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Compacts level-1 blocks of the hour that is over, and of those to which a job came later.",
+    )
+    def schedule(pipeline: PipelineResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        with pipeline.open() as opened:
+            hours = upkeep.hours_without_blocks(opened)
+        if not hours:
+            yield dg.SkipReason("all hours that are over have their blocks")
+        for first, last in _ranges(hours)[:_RANGES]:
+            yield dg.RunRequest(tags={RANGE_START: first, RANGE_END: last})
+
+    return schedule
+
+
+def _ranges(hours: Sequence[str]) -> list[tuple[str, str]]:
+    """First and last of hours that follow each other.
+
+    >>> _ranges(["2026-11-25-08:00", "2026-11-25-09:00", "2026-11-25-11:00"])
+    [('2026-11-25-08:00', '2026-11-25-09:00'), ('2026-11-25-11:00', '2026-11-25-11:00')]
+    """
+    found: list[list[str]] = []
+    for hour in hours:
+        is_next = found and hour_start_ms(hour) - hour_start_ms(found[-1][-1]) == HOUR_MS
+        if is_next and len(found[-1]) < _HOURS_A_RUN:
+            found[-1].append(hour)
+        else:
+            found.append([hour])
+    return [(one[0], one[-1]) for one in found]
+
+
+def _compaction_metadata(report: "HourCompaction | None") -> Metadata:
+    if report is None:
+        return {HEADLINE: dg.MetadataValue.md("not over yet, or there was **no time** for it: a later run makes them")}
+    made = (
+        f"{counted(report.blocks, 'level-1 block')} of {counted(report.jobs, 'job')} are in "
+        f"**{counted(report.units, 'unit')}** now: {mib(report.size_before_bytes):,.1f} MiB became "
+        f"{mib(report.size_after_bytes):,.1f}, and {mib(report.summary_bytes):,.1f} MiB of summaries"
+    )
+    lines = [
+        made if report.units else "nothing was left to be made",
+        *(f"left as level-1 blocks: {why}" for why in report.damaged[:_SHOWN]),
+        "" if report.is_done else "**some jobs** are not in them yet",
+    ]
+    return {
+        HEADLINE: dg.MetadataValue.md("\n\n".join(filter(None, lines))),
+        "complete": dg.MetadataValue.bool(report.is_done),
+        "jobs": dg.MetadataValue.int(report.jobs),
+        "profiles": dg.MetadataValue.int(report.profiles),
+        "blocks_mib": dg.MetadataValue.float(mib(report.size_after_bytes)),
+        "summaries_mib": dg.MetadataValue.float(mib(report.summary_bytes)),
+        "seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+    }

@@ -13,7 +13,7 @@ from pyro_assets.errors import SchemaMismatch
 from pyro_assets.ledger import schema
 
 #: The version that this code reads and writes.
-VERSION: Final = 10
+VERSION: Final = 11
 
 
 def migrate(connection: Connection, now_ms: int) -> int:

@@ -155,6 +155,37 @@ outputs = Table(
     Column("crc32c", BigInteger, nullable=False),
     Column("profiles", BigInteger, nullable=False),
     Column("samples", BigInteger, nullable=False),
+    Column("hour_unit", BigInteger),  # the unit of `hour_units` that holds it, too
+)
+#: What blocks of an hour that is over were compacted to: of one tenant and shard mostly one unit. Another one is added
+#: for jobs that came when the level-1 blocks of earlier ones were removed.
+hour_units = Table(
+    "hour_units",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("hour", _Hour, nullable=False),
+    Column("shard", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("jobs", Integer, nullable=False),
+    Column("first_job_ms", BigInteger, nullable=False),
+    Column("profiles", BigInteger, nullable=False),
+    Column("samples", BigInteger, nullable=False),
+    Column("oldest_ms", BigInteger, nullable=False),  # of the profiles, as newest_ms
+    Column("newest_ms", BigInteger, nullable=False),
+    Column("removed_ms", BigInteger),  # retention removes its objects, or is about to
+    Index("ix_hour_units_hour", "hour"),
+)
+#: The objects of a unit: blocks, which hold all there is, and summaries, which questions of whole hours read.
+hour_objects = Table(
+    "hour_objects",
+    metadata,
+    Column("unit", _Id, ForeignKey("hour_units.id"), primary_key=True, autoincrement=False),
+    Column("kind", String(8), primary_key=True),  # block or summary
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("block_id", String(26), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("crc32c", BigInteger, nullable=False),
 )
 #: Committed series files. A job without outputs has rows without a key: it was derived, to nothing.
 series_files = Table(
@@ -181,6 +212,7 @@ hour_upkeep = Table(
     Column("series_number", Integer, nullable=False, server_default="0"),
     # Since when nothing is left to do of each kind; a job that is done later takes it back.
     Column("table_ms", BigInteger),
+    Column("hour_blocks_ms", BigInteger),
     Column("series_removed_ms", BigInteger),
     Column("blocks_removed_ms", BigInteger),
     Column("scrubbed_ms", BigInteger),  # when all that the archive holds of it was read and compared last

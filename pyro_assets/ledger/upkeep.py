@@ -25,6 +25,7 @@ class UpkeepState:
     series_removed_ms: int | None = None
     blocks_removed_ms: int | None = None
     collapsed_ms: int | None = None
+    hour_blocks_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,7 @@ def ensure_row(connection: Connection, hour: str) -> None:
 
 #: What a job that is committed or derived takes back.
 _UNDONE: Final = {
-    "compacted": {"blocks_removed_ms": None},
+    "compacted": {"blocks_removed_ms": None, "hour_blocks_ms": None},
     "derived": {"table_ms": None, "series_removed_ms": None},
 }
 

@@ -2,15 +2,18 @@
 
 import functools
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pyro_assets.app import App
+from pyro_assets.archive.rebuild import guard
 from pyro_assets.archive.scrubs import ScrubRecords
+from pyro_assets.archive.units import hours_to_compact
 from pyro_assets.operations import sending
 from pyro_assets.storage.keys import hour_of
 
 if TYPE_CHECKING:
+    from pyro_assets.archive.hours import HourCompaction
     from pyro_assets.archive.merge import MergeReport
     from pyro_assets.archive.retain import Expired, Keep, RetentionReport
     from pyro_assets.archive.scrub import ScrubReport
@@ -22,8 +25,6 @@ if TYPE_CHECKING:
 
 def guard_ledger(app: App) -> None:
     """Raises RebuildNeeded where the ledger lost what the archive remembers."""
-    from pyro_assets.archive.rebuild import guard
-
     guard(app.ledger, app.archive)
 
 
@@ -59,6 +60,28 @@ def merge_series(app: App, *, deadline_monotonic: float | None = None) -> "Merge
         app.settings.settle_ms,
         deadline_monotonic=deadline_monotonic,
     )
+
+
+def hours_without_blocks(app: App) -> list[str]:
+    """Hours that are over and whose level-1 blocks are not all in blocks of the hour, oldest first."""
+    return hours_to_compact(app.ledger, app.clock(), app.settings.settle_ms)
+
+
+def compact_hours(
+    app: App, hours: Sequence[str], *, deadline_monotonic: float | None = None
+) -> "dict[str, HourCompaction]":
+    """Compacts level-1 blocks of hours to blocks of the hour; see `archive.hours`.
+
+    Returns:
+        By hour, without those that are not over and those that there was no time for.
+    """
+    from pyro_assets.archive.hours import compact_hour_blocks
+
+    over, found = hour_of(app.clock() - app.settings.settle_ms), {}
+    for hour in hours:
+        if hour < over and (deadline_monotonic is None or time.monotonic() < deadline_monotonic):
+            found[hour] = compact_hour_blocks(app.archive, app.ledger, hour, app.clock())
+    return found
 
 
 def retain(

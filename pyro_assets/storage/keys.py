@@ -25,6 +25,7 @@ TABLE: Final = "series_table"
 RECEIPTS: Final = "receipts"
 RULES: Final = "rules"
 RETENTION: Final = "retention"
+HOUR_BLOCKS: Final = "hour_blocks"
 VERDICTS: Final = "verdicts"
 #: Where a Pyroscope server looks for metadata of blocks that it does not know yet.
 OFFERS: Final = "dlq"
@@ -156,6 +157,15 @@ def tenant_folder(tenant: bytes | str) -> str:
     if len(folder) > _TENANT_FOLDER_CHARACTERS:
         return f"{folder[:_TENANT_FOLDER_CHARACTERS]}%{sha256(data).hexdigest()[:16]}"
     return folder
+
+
+def hour_blocks_prefix(hour: str, shard: int, tenant: str) -> str:
+    """Where the blocks of an hour's jobs of one shard and tenant lie, compacted into one, with the record of them.
+
+    >>> hour_blocks_prefix("2026-11-25-09:00", 4, "acme")
+    'hour_blocks/2026-11-25T09/4/acme/'
+    """
+    return f"{HOUR_BLOCKS}/{hour_path(hour)}/{shard}/{tenant_folder(tenant)}/"
 
 
 def commit_key(hour: str, shard: int, job_id: str) -> str:

@@ -260,6 +260,7 @@ def test_the_graph_is_the_one_of_the_design():
         "dimension_series": {"l1_blocks"},
         "function_series": {"l1_blocks"},
         "exported_series": {"dimension_series", "function_series"},
+        "hour_blocks": {"l1_blocks"},
         "archive": {"l1_blocks", "dimension_series", "function_series"},
     }
     assert not graph.get(dg.AssetKey("segments")).is_executable

@@ -8,9 +8,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pyro_assets.archive.hours import HourCompaction
 from pyro_assets.archive.merge import MergeReport
 from pyro_assets.archive.retain import Expired, Keep, RetentionReport
 from pyro_assets.definitions import build_defs
+from pyro_assets.defs.jobs import RANGE_END, RANGE_START
 from pyro_assets.defs.retention import old_runs, prune
 from pyro_assets.planning.sweep import RescanReport
 from tests.support.dagster_disk import instance_in
@@ -143,3 +145,49 @@ def test_schedules(settings: dict[str, Any], sweeps: bool):
     # Every night, whatever is kept: files leave the table.
     assert isinstance(retention, dg.RunRequest)
     assert retention.run_config["ops"]["remove_what_is_old"]["config"] == {"apply": True}
+
+
+def compact(instance: dg.DagsterInstance, fake: FakePipeline, **tags: str) -> Any:
+    job = build_defs(resources_with(fake), start_hour=START).resolve_job_def("hour_blocks")
+    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+
+def test_blocks_of_hours_are_made_for_hours_that_lack_them(instance: dg.DagsterInstance):
+    hours = ["2026-11-20-03:00", "2026-11-20-04:00", "2026-11-20-06:00"]
+    fake = FakePipeline(compacted={hour: HourCompaction(hour, 3, 30, 40, 9000, 5000, 100, 77) for hour in hours})
+    resources = resources_with(fake)
+    schedule = build_defs(resources, start_hour=START).resolve_schedule_def("hour_blocks_every_hour")
+    assert (schedule.cron_schedule, schedule.default_status) == ("11 * * * *", dg.DefaultScheduleStatus.RUNNING)
+    asked = list(schedule(dg.build_schedule_context(resources=resources)))
+    ranges = [(one.tags[RANGE_START], one.tags[RANGE_END]) for one in asked]
+    assert ranges == [(hours[0], hours[1]), (hours[2], hours[2])]
+    result = compact(instance, fake, **asked[0].tags)
+    assert result.success
+    assert fake.upkeep == [("compact", {"hours": hours[:2]})]
+    made = {event.partition: event.materialization.metadata for event in result.get_asset_materialization_events()}
+    assert [made[hour]["jobs"].value for hour in hours[:2]] == [30, 30]
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.passed, check.description) == (True, "60 jobs compared; all profiles and totals equal")
+    # What it said of an hour outlives its run.
+    assert prune(instance, fake, datetime.now(UTC) + timedelta(days=8), timedelta(hours=1)) == 1
+    wanted = dg.AssetRecordsFilter(dg.AssetKey("hour_blocks"), asset_partitions=hours[:1])
+    (record,) = instance.fetch_materializations(wanted, limit=5).records
+    assert (record.run_id, record.asset_materialization.metadata["profiles"].value) == ("", 77)
+    for report in fake.compacted.values():
+        report.is_done = True
+    (skipped,) = schedule(dg.build_schedule_context(resources=resources))
+    assert isinstance(skipped, dg.SkipReason)
+
+
+def test_hours_that_are_left_as_they_are_fail_the_check(instance: dg.DagsterInstance):
+    fake = FakePipeline(compacted={HOUR: HourCompaction(HOUR, damaged=["acme in shard 4: key is missing"])})
+    result = compact(instance, fake, **{RANGE_START: HOUR, RANGE_END: HOUR})
+    assert result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    assert "key is missing" in check.description
+    fake.compacted = {}
+    result = compact(instance, fake, **{RANGE_START: HOUR, RANGE_END: HOUR})
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    assert "not over yet" in event.materialization.metadata["headline"].value

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyro_assets.app import App
+from pyro_assets.archive.hours import HourCompaction
 from pyro_assets.archive.merge import MergeReport
 from pyro_assets.archive.retain import Keep, RetentionReport
 from pyro_assets.archive.scrub import Damage, ScrubReport
@@ -52,6 +53,7 @@ class FakePipeline:
     listed: list[list[str]] = field(default_factory=list)
     seen: RescanReport = field(default_factory=lambda: RescanReport(finished=True))
     swept: RescanReport = field(default_factory=RescanReport)
+    compacted: dict[str, HourCompaction] = field(default_factory=dict)
     scrubbed: ScrubReport = field(default_factory=ScrubReport)
     opened: int = 0
     closed: int = 0
@@ -98,6 +100,13 @@ class FakePipeline:
     def merge_series(self, **how: Any) -> MergeReport:
         self.upkeep.append(("merge", how))
         return self.merged
+
+    def hours_without_blocks(self) -> list[str]:
+        return [hour for hour, report in self.compacted.items() if not report.is_done]
+
+    def compact_hours(self, hours: Sequence[str], **how: Any) -> dict[str, HourCompaction]:
+        self.upkeep.append(("compact", {"hours": list(hours)}))
+        return {hour: self.compacted[hour] for hour in hours if hour in self.compacted}
 
     def retain(self, keep: Keep, *, apply: bool, **how: Any) -> RetentionReport:
         self.upkeep.append(("retain", {"keep": keep, "apply": apply}))
