@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, func, select
 
 from pyro_assets.archive.expire import count_jobs, why_kept
 from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.hour_blocks import forget_units
 from pyro_assets.ledger.hours import hour_status_of, to_json
 from pyro_assets.ledger.schema import (
     UNHELD_STATES,
@@ -85,6 +86,7 @@ class SourceRows(Queries):
 
 def _delete_rows(connection: Connection, hour: str) -> None:
     of_hour = select(jobs.c.id).where(jobs.c.hour == hour)
+    forget_units(connection, hour)
     for table in (receipts, series_files, outputs, job_sources):
         connection.execute(table.delete().where(table.c.job_id.in_(of_hour)))
     connection.execute(quarantine.delete().where(quarantine.c.hour == hour))
