@@ -20,6 +20,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 PYTEST := $(BIN)/python -m pytest
+SERVICES := -n 2 --dist loadfile -m 'service and not nightly' tests
 
 # The many processes of tests and demo would each compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,17 +53,17 @@ check: setup
 	$(BIN)/python -W error -c 'from pyro_assets.definitions import defs; defs()'
 	$(BIN)/dagster definitions validate -w workspace.yaml
 
-# Tests that start servers run one after the other, all others on every core. Where test-services is asked for in the
-# same call, they run once, under its stricter rule.
+# Tests that start servers mostly wait for them: two files at a time. Where test-services is asked for in the same call,
+# they run once, under its stricter rule.
 test: setup
 	$(PYTEST) -n auto --dist worksteal -m 'not nightly and not service'
 ifeq ($(filter test-services,$(MAKECMDGOALS)),)
-	$(PYTEST) -m 'service and not nightly' tests
+	$(PYTEST) $(SERVICES)
 endif
 
 # The plugin turns a skipped test into a failed one: a missing server is an error here.
 test-services: setup
-	PYRO_ASSETS_REQUIRE_SERVICES=1 PYTHONPATH=. $(PYTEST) -p tests.support.require_services -m 'service and not nightly' tests
+	PYRO_ASSETS_REQUIRE_SERVICES=1 PYTHONPATH=. $(PYTEST) -p tests.support.require_services $(SERVICES)
 
 simulate: setup
 	$(BIN)/python -m tests.simulate --ledger $(or $(LEDGER),sqlite) $(if $(JSON),--json $(JSON))
