@@ -54,6 +54,24 @@ class LagFigures:
         return ", ".join(f"{name}: {jobs_}" for name, jobs_ in zip(names, self.buckets, strict=True) if jobs_)
 
 
+@dataclass(frozen=True, slots=True)
+class StageStep:
+    """What came to a stage in a step of time.
+
+    Attributes:
+        begin_ms: of the step.
+        jobs, size_bytes: that reached it, and of how many bytes of sources, whoever asked for them.
+        pending: jobs whose first source was there at the end of the step, and that had not reached it.
+        lag: of the live jobs.
+    """
+
+    begin_ms: int
+    jobs: int
+    size_bytes: int
+    pending: int
+    lag: LagFigures
+
+
 class LagRecords(Queries):
     """The part of the ledger that tells how late things are.
 
@@ -68,6 +86,36 @@ class LagRecords(Queries):
     def hour_lag(self, hour: str, *, asked: bool = False) -> dict[Stage, LagFigures]:
         """Lags of the jobs of an hour (partition key)."""
         return self._figures(lambda reached: and_(jobs.c.hour == hour, reached.is_not(None)), asked=asked)
+
+    def over_time(self, stage: Stage, since_ms: int, until_ms: int, step_ms: int) -> list[StageStep]:
+        """What live work did in steps of a span [since_ms, until_ms); every step is there, the oldest first."""
+        reached = _COLUMNS[stage]
+        is_open = or_(reached.is_(None), reached >= since_ms)
+        done = and_(reached >= since_ms, reached < until_ms)
+        step = ((reached - since_ms) // step_ms).label("step")
+        lag = (reached - jobs.c.first_created_ms).label("lag_ms")
+        came = ((jobs.c.first_created_ms - since_ms) // step_ms).label("step")
+        with self.ledger.read() as connection:
+            lags: dict[int, list[tuple[int, int]]] = {}
+            live = select(step, lag, func.count()).where(done, is_live(reached)).group_by(step, lag).order_by(lag)
+            for number, lag_ms, count in connection.execute(live):
+                lags.setdefault(int(number), []).append((int(lag_ms), int(count)))
+            work = select(step, func.count(), func.sum(jobs.c.bytes_in)).where(done).group_by(step)
+            finished = {int(row[0]): (int(row[1]), int(row[2])) for row in connection.execute(work)}
+            arrived = select(came, func.count()).where(
+                jobs.c.first_created_ms >= since_ms, jobs.c.first_created_ms < until_ms, is_open
+            )
+            new = {int(row[0]): int(row[1]) for row in connection.execute(arrived.group_by(came))}
+            before = select(func.count()).where(jobs.c.first_created_ms < since_ms, is_open)
+            pending = int(connection.execute(before).scalar_one())
+        found = []
+        for number in range(-(-(until_ms - since_ms) // step_ms)):
+            count, size_bytes = finished.get(number, (0, 0))
+            pending += new.get(number, 0) - count
+            found.append(
+                StageStep(since_ms + number * step_ms, count, size_bytes, pending, figures_of(lags.get(number, [])))
+            )
+        return found
 
     def _figures(
         self, wanted: Callable[[ColumnElement[int]], ColumnElement[bool]], *, asked: bool

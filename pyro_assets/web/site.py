@@ -15,7 +15,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from pyro_assets.app import App, now_ms
+from pyro_assets.errors import PyroAssetsError
 from pyro_assets.monitoring.metrics import HealthMetrics
+from pyro_assets.monitoring.now import alerts, look
 from pyro_assets.rules.stored import StoredRules
 from pyro_assets.web import words
 from pyro_assets.web.rules.watch import RuleWatch
@@ -40,6 +42,8 @@ NAVIGATION: Final = (
     ("/backfills", "Backfills"),
     ("/api", "API"),
 )
+#: So long what is wrong is not asked for again, for the head of pages.
+_FRESH_MS: Final = 10_000
 FOLDER: Final = Path(__file__).parent
 
 
@@ -84,6 +88,8 @@ class Site:
             setattr(self, name, getattr(self, name).rstrip("/"))
         self._parsed: _Parsed | None = None
         self._lock = threading.Lock()
+        self._troubled = threading.Lock()
+        self._troubles: tuple[int, Mapping[str, int]] | None = None
         self.watch = RuleWatch(self.pipeline)
         self.sessions, self.guesses = Sessions(), Guesses()
         # Two cores are better spent on one large question after the other. Who waits holds a thread of the server.
@@ -141,11 +147,25 @@ class Site:
         """The configuration in force; see `rules`."""
         return self.rules().config
 
+    def troubles(self) -> Mapping[str, int]:
+        """How much is wrong, by the address of the page that tells more; nothing where the ledger does not answer."""
+        now_ms = self.clock()
+        with self._troubled:
+            if self._troubles is None or not 0 <= now_ms - self._troubles[0] < _FRESH_MS:
+                try:
+                    now = look(self.pipeline, now_ms)
+                except PyroAssetsError:
+                    return {}
+                lost = sum(now.unheld.get(state, 0) for state in ("set_aside", "lost"))
+                self._troubles = now_ms, {"/status": len(alerts(now)), "/quarantine": now.given_up + lost}
+            return self._troubles[1]
+
     def page(self, request: Request, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
         """A page from `templates/`, with what `base.html` needs."""
         state = request.state
         shared: Mapping[str, Any] = {
             "navigation": NAVIGATION,
+            "troubles": self.troubles(),
             "path": request.url.path,
             "csrf": state.csrf,
             "user": state.user,

@@ -7,8 +7,10 @@ here.
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, Literal
+from urllib.parse import urlencode
 
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -16,17 +18,40 @@ from starlette.routing import Route
 
 from pyro_assets.errors import SettingsError
 from pyro_assets.ledger.decisions import Decision, DecisionRecords
+from pyro_assets.ledger.lag import LagRecords, Stage
 from pyro_assets.monitoring.calendar import DAY_MS, Day, days
 from pyro_assets.monitoring.now import alerts, look
+from pyro_assets.monitoring.reports import HourReport
 from pyro_assets.operations import runs, sending
+from pyro_assets.planning.spans import over_since_ms
 from pyro_assets.storage.keys import hour_of, hour_start_ms
+from pyro_assets.web import words
 from pyro_assets.web.dagster_client import partition_url
+from pyro_assets.web.drawing.charts import Line, bar_share, bin_times, time_chart
 from pyro_assets.web.drawing.heatmap import heatmap
 from pyro_assets.web.site import Site
+from pyro_assets.web.spans import Span, asked_span
 from pyro_assets.web.wire.endpoints import Endpoint, Parameter, whole_number
 
 _DAYS: Final = 14
+_BINS: Final = 90
 _MOST_DAYS: Final = 62
+#: Facts of jobs -> what they mean; others are shown by their names.
+_ODD: Final = {
+    "skipped_zero_series": "function series left out, because they would be 0",
+    "rounded_values": "values too large to be sent exactly, so rounded",
+    "negative_samples": "samples below 0, which count as they are",
+    "label_collisions": "label sets with two labels of one name",
+    "merged_series": "series that add up label sets whose names differ only in characters Prometheus does not allow",
+    "overflowing_series": "series left out, because their values do not fit 64 bits",
+    "refused_rules": "times that a rule gave nothing, because it would have given more series than it may",
+    "limited_rules": "times that a rule gave more series than it may",
+    "dropped_series": "series left out for that",
+    "conflicting_series": "series left out, because another rule gives them",
+    "other_units": "label sets left out, because their unit is no time",
+    "dangling": "references of symbols that lead nowhere",
+    "total_mismatches": "profiles whose total is not the sum of their samples",
+}
 #: Of an hour's page: the assets whose partition is linked.
 _ASSETS: Final = ("segments", "l1_blocks", "dimension_series", "function_series", "exported_series")
 
@@ -37,10 +62,13 @@ def routes(site: Site) -> list[Route]:
     def show(request: Request) -> Response:
         now = look(site.pipeline, site.clock())
         shown, before = _days(site, request)
+        span = asked_span(request, site.clock(), "3h")
         return site.page(
             request,
             "status.html",
             now=now,
+            span=span,
+            charts=_charts(site, span, "exported" if now.receivers else "derived"),
             alerts=alerts(now),
             calendar=heatmap(shown, "/status/hours/"),
             days=len(shown),
@@ -56,7 +84,10 @@ def routes(site: Site) -> list[Route]:
         links = {name: partition_url(site.dagster_url, name, hour) for name in _ASSETS if site.dagster_url}
         start_ms = hour_start_ms(hour)
         beside = [hour_of(start_ms - 3_600_000), hour_of(start_ms + 3_600_000)]
-        return site.page(request, "hour.html", hour=hour, report=report, links=links, beside=beside)
+        return site.page(
+            request, "hour.html", hour=hour, report=report, links=links, beside=beside, odd=_ODD, bar_share=bar_share,
+            why=[] if report.complete or not report.segments else why_incomplete(site, report),
+        )  # fmt: skip
 
     def switch(request: Request) -> Response:
         action = request.path_params["action"]
@@ -113,6 +144,59 @@ def api_routes(site: Site) -> list[Endpoint]:
         ),
         Endpoint("POST", "/receivers/{name}/pause", pause, "Pause a receiver.", answer=plain, errors=unknown),
         Endpoint("POST", "/receivers/{name}/resume", resume, "Resume a receiver.", answer=plain, errors=unknown),
+    ]
+
+
+def why_incomplete(site: Site, report: HourReport) -> list[tuple[str, str, str]]:
+    """Why an hour is not complete, in sentences, each with what can be done: words and address of a link."""
+    now_ms, hour = site.clock(), report.hour
+    over_ms = over_since_ms(hour, site.pipeline.settings.settle_ms)
+    ordered = f"/backfills?{urlencode({'from': hour, 'to': hour})}"
+    found = []
+    if over_ms > now_ms:
+        found.append((f"It is not over yet; late uploads are waited for until {words.time(over_ms)} UTC.", "", ""))
+    elif report.listed_ms is None:
+        found.append(
+            ("The bucket was not listed as a whole since it was over, so something may have come late; a run for the "
+             "hour lists it.", "Start one", ordered)
+        )  # fmt: skip
+    if report.pending:
+        age = words.duration(report.oldest_pending_age_seconds(now_ms))
+        found.append(
+            (f"{words.plural(report.pending, 'segment')} without series, the oldest of which has waited {age}. Live "
+             "runs take those of new hours, a backfill those of old ones.", "Backfill it", ordered)
+        )  # fmt: skip
+    if report.undone_jobs:
+        found.append((f"{words.plural(report.undone_jobs, 'job')} without series.", "Backfill it", ordered))
+    left = {"set_aside": "set aside, because reading failed", "lost": "deleted before being read"}
+    for state, count in report.left_out.items():
+        what = f"{words.plural(count, 'segment')} {left.get(state, 'given up with a job')}; nobody has decided yet."
+        found.append((what, "Decide", f"/quarantine?{urlencode({'hour': hour})}"))
+    return found
+
+
+def _charts(site: Site, span: Span, stage: Stage) -> list[Markup]:
+    """Lag, what waits, and what gets done, over time."""
+    step_ms, (begin_ms, *_) = bin_times(span.begin_ms, span.end_ms, _BINS)
+    steps = LagRecords(site.pipeline.ledger).over_time(stage, begin_ms, span.end_ms, step_ms)
+    each = f"per {words.duration(step_ms / 1000)}"
+
+    def chart(title: str, lines: list[Line], unit: str, kind: Literal["line", "bars"] = "bars") -> Markup:
+        return time_chart(
+            lines, title=title, begin_ms=span.begin_ms, end_ms=span.end_ms, unit=unit, kind=kind, bar_ms=step_ms,
+            width=440,
+        )  # fmt: skip
+
+    lags = [
+        Line(name, [(one.begin_ms, getattr(one.lag, figure) / 1000 if one.lag.count else None) for one in steps])
+        for name, figure in (("half within", "p50_ms"), ("95 of 100 within", "p95_ms"))
+    ]
+    pending = Line("jobs", [(one.begin_ms, one.pending) for one in steps])
+    size_bytes = Line("bytes", [(one.begin_ms, one.size_bytes) for one in steps])
+    return [
+        chart(f"Lag to {stage}, of live jobs", lags, "seconds", "line"),
+        chart(f"Jobs that are not {stage} yet", [pending], ""),
+        chart(f"Bytes of segments {stage}, {each}", [size_bytes], "bytes"),
     ]
 
 

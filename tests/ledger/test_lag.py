@@ -46,6 +46,21 @@ def test_jobs_count_when_they_reach_a_stage(ledger: Ledger):
     assert LagRecords(ledger).hour_lag("2026-11-25-12:00") == dict.fromkeys(STAGES, LagFigures())
 
 
+def test_stages_over_time(ledger: Ledger):
+    for shard, step_ms in ((1, 1_000), (2, 2_000), (3, 9_000)):
+        exported(ledger, shard, step_ms)
+    begin_ms = NOW_MS - 40_000
+    steps = LagRecords(ledger).over_time("derived", begin_ms, NOW_MS + 20_000, 10_000)
+    assert [one.begin_ms - begin_ms for one in steps] == list(range(0, 60_000, 10_000))
+    # All begin at 30 s before NOW_MS; two are derived at 2 and 4 s after it, the third at 18 s.
+    assert [one.jobs for one in steps] == [0, 0, 0, 0, 2, 1]
+    assert [one.pending for one in steps] == [0, 3, 3, 3, 1, 0]
+    assert [one.lag.p95_ms for one in steps] == [0, 0, 0, 0, 34_000, 48_000]
+    assert sum(one.size_bytes for one in steps) > 0
+    # What came before the span and is not done is pending from its begin on.
+    assert LagRecords(ledger).over_time("derived", NOW_MS - 20_000, NOW_MS, 10_000)[0].pending == 3
+
+
 def test_what_a_person_asked_for_has_no_lag_but_a_duration_of_its_own(ledger: Ledger):
     exported(ledger, 1, 1_000)
     identity = planned(ledger, shard=2)

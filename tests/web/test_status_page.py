@@ -1,5 +1,6 @@
 """The page Status on a pipeline in memory: alerts, lag, receivers, the calendar, one hour, the doctor."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,17 @@ def test_what_waits_fails_and_is_lost(world: World):
     assert (found["unheld"], found["backlog"]["waiting"]) == ({"lost": 1, "set_aside": 1}, 1)
     hour = client_of(world.pipeline).get(f"/status/hours/{WORLD_HOUR}")
     assert "2 segments; decide what becomes of them" in hour.words
+    # Why it is not complete stands on top, each reason with what to do.
+    why = re.search(r'<div class="note warn" id="why">.*?</div>', hour.text, re.DOTALL)
+    assert why is not None
+    assert "It is not over yet" in why[0]
+    assert "1 segment without series, the oldest of which has waited 17 min" in why[0]
+    assert "1 segment set aside, because reading failed; nobody has decided yet." in why[0]
+    # The menu says how much is wrong, on every page.
+    menu = re.search(r'<nav aria-label="Pages".*?</nav>', client_of(world.pipeline).get("/rules").text, re.DOTALL)
+    assert menu is not None
+    badges = re.findall(r'href="([^"]*)"[^>]*>\w+ <span class="badge bad">(\d+)<', menu[0])
+    assert badges == [("/status", "3"), ("/quarantine", "2")]
     assert client_of(world.pipeline).call("GET", f"/status/hours/{WORLD_HOUR}").json["segments"] == 4
 
 
@@ -159,7 +171,7 @@ def test_receivers_are_paused_and_resumed_on_record(sent: App):
 def test_read_only_changes_nothing(sent: App):
     client = client_of(sent, access=Access(read_only=True), doctor=lambda: pytest.fail("examined"))
     page = client.get("/status")
-    assert "<button" not in page.text
+    assert 'method="post"' not in page.text
     assert client.post("/status/receivers/r/pause").status == 403
     assert client.post("/status/doctor").status == 403
     assert sending.receiver_states(sent)["r"].paused_ms is None

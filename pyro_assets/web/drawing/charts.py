@@ -51,6 +51,7 @@ def time_chart(
     kind: Literal["line", "bars"] = "line",
     height: int = 200,
     bar_ms: int = 0,
+    width: int = _WIDTH,
 ) -> Markup:
     """Values over time, as a figure with its table.
 
@@ -63,6 +64,7 @@ def time_chart(
         kind: "line", or "bars", each from its point's time on.
         height: in the drawing's units, of which a line of text takes 12.
         bar_ms: width of a bar.
+        width: in the same units; a drawing that has little room wants few, as it is as wide as its room.
 
     Returns:
         `<figure class="chart">`: an SVG, a legend where there are several lines, and a table in <details>. Times are
@@ -75,7 +77,7 @@ def time_chart(
         ).format(title)
     tops = [sum(stack) for stack in _stacks(lines).values()] if kind == "bars" else values
     low, high, step = _scale(min(0.0, *values), max(0.0, *tops), words.seconds_of(unit))
-    plot = _Plot(begin_ms, max(end_ms, begin_ms + 1), low, high, height)
+    plot = _Plot(begin_ms, max(end_ms, begin_ms + 1), low, high, height, width)
     parts = [_value_axis(plot, step, unit), _time_axis(plot)]
     if kind == "bars":
         parts += _bars(plot, lines, unit, bar_ms)
@@ -87,7 +89,7 @@ def time_chart(
         '<div class="scroll" tabindex="0" role="region" aria-label="Chart"><svg class="drawing" viewBox="0 0 {} {}"'
         ' role="img" aria-label="{}" font-size="12" data-begin="{}" data-end="{}" data-left="{}" data-right="{}"'
         ' xmlns="http://www.w3.org/2000/svg">{}</svg></div>'
-    ).format(_WIDTH, height, words_of, begin_ms, end_ms, _LEFT, _WIDTH - _RIGHT, Markup("").join(parts))
+    ).format(width, height, words_of, begin_ms, end_ms, _LEFT, width - _RIGHT, Markup("").join(parts))
     return Markup('<figure class="chart"><figcaption>{}</figcaption>{}{}{}</figure>').format(
         title, drawing, _legend(lines), _table(lines, unit)
     )
@@ -102,11 +104,12 @@ class _Plot:
     low: float
     high: float
     height: int
+    width: int
 
     def x(self, time_ms: float) -> float:
         """Where a time is, kept inside."""
         part = (time_ms - self.begin_ms) / (self.end_ms - self.begin_ms)
-        return round(_LEFT + min(1.0, max(0.0, part)) * (_WIDTH - _LEFT - _RIGHT), 1)
+        return round(_LEFT + min(1.0, max(0.0, part)) * (self.width - _LEFT - _RIGHT), 1)
 
     def y(self, value: float) -> float:
         """Where a value is."""
@@ -145,21 +148,22 @@ def _value_axis(plot: _Plot, step: float, unit: str) -> Markup:
             Markup(
                 '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor" stroke-opacity="0.15"/>'
                 '<text x="{}" y="{}" text-anchor="end" fill="currentColor">{}</text>'
-            ).format(_LEFT, _WIDTH - _RIGHT, y, y, _LEFT - 6, y + 4, words.amount(value, unit))
+            ).format(_LEFT, plot.width - _RIGHT, y, y, _LEFT - 6, y + 4, words.amount(value, unit))
         )
     return Markup("").join(parts)
 
 
 def _time_axis(plot: _Plot) -> Markup:
     seconds = (plot.end_ms - plot.begin_ms) / 1000
-    days = -(-seconds // (_MOST_TIME_TICKS * 86400)) or 1
-    step = next((one for one in _TIME_STEPS if seconds / one <= _MOST_TIME_TICKS), int(days) * 86400)
+    most = _MOST_TIME_TICKS * plot.width // _WIDTH
+    days = -(-seconds // (most * 86400)) or 1
+    step = next((one for one in _TIME_STEPS if seconds / one <= most), int(days) * 86400)
     form = "%m-%d" if step >= 86400 else "%m-%d %H:%M" if seconds > 86400 else "%H:%M" if step >= 60 else "%H:%M:%S"
     parts = []
     first = -(-plot.begin_ms // (step * 1000)) * step
     for moment in range(first, plot.end_ms // 1000 + 1, step):
         x = plot.x(moment * 1000)
-        anchor = "end" if x > _WIDTH - 30 else "middle"
+        anchor = "end" if x > plot.width - 30 else "middle"
         parts.append(
             Markup(
                 '<line class="tick" x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor" stroke-opacity="0.4"/>'
