@@ -23,6 +23,8 @@ from pyro_assets.rules.validation import MODEL_CONFIG, refusal
 _MAX_CHARACTERS: Final = 2000
 # So many expressions are tried as one before each is tried on what is left.
 _TOGETHER: Final = 25
+# A glob whose only `*` is its last character.
+_PLAIN_BEGINNING: Final = re.compile(r"(?s)((?:[^*?\\]|\\.)*)\*")
 
 
 class Pattern(BaseModel):
@@ -95,6 +97,13 @@ def glob_expression(glob: str) -> str:
     return result
 
 
+@lru_cache(maxsize=4096)
+def _beginning(glob: str | None) -> str | None:
+    """What names begin with, of a glob that is this and a `*`; None of any other."""
+    found = None if glob is None else _PLAIN_BEGINNING.fullmatch(glob)
+    return None if found is None else re.sub(r"(?s)\\(.)", r"\1", found[1])
+
+
 def _quote(char: str) -> str:
     return char if char.isalnum() or char in "_/" or ord(char) > 127 else f"\\{char}" if char.isprintable() else char
 
@@ -120,8 +129,16 @@ def match_names(names: Any, patterns: Sequence[Pattern]) -> Bool:
         found = pc.index_in(names, options=pc.SetLookupOptions(value_set=wanted)).fill_null(-1).to_numpy()
         hit = np.flatnonzero(found >= 0)
         result[np.array(exact).take(found.take(hit)), hit] = True
-    others = [position for position, pattern in enumerate(patterns) if pattern.exact is None]
     is_named = np.asarray(pc.binary_length(names).to_numpy(zero_copy_only=False) > 0)
+    others = []
+    for position, pattern in enumerate(patterns):
+        beginning = _beginning(pattern.glob)
+        if beginning is not None:
+            # Comparing bytes takes a fifth of an expression's time, most of which goes into making it.
+            found = pc.starts_with(names, beginning).to_numpy(zero_copy_only=False)
+            np.logical_and(found, is_named, out=result[position])
+        elif pattern.exact is None:
+            others.append(position)
     for begin in range(0, len(others), _TOGETHER):
         some = others[begin : begin + _TOGETHER]
         place = np.flatnonzero(_any_of(names, tuple(patterns[position].expression for position in some)) & is_named)

@@ -6,6 +6,7 @@ refuses and RE2 takes is refused here, so that an expression means the same wher
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -111,6 +112,7 @@ def text_array(values: Iterable[bytes]) -> Any:
     return pa.array(texts, type=pa.large_string())
 
 
+@lru_cache(maxsize=4096)
 def _anchored(expression: str) -> str:
     quotes = [token[0] for token in _TOKEN.finditer(expression) if token[0].startswith("\\Q")]
     # An open quotation reaches to the end, and no further.

@@ -7,7 +7,7 @@ Frames of all stacks become one tree, in which inlined functions are frames of t
 for all stacks at once. Which names belong to a part of a path is for `patterns` to say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,27 +122,38 @@ def number_rows(words: Words) -> tuple[I32, npt.NDArray[np.uint8]]:
     return encoded.indices.to_numpy(), distinct.reshape(-1, width)
 
 
-def find_paths(symbols: SymbolTables, code_of_line: I64, paths: Sequence[Sequence[Bool | None]]) -> tuple[I64, Bool]:
+def find_paths(
+    symbols: SymbolTables, code_of_line: I64, members: Bool, paths: Sequence[Sequence[int]]
+) -> tuple[I64, Bool]:
     """Follow paths, all at once: only frames that have a name of some path are looked at.
 
     Args:
         symbols: the tables; parents precede children.
         code_of_line: int64[lines], the number of each line's name, -1 without one.
-        paths: p paths, each with its parts: bool[names], or None for a gap of any frames; neither first nor last is
-            a gap.
+        members: bool[sets, names].
+        paths: p paths, each with its parts: sets, or -1 for a gap of any frames; neither first nor last is a gap.
 
     Returns:
         int64[nodes], a number per node, and bool[numbers, p], which paths the stacks that end at such nodes hold.
     """
     code, parent, last = frames_of(symbols, code_of_line)
-    parts = [part for path in paths for part in path if part is not None]
-    is_wanted = np.append(np.logical_or.reduce(parts), False) if parts else np.zeros(1, np.bool_)  # -1 finds the last
+    parts = np.unique([part for path in paths for part in path if part >= 0]).astype(np.int64)
+    set_, name = np.nonzero(members.take(parts, axis=0))
+    is_wanted = np.zeros(members.shape[1] + 1, dtype=np.bool_)  # -1 finds the last
+    is_wanted[name] = True
     is_hit = is_wanted.take(code)
     hits = np.flatnonzero(is_hit)
     if not len(hits):
         return np.zeros(len(last), dtype=np.int64), np.zeros((1, len(paths)), dtype=np.bool_)
     tree = find_hits(parent, is_hit)
-    held = _held(paths, _Hits(tree, code.take(hits), np.append(is_hit, False).take(parent.take(hits))))
+    own = code.take(hits)
+    by_name = np.argsort(own, kind="stable")
+    start = np.searchsorted(own.take(by_name), np.arange(len(is_wanted), dtype=np.int64))
+    begin, place = gather_ranges(start, name)
+    bounds = begin.take(np.searchsorted(set_, np.arange(len(parts) + 1))).tolist()
+    hits_of_set = {part: by_name.take(place[bounds[at] : bounds[at + 1]]) for at, part in enumerate(parts.tolist())}
+    is_called_by_hit = np.append(is_hit, False).take(parent.take(hits))
+    held = _held(paths, hits_of_set, tree, np.where(is_called_by_hit, tree.above, np.int32(len(hits))))
     number, rows = number_rows(held)
     bits = np.unpackbits(rows, axis=1, count=len(paths), bitorder="little").astype(np.bool_)
     nearest = np.where(last < 0, len(hits), tree.at_or_above(np.maximum(last, 0)))
@@ -150,31 +161,17 @@ def find_paths(symbols: SymbolTables, code_of_line: I64, paths: Sequence[Sequenc
     return found, bits
 
 
-class _Hits:
-    """Frames that have a name of some path: their tree, and which of them have which names.
+def _held(paths: Sequence[Sequence[int]], hits_of_set: Mapping[int, I64], tree: Hits, caller: I32) -> Words:
+    """uint64[h + 1, w]: bit p tells that path p stands at or above a hit; the last row is that of no hit.
 
-    Attributes:
+    Args:
+        paths: see `find_paths`.
+        hits_of_set: the hits that have a name of a set.
         tree: h hits.
         caller: int32[h], the hit that calls each one directly; h where that is no hit.
     """
-
-    def __init__(self, tree: Hits, name: I64, is_direct: Bool) -> None:
-        self.tree = tree
-        self.caller = np.where(is_direct, tree.above, np.int32(len(name)))
-        self._by_name = np.argsort(name, kind="stable")
-        self._start = np.searchsorted(name.take(self._by_name), np.arange(int(name.max()) + 2, dtype=np.int64))
-
-    def of(self, part: Bool) -> I64:
-        """Hits that have one of these names."""
-        _, place = gather_ranges(self._start, np.flatnonzero(part[: len(self._start) - 1]))
-        found: I64 = self._by_name.take(place)
-        return found
-
-
-def _held(paths: Sequence[Sequence[Bool | None]], hits: _Hits) -> Words:
-    """uint64[h + 1, w]: bit p tells that path p stands at or above a hit; the last row is that of no hit."""
     cut = [_segments(path) for path in paths]
-    count = len(hits.caller)
+    count = len(caller)
     has = np.zeros(count + 1, dtype=np.bool_)
     final = np.zeros((count + 1, -(-len(paths) // 64)), dtype=np.uint64)
     reached = final
@@ -188,27 +185,27 @@ def _held(paths: Sequence[Sequence[Bool | None]], hits: _Hits) -> Words:
             word, bit = number // 64, np.uint64(1) << np.uint64(number % 64)
             at: I64 | None = None
             for part in segments[level]:
-                found = hits.of(part)
+                found = hits_of_set[part]
                 if at is not None:
                     has[at] = True
-                    found = found.compress(has.take(hits.caller.take(found)))
+                    found = found.compress(has.take(caller.take(found)))
                     has[at] = False
                 elif level:
-                    found = found.compress(reached[:, word].take(hits.tree.above.take(found)) & bit > 0)
+                    found = found.compress(reached[:, word].take(tree.above.take(found)) & bit > 0)
                 at = found
             own[at, word] |= bit
             if level == len(segments) - 1:
                 ending[word] |= bit
-        reached = hits.tree.pass_down(own)
+        reached = tree.pass_down(own)
         final = final | (reached & ending)
     return final
 
 
-def _segments(path: Sequence[Bool | None]) -> list[list[Bool]]:
+def _segments(path: Sequence[int]) -> list[list[int]]:
     """The parts of a path between its gaps."""
-    segments: list[list[Bool]] = [[]]
+    segments: list[list[int]] = [[]]
     for part in path:
-        if part is None:
+        if part < 0:
             segments.append([])
         else:
             segments[-1].append(part)

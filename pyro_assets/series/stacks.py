@@ -118,7 +118,8 @@ class Held:
         weight *= np.bincount(self.class_of_stack, minlength=self.classes)
         piece = np.cumsum(weight) // most
         size = asked.behind + asked.count
-        held = self.holder * size + self.feature
+        # Conditions are numbered behind what is counted.
+        held = (self.holder * size + self.feature).compress(self.feature >= 2 * asked.count)
         for number in np.unique(piece.compress(weight > 0)).tolist():
             is_meant = (piece == number) & (weight > 0)
             own = is_meant.take(self.holder)
@@ -128,10 +129,10 @@ class Held:
             rule, function = asked.rule.take(at), asked.function.take(at)
             excludes, needs = asked.excludes.take(rule), asked.needs.take(rule)
             counts = np.ones(len(rule), dtype=np.bool_)
-            if (excludes >= 0).any():
-                counts &= (excludes < 0) | ~np.isin(of_class * size + excludes, held)
-            if (needs >= 0).any():
-                counts &= (needs < 0) | np.isin(of_class * size + needs, held)
+            for condition, is_good in ((excludes, False), (needs, True)):
+                where = np.flatnonzero(condition >= 0)
+                has = np.isin(of_class.take(where) * size + condition.take(where), held)
+                counts[where] &= has == is_good
             yield Members(of_class.compress(counts), rule.compress(counts), function.compress(counts), is_meant)
 
 
@@ -240,8 +241,8 @@ def _paths(columns: BlockColumns, rules: CompiledRules, names: NameSets, asked: 
     """Nodes by the paths that their stacks hold."""
     if not len(asked.paths):
         return None
-    paths = [[None if one < 0 else names.members[one] for one in rules.paths[path]] for path in asked.paths.tolist()]
-    code, holds = find_paths(columns.symbols, names.code_of_line, paths)
+    paths = [rules.paths[path] for path in asked.paths.tolist()]
+    code, holds = find_paths(columns.symbols, names.code_of_line, names.members, paths)
     start = np.append(0, np.cumsum(holds.sum(axis=1))).astype(np.int64)
     return _Part(code, start, asked.path_feature(asked.paths).take(np.nonzero(holds)[1]), is_condition=True)
 
