@@ -100,14 +100,15 @@ def derive_jobs(
     note_collisions(sets, facts, [{SHARD_LABEL: str(job.shard)} for job in jobs])
     for fact, negative in zip(facts, count_negative(columns, job_of_dataset, len(jobs)), strict=True):
         fact.negative_samples = negative
-    chosen = choose(rules, sets, kinds)
-    owners = find_owners(columns, rules, sets, chosen)
+    wanted = rules.of_kinds(kinds)
+    chosen = choose(sets, wanted)
+    owners = find_owners(columns, sets, chosen)
     asked = ask(chosen, owners)
     groups = groups_of(sets)
-    values = add_up(columns, rules, names, owners, asked)
+    values = add_up(columns, rules, wanted, names, owners, asked)
     series, unfit = settle(values, rules, groups, len(names.shown), facts)
-    _note_other_units(chosen, facts)
-    _note_zeros(rules, asked, series, groups, facts)
+    _note_other_units(chosen, wanted, facts)
+    _note_zeros(wanted, asked, series, groups, facts)
 
     def table(found: "pl.DataFrame") -> tuple[Any, U64]:
         arrays = (found[name].to_numpy() for name in ("rule", "function", "group"))
@@ -136,25 +137,24 @@ def derive_jobs(
     return derived
 
 
-def _note_other_units(chosen: pl.DataFrame, facts: Sequence[SeriesFacts]) -> None:
+def _note_other_units(chosen: pl.DataFrame, wanted: pl.DataFrame, facts: Sequence[SeriesFacts]) -> None:
     """Count label sets that rules left out because their unit is no time."""
-    if not chosen["times"].null_count():
-        return
-    for job, count in chosen.filter(pl.col("times").is_null())["job"].value_counts().iter_rows():
-        facts[job].other_units += count
+    if chosen["times"].null_count():
+        left_out = chosen.filter(pl.col("times").is_null()).join(wanted, on="selection")
+        for job, count in left_out["job"].value_counts().iter_rows():
+            facts[job].other_units = count
 
 
 def _note_zeros(
-    rules: CompiledRules, asked: pl.DataFrame, series: pl.DataFrame, groups: pl.DataFrame, facts: Sequence[SeriesFacts]
+    wanted: pl.DataFrame, asked: pl.DataFrame, series: pl.DataFrame, groups: pl.DataFrame, facts: Sequence[SeriesFacts]
 ) -> None:
     """Count the series of native function rules that would be 0."""
-    if not rules.any("is_native"):
+    native = wanted.lazy().filter("is_native")
+    if not wanted["is_native"].any():
         return
-    # One number takes a third of the time of two columns.
-    one = (pl.col("rule") * len(groups) + pl.col("group")).alias("one")
-    possible = asked.lazy().filter("is_native").select(one).unique()
-    missing = possible.join(series.lazy().select(one), on="one", how="anti").select(group=pl.col("one") % len(groups))
-    for job, count in run(missing.join(groups.lazy(), on="group").group_by("job").len()).iter_rows():
+    possible = asked.lazy().select("selection", "group").unique().join(native, on="selection")
+    missing = possible.join(series.lazy(), on=["rule", "group"], how="anti").join(groups.lazy(), on="group")
+    for job, count in run(missing.group_by("job").len()).iter_rows():
         facts[job].skipped_zero_series = count
 
 

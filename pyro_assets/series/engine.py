@@ -3,11 +3,12 @@
 Here, too:
 * what becomes of summed values: their order, rules' limits, the rest of a total, and whether values fit 64 bits.
 
-Five frames are joined. `chosen`: rule, label set, and the group of labels that its values go to. `owners`: what a label
-set has, its last and its earlier profiles, or each row where a rule looks at profiles one by one, with its total.
-`asked`: rule, owner, group. `samples`: owner, class of stack, value. `members`: class, and the rule and function that
-count it. Sums are 128 bits wide; what does not fit 64 at the end is told. What rules mean is in `rules`, which label
-sets they select in `label_sets`, which stacks hold which names in `stacks`, and what a profile is in `profiles`.
+Rules that select the same label sets into the same groups of labels share a selection. Frames are joined: `chosen` is
+selection, label set and group. `owners` are what a label set has, with its total: its last and its earlier profiles, or
+each row where profiles are looked at one by one. `asked` is selection, owner and group. `samples` are owner, class of
+stack and value, and `counted` class and selection, and the rule and function that count it. Sums are 128 bits wide;
+what does not fit 64 at the end is told. What rules mean is in `rules`, which label sets they select in `label_sets`,
+which stacks hold which names in `stacks`, and what a profile is in `profiles`.
 """
 
 from collections.abc import Sequence
@@ -19,19 +20,17 @@ import polars as pl
 
 from pyro_assets.block.columns import BlockColumns, ProfileRows
 from pyro_assets.compaction.arrays import gather_ranges
-from pyro_assets.series.compiled import CompiledRules
+from pyro_assets.series.compiled import CompiledRules, find_questions
 from pyro_assets.series.facts import SeriesFacts, Unmade
 from pyro_assets.series.label_sets import LabelSets
 from pyro_assets.series.name_sets import NameSets
 from pyro_assets.series.profiles import find_profiles, run
-from pyro_assets.series.questions import find_questions
 from pyro_assets.series.stacks import hold
 
 _NANO: Final = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
 _PER_SECOND: Final = 10**9
 #: So many (sum, rule, function) are made at a time, whatever hostile trees look like.
 _PAIRS: Final = 1 << 22
-_OF_SERIES: Final = ["rule", "group", "function"]
 _ONE: Final = pl.lit(1, pl.Int64)
 _NO_FUNCTION: Final = pl.lit(0, pl.Int64)
 _NOTHING: Final = pl.lit(0, pl.Int128)
@@ -45,30 +44,32 @@ _TIMES: Final = pl.when("is_scaled").then("nano").otherwise(_ONE)
 _IS_ASKED: Final = (pl.col("is_each") == pl.col("profile").is_not_null()) & (~pl.col("only_last") | pl.col("is_last"))
 
 
-def choose(rules: CompiledRules, sets: LabelSets, kinds: frozenset[str]) -> pl.DataFrame:
-    """What the rules of some kinds select: the columns rule, set, group, job, times and what flags say of the rule.
+def choose(sets: LabelSets, wanted: pl.DataFrame) -> pl.DataFrame:
+    """What selections of wanted rules select: the columns selection, set, group, job, only_last, is_each and times.
 
-    Times is null where a rule leaves a label set out, because its unit is no time.
+    Times is null where rules leave a label set out, because its unit is no time.
     """
+    count = max(sets.selected.shape[1], 1)
     place = np.flatnonzero(sets.selected)
-    set_, rule = place // max(len(rules.rules), 1), place % max(len(rules.rules), 1)
-    pairs = {"set": set_, "rule": rule, "group": sets.group[set_, rules.labels.grouping_of_rule.take(rule)]}
+    set_, selection = place // count, place % count
+    pairs = {"selection": selection, "set": set_, "group": sets.group[set_, sets.grouping.take(selection)]}
     of_sets = {
-        "set": pl.Series(range(len(sets.meanings)), dtype=pl.Int64),
+        "set": np.arange(len(sets.meanings), dtype=np.int64),
         "job": sets.job_of_set,
         "is_gauge": pl.Series([meaning.is_gauge for meaning in sets.meanings], dtype=pl.Boolean),
         "nano": pl.Series([_NANO.get(meaning.unit) for meaning in sets.meanings], dtype=pl.Int64),
     }
+    selections = wanted.lazy().select("selection", "aggregate", "is_scaled", "is_each").unique()
     return run(
         pl.LazyFrame(pairs)
-        .join(rules.of_kinds(kinds), on="rule")
+        .join(selections, on="selection")
         .join(pl.LazyFrame(of_sets), on="set")
-        .with_columns(only_last=_ONLY_LAST, times=_TIMES)
+        .select("selection", "set", "group", "job", "is_each", only_last=_ONLY_LAST, times=_TIMES)
     )
 
 
-def find_owners(columns: BlockColumns, rules: CompiledRules, sets: LabelSets, chosen: pl.DataFrame) -> pl.DataFrame:
-    """What rules may ask for: the columns row, owner, set, is_last, profile (null of whole label sets) and total."""
+def find_owners(columns: BlockColumns, sets: LabelSets, chosen: pl.DataFrame) -> pl.DataFrame:
+    """What selections may ask for: the columns row, owner, set, is_last, profile (null of whole sets) and total."""
     rows = columns.rows
     is_asked = np.zeros(len(sets.meanings) + 1, dtype=np.bool_)
     is_asked[chosen["set"].filter(chosen["only_last"] | chosen["is_each"]).to_numpy()] = True
@@ -78,7 +79,7 @@ def find_owners(columns: BlockColumns, rules: CompiledRules, sets: LabelSets, ch
         _totals(rows),
     )
     owners = profiles.with_columns(owner=2 * pl.col("set") + pl.col("is_last"), profile=pl.lit(None, pl.Int64))
-    if rules.any("is_each"):
+    if chosen["is_each"].any():
         each = chosen.lazy().filter("is_each")
         by_row = profiles.join(each, on="set", how="semi").with_columns(owner=2 * len(sets.meanings) + pl.col("row"))
         owners = pl.concat([owners, by_row])
@@ -86,13 +87,19 @@ def find_owners(columns: BlockColumns, rules: CompiledRules, sets: LabelSets, ch
 
 
 def ask(chosen: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
-    """Which owners' values go where: the columns rule, owner, group, profile, times and what flags say of the rule."""
+    """Which owners' values go where: the columns selection, owner, group, profile and times."""
     of_sets = owners.lazy().select("set", "owner", "is_last", "profile").unique()
-    return run(chosen.lazy().filter(pl.col("times").is_not_null()).join(of_sets, on="set").filter(_IS_ASKED))
+    asked = chosen.lazy().filter(pl.col("times").is_not_null()).join(of_sets, on="set").filter(_IS_ASKED)
+    return run(asked.select("selection", "owner", "group", "profile", "times"))
 
 
 def add_up(
-    columns: BlockColumns, rules: CompiledRules, names: NameSets, owners: pl.DataFrame, asked: pl.DataFrame
+    columns: BlockColumns,
+    rules: CompiledRules,
+    wanted: pl.DataFrame,
+    names: NameSets,
+    owners: pl.DataFrame,
+    asked: pl.DataFrame,
 ) -> pl.LazyFrame:
     """Values of series, exactly.
 
@@ -101,31 +108,34 @@ def add_up(
         divided), one row per series; those that are 0 too, and for `other` the whole that its functions are taken from,
         as the last function.
     """
-    keys = ["rule", "group", "profile"] if rules.any("is_each") else ["rule", "group"]
+    is_each = asked["profile"].null_count() < len(asked)
+    of_group = ["group", "profile"] if is_each else ["group"]
     rest = pl.lit(len(names.shown) + 1, pl.Int64)
-    whole = asked.lazy().filter(~pl.col("has_function") | pl.col("has_other"))
-    parts = [
+    has_rest = pl.col("has_other") | ~pl.col("has_function")
+    totals = (
         owners.lazy()
         .select("owner", "total")
-        .join(whole, on="owner")
-        .select(
-            *keys,
-            function=pl.when("has_other").then(rest).otherwise(_NO_FUNCTION),
-            value=pl.col("total") * pl.col("times"),
-        )
-    ]
+        .join(asked.lazy(), on="owner")
+        .group_by("selection", *of_group)
+        .agg(value=(pl.col("total") * pl.col("times")).sum())
+        .join(wanted.lazy().filter(has_rest), on="selection")
+        .with_columns(function=pl.when("has_other").then(rest).otherwise(_NO_FUNCTION))
+    )
+    parts = [totals]
     if rules.any("keeps_zero"):
         # These have a series wherever they select, even if nothing is found.
-        empty = asked.lazy().filter(pl.col("has_function") & pl.col("keeps_zero"))
-        parts.append(empty.select(*keys, function=_NO_FUNCTION, value=_NOTHING))
-    parts += _functions(columns, rules, names, owners, asked, keys)
-    added = pl.concat(parts).group_by(*keys, "function").agg(exact=pl.col("value").sum())
-    if not rules.any("is_each"):
+        empty = wanted.lazy().filter(pl.col("has_function") & pl.col("keeps_zero"))
+        groups = asked.lazy().select("selection", *of_group).unique()
+        parts.append(groups.join(empty, on="selection").with_columns(function=_NO_FUNCTION, value=_NOTHING))
+    parts += _functions(columns, rules, wanted, names, owners, asked, of_group)
+    keys = ["rule", *of_group, "function"]
+    added = pl.concat([part.select(*keys, "value") for part in parts]).group_by(keys).agg(exact=pl.col("value").sum())
+    if not is_each:
         return added.with_columns(profiles=_ONE)
     value, how = pl.col("exact"), pl.col("aggregate").first()
     return (
-        added.join(rules.frame.lazy().select("rule", "aggregate"), on="rule")
-        .group_by(_OF_SERIES)
+        added.join(wanted.lazy().select("rule", "aggregate"), on="rule")
+        .group_by("rule", "group", "function")
         .agg(
             exact=pl.when(how == "max").then(value.max()).when(how == "min").then(value.min())
             .when(how == "count").then(pl.len().cast(pl.Int128)).otherwise(value.sum()),
@@ -151,40 +161,48 @@ def _totals(rows: ProfileRows) -> pl.Series:
 def _functions(
     columns: BlockColumns,
     rules: CompiledRules,
+    wanted: pl.DataFrame,
     names: NameSets,
     owners: pl.DataFrame,
     asked: pl.DataFrame,
-    keys: list[str],
+    of_group: Sequence[str],
 ) -> list[pl.LazyFrame]:
     """Sums of the samples whose stacks hold what rules ask for."""
-    counting = asked.filter("has_function")
+    counting = run(wanted.lazy().filter("has_function").join(asked.lazy(), on="selection", how="semi"))
     if counting.is_empty():
         return []
     asking = np.zeros(len(rules.rules), dtype=np.bool_)
     asking[counting["rule"].to_numpy()] = True
     questions = find_questions(rules, names, asking)
-    used = owners.join(counting, on="owner", how="semi")
+    of_functions = asked.lazy().join(counting.lazy(), on="selection", how="semi")
+    used = run(owners.lazy().join(of_functions, on="owner", how="semi").select("row", "owner"))
     row, rows = used["row"].to_numpy(), columns.rows
     owner = np.repeat(used["owner"].to_numpy(), np.diff(rows.sample_start).take(row))
     place = gather_ranges(rows.sample_start, row)[1]
     stack, value = rows.stack.take(place), rows.value.take(place)
-    asker = (pl.col("owner") * len(rules.rules) + pl.col("rule")).alias("asker")
-    askers = counting.lazy().select(asker, *keys, "times")
     parts = []
     for held in hold(columns, rules, names, questions, stack):
         for members in held.members(questions, _PAIRS):
             found = np.flatnonzero(members.is_meant.take(held.class_of_stack))
             cell = owner.take(found) * held.classes + held.class_of_stack.take(found)
             samples = pl.LazyFrame({"cell": cell, "value": value.take(found)})
-            of_class = pl.LazyFrame({"class": members.of_class, "rule": members.rule, "function": members.function})
+            counted = pl.LazyFrame(
+                {
+                    "counted": members.of_class * len(rules.labels.selections) + rules.selection.take(members.rule),
+                    "rule": members.rule,
+                    "function": members.function,
+                }
+            )
+            by_class = pl.col("class") * len(rules.labels.selections) + pl.col("selection")
             parts.append(
                 samples.group_by("cell")
                 .agg(_SUM)
                 .select("value", owner=pl.col("cell") // held.classes, **{"class": pl.col("cell") % held.classes})
-                .join(of_class, on="class")
-                .select(asker, "function", "value")
-                .join(askers, on="asker")
-                .select(*keys, "function", pl.col("value") * pl.col("times"))
+                .join(of_functions, on="owner")
+                .select(*of_group, counted=by_class, value=pl.col("value") * pl.col("times"))
+                .group_by("counted", *of_group)
+                .agg(_SUM)
+                .join(counted, on="counted")
             )
     return parts
 

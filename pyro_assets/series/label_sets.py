@@ -1,21 +1,221 @@
-"""The distinct label sets of a job's profiles, and what a configuration's rules make of each.
+"""What label sets mean to the rules of a configuration: which select them, and what series they become.
 
-Everything that depends on labels but not on values is worked out here, once per tenant, service and label set; rows
-then carry numbers. What to add up over them is in `engine`.
+Here, too:
+* the distinct label sets of jobs' profiles, numbered, so that rows carry numbers.
+
+Everything that depends on labels but not on values is worked out here, once per label set: selectors are matched by RE2
+over distinct values, and what is known of a label set is kept from job to job. What to add up over them is in `engine`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import compress
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pyro_assets.block.columns import I64, BlockColumns, Bool
+from pyro_assets.block.columns import I64, BlockColumns, Bool, Labels
+from pyro_assets.block.tsdb.labels import profile_type
+from pyro_assets.rules.names import TextLabels, exported_names, metric_name, public_labels
 from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts
-from pyro_assets.series.rules import Group, Meaning, Memory, RuleSet
+from pyro_assets.series.rules import Grouping, Selection, is_of_type
 from pyro_assets.storage.shown import show_bytes
+
+# So many label sets are remembered before all are forgotten.
+_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What one label set means to a configuration.
+
+    Attributes:
+        is_gauge: the profile type is one of the configuration's gauges.
+        selected: one bit per selection, packed.
+        groups: int32 per grouping, the group the label set belongs to.
+        origins: int32 per grouping, what the group's labels were made of; 0 where names cannot have collided.
+        collisions: messages about labels that could not get their name.
+        unit: of the profile type's values.
+    """
+
+    is_gauge: bool
+    selected: bytes
+    groups: bytes
+    origins: bytes
+    collisions: tuple[str, ...]
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Labels of a series, with holes for what rules add.
+
+    Attributes:
+        metric: None where the rule names it.
+        labels: sorted by name; the value of a rule's own label is its position among the constants.
+        order: sorts groups by their text, the same in every process.
+    """
+
+    metric: str | None
+    labels: tuple[tuple[str, str | int], ...]
+    order: str
+
+
+@dataclass(slots=True)
+class Memory:
+    """Meanings and groups known so far; all numbers are valid within one memory only.
+
+    Attributes:
+        meanings: per label set.
+        position: of each label set in `meanings`.
+        groups: distinct groups.
+        group_codes: per group int32 pairs, the numbers of each label's name and value; the value of a rule's own
+            label is -1 minus its position among the constants. A metric comes before them as a pair of twice its
+            number, -1 where the rule names it.
+        texts: distinct strings of the groups.
+        sent: per group the first that has its metric and labels as they are sent with underscores, most often itself.
+        is_merging: whether a group is another's there.
+    """
+
+    meanings: list[Meaning] = field(default_factory=list)
+    position: dict[Labels, int] = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
+    group_codes: list[bytes] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+    is_merging: bool = False
+    _group_numbers: dict[Group, int] = field(default_factory=dict)
+    _sent_numbers: dict[Any, int] = field(default_factory=dict)
+    _text_numbers: dict[str, int] = field(default_factory=dict)
+    _origin_numbers: dict[tuple[bytes, Labels], int] = field(default_factory=dict)
+
+    def number_group(self, group: Group) -> int:
+        """The group's number."""
+        number = self._group_numbers.setdefault(group, len(self.groups))
+        if number == len(self.groups):
+            metric = -1 if group.metric is None else self.number_text(group.metric)
+            codes = [metric, metric]
+            for name, value in group.labels:
+                codes += self.number_text(name), self.number_text(value) if isinstance(value, str) else -1 - value
+            self.group_codes.append(np.array(codes, dtype=np.int32).tobytes())
+            self.groups.append(group)
+            names, _ = exported_names(tuple(name for name, _ in group.labels))
+            labels = frozenset((names[name], value) for name, value in group.labels)
+            self.sent.append(self._sent_numbers.setdefault((group.metric, labels), number))
+            self.is_merging |= self.sent[number] != number
+        return number
+
+    def number_text(self, text: str) -> int:
+        """The string's number."""
+        number = self._text_numbers.setdefault(text, len(self.texts))
+        if number == len(self.texts):
+            self.texts.append(text)
+        return number
+
+    def number_origin(self, kind: bytes, renamed: Labels) -> int:
+        """A number above 0 for the profile type and labels (none if not renamed) that a group was made of."""
+        return self._origin_numbers.setdefault((kind, renamed), len(self._origin_numbers) + 1)
+
+
+class LabelMemory:
+    """The memory of what label sets mean to a configuration's rules. Safe to share between threads.
+
+    Attributes:
+        selections: distinct ones.
+        groupings: distinct groupings of them.
+        grouping: int64[selections], positions in `groupings`.
+    """
+
+    def __init__(self, selections: Iterable[Selection], gauges: Iterable[str]) -> None:
+        self.selections = tuple(selections)
+        self.groupings: list[Grouping] = list(dict.fromkeys(one.grouping for one in self.selections))
+        self.grouping = np.array([self.groupings.index(one.grouping) for one in self.selections], dtype=np.int64)
+        self._gauges = tuple(gauges)
+        # Selections often share selectors, and selectors matchers: each distinct one is evaluated once.
+        self._selectors = list(dict.fromkeys(s for one in self.selections for group in one.any_of for s in group))
+        numbers = {selector: number for number, selector in enumerate(self._selectors)}
+        conditions = [tuple(tuple(numbers[s] for s in group) for group in one.any_of) for one in self.selections]
+        self._conditions = list(dict.fromkeys(conditions))
+        self._condition = np.array([self._conditions.index(one) for one in conditions], dtype=np.int64)
+        self._types = list(dict.fromkeys(one.profile_types for one in self.selections))
+        self._types_of = np.array([self._types.index(one.profile_types) for one in self.selections], dtype=np.int64)
+        self._memory = Memory()
+        self._lock = threading.Lock()
+
+    def look_up(self, labels: Iterable[Labels]) -> tuple[Memory, list[int]]:
+        """What label sets mean.
+
+        Returns:
+            A memory, and per label set its position in the memory's `meanings`.
+        """
+        with self._lock:
+            if len(self._memory.meanings) > _REMEMBERED:
+                self._memory = Memory()  # not cleared: another thread's job may still use the old one
+            memory = self._memory
+            known = memory.position
+            asked = list(labels)
+            fresh = [one for one in dict.fromkeys(asked) if one not in known]
+            if fresh:
+                values = [dict(reversed(one)) for one in fresh]  # of a name that stands twice the first counts
+                selected = [selector.select(values).tolist() for selector in self._selectors]
+                for position, one in enumerate(fresh):
+                    known[one] = len(memory.meanings)
+                    by_selector = [found[position] for found in selected]
+                    memory.meanings.append(self._work_out(memory, one, values[position], by_selector))
+            return memory, [known[one] for one in asked]
+
+    def forget(self) -> None:
+        """Forget all label sets; jobs that are being derived go on with what they know."""
+        with self._lock:
+            self._memory = Memory()
+
+    def _work_out(
+        self, memory: Memory, labels: Labels, values: Mapping[bytes, bytes], selected: Sequence[bool]
+    ) -> Meaning:
+        kind = profile_type(labels)
+        holds = [any(all(selected[number] for number in c) for c in condition) for condition in self._conditions]
+        is_selected = np.array(holds, dtype=np.bool_).take(self._condition) if holds else np.zeros(0, np.bool_)
+        of_types = [not types or is_of_type(kind, types) for types in self._types]
+        is_selected &= np.array(of_types, dtype=np.bool_).take(self._types_of)
+        groups, origins = [], []
+        collisions: list[str] = []
+        for grouping in self.groupings:
+            origin = 0
+            if grouping.by is None:
+                public = public_labels(labels, keep=grouping.keep, drop=grouping.drop)
+                origin = memory.number_origin(kind, public.renamed)
+                collisions += public.collisions
+                text = public.labels
+            else:
+                text = _grouped(values, grouping.by)
+                collisions += exported_names(tuple(name for name, _ in text))[1]
+            metric = None if grouping.metric_prefix is None else metric_name(kind, grouping.metric_prefix)
+            groups.append(memory.number_group(_group(metric, text, grouping.constants)))
+            origins.append(origin)
+        return Meaning(
+            is_of_type(kind, self._gauges),
+            np.packbits(is_selected).tobytes(),
+            np.array(groups, dtype=np.int32).tobytes(),
+            np.array(origins, dtype=np.int32).tobytes(),
+            tuple(dict.fromkeys(collisions)),
+            "".join(show_bytes(kind).split(":")[2:3]),
+        )
+
+
+def _grouped(values: Mapping[bytes, bytes], by: Iterable[str]) -> TextLabels:
+    kept = ((name, values.get(name.encode(), b"")) for name in by)
+    return tuple((name, show_bytes(value)) for name, value in kept if value)
+
+
+def _group(metric: str | None, labels: TextLabels, constants: tuple[str, ...]) -> Group:
+    holes: list[tuple[str, str | int]] = [(name, position) for position, name in enumerate(constants)]
+    # Names are unique, so that values, text or positions, are never compared.
+    together = tuple(sorted([*labels, *holes], key=lambda label: label[0]))
+    order = "\0".join([metric or "", *(part for label in labels for part in label), *constants])
+    return Group(metric, together, order)
 
 
 @dataclass(slots=True)
@@ -27,8 +227,8 @@ class LabelSets:
         scope: int64[entries], equal where job, tenant and service are.
         meanings: s meanings.
         origin: int32[s, groupings], see Meaning.
-        selected: bool[s, rules].
-        group: int64[s, groupings], positions in `groups`.
+        selected: bool[s, selections].
+        group: int64[s, groupings], positions in `groups`; grouping: int64[selections].
         memory: what the numbers of groups refer to.
         groups: g numbers of groups, distinct together with job and tenant.
         tenants: g tenants.
@@ -41,6 +241,7 @@ class LabelSets:
     origin: npt.NDArray[np.int32]
     selected: Bool
     group: I64
+    grouping: I64
     memory: Memory
     groups: list[int]
     tenants: list[bytes]
@@ -52,13 +253,13 @@ class LabelSets:
         return self.memory.groups[self.groups[position]]
 
 
-def find_label_sets(columns: BlockColumns, job_of_dataset: I64, rules: RuleSet) -> LabelSets:
+def find_label_sets(columns: BlockColumns, job_of_dataset: I64, rules: LabelMemory) -> LabelSets:
     """Work out what the label sets of jobs' profiles mean, each distinct one once.
 
     Args:
         columns: the profiles of j jobs.
         job_of_dataset: int64[datasets], 0 <= job < j.
-        rules: r rules.
+        rules: what is known of label sets.
     """
     series = columns.series
     of_datasets = list(zip(job_of_dataset.tolist(), columns.datasets, strict=True))
@@ -80,11 +281,11 @@ def find_label_sets(columns: BlockColumns, job_of_dataset: I64, rules: RuleSet) 
     meanings = [memory.meanings[position] for position in (distinct & 0xFFFF_FFFF).tolist()]
     tenant = tenant_of_service.take(distinct >> 32)
     packed = np.frombuffer(b"".join([meaning.selected for meaning in meanings]), dtype=np.uint8)
-    width = -(-len(rules.rules) // 8)
-    selected = np.unpackbits(packed.reshape(len(meanings), width), axis=1, count=len(rules.rules)).view(np.bool_)
-    for place, rule in enumerate(rules.rules):
-        if rule.tenants:
-            is_wanted = np.array([show_bytes(one) in rule.tenants for _, one in tenants], dtype=np.bool_)
+    count = len(rules.selections)
+    selected = np.unpackbits(packed.reshape(len(meanings), -(-count // 8)), axis=1, count=count).view(np.bool_)
+    for place, selection in enumerate(rules.selections):
+        if selection.tenants:
+            is_wanted = np.array([show_bytes(one) in selection.tenants for _, one in tenants], dtype=np.bool_)
             selected[:, place] &= is_wanted.take(tenant)
     groups, local = _tenant_groups(meanings, tenant, len(rules.groupings))
     origins = np.frombuffer(b"".join([meaning.origins for meaning in meanings]), dtype=np.int32)
@@ -95,6 +296,7 @@ def find_label_sets(columns: BlockColumns, job_of_dataset: I64, rules: RuleSet) 
         origins.reshape(len(meanings), len(rules.groupings)),
         selected,
         local,
+        rules.grouping,
         memory,
         (groups & 0xFFFF_FFFF).tolist(),
         [tenants[position >> 32][1] for position in groups.tolist()],

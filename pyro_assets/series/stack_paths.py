@@ -7,17 +7,18 @@ Frames of all stacks become one tree, in which inlined functions are frames of t
 for all stacks at once. Which names belong to a part of a path is for `patterns` to say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pyro_assets.block.columns import I32, I64, Bool, SymbolTables
-from pyro_assets.compaction.arrays import gather_ranges
 
 Words = npt.NDArray[np.uint64]
+_BITS_OF_WORD: Final = 64
 
 
 @dataclass(slots=True)
@@ -137,23 +138,26 @@ def find_paths(
         int64[nodes], a number per node, and bool[numbers, p], which paths the stacks that end at such nodes hold.
     """
     code, parent, last = frames_of(symbols, code_of_line)
-    parts = np.unique([part for path in paths for part in path if part >= 0]).astype(np.int64)
+    parts = sorted({part for path in paths for part in path if part >= 0})
     set_, name = np.nonzero(members.take(parts, axis=0))
-    is_wanted = np.zeros(members.shape[1] + 1, dtype=np.bool_)  # -1 finds the last
-    is_wanted[name] = True
-    is_hit = is_wanted.take(code)
-    hits = np.flatnonzero(is_hit)
+    order = np.argsort(name, kind="stable")
+    set_, name = set_.take(order), name.take(order)
+    begin = np.flatnonzero(np.append(True, name[1:] != name[:-1])[: len(name)])
+    slot_of_name = np.full(members.shape[1] + 1, -1, dtype=np.int64)  # -1 finds the last
+    slot_of_name[name.take(begin)] = np.arange(len(begin), dtype=np.int64)
+    slot = slot_of_name.take(code)
+    hits = np.flatnonzero(slot >= 0)
     if not len(hits):
         return np.zeros(len(last), dtype=np.int64), np.zeros((1, len(paths)), dtype=np.bool_)
-    tree = find_hits(parent, is_hit)
-    own = code.take(hits)
-    by_name = np.argsort(own, kind="stable")
-    start = np.searchsorted(own.take(by_name), np.arange(len(is_wanted), dtype=np.int64))
-    begin, place = gather_ranges(start, name)
-    bounds = begin.take(np.searchsorted(set_, np.arange(len(parts) + 1))).tolist()
-    hits_of_set = {part: by_name.take(place[bounds[at] : bounds[at + 1]]) for at, part in enumerate(parts.tolist())}
-    is_called_by_hit = np.append(is_hit, False).take(parent.take(hits))
-    held = _held(paths, hits_of_set, tree, np.where(is_called_by_hit, tree.above, np.int32(len(hits))))
+    tree = find_hits(parent, slot >= 0)
+    is_called_by_hit = np.append(slot >= 0, False).take(parent.take(hits))
+    caller = np.where(is_called_by_hit, tree.above, np.int32(len(hits)))
+    slot_of_hit = slot.take(hits)
+
+    def of_hits(bits: Words) -> Words:
+        return np.bitwise_or.reduceat(bits.take(set_, axis=0), begin, axis=0).take(slot_of_hit, axis=0)
+
+    held = _held(paths, {part: number for number, part in enumerate(parts)}, of_hits, tree, caller)
     number, rows = number_rows(held)
     bits = np.unpackbits(rows, axis=1, count=len(paths), bitorder="little").astype(np.bool_)
     nearest = np.where(last < 0, len(hits), tree.at_or_above(np.maximum(last, 0)))
@@ -161,43 +165,53 @@ def find_paths(
     return found, bits
 
 
-def _held(paths: Sequence[Sequence[int]], hits_of_set: Mapping[int, I64], tree: Hits, caller: I32) -> Words:
+def _held(
+    paths: Sequence[Sequence[int]],
+    position: Mapping[int, int],
+    of_hits: Callable[[Words], Words],
+    tree: Hits,
+    caller: I32,
+) -> Words:
     """uint64[h + 1, w]: bit p tells that path p stands at or above a hit; the last row is that of no hit.
 
     Args:
         paths: see `find_paths`.
-        hits_of_set: the hits that have a name of a set.
+        position: of each set that is a part, among these.
+        of_hits: from uint64[parts, w] to uint64[h, w], the bits of all sets that have a hit's name.
         tree: h hits.
         caller: int32[h], the hit that calls each one directly; h where that is no hit.
     """
     cut = [_segments(path) for path in paths]
-    count = len(caller)
-    has = np.zeros(count + 1, dtype=np.bool_)
-    final = np.zeros((count + 1, -(-len(paths) // 64)), dtype=np.uint64)
-    reached = final
-    # Gap by gap, for all paths: what stands behind a gap must be below what stands before it.
+    words = -(-len(paths) // _BITS_OF_WORD)
+    final = np.zeros((len(caller) + 1, words), dtype=np.uint64)
+    reached, nothing = final, np.zeros((1, words), dtype=np.uint64)
+    # Gap by gap, and part by part between gaps, for all paths at once, a bit each: what stands behind a gap must be
+    # below what stands before it, and what follows a part must be called by it.
     for level in range(max(len(segments) for segments in cut)):
-        own = np.zeros((count, final.shape[1]), dtype=np.uint64)
-        ending = np.zeros(final.shape[1], dtype=np.uint64)
-        for number, segments in enumerate(cut):
-            if level >= len(segments):
-                continue
-            word, bit = number // 64, np.uint64(1) << np.uint64(number % 64)
-            at: I64 | None = None
-            for part in segments[level]:
-                found = hits_of_set[part]
-                if at is not None:
-                    has[at] = True
-                    found = found.compress(has.take(caller.take(found)))
-                    has[at] = False
-                elif level:
-                    found = found.compress(reached[:, word].take(tree.above.take(found)) & bit > 0)
-                at = found
-            own[at, word] |= bit
-            if level == len(segments) - 1:
-                ending[word] |= bit
+        own = np.zeros((len(caller), words), dtype=np.uint64)
+        before = own
+        for place in range(max(len(segments[level]) for segments in cut if level < len(segments))):
+            wanted = np.zeros((len(position), words), dtype=np.uint64)
+            ending = np.zeros(words, dtype=np.uint64)
+            for number, segments in enumerate(cut):
+                if level < len(segments) and place < len(segments[level]):
+                    word, bit = divmod(number, _BITS_OF_WORD)
+                    wanted[position[segments[level][place]], word] |= np.uint64(1 << bit)
+                    if place == len(segments[level]) - 1:
+                        ending[word] |= np.uint64(1 << bit)
+            at = of_hits(wanted)
+            if place:
+                at &= np.append(before, nothing, axis=0).take(caller, axis=0)
+            elif level:
+                at &= reached.take(tree.above, axis=0)
+            own |= at & ending
+            before = at
         reached = tree.pass_down(own)
-        final = final | (reached & ending)
+        last = np.zeros(words, dtype=np.uint64)
+        for number, segments in enumerate(cut):
+            if level == len(segments) - 1:
+                last[number // _BITS_OF_WORD] |= np.uint64(1 << number % _BITS_OF_WORD)
+        final = final | (reached & last)
     return final
 
 

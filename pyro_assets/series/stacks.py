@@ -12,9 +12,8 @@ import numpy as np
 
 from pyro_assets.block.columns import I32, I64, BlockColumns, Bool, SymbolTables
 from pyro_assets.compaction.arrays import gather_ranges
-from pyro_assets.series.compiled import CompiledRules
+from pyro_assets.series.compiled import CompiledRules, Questions
 from pyro_assets.series.name_sets import NameSets, leaf_codes
-from pyro_assets.series.questions import Questions
 from pyro_assets.series.stack_paths import Words, find_hits, find_paths, number_rows
 
 _WORD = 64

@@ -51,13 +51,14 @@ def test_no_function_is_worth_more_than_its_profile(number: int):
     columns = compact(objects).columns
     compiled = compile_rules(parse_config(RULES))
     names = find_names(columns.symbols, compiled.names)
-    rows, rules = len(columns.rows.series), compiled.of_kinds(ALL_KINDS)
+    rows, wanted = len(columns.rows.series), compiled.of_kinds(ALL_KINDS)
     # Every row is an owner and a group of its own.
-    row = pl.LazyFrame({"row": range(rows), "owner": range(rows), "total": columns.rows.total_value}).cast(
-        {"total": pl.Int128}
+    row = pl.DataFrame({"row": range(rows), "owner": range(rows), "total": columns.rows.total_value})
+    owners = row.cast({"total": pl.Int128})
+    asked = row.join(wanted.select("selection").unique(), how="cross").select(
+        "selection", "owner", group="row", profile="row", times=pl.lit(1, pl.Int64)
     )
-    asked = rules.join(row, how="cross").with_columns(group="row", times=1)
-    values = add_up(columns, compiled, names, row.collect(), asked.collect()).collect()
+    values = add_up(columns, compiled, wanted, names, owners, asked).collect()
     sums: dict[str, dict[tuple[int, int], int]] = {rule.id: {} for rule in compiled.rules}
     for number, owner, function, value in values.select("rule", "group", "function", "exact").iter_rows():
         if value or compiled.rules[number].wanted is None:

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from pyro_assets.rules.config import DEFAULT_GAUGES, SeriesConfig, parse_config
 from pyro_assets.rules.language import Rule
 from pyro_assets.rules.names import metric_name
-from pyro_assets.series import compiled
-from pyro_assets.series import rules as rule_set
+from pyro_assets.series import compiled, label_sets
 from pyro_assets.series.compiled import compile_rules
 from pyro_assets.series.derive import Derived, derive, derive_jobs
 from pyro_assets.series.facts import JobInfo
@@ -458,7 +457,7 @@ def test_order_of_sources_and_rules_has_no_say():
 
 
 def test_what_was_seen_before_has_no_say(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(rule_set, "_REMEMBERED", 3)
+    monkeypatch.setattr(label_sets, "_REMEMBERED", 3)
     config = config_of({"f": "{}", "fresh rules": "{}"}, [rule("r", by=("pod",))])
     for number in range(8):
         columns, rows = job(*[profile([sample(number, b"f")], pod=f"p{n}") for n in range(number, number + 3)])

@@ -11,9 +11,8 @@ from pyro_assets.rules.language import Rule
 from pyro_assets.rules.names import show_bytes
 from pyro_assets.rules.patterns import Pattern
 from pyro_assets.series import stacks
-from pyro_assets.series.compiled import compile_rules
+from pyro_assets.series.compiled import compile_rules, find_questions
 from pyro_assets.series.name_sets import find_names
-from pyro_assets.series.questions import find_questions
 from pyro_assets.series.stacks import hold
 from tests.support.series_jobs import JOBS, NAMES, frame, job, profile, sample
 
