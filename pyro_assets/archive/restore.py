@@ -256,13 +256,10 @@ def _read(
     archive: ReadOnlyBucket, folder: str, make: Callable[[dict[str, Any]], _Verdict], damaged: list[str]
 ) -> list[_Verdict]:
     found = []
-    for page in archive.pages(f"{VERDICTS}/{folder}/"):
-        for item, data in zip(page, archive.get_many(page), strict=True):
-            if isinstance(data, Exception):
-                raise data
-            try:
-                with parsing(item.key, _WHAT, _REMEDY):
-                    found.append(make(from_bytes(data, item.key, _WHAT, _REMEDY)))
-            except BadRecord as error:
-                damaged.append(str(error))
+    for key, data in archive.read_all(f"{VERDICTS}/{folder}/"):
+        try:
+            with parsing(key, _WHAT, _REMEDY):
+                found.append(make(from_bytes(data, key, _WHAT, _REMEDY)))
+        except BadRecord as error:
+            damaged.append(str(error))
     return found

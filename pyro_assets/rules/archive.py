@@ -21,7 +21,6 @@ from pyro_assets.storage.sealed_json import from_bytes, parsing, to_bytes
 if TYPE_CHECKING:
     from pyro_assets.rules.config import SeriesConfig
 
-_PAGE_KEYS: Final = 500
 _WHAT: Final = "a record of rules"
 _VERSIONS: Final = f"{RULES}/versions/"
 _SNAPSHOTS: Final = f"{RULES}/snapshots/"
@@ -134,7 +133,7 @@ def damaged_rules(archive: ReadOnlyBucket, ledger: Ledger) -> dict[str, str]:
     """
     there: set[str] = set()
     found: dict[str, str] = {}
-    for key, data in (*_objects(archive, _VERSIONS), *_objects(archive, _SNAPSHOTS)):
+    for key, data in (*archive.read_all(_VERSIONS), *archive.read_all(_SNAPSHOTS)):
         there.add(_stem(key))
         try:
             plain = _plain(data, key)
@@ -199,16 +198,8 @@ def restore_rules(ledger: Ledger, archive: ReadOnlyBucket, now_ms: int) -> int:
 
 
 def _records(archive: ReadOnlyBucket, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for key, data in _objects(archive, folder):
+    for key, data in archive.read_all(folder):
         yield key, _plain(data, key)
-
-
-def _objects(archive: ReadOnlyBucket, folder: str) -> Iterator[tuple[str, bytes]]:
-    for page in archive.pages(folder, limit=_PAGE_KEYS):
-        for item, data in zip(page, archive.get_many(page), strict=True):
-            if isinstance(data, Exception):
-                raise data
-            yield item.key, data
 
 
 def _plain(data: bytes, key: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from pyro_assets.errors import StorageError, StorageUnavailable
+from pyro_assets.errors import StorageUnavailable
 from pyro_assets.storage.interface import ByteRange, DeltaPlace, Folder, ObjectInfo
 from pyro_assets.storage.remote import EXISTS, NO_RANGE, NOT_IMPLEMENTED, RemoteBucket, RemoteReadOnlyBucket
 from pyro_assets.storage.s3_options import s3_options
@@ -33,51 +33,16 @@ class FileSystemReadOnlyBucket(RemoteReadOnlyBucket):
         with self._translated(key):
             return bytes(self._fs.cat_file(self._path(key)))
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """See `ReadOnlyBucket.get_range`."""
-        if length == 0:
-            return b""
-        with self._translated(key):
-            data = bytes(self._fs.cat_file(self._path(key), start=start, end=start + length))
-        part = self._part(ByteRange(key, start, length), data)
-        if isinstance(part, StorageError):
-            raise part
-        return part
-
-    def get(self, key: str, size_bytes: int) -> bytes:
-        """See `ReadOnlyBucket.get`. One request: asks for a byte more than there should be."""
-        data = self.get_many([ObjectInfo(key, size_bytes)])[0]
-        if isinstance(data, StorageError):
-            raise data
-        return data
-
-    def get_many(self, objects: Sequence[ObjectInfo]) -> list[bytes | StorageError]:
-        """See `ReadOnlyBucket.get_many`. The requests run at the same time."""
-        ranged = [item for item in objects if item.size_bytes]
-        with self._translated(objects[0].key if objects else ""):
-            found = self._fs.cat_ranges(
-                [self._path(item.key) for item in ranged],
-                [0] * len(ranged),
-                [item.size_bytes + 1 for item in ranged],
+    def fetch(self, ranges: Sequence[ByteRange]) -> list[bytes | Exception]:
+        """See `RemoteReadOnlyBucket.fetch`."""
+        with self._translated(ranges[0].key if ranges else ""):
+            found: list[bytes | Exception] = self._fs.cat_ranges(
+                [self._path(one.key) for one in ranges],
+                [one.start for one in ranges],
+                [one.start + one.length for one in ranges],
                 on_error="return",
             )
-        results = dict(zip(ranged, found, strict=True))
-        return [
-            self._checked(item, results[item]) if item in results else self._attempt_empty(item) for item in objects
-        ]
-
-    def get_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes | StorageError]:
-        """See `ReadOnlyBucket.get_ranges`. The requests run at the same time."""
-        asked = [one for one in dict.fromkeys(ranges) if one.length]
-        with self._translated(asked[0].key if asked else ""):
-            found = self._fs.cat_ranges(
-                [self._path(one.key) for one in asked],
-                [one.start for one in asked],
-                [one.start + one.length for one in asked],
-                on_error="return",
-            )
-        results = dict(zip(asked, found, strict=True))
-        return [self._part(one, results[one]) if one.length else b"" for one in ranges]
+        return found
 
     def size(self, key: str) -> int:
         """See `ReadOnlyBucket.size`."""

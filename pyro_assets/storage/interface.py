@@ -1,4 +1,4 @@
-"""What a bucket can do, whatever keeps it: the classes that everything above storage is written against.
+"""The interface of buckets, whatever keeps them: the classes that everything above storage is written against.
 
 Add a method here, and to every kind of bucket, when a caller needs it. The source bucket is a `ReadOnlyBucket`, which
 has no way to write or delete: that Pyroscope's bucket is never touched holds by construction.
@@ -103,10 +103,22 @@ class ReadOnlyBucket(ABC):
         """The names directly below `prefix`, which ends with "/" (or is empty)."""
 
     def pages(self, prefix: str, start_after: str = "", limit: int = 1000) -> Iterator[list[ObjectInfo]]:
-        """What `list_after` gives, page after page to the end, each asked for when it is wanted."""
+        """The pages of a listing from `start_after` to the end, each asked for when it is wanted; see `list_after`."""
         while page := self.list_after(prefix, start_after, limit):
             yield page
             start_after = page[-1].key
+
+    def read_all(self, prefix: str, at_once: int = 500) -> Iterator[tuple[str, bytes]]:
+        """Keys and bytes of all objects whose keys begin with `prefix`, in key order; `at_once` are in memory.
+
+        Raises:
+            StorageError: one cannot be read.
+        """
+        for page in self.pages(prefix, limit=at_once):
+            for item, data in zip(page, self.get_many(page), strict=True):
+                if isinstance(data, Exception):
+                    raise data
+                yield item.key, data
 
     def get(self, key: str, size_bytes: int) -> bytes:
         """The whole object, which must have the size that the listing said.
@@ -124,11 +136,11 @@ class ReadOnlyBucket(ABC):
         return data
 
     def get_many(self, objects: Sequence[ObjectInfo]) -> list[bytes | StorageError]:
-        """What `get` returns or raises for each object, in order; read at the same time where that is faster."""
+        """The bytes of each object, or the error that `get` raises, in order; where possible read at the same time."""
         return [self._attempt(item) for item in objects]
 
     def get_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes | StorageError]:
-        """What `get_range` returns or raises for each range, in order; read at the same time where that is faster."""
+        """The bytes of each range, or the error that `get_range` raises, in order; see `get_many`."""
         found: list[bytes | StorageError] = []
         for one in ranges:
             try:
@@ -169,12 +181,12 @@ class Bucket(ReadOnlyBucket):
 
     @abstractmethod
     def remove(self, keys: Sequence[str]) -> None:
-        """Removes objects; those that are not there (any more) do not matter.
+        """Removes objects; a missing one is no error.
 
         Raises:
             StorageUnavailable: some of them may be left; call it again.
         """
 
     def unfinished(self, before_ms: int) -> list[ObjectInfo]:  # noqa: ARG002 - most kinds leave nothing
-        """What writers that died have left before a moment, by keys that `remove` takes; in no listing."""
+        """Temporary objects that dead writers left before a moment, by keys that `remove` takes; in no listing."""
         return []

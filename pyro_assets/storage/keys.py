@@ -50,7 +50,7 @@ _TENANT_FOLDER_CHARACTERS: Final = 150
 
 @dataclass(frozen=True, slots=True)
 class BlockKey:
-    """What the key of a block says.
+    """The parts of a block's key.
 
     Attributes:
         level_kind: "segments" (level 0) or "blocks" (level 1 and above).
@@ -284,7 +284,7 @@ def offer_key(block: str) -> str:
 
 
 def published_key(hour: str, shard: int, job_id: str) -> str:
-    """What marks, in the bucket of a server, that a job's blocks were offered to it.
+    """The key of the mark, in the bucket of a server, that a job's blocks were offered to it.
 
     >>> published_key("2026-11-25-09:00", 4, "ab12")
     'pyro-assets/published/2026-11-25T09/4/ab12'

@@ -1,11 +1,11 @@
-"""What all remote buckets have in common: their stores' errors as ours, and creating without overwriting.
+"""Base of all remote buckets: reading side by side, their stores' errors as ours, creating without overwriting.
 
 Add what holds for any store here; each client library has a module of its own (`s3` by obstore, `filesystems` by
 fsspec), which hands in the code and the words of its errors.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -45,8 +45,41 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
         """The store's own code for an error (S3's, or an HTTP status), "" if there is none."""
 
     def words_of(self, error: Exception) -> str:
-        """What an error says, in one line."""
+        """The message of an error, in one line."""
         return f"{type(error).__name__}: {error}"
+
+    @abstractmethod
+    def fetch(self, ranges: Sequence[ByteRange]) -> list[bytes | Exception]:
+        """The bytes of ranges of one byte or more, or what the client raised, in order; asked for at the same time.
+
+        A range that ends behind its object gives what is there.
+        """
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See `ReadOnlyBucket.get_range`."""
+        return _or_raise(self.get_ranges([ByteRange(key, start, length)])[0])
+
+    def get(self, key: str, size_bytes: int) -> bytes:
+        """See `ReadOnlyBucket.get`. One request: asks for a byte more than there should be."""
+        return _or_raise(self.get_many([ObjectInfo(key, size_bytes)])[0])
+
+    def get_many(self, objects: Sequence[ObjectInfo]) -> list[bytes | StorageError]:
+        """See `ReadOnlyBucket.get_many`. The requests run at the same time."""
+        whole = {item: ByteRange(item.key, 0, item.size_bytes + 1) for item in objects if item.size_bytes}
+        found = self._fetched(whole.values())
+        return [
+            self._checked(item, found[whole[item]]) if item.size_bytes else self._attempt_empty(item)
+            for item in objects
+        ]
+
+    def get_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes | StorageError]:
+        """See `ReadOnlyBucket.get_ranges`. The requests run at the same time."""
+        found = self._fetched(one for one in ranges if one.length)
+        return [self._part(one, found[one]) if one.length else b"" for one in ranges]
+
+    def _fetched(self, ranges: Iterable[ByteRange]) -> dict[ByteRange, bytes | Exception]:
+        distinct = list(dict.fromkeys(ranges))
+        return dict(zip(distinct, self.fetch(distinct), strict=True))
 
     def _attempt_empty(self, item: ObjectInfo) -> bytes | StorageError:
         # An empty object has no range that could be asked for.
@@ -99,7 +132,7 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
         return self._unavailable(f"does not do what was asked for {key or 'its keys'}", key, error)
 
     def _unavailable(self, what: str, key: str, error: Exception) -> StorageUnavailable:
-        """What is wrong with the bucket as a whole, and what to do."""
+        """The error of the bucket as a whole, with its remedy."""
         code, reason = self.code_of(error), self.words_of(error)
         if code in _NO_BUCKET:
             return AccessRefused(f"{self.url} names no bucket that exists ({reason}); correct it, or make it", key=key)
@@ -124,11 +157,11 @@ class RemoteBucket(RemoteReadOnlyBucket, Bucket):
 
     def create(self, key: str, data: bytes) -> bool:
         """See `Bucket.create`."""
-        if self._exists(key):
-            return self._same(key, data)
-        if not self._put_new(key, data):
-            return self._same(key, data)
-        return True
+        if not self._exists(key) and self._put_new(key, data):
+            return True
+        if self.read(key) != data:
+            raise ObjectConflict(f"{key} exists with other bytes; it was left alone", key=key)
+        return False
 
     @abstractmethod
     def _put_new(self, key: str, data: bytes) -> bool:
@@ -141,14 +174,15 @@ class RemoteBucket(RemoteReadOnlyBucket, Bucket):
             return False
         return True
 
-    def _same(self, key: str, data: bytes) -> bool:
-        if self.read(key) != data:
-            raise ObjectConflict(f"{key} exists with other bytes; it was left alone", key=key)
-        return False
+
+def _or_raise(found: bytes | StorageError) -> bytes:
+    if isinstance(found, StorageError):
+        raise found
+    return found
 
 
 def remedy_of(reason: str) -> str:
-    """What to do about an object that is not given out while others are, by what the store says of it.
+    """The remedy for an object that the store does not give out while it gives out others, by its reason.
 
     >>> remedy_of("KMS.DisabledException: key 7 is disabled")
     'let its KMS key be used again (enabled, not deleted, kms:Decrypt for these credentials)'

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, InvalidPathError, PreconditionError
 from obstore.store import S3Store
 
-from pyro_assets.errors import SettingsError, StorageError
+from pyro_assets.errors import SettingsError
 from pyro_assets.storage.interface import ByteRange, DeltaPlace, Folder, ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.remote import NOT_IMPLEMENTED, RemoteBucket, RemoteReadOnlyBucket
 from pyro_assets.storage.s3_options import KEY, SECRET, TOKEN, S3Options
@@ -30,8 +30,6 @@ _AT_ONCE: Final = 32
 _PATIENCE: Final = timedelta(seconds=15)
 _BACKOFF: Final = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2}
 _TIMEOUTS: Final["ClientConfig"] = {"connect_timeout": "10s", "read_timeout": "60s", "timeout": "1h"}
-_Asked = TypeVar("_Asked", ObjectInfo, ByteRange)
-_Got = bytes | StorageError
 _CODE: Final = re.compile(r"<Code>([^<]+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
 # The innermost one: that a name is unknown, a port closed, a certificate not trusted.
 _CAUSE: Final = re.compile(r"(?:error|message): \"([^\"]+)\"|InvalidCertificate\(\s*(\w+)")
@@ -77,39 +75,9 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
         with self._translated(key):
             return bytes(obstore.get(self._store, self._prefix + key).bytes())
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """See `ReadOnlyBucket.get_range`."""
-        (part,) = self.get_ranges([ByteRange(key, start, length)])
-        if isinstance(part, StorageError):
-            raise part
-        return part
-
-    def get(self, key: str, size_bytes: int) -> bytes:
-        """See `ReadOnlyBucket.get`. One request: asks for a byte more than there should be."""
-        (data,) = self.get_many([ObjectInfo(key, size_bytes)])
-        if isinstance(data, StorageError):
-            raise data
-        return data
-
-    def get_many(self, objects: Sequence[ObjectInfo]) -> list[bytes | StorageError]:
-        """See `ReadOnlyBucket.get_many`. The requests run at the same time."""
-
-        def get(item: ObjectInfo) -> bytes | StorageError:
-            if not item.size_bytes:
-                return self._attempt_empty(item)
-            return self._checked(item, self._found(item.key, 0, item.size_bytes + 1))
-
-        return self._together(get, objects)
-
-    def get_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes | StorageError]:
-        """See `ReadOnlyBucket.get_ranges`. The requests run at the same time."""
-
-        def get(one: ByteRange) -> bytes | StorageError:
-            return self._part(one, self._found(one.key, one.start, one.length))
-
-        distinct = list(dict.fromkeys(one for one in ranges if one.length))
-        found = dict(zip(distinct, self._together(get, distinct), strict=True))
-        return [found.get(one, b"") for one in ranges]
+    def fetch(self, ranges: Sequence[ByteRange]) -> list[bytes | Exception]:
+        """See `RemoteReadOnlyBucket.fetch`."""
+        return [self._found(one) for one in ranges] if len(ranges) < 2 else list(self._threads.map(self._found, ranges))
 
     def size(self, key: str) -> int:
         """See `ReadOnlyBucket.size`."""
@@ -176,18 +144,11 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
     def _info(self, item: Any) -> ObjectInfo:
         return ObjectInfo(item["path"].removeprefix(self._prefix), int(item["size"]))
 
-    def _found(self, key: str, start: int, length: int) -> bytes | Exception:
+    def _found(self, one: ByteRange) -> bytes | Exception:
         try:
-            return bytes(obstore.get_range(self._store, self._prefix + key, start=start, length=length))
+            return bytes(obstore.get_range(self._store, self._prefix + one.key, start=one.start, length=one.length))
         except Exception as error:  # noqa: BLE001 - translated, one by one
             return error
-
-    def _together(
-        self, get: Callable[[_Asked], bytes | StorageError], items: Sequence[_Asked]
-    ) -> list[bytes | StorageError]:
-        if len(items) < 2:
-            return [get(item) for item in items]
-        return list(self._threads.map(get, items))
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:

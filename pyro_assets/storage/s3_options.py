@@ -1,8 +1,8 @@
-"""What a person says of S3, by AWS' variables and files and by fsspec's, as one set of names.
+"""Options of S3 from AWS' variables and files and from fsspec's configuration, by one set of names.
 
 The names are those of Rust's `object_store` (`AWS_ENDPOINT_URL`, `AWS_REGION`, ...), which obstore and Delta Lake both
-take. Add an option here once it was tried against a server; what has no such name is listed in `beyond`, and s3fs does
-it. Buckets are opened in `bucket`.
+take. Add an option here once it was tried against a server; an option without such a name is listed in `beyond`, and
+s3fs opens the bucket then. Buckets are opened in `bucket`.
 """
 
 import os
@@ -60,7 +60,7 @@ class S3Options:
 
     Attributes:
         values: by name of `object_store`, as text; without credentials where no variable or option holds them.
-        beyond: what was said that has no such name; empty where `values` are all.
+        beyond: options without such a name; empty where `values` are all.
         credentials: gives them where `values` do not, in the form that obstore asks for; None where they do.
         certificates: file of certificates (PEM) to trust beside the machine's; "" for none.
         attempts: how often a request is tried at most.
@@ -74,7 +74,7 @@ class S3Options:
 
 
 def s3_options(bucket: str) -> S3Options:
-    """What is said of a bucket of S3 by this process's environment, AWS' files and fsspec's configuration."""
+    """Options of a bucket of S3 from this process's environment, AWS' files and fsspec's configuration."""
     return options_of(bucket, os.environ, fsspec_options(), _aws_files(os.environ))
 
 
@@ -134,7 +134,7 @@ def options_of(bucket: str, environ: Mapping[str, str], said: Mapping[str, Any],
 
 
 def fsspec_options() -> dict[str, Any]:
-    """What a person says of S3 by FSSPEC_S3 or a file of fsspec's; it knows both names of the protocol."""
+    """Options of S3 from FSSPEC_S3 or a file of fsspec's, for both names of the protocol."""
     folder = Path(os.environ.get("FSSPEC_CONFIG_DIR") or Path.home() / ".config" / "fsspec")
     if (
         "fsspec" not in sys.modules

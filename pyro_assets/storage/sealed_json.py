@@ -38,13 +38,13 @@ def to_bytes(plain: Mapping[str, Any], *, version: str = "version") -> bytes:
 
 
 def from_bytes(data: bytes, key: str, what: str, remedy: str = _REMEDY, *, version: str = "version") -> dict[str, Any]:
-    """What `to_bytes` was given.
+    """The values of a record that `to_bytes` made.
 
     Args:
         data: the whole object.
-        key: where it lies, for messages.
-        what: it should be, for messages ("a commit record").
-        remedy: what to do where it is not.
+        key: of the object, for messages.
+        what: the kind of record, for messages ("a commit record").
+        remedy: for messages, where it is none.
         version: see `to_bytes`.
 
     Raises:
@@ -67,7 +67,7 @@ def from_bytes(data: bytes, key: str, what: str, remedy: str = _REMEDY, *, versi
 
 @contextmanager
 def parsing(key: str, what: str, remedy: str = _REMEDY) -> Iterator[None]:
-    """Turns what goes wrong with the contents of a record into a BadRecord."""
+    """Turns errors about the contents of a record into a BadRecord."""
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
