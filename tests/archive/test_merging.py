@@ -18,6 +18,7 @@ from pyro_assets.archive.rows import SourceRows
 from pyro_assets.errors import ObjectMissing
 from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
+from pyro_assets.export.samples import samples_of
 from pyro_assets.jobs.claims import Claims
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.upkeep import Merged, MergeOrder, UpkeepRecords, next_series_number
@@ -250,7 +251,7 @@ def test_a_reader_between_the_steps_finds_what_moved(world: ParquetWorld):
     asked = ReceiptRecords(world.ledger).series_files_of(0, 2**60)
     merge(world)
     reader = SeriesFiles(world.archive, world.ledger)
-    rows = sum(len(reader.samples(file)) for _, file in asked)
+    rows = sum(len(samples_of(reader, file)) for _, file in asked)
     assert rows == 2 * len(values)
     # Twice merged, and a file that is nowhere.
     world.clock.forward(300)
@@ -258,10 +259,10 @@ def test_a_reader_between_the_steps_finds_what_moved(world: ParquetWorld):
     world.clock.forward(300)
     merge(world)
     _, file = asked[0]
-    assert len(SeriesFiles(world.archive, world.ledger).samples(file))
+    assert len(samples_of(SeriesFiles(world.archive, world.ledger), file))
     world.archive.objects = {key: data for key, data in world.archive.objects.items() if "series_table" not in key}
     with pytest.raises(ObjectMissing):
-        SeriesFiles(world.archive, world.ledger).samples(file)
+        samples_of(SeriesFiles(world.archive, world.ledger), file)
 
 
 def test_two_merges_at_once(world: ParquetWorld):
@@ -418,7 +419,7 @@ def test_an_hour_enters_a_table_on_s3(world: ParquetWorld, s3: str):
     assert archive.list_after("series/") == []
     reader = SeriesFiles(archive, world.ledger)
     files = [file for _, file in ReceiptRecords(world.ledger).series_files_of(0, 2**60)]
-    assert sum(len(reader.samples(file)) for file in files) == 2 * len(values)
+    assert sum(len(samples_of(reader, file)) for file in files) == 2 * len(values)
 
 
 def test_a_table_whose_log_is_lost_gets_a_new_one(world: ParquetWorld):

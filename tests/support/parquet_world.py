@@ -11,7 +11,7 @@ import polars as pl
 
 from pyro_assets.archive.table import ArchiveTable
 from pyro_assets.export.receipts import ReceiptRecords
-from pyro_assets.export.samples import Samples
+from pyro_assets.export.samples import Samples, samples_of
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.series.frame import SCHEMA, parquet_to_series, parse_series_key, series_to_parquet, to_polars
@@ -131,7 +131,7 @@ class ParquetWorld(World):
         rows: list[Row] = []
         for _, file in ReceiptRecords(ledger).series_files_of(0, 2**60):
             if file.kind == kind:
-                found: Samples = reader.samples(file)
+                found: Samples = samples_of(reader, file)
                 rows += [
                     (file.job_id, found.tenants[tenant], int(time_ms), float(value))
                     for tenant, time_ms, value in zip(found.tenant, found.timestamp_ms, found.value, strict=True)
