@@ -43,14 +43,14 @@ functions: {"runtime.gcDrain": "{}"}
 #: A rule of the ledger, in two versions.
 RULE: Final = """\
 rules:
-- {name: memory, functions: [{glob: "runtime.*"}], by: [service_name], labels: {version: "%d"}}
+- {name: memory, functions: [{glob: "runtime.*"}], by: [service_name], description: "version %d"}
 """
 BUCKET, ARCHIVE, LEDGER, PASSPORT = "bucket", "archive", "ledger.sql", "PASSPORT.md"
 _PASSPORT: Final = """\
 # Written by release {version}
 
-* **Origin.** `python -m tests.archive.writing FOLDER/{version}` by the release of that number, then moved here: segments
-  by the project's own generator, everything else by the pipeline. Nothing of anybody else's is in it.
+* **Origin.** `python -m tests.archive.writing FOLDER/{version}` by the release of that number, then moved
+  here: segments by the project's own generator, everything else by the pipeline. Nothing of anybody else's is in it.
 * **Content.** `bucket`: segments of the hours {hours[1]} (one cut off, one deleted before it was read) and
   {hours[2]}. `archive`: of {hours[0]} commit record, receipt and what retention leaves;
   of {hours[1]} blocks, and series in the table; of {hours[2]} blocks, and series as files; a rule in

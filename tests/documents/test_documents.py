@@ -13,9 +13,15 @@ import duckdb
 import pytest
 import yaml
 
+from pyro_assets.block import metadata
+from pyro_assets.block.symbols import index
+from pyro_assets.block.tsdb import layout
 from pyro_assets.demo.processes import Processes, listens
+from pyro_assets.generator import manifest
+from pyro_assets.ledger import migrate
 from pyro_assets.receivers.file import parse_receivers
 from pyro_assets.rules.config import parse_config
+from pyro_assets.storage import sealed_json
 from tests.cli.test_commands_named import why_refused
 from tests.support import document_command
 from tests.support.documents import (
@@ -177,13 +183,21 @@ def test_targets_modules_and_files_that_are_named_exist():
 
 def test_readme_is_read_in_five_minutes_and_leads_everywhere():
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
-    index = (ROOT / "resources" / "docs" / "index.md").read_text("utf-8")
+    contents = (ROOT / "resources" / "docs" / "index.md").read_text("utf-8")
     for path in (ROOT / "resources" / "docs").glob("*.md"):
-        assert path.name == "index.md" or f"]({path.name})" in index, path.name
+        assert path.name == "index.md" or f"]({path.name})" in contents, path.name
     decisions = (ROOT / "resources" / "docs" / "decisions.md").read_text("utf-8")
     for path in (ROOT / "resources" / "docs" / "decisions").glob("*.md"):
         title = path.read_text("utf-8").partition("\n")[0].partition(". ")[2]
-        assert f"[{title}](decisions/{path.name})" in decisions
+        assert f"[{title}](decisions/{path.name})" in decisions, f"add {path.name} to resources/docs/decisions.md"
+
+
+def test_versions_of_data_are_those_of_the_code():
+    page = (ROOT / "resources" / "docs" / "format.md").read_text("utf-8")
+    assert f"| {migrate.VERSION} | 1 to {migrate.VERSION}: migrated" in page
+    assert f"| {sealed_json.VERSION} | 1 (from before checksums) and {sealed_json.VERSION} |" in page
+    assert f"| {metadata.FORMAT_VERSION}, {layout.VERSION}, {index.VERSION} | the same |" in page
+    assert f"| generated manifests | {manifest.VERSION} |" in page
 
 
 def test_readme_has_every_room():
