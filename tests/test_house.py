@@ -32,7 +32,7 @@ SMALL: Final = frozenset(
 #: many of such statements they have.
 DOORS: Final[dict[str, int]] = {
     "app.py": 2,
-    "archive/hour_files.py": 5,
+    "archive/hour_files.py": 4,
     "archive/merge.py": 2,
     "archive/publish.py": 2,
     "archive/scrub.py": 2,
@@ -56,7 +56,7 @@ DOORS: Final[dict[str, int]] = {
     "cli/rules/preview.py": 11,
     "cli/rules/show.py": 16,
     "cli/run.py": 7,
-    "cli/series.py": 7,
+    "cli/series.py": 6,
     "cli/web.py": 5,
     "explore/preview.py": 3,
     "explore/standing.py": 2,

@@ -100,8 +100,7 @@ class HourFiles:
         ]
 
     def _look(self, kind: str) -> None:
-        from pyro_assets.series.frame import parse_series_key
-        from pyro_assets.series.pieces import CurrentFile, MergedFile, current_files
+        from pyro_assets.series.files import CurrentFile, MergedFile, current_files, parse_series_key
 
         items = {item.key: item for page in self.archive.pages(series_prefix(kind, self.hour)) for item in page}
         pieces = {item.key: item for item in self.table if parse_series_key(item.key)[0] == kind}
@@ -131,7 +130,7 @@ class HourFiles:
 
 
 def _noted(blank: SeriesFile, data: bytes) -> SeriesFile:
-    from pyro_assets.series.frame import read_notes
+    from pyro_assets.series.files import read_notes
 
     name = blank.key or ""
     _check(data, name)
@@ -142,7 +141,7 @@ def _noted(blank: SeriesFile, data: bytes) -> SeriesFile:
 def _check(data: bytes, name: str) -> None:
     """Reads a file without a seal whole: what is recorded of it is believed from now on."""
     from pyro_assets.export.samples import open_series
-    from pyro_assets.series.sealing import check_seal
+    from pyro_assets.series.files import check_seal
 
     if not check_seal(data, name):
         open_series(data, name)

@@ -22,7 +22,7 @@ from pyro_assets.storage.interface import Bucket, ObjectInfo
 from pyro_assets.storage.keys import hour_of, parse_series_name, table_key
 
 if TYPE_CHECKING:
-    from pyro_assets.series.pieces import JobSeries
+    from pyro_assets.series.files import JobSeries
 
 #: Small files that are read at the same time.
 _BATCH: Final = 64
@@ -137,7 +137,7 @@ def merge_hour(
 
 def _write(archive: Bucket, ledger: Ledger, order: MergeOrder, kind: str) -> Iterator[tuple[Merged, NewFile]]:
     """Writes the files of a kind, one at a time: so much is in memory."""
-    from pyro_assets.series.pieces import write_pieces
+    from pyro_assets.series.files import write_pieces
 
     files = [file for file in order.files if file.kind == kind]
     before = {file.job_id: file.key for file in files}
@@ -152,7 +152,7 @@ def _write(archive: Bucket, ledger: Ledger, order: MergeOrder, kind: str) -> Ite
 
 
 def _parts(archive: Bucket, reader: SeriesFiles, files: Sequence[PlacedFile]) -> "Iterator[JobSeries]":
-    from pyro_assets.series.pieces import read_job_series
+    from pyro_assets.series.files import read_job_series
 
     for begin in range(0, len(files), _BATCH):
         batch = files[begin : begin + _BATCH]

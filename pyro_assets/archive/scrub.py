@@ -293,7 +293,7 @@ def _bytes(data: bytes | StorageError) -> bytes:
 def _read_whole(data: bytes, key: str) -> None:
     """Reads all rows of a file that has no recorded checksum: what is there now is believed from now on."""
     from pyro_assets.export.samples import open_series
-    from pyro_assets.series.pieces import MergedFile
+    from pyro_assets.series.files import MergedFile
 
     open_series(data, key)
     if not parse_series_name(key)[0]:

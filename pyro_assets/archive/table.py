@@ -2,7 +2,7 @@
 
 An hour enters it, is replaced and leaves it by one commit for both kinds. Its number is kept in the table's own log, so
 that whoever began earlier and comes later changes nothing. Files are written by our own bucket before (see
-`series.pieces`); when an hour is merged is decided by `merge`.
+`series.files`); when an hour is merged is decided by `merge`.
 """
 
 import json
@@ -202,7 +202,7 @@ def _plain(kind: Any) -> Any:
 def _schema() -> Any:
     import pyarrow as pa
 
-    from pyro_assets.series.pieces import PIECE_SCHEMA
+    from pyro_assets.series.files import PIECE_SCHEMA
 
     own = ((field.name, _plain(field.type)) for field in PIECE_SCHEMA)
     return pa.schema([*own, *((name, pa.string()) for name in _PARTITIONS)])

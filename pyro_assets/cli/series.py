@@ -116,8 +116,7 @@ def _place(
     Where the hour enters the table meanwhile, or is replaced, each job is seen once.
     """
     from pyro_assets.archive.table import keys_of
-    from pyro_assets.series.frame import parquet_to_series
-    from pyro_assets.series.pieces import CurrentFile, current_files, without_jobs
+    from pyro_assets.series.files import CurrentFile, current_files, parquet_to_series, without_jobs
 
     hour, kind = place
     seen: set[str] = set()
@@ -160,7 +159,7 @@ def _places(
     folders: set[tuple[str, str]], in_table: "dict[str, list[ObjectInfo]]", kind: str | None, hours: set[str]
 ) -> list[tuple[str, str]]:
     """Hours and kinds of which there are series and that are asked for, in this order."""
-    from pyro_assets.series.frame import parse_series_key
+    from pyro_assets.series.files import parse_series_key
 
     found = folders | {(hour, parse_series_key(file.key)[0]) for hour, files in in_table.items() for file in files}
     return sorted((hour, one) for hour, one in found if kind in (None, one) and (not hours or hour_path(hour) in hours))

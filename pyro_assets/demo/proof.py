@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pyro_assets.generator.check import Discrepancy, compare
 from pyro_assets.generator.manifest import read_manifest
-from pyro_assets.series.pieces import ROW, current_files, without_jobs
+from pyro_assets.series.files import ROW, current_files, without_jobs
 from pyro_assets.storage.keys import TABLE
 
 _TRIES: Final = 3

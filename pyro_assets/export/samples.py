@@ -22,8 +22,8 @@ from pyro_assets.ledger.upkeep import PlacedFile
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.rules.names import LabelNames, exported_name, exported_names
 from pyro_assets.rules.selectors import Selector
+from pyro_assets.series.files import damage, open_checked
 from pyro_assets.series.frame import SCHEMA
-from pyro_assets.series.sealing import damage, open_checked
 from pyro_assets.storage.shown import show_bytes
 
 if TYPE_CHECKING:

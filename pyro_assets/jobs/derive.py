@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyro_assets.rules.config import SeriesConfig
     from pyro_assets.series.derive import Derived
     from pyro_assets.series.facts import JobInfo
-    from pyro_assets.series.pieces import JobSeries, MergedFile
+    from pyro_assets.series.files import JobSeries, MergedFile
 
 #: Merged files that are kept open: one of each kind.
 _OPEN_FILES = 2
@@ -56,14 +56,14 @@ class SeriesFiles:
 
     def rows(self, file: PlacedFile | StoredFile) -> "JobSeries":
         """The series of a job as rows, with what their file says of itself; see `read`."""
-        from pyro_assets.series.pieces import read_job_series
+        from pyro_assets.series.files import read_job_series
 
         found = self.read(file)
         return read_job_series(found, file.job_id, file.key) if isinstance(found, bytes) else found
 
     def own_file(self, file: PlacedFile | StoredFile) -> bytes:
         """The series of a job as a file of its own; see `read`."""
-        from pyro_assets.series.frame import series_to_parquet, to_polars
+        from pyro_assets.series.files import series_to_parquet, to_polars
 
         found = self.read(file)
         if isinstance(found, bytes):
@@ -96,7 +96,7 @@ class SeriesFiles:
     def _read_at(self, file: PlacedFile | StoredFile) -> "bytes | JobSeries":
         if parse_series_name(file.key)[0]:
             return self._bytes(file)
-        from pyro_assets.series.pieces import MergedFile
+        from pyro_assets.series.files import MergedFile
 
         if file.key not in self._merged:
             opened = MergedFile(self._bytes(file), file.key)
@@ -108,7 +108,7 @@ class SeriesFiles:
     def _bytes(self, file: PlacedFile | StoredFile) -> bytes:
         data = self.archive.read(file.key)
         if self.ledger is None:
-            from pyro_assets.series.sealing import check_seal
+            from pyro_assets.series.files import check_seal
 
             # A derivation of this job that was killed may have written a file of which the ledger never heard.
             if check_seal(data, file.key):
@@ -125,7 +125,7 @@ def check_file(data: bytes, file: PlacedFile | StoredFile) -> bytes:
     if len(data) != file.size_bytes:
         raise DamagedSeries(file.key, f"has {len(data):,} bytes and was written with {file.size_bytes:,}")
     if file.crc32c is None:
-        from pyro_assets.series.sealing import check_seal
+        from pyro_assets.series.files import check_seal
 
         check_seal(data, file.key)
     elif (actual := crc32c(data)) != file.crc32c:
@@ -198,7 +198,7 @@ def _derive(columns: "BlockColumns", job: "JobInfo", config: "SeriesConfig", kin
 
 
 def _series_to_parquet(frame: Any, notes: Mapping[str, str]) -> bytes:
-    from pyro_assets.series.frame import series_to_parquet
+    from pyro_assets.series.files import series_to_parquet
 
     return series_to_parquet(frame, notes)
 
@@ -207,7 +207,7 @@ def _replace_rules(
     before: Mapping[str, bytes], derived: "Derived", ids: Collection[str]
 ) -> tuple[dict[str, Any], set[str]]:
     from pyro_assets.series.derive import note_refused
-    from pyro_assets.series.frame import parquet_to_series, replace_rules
+    from pyro_assets.series.files import parquet_to_series, replace_rules
 
     frames = {kind: parquet_to_series(data, f"the file of {kind} series") for kind, data in before.items()}
     merged, refused = replace_rules(frames, derived.frames, ids)

@@ -27,7 +27,8 @@ from pyro_assets.series.facts import (
     count_services_of_jobs,
     note_overflows,
 )
-from pyro_assets.series.frame import Found, identities, series_table, to_polars
+from pyro_assets.series.files import to_polars
+from pyro_assets.series.frame import Found, identities, series_table
 from pyro_assets.series.label_sets import find_label_sets, groups_of, note_collisions
 from pyro_assets.series.name_sets import find_names
 from pyro_assets.series.profiles import run

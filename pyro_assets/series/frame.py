@@ -1,30 +1,25 @@
 """Series as columns of text: from groups, rules and values in arrays to one Polars frame.
 
 Here, too:
-* series as Parquet and back, and as lines of JSON for people and scripts;
-* series of some rules put in the place of their earlier ones, while every other rule's stay as they are.
+* series as lines of JSON for people and scripts.
 
-The schema of series stands here; a column that is added has its place in the Parquet forms, too. Strings are gathered
+The schema of series stands here; a column that is added has its place in `files`, too. Strings are gathered
 by Arrow from the few distinct ones, so that a series costs no Python object.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pyro_assets.block.columns import I64, U64
 from pyro_assets.compaction.arrays import hash_columns
-from pyro_assets.errors import SeriesError
 from pyro_assets.rules.language import OTHER
 from pyro_assets.series.facts import JobInfo
 from pyro_assets.series.rules import FUNCTION_VALUE, INSTANCE_VALUE, SHARD_VALUE, Rule
-from pyro_assets.series.sealing import CHECKED_PAGES, add_notes, damage, notes_in, open_checked, sealed
-from pyro_assets.storage.keys import hour_from_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -159,16 +154,6 @@ def series_table(
     ), identity
 
 
-def to_polars(table: Any) -> "pl.DataFrame":
-    """An Arrow table of SCHEMA as a Polars frame."""
-    import polars as pl
-
-    frame = pl.from_arrow(table, rechunk=False)
-    if not isinstance(frame, pl.DataFrame):
-        raise TypeError("a table is a frame")
-    return frame
-
-
 def identities(frame: "pl.DataFrame") -> "pl.Series":
     """One text per series, equal where tenant, metric and labels are."""
     import polars as pl
@@ -176,99 +161,6 @@ def identities(frame: "pl.DataFrame") -> "pl.Series":
     label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
     labels = pl.col("labels").list.eval(label).list.join("\x1e")
     return frame.select(one=pl.concat_str("tenant", "metric", labels, separator="\x1d"))["one"]
-
-
-_ROWS_PER_GROUP: Final = 64 * 1024
-_NOTHING: Final[Mapping[str, str]] = {}
-
-
-def series_to_parquet(frame: "pl.DataFrame", notes: Mapping[str, str] = _NOTHING) -> bytes:
-    """Write series as one Parquet file; equal frames and notes give equal bytes with the same pyarrow version.
-
-    Args:
-        frame: the columns of `Derived.frames`.
-        notes: texts for the file's metadata.
-    """
-    table = frame.to_arrow().select(SCHEMA.names).cast(SCHEMA).combine_chunks()
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        sink,
-        SCHEMA,
-        # On files of some kilobytes zstd would save 5 % and double the time.
-        compression="snappy",
-        use_dictionary=["tenant", "metric", "labels.list.element.name", "labels.list.element.value", "rule", "job"],
-        write_statistics=["tenant", "metric", "timestamp_ms", "rule"],
-        store_schema=False,
-        **CHECKED_PAGES,
-    ) as writer:
-        writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
-        add_notes(writer, dict(notes))
-    return sealed(sink.getvalue())
-
-
-def read_notes(data: bytes | memoryview, name: str = "<memory>") -> tuple[int, dict[str, str]]:
-    """How many series a file has, and the texts of its metadata.
-
-    Raises:
-        DamagedSeries: it is no Parquet file, or not the one that was written.
-    """
-    file = open_checked(data, name)
-    with damage(name):
-        return int(file.metadata.num_rows), notes_in(file)
-
-
-def parquet_to_series(data: bytes | memoryview, name: str = "<memory>") -> "pl.DataFrame":
-    """Read one file of series.
-
-    Args:
-        data: the whole file.
-        name: its key, for messages.
-
-    Raises:
-        DamagedSeries: it is no Parquet file, has not the columns of series, or is not what was written.
-    """
-    file = open_checked(data, name)
-    with damage(name):
-        table = file.read(columns=SCHEMA.names, use_threads=False)
-        return to_polars(table.select(SCHEMA.names).cast(SCHEMA).combine_chunks())
-
-
-def read_series(files: Iterable[tuple[str, bytes]]) -> "pl.DataFrame":
-    """Read files of an archive into one frame.
-
-    Args:
-        files: keys and contents.
-
-    Returns:
-        The columns of series, and kind and hour (a partition key such as "2026-11-25-09:00") from each file's path;
-        in the order of the files.
-
-    Raises:
-        SeriesError: a key or a file is not one of series; names it.
-    """
-    import polars as pl
-
-    frames = [to_polars(SCHEMA.empty_table()).with_columns(_text("", "kind"), _text("", "hour"))]
-    for key, data in files:
-        kind, hour = parse_series_key(key)
-        frames.append(parquet_to_series(data, key).with_columns(_text(kind, "kind"), _text(hour, "hour")))
-    return pl.concat(frames)
-
-
-def parse_series_key(key: str) -> tuple[str, str]:
-    """Kind and hour (a partition key) of a file of series.
-
-    >>> parse_series_key("series/kind=dimension/hour=2026-11-25T09/ab12.parquet")
-    ('dimension', '2026-11-25-09:00')
-
-    Raises:
-        SeriesError: it is another kind of key.
-    """
-    parts = dict(part.split("=", 1) for part in key.split("/")[:-1] if "=" in part)
-    try:
-        return parts["kind"], hour_from_path(parts["hour"])
-    except (KeyError, ValueError):
-        raise SeriesError(f"{key!r} names no file of series; expected series/kind=.../hour=.../JOB.parquet") from None
 
 
 def json_lines(frame: "pl.DataFrame") -> Iterator[str]:
@@ -286,36 +178,3 @@ def json_lines(frame: "pl.DataFrame") -> Iterator[str]:
         yield json.dumps(
             {"labels": named, "tenant": tenant, "timestamp_ms": timestamp_ms, "value": value}, sort_keys=True
         )
-
-
-def _text(value: str, name: str) -> "pl.Expr":
-    import polars as pl
-
-    return pl.lit(value, dtype=pl.String).alias(name)
-
-
-def replace_rules(
-    before: "Mapping[str, pl.DataFrame]", found: "Mapping[str, pl.DataFrame]", ids: Collection[str]
-) -> "tuple[dict[str, pl.DataFrame], pl.DataFrame]":
-    """Put what was found of some rules among the series of a job.
-
-    Args:
-        before: kind -> all series of the job so far.
-        found: kind -> series of these rules alone, as `derive` gives them.
-        ids: of the rules.
-
-    Returns:
-        The kinds of `before`, in the order in which one derivation of all rules gives them; and the series that were
-        left out because another rule has given them already, which keeps them.
-    """
-    import polars as pl
-
-    kept = {kind: frame.filter(~pl.col("rule").is_in(list(ids))) for kind, frame in before.items()}
-    taken = pl.concat([identities(frame) for frame in kept.values()])
-    refused = []
-    result = {}
-    for kind, frame in kept.items():
-        is_taken = identities(found[kind]).is_in(taken.implode())
-        refused.append(found[kind].filter(is_taken))
-        result[kind] = pl.concat([frame, found[kind].filter(~is_taken)]).sort("tenant", "rule", maintain_order=True)
-    return result, pl.concat(refused)

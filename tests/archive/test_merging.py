@@ -312,7 +312,7 @@ def test_a_lone_job_enters_the_table_too(world: ParquetWorld):
 
 def test_a_large_hour_is_merged_in_pieces(world: ParquetWorld, monkeypatch: pytest.MonkeyPatch):
     """Each of whole jobs, oldest first; they are read, replaced and rebuilt as one is."""
-    from pyro_assets.series import pieces as module
+    from pyro_assets.series import files as module
 
     monkeypatch.setattr(module.write_pieces, "__defaults__", (4,))
     values = an_hour(world)

@@ -29,8 +29,7 @@ from pyro_assets.operations import runs, sending, ticks, upkeep
 from pyro_assets.operations.runs import SERIES_STEPS
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.rules.stored import RuleEdit, StoredRules
-from pyro_assets.series.frame import parquet_to_series, series_to_parquet
-from pyro_assets.series.pieces import MergedFile, read_job_series, write_pieces
+from pyro_assets.series.files import MergedFile, parquet_to_series, read_job_series, series_to_parquet, write_pieces
 from pyro_assets.settings import KINDS
 from pyro_assets.storage.keys import HOUR_MS, hour_of, parse_series_name
 from tests.support import exports

@@ -14,8 +14,8 @@ from deltalake import DeltaTable
 
 from pyro_assets.archive.table import ArchiveTable, NewFile, keys_of
 from pyro_assets.errors import TableUnavailable
+from pyro_assets.series.files import JobSeries, write_pieces
 from pyro_assets.series.frame import SCHEMA
-from pyro_assets.series.pieces import JobSeries, write_pieces
 from pyro_assets.storage.bucket import open_bucket
 from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import TABLE, hour_of, hour_start_ms, table_key

@@ -22,7 +22,7 @@ from pyro_assets.rules.config import SeriesConfig, parse_config
 from pyro_assets.series.compiled import compile_rules
 from pyro_assets.series.derive import derive, instance_hash
 from pyro_assets.series.facts import JobInfo
-from pyro_assets.series.frame import series_to_parquet
+from pyro_assets.series.files import series_to_parquet
 
 TESTS = Path(__file__).parent.parent
 

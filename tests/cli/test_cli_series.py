@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pyro_assets.series.frame import series_to_parquet
+from pyro_assets.series.files import series_to_parquet
 from tests.support.cli_runner import fails, is_wrong_usage, run
 
 HOURS = ("2026-11-25T09", "2026-11-25T10")

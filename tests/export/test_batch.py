@@ -13,7 +13,7 @@ from pyro_assets.export.remote_write.batch import cut_batches, prepare
 from pyro_assets.export.samples import empty_samples, open_series, read_samples
 from pyro_assets.receivers.model import Receiver, ReceiverLimits
 from pyro_assets.rules.names import exported_names
-from pyro_assets.series.frame import series_to_parquet, to_polars
+from pyro_assets.series.files import series_to_parquet, to_polars
 from pyro_assets.storage.shown import show_bytes
 from tests.support.remote_write import NOW_MS, decode_body, many, row, samples, series_file, table
 

@@ -20,7 +20,7 @@ from pyro_assets.rules.in_force import merge_rules
 from pyro_assets.rules.language import Rule
 from pyro_assets.rules.patterns import Pattern
 from pyro_assets.rules.stored import RuleEdit, StoredRules
-from pyro_assets.series.frame import parquet_to_series
+from pyro_assets.series.files import parquet_to_series
 from pyro_assets.storage.keys import series_key
 from tests.support import fakes
 from tests.support.exports import HOUR, derive, got, opened, scripted

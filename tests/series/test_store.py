@@ -12,7 +12,8 @@ import pytest
 from pyro_assets.errors import DamagedSeries, SeriesError
 from pyro_assets.rules.config import parse_config
 from pyro_assets.series.derive import derive
-from pyro_assets.series.frame import json_lines, parquet_to_series, parse_series_key, read_series, series_to_parquet
+from pyro_assets.series.files import parquet_to_series, parse_series_key, read_series, series_to_parquet
+from pyro_assets.series.frame import json_lines
 from pyro_assets.storage.keys import series_key
 from tests.support.series_jobs import ALLOC, JOB, job, profile, sample
 

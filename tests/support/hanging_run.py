@@ -19,7 +19,7 @@ from pyro_assets.compaction.compact import Compacted, Dedup, compact
 from pyro_assets.jobs.compact import summarise
 from pyro_assets.jobs.derive import Engine
 from pyro_assets.series.derive import derive
-from pyro_assets.series.frame import series_to_parquet
+from pyro_assets.series.files import series_to_parquet
 from tests.support import golden_bucket
 
 GUILTY = golden_bucket.committed().jobs[0][2]

@@ -14,8 +14,15 @@ from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.export.samples import Samples, samples_of
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.series.frame import SCHEMA, parquet_to_series, parse_series_key, series_to_parquet, to_polars
-from pyro_assets.series.pieces import current_files, without_jobs
+from pyro_assets.series.files import (
+    current_files,
+    parquet_to_series,
+    parse_series_key,
+    series_to_parquet,
+    to_polars,
+    without_jobs,
+)
+from pyro_assets.series.frame import SCHEMA
 from pyro_assets.storage.interface import DeltaPlace
 from pyro_assets.storage.keys import HOUR_MS, TABLE
 from tests.support import fakes

@@ -17,7 +17,7 @@ from pyro_assets.explore.remote_read import prompb_pb2 as pb
 from pyro_assets.explore.remote_read.answer import ReadAnswer
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.schema import jobs, series_files
-from pyro_assets.series.frame import series_to_parquet, to_polars
+from pyro_assets.series.files import series_to_parquet, to_polars
 from pyro_assets.storage.checksum import crc32c
 from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import hour_of, hour_path

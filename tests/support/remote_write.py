@@ -13,7 +13,8 @@ import pyarrow as pa
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from pyro_assets.export.samples import Samples, read_samples
-from pyro_assets.series.frame import SCHEMA, series_to_parquet, to_polars
+from pyro_assets.series.files import series_to_parquet, to_polars
+from pyro_assets.series.frame import SCHEMA
 
 NOW_MS = 1_795_600_276_100
 

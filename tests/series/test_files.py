@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_assets.errors import SeriesError
+from pyro_assets.series.files import JobSeries, MergedFile, read_job_series, write_pieces
 from pyro_assets.series.frame import SCHEMA
-from pyro_assets.series.pieces import JobSeries, MergedFile, read_job_series, write_pieces
 
 
 def rows(job: str, count: int) -> Any:
