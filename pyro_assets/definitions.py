@@ -15,7 +15,7 @@ from pyro_assets.defs.catalogue import ASSETS, EXPORTED, SERIES, linked, segment
 from pyro_assets.defs.housekeeping import housekeeping_sensor
 from pyro_assets.defs.jobs import backfill_job, hours, live_job, rules_job
 from pyro_assets.defs.scrubbing import archive_asset, scrub_job, scrub_schedule
-from pyro_assets.defs.sensors import landing_sensor, source_check
+from pyro_assets.defs.sensors import landing_sensor, source_check, well_check
 from pyro_assets.defs.upkeep import (
     hour_blocks_asset,
     hour_blocks_job,
@@ -53,7 +53,7 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
     upkeep, hour_blocks, resolve, scrub = upkeep_jobs(), hour_blocks_job(), resolve_job(), scrub_job()
     return dg.Definitions(
         assets=dg.map_asset_specs(linked(settings.web_url), assets),
-        asset_checks=[source_check()],
+        asset_checks=[source_check(), well_check()],
         jobs=[live, backfill, rules, *upkeep, hour_blocks, resolve, scrub],
         sensors=[landing_sensor(live, first), housekeeping_sensor(backfill)],
         schedules=[

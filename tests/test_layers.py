@@ -50,12 +50,7 @@ LAYERS: dict[str, set[str]] = {
     "demo": _BELOW | {"generator", "web", "cli", "resources"},
 }
 #: Imports that point up, to be taken away one by one: (file, what it imports). Nothing may be added.
-UPWARD: Final = {
-    ("export/reconcile.py", "archive"),
-    ("explore/standing.py", "monitoring"),
-    ("monitoring/now.py", "operations"),
-    ("monitoring/calendar.py", "operations"),
-}
+UPWARD: Final = {}
 
 #: library -> the places (packages, or files below pyro_assets) that may import it.
 LIBRARIES: dict[str, set[str]] = {

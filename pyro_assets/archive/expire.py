@@ -15,7 +15,6 @@ from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.schema import hour_upkeep, jobs, outputs, series_files
 from pyro_assets.ledger.upkeep import ensure_row, files_of, is_at_rest, next_series_number, series_number
 from pyro_assets.planning.sources import chunks
-from pyro_assets.storage.keys import hour_of
 
 #: Why something is kept, in words; see `rows` for more.
 OPEN: Final = "a job is open, held or given up"
@@ -164,19 +163,6 @@ class ExpiryRecords(Queries):
             if connection.execute(gone).first() is not None or not is_at_rest(connection, hour, now_ms):
                 return None
             return {row.key for row in connection.execute(_blocks_of(jobs.c.hour == hour))}
-
-    def removed_in(self, begin_ms: int, end_ms: int) -> list[str]:
-        """Hours (partition keys) of [begin_ms, end_ms) whose series or rows retention removed, oldest first."""
-        first, last = hour_of(max(begin_ms, 0)), hour_of(max(end_ms - 1, 0))
-        gone = or_(hour_upkeep.c.series_removed_ms.is_not(None), hour_upkeep.c.collapsed_ms.is_not(None))
-        with self.ledger.read() as connection:
-            return list(
-                connection.execute(
-                    select(hour_upkeep.c.hour)
-                    .where(hour_upkeep.c.hour >= first, hour_upkeep.c.hour <= last, gone)
-                    .order_by(hour_upkeep.c.hour)
-                ).scalars()
-            )
 
 
 def _blocks_of(*conditions: ColumnElement[bool]) -> Any:

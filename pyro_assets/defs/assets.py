@@ -17,7 +17,7 @@ from pyro_assets.app import App
 from pyro_assets.defs.catalogue import ASSETS, EXPORTED, made_specs
 from pyro_assets.defs.checks import check_results, check_specs, still_failing
 from pyro_assets.defs.exports import Exports, Sending, export_check_results, export_check_specs, exporting
-from pyro_assets.defs.jobs import CLOSE, LANE, lane_of
+from pyro_assets.defs.jobs import CLOSE, LANE, lane_of, turn_of
 from pyro_assets.defs.metadata import Metadata, hour_metadata
 from pyro_assets.defs.runs import Stay, opening, stay
 from pyro_assets.errors import SettingsError
@@ -72,10 +72,15 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
         checks = {key.name for key in context.selected_asset_check_keys}
         lane = lane_of(context.run)
         live = bool(steps) and lane is not None and not config.rules
-        deadline = pipeline.deadline_monotonic(live=live)
         progress = None if live else _log_progress(context.log)
         run_id = context.run.run_id
-        with opening(pipeline, run_id, series=bool(steps)) as opened:
+        takes_turn = live and turn_of(context.run) != "late"
+        with (
+            opening(pipeline, run_id, series=bool(steps)) as opened,
+            runs.turn(opened, lane if takes_turn else None, run_id) as turn,
+        ):
+            # Its time begins with its turn.
+            deadline = pipeline.deadline_monotonic(live=live)
             if not live:
                 _warn(context, opened)
             hours = _hours(context, opened)
@@ -101,25 +106,24 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                 reports = run(hours) if steps else {}
                 if live:
                     say(reports)
-                    # Its questions to the bucket would be lag of the first jobs.
+                    how = Stay(deadline, say, is_relieved=lambda: turn.is_over)
+                    reports = stay(partial(_due, opened, lane, min(hours)), run, reports, how)
+                exports.finish()
+                # From here on the next run is at work: what follows is no lag of anything.
+                turn.leave()
+                if live:
                     _warn(context, opened)
-                else:
-                    exports.finish()
-                seconds = _LIVE_CHECK_SECONDS if live else _CHECK_SECONDS
                 yield from check_results(
                     opened,
                     hours,
                     checks,
                     settle_ms,
-                    seconds,
+                    _LIVE_CHECK_SECONDS if live else _CHECK_SECONDS,
                     live=live,
                     failing=partial(still_failing, context.instance),
                     web_url=usable()[0].web_url,
                 )
                 yield from export_check_results(opened, hours, checks, time.time_ns() // 10**6, settle_ms)
-                if live:
-                    reports = stay(partial(_due, opened, lane, min(hours)), run, reports, Stay(deadline, say))
-                    exports.finish()
             if exported:
                 # What was sent after the last look.
                 now = {hour: runs.hour_report(opened, hour) for hour in reports or hours}

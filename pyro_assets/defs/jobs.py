@@ -3,12 +3,13 @@
 Here, too:
 * all partition definitions: one, UTC hours of block creation, shared by every asset.
 
-dagster.yaml allows one run at a time for each value of the tag `lane`. With several live lanes their values are
-`live-0`, `live-1`, …, and the tag `lanes` says how many there are, because that may change between two restarts. Add a
-job when something must be started apart from these; a run over a range of hours is the same job with range tags.
+dagster.yaml allows one run at a time for each value of the tag `lane`. Live runs have `live`, `live-next` and
+`live-late`; with several live lanes `live-0`, `live-0-next`, …, and the tag `lanes` says how many there are, because
+that may change between two restarts. Add a job when something must be started apart from these; a run over a range of
+hours is the same job with range tags.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import dagster as dg
 
@@ -19,6 +20,9 @@ AssetJob = Any
 LANE: Final = "lane"
 LANES: Final = "lanes"
 LIVE: Final = "live"
+#: Live runs of a lane take turns as "" and "next", so that one is ready when the other leaves; "late" ones do what came
+#: late for hours that are over, beside them.
+Turn = Literal["", "next", "late"]
 BACKFILL: Final = "backfill"
 CLOSE: Final = "close"
 #: Of runs that people start in the asset graph; the run coordinator gives it.
@@ -48,7 +52,7 @@ def live_job(selection: dg.AssetSelection) -> AssetJob:
         LIVE,
         selection,
         description="All that is due, and what becomes due in the next minute, requested by the sensor "
-        "`segments_landed`; one run at a time in each lane.",
+        "`segments_landed`; one run at work in each lane, and one that relieves it.",
         # A live run that dies is not retried: the sensor requests the next one anyway, five seconds later.
         tags={LANE: LIVE, MAX_RUNTIME: str(_LIVE_MAX_RUNTIME_SECONDS), MAX_RETRIES: "0", PRIORITY: "10"},
         executor_def=dg.in_process_executor,
@@ -79,21 +83,29 @@ def rules_job(selection: dg.AssetSelection) -> AssetJob:
     )
 
 
-def lane_tags(lane: Lane) -> dict[str, str]:
+def lane_tags(lane: Lane, turn: Turn = "") -> dict[str, str]:
     """The tags of a live run of a lane, beside those of its job.
 
-    >>> lane_tags(Lane()), lane_tags(Lane(2, 4))
-    ({}, {'lane': 'live-2', 'lanes': '4'})
+    >>> lane_tags(Lane()), lane_tags(Lane(2, 4)), lane_tags(Lane(2, 4), "next"), lane_tags(Lane(), "late")
+    ({}, {'lane': 'live-2', 'lanes': '4'}, {'lane': 'live-2-next', 'lanes': '4'}, {'lane': 'live-late'})
     """
-    return {} if lane.count == 1 else {LANE: f"{LIVE}-{lane.index}", LANES: str(lane.count)}
+    parts = [LIVE, *([str(lane.index)] if lane.count > 1 else []), *([turn] if turn else [])]
+    lanes = {LANES: str(lane.count)} if lane.count > 1 else {}
+    return {LANE: "-".join(parts), **lanes} if parts[1:] else {}
 
 
 def lane_of(run: dg.DagsterRun) -> Lane | None:
     """The lane of a live run, which must end soon; None for any other run."""
-    name, _, index = run.tags.get(LANE, "").partition("-")
+    name, *more = run.tags.get(LANE, "").split("-")
     if name != LIVE:
         return None
-    return Lane(int(index), int(run.tags.get(LANES, "1"))) if index else Lane()
+    return Lane(int(more[0]), int(run.tags.get(LANES, "1"))) if more and more[0].isdecimal() else Lane()
+
+
+def turn_of(run: dg.DagsterRun) -> Turn:
+    """Which of a lane's live runs it is."""
+    last = run.tags.get(LANE, "").rpartition("-")[2]
+    return "next" if last == "next" else "late" if last == "late" else ""
 
 
 def hours(start_hour: str) -> dg.HourlyPartitionsDefinition:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import dagster as dg
 
 from pyro_assets.defs.catalogue import EXPORTED
+from pyro_assets.defs.due import counted
 from pyro_assets.jobs.counts import VerifyReport
 from pyro_assets.ledger.lag import Stage
 from pyro_assets.monitoring.reports import ExportReport, HourReport
@@ -24,6 +25,8 @@ _SERIES_KIND: Final[Mapping[str, str]] = {"dimension_series": "dimension", "func
 _STAGE: Final[Mapping[str, Stage]] = {"l1_blocks": "compacted", "dimension_series": "derived"}
 _SHOWN: Final = 50
 _MIB: Final = 2**20
+#: Counts of derivations that are no cause for a second look: series of zeros are left out.
+_EXPECTED: Final = frozenset({"skipped_zero_series"})
 
 _SERVICE_COLUMNS: Final = dg.TableSchema(
     [
@@ -57,15 +60,12 @@ _RULE_COLUMNS: Final = dg.TableSchema(
 _RECEIVER_COLUMNS: Final = dg.TableSchema(
     [
         dg.TableColumn("receiver", "string"),
+        dg.TableColumn("state", "string"),
         dg.TableColumn("accepted", "int", description="samples"),
         dg.TableColumn("refused", "int", description="samples that it did not take for good"),
         dg.TableColumn("pending", "int", description="jobs that it lacks"),
         dg.TableColumn("changed", "int", description="jobs whose samples changed after they were sent"),
         dg.TableColumn("lag_p95_seconds", "float", description="first segment of a job created -> accepted"),
-        dg.TableColumn("requests", "int"),
-        dg.TableColumn("retries", "int"),
-        dg.TableColumn("mib", "float", description="sent"),
-        dg.TableColumn("state", "string"),
         dg.TableColumn("refusals", "string", description="by tenant and reason"),
     ]
 )
@@ -93,15 +93,6 @@ def mib(size_bytes: int) -> float:
     0.063
     """
     return round(size_bytes / _MIB, 3)
-
-
-def counted(count: int, noun: str) -> str:
-    """A count with its noun.
-
-    >>> counted(1, "segment"), counted(1_200, "segment")
-    ('1 segment', '1,200 segments')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def arrival_metadata(arrivals: HourArrivals, now_ms: int) -> Metadata:
@@ -178,7 +169,7 @@ def _blocks(report: HourReport, asset: str, web_url: str) -> tuple[list[str], di
         figures["lags"] = lags
     if report.services:
         figures["unsymbolised_by_service"] = _services(report)
-    odd = {name: count for name, count in report.facts.items() if count}
+    odd = {name: count for name, count in report.facts.items() if count and name not in _EXPECTED}
     odd |= {name: getattr(report, name) for name in ("duplicates", "conflicts") if getattr(report, name)}
     if odd:
         figures["odd"] = dg.MetadataValue.json({**odd, "examples": list(report.examples[:_SHOWN])})
@@ -259,15 +250,12 @@ def _receiver(one: ExportReport) -> tuple[Any, ...]:
     held = [f"{tenant}: {why}" for tenant, why in one.held.items()]
     return (
         one.receiver,
+        "; ".join(["paused"] * one.paused + [one.error] * bool(one.error) + owed + held) or "well",
         one.accepted,
         one.refused,
         one.pending,
         one.changed,
         None if one.lag is None else round(one.lag.p95_seconds, 1),
-        one.requests,
-        one.retries,
-        mib(one.bytes),
-        "; ".join(["paused"] * one.paused + [one.error] * bool(one.error) + owed + held) or "well",
         one.refused_words if one.refused else "",
     )
 

@@ -135,12 +135,14 @@ class Stay:
         until_monotonic: no job is begun after this `time.monotonic()`.
         say: told the reports of what was done so far, at most every `say_seconds`.
         idle_seconds: the run ends when it had no work for so long.
+        is_relieved: another run has taken its turn.
     """
 
     until_monotonic: float
     say: Callable[[Reports], None]
     say_seconds: float = 10.0
     idle_seconds: float = IDLE_SECONDS
+    is_relieved: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -151,7 +153,7 @@ def stay(
     """Run hours again as their jobs become due.
 
     Ends when the time is over, when there was nothing to do for a while, when a job failed (so that it is seen), or
-    when a later hour has work, which needs a run of its own.
+    when another run has taken its turn, as one does that also has a later hour.
 
     Args:
         due_hours: hour -> jobs that the run could take now.
@@ -167,11 +169,9 @@ def stay(
     silent: set[str] = set()
     while not any(report.run.failed for report in reports.values()):
         now = stay.clock()
-        if now >= stay.until_monotonic or now - worked >= stay.idle_seconds:
+        if now >= stay.until_monotonic or now - worked >= stay.idle_seconds or stay.is_relieved():
             break
         due = due_hours()
-        if any(hour > max(reports) for hour in due):
-            break
         mine = [hour for hour in reports if hour in due]
         if not mine:
             stay.sleep(_POLL_SECONDS)

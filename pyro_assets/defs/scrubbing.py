@@ -12,8 +12,9 @@ import dagster as dg
 
 from pyro_assets.archive.scrub import Damage, ScrubReport
 from pyro_assets.defs.catalogue import ARCHIVE, archive_spec
+from pyro_assets.defs.due import counted
 from pyro_assets.defs.jobs import UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
-from pyro_assets.defs.metadata import HEADLINE, counted, mib
+from pyro_assets.defs.metadata import HEADLINE, mib
 from pyro_assets.defs.runs import opening
 from pyro_assets.operations import upkeep
 from pyro_assets.resources.pipeline import PipelineResource

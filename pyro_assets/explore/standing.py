@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from pyro_assets.explore.scan import Asked, Extent
 from pyro_assets.explore.series import RuleSeries, SeriesReader
+from pyro_assets.export.states import ReceiverRecords
 from pyro_assets.jobs.derive import Engine, read_outputs
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.ledger.hours import HourRecords
-from pyro_assets.monitoring.health import LedgerFigures
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.rules.choice import function_rule_id, only
 from pyro_assets.rules.config import SeriesConfig
@@ -63,7 +63,7 @@ def standings(archive: "Bucket", ledger: "Ledger", now_ms: int) -> Standings:
     """
     series, extent = SeriesReader(archive, ledger).rules(Asked(now_ms - HOUR_MS, now_ms + 1), STEP_MS)
     sent: dict[str, SentOfRule] = {}
-    for receipt, _ in LedgerFigures(ledger).closed_between(now_ms - HOUR_MS, now_ms):
+    for receipt, _ in ReceiverRecords(ledger).closed_between(now_ms - HOUR_MS, now_ms):
         if receipt.accepted:
             for rule, (samples, _) in receipt.rules.items():
                 one = sent.setdefault(rule, SentOfRule())

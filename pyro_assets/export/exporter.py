@@ -29,12 +29,11 @@ from pyro_assets.export.remote_write.client import Client
 from pyro_assets.export.remote_write.isolate import RefusedSeries
 from pyro_assets.export.remote_write.validate import MAX_AHEAD_MS, ActiveSeries
 from pyro_assets.export.send import Sender
-from pyro_assets.export.states import ActiveSeriesRecords, ReceiverRecords, ReceiverState
+from pyro_assets.export.states import ActiveSeriesRecords, ReceiverRecords, ReceiverState, start_ms_of
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import Lane
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.storage.interface import Bucket
-from pyro_assets.storage.keys import hour_start_ms
 
 #: An unfinished job holds its shard's later ones back so long where the receiver has no out-of-order window.
 HOLD_MS: Final = 30_000
@@ -116,13 +115,6 @@ class _Apart:
 
     held: set[str] = field(default_factory=set)
     threads: dict[str, threading.Thread] = field(default_factory=dict)
-
-
-def start_ms_of(ledger: Ledger, receiver: Receiver, now_ms: int) -> int:
-    """The time from which on a receiver gets samples by itself."""
-    if receiver.start != "now":
-        return hour_start_ms(receiver.start)
-    return ReceiverRecords(ledger).see_receiver(receiver.name, now_ms).first_seen_ms or now_ms
 
 
 class Exporter:

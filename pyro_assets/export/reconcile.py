@@ -16,7 +16,6 @@ from typing import Final
 
 import numpy as np
 
-from pyro_assets.archive.expire import ExpiryRecords
 from pyro_assets.errors import ObjectMissing, RemovedByRetention, SeriesError
 from pyro_assets.export.promql import LabelSet, PromQLClient, selector
 from pyro_assets.export.receipt import Receipt
@@ -28,6 +27,7 @@ from pyro_assets.export.samples import NAME_LABEL, Samples, samples_of
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import StoredFile
+from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.rules.names import METRIC_PREFIX, exported_name
 from pyro_assets.rules.selectors import Matcher
@@ -354,7 +354,7 @@ def files_between(ledger: Ledger, begin_ms: int, end_ms: int) -> list[tuple[int,
     Raises:
         RemovedByRetention: the ledger or the archive does not have them any more.
     """
-    removed = ExpiryRecords(ledger).removed_in(begin_ms, end_ms)
+    removed = UpkeepRecords(ledger).removed_in(begin_ms, end_ms)
     if removed:
         raise RemovedByRetention(
             f"retention removed series of {len(removed)} hours of this span, from {removed[0]} to {removed[-1]}; ask "

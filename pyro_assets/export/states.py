@@ -6,15 +6,23 @@ Here, too:
 Names only; URLs and secrets never come here. Add a fact when it must outlive a process.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pyro_assets.ledger.database import Queries, fact, put_fact
-from pyro_assets.ledger.schema import active_series, facts, refused_series
+from pyro_assets.export.receipt import Receipt
+from pyro_assets.export.receipts import ReceiptRecords, receipt_of
+from pyro_assets.ledger.database import Ledger, Queries, fact, put_fact
+from pyro_assets.ledger.lag import is_live
+from pyro_assets.ledger.schema import active_series, facts, jobs, receipts, refused_series
+from pyro_assets.receivers.model import Receiver
+from pyro_assets.storage.keys import hour_start_ms
+
+if TYPE_CHECKING:
+    from pyro_assets.app import App
 
 _PREFIX: Final = "receiver:"
 _FIRST_SEEN: Final = "first_seen_ms"
@@ -73,6 +81,36 @@ class ReceiverState:
         ]
 
 
+def start_ms_of(ledger: Ledger, receiver: Receiver, now_ms: int) -> int:
+    """The time from which on a receiver gets samples by itself, Unix ms."""
+    if receiver.start != "now":
+        return hour_start_ms(receiver.start)
+    return ReceiverRecords(ledger).see_receiver(receiver.name, now_ms).first_seen_ms or now_ms
+
+
+def receiver_starts(app: "App") -> dict[str, int]:
+    """Receiver -> the time from which on it gets samples by itself, Unix ms.
+
+    Raises:
+        ConfigError: the file of receivers is refused.
+    """
+    return {receiver.name: start_ms_of(app.ledger, receiver, app.clock()) for receiver in app.receivers()}
+
+
+def export_due_hours(app: "App", names: Collection[str] = ()) -> dict[str, int]:
+    """Hour -> jobs that some receiver (of these names, or any) lacks since its start, oldest first.
+
+    Raises:
+        ConfigError: the file of receivers is refused.
+    """
+    found: dict[str, int] = {}
+    for name, since_ms in receiver_starts(app).items():
+        if not names or name in names:
+            for hour, lacking in ReceiptRecords(app.ledger).export_due_hours(name, since_ms=since_ms).items():
+                found[hour] = max(lacking, found.get(hour, 0))
+    return dict(sorted(found.items()))
+
+
 class ReceiverRecords(Queries):
     """The part of the ledger that knows receivers by name."""
 
@@ -98,6 +136,21 @@ class ReceiverRecords(Queries):
             error.updated_ms if error is not None else None,
             {tenant: _tenant_state(of_tenants[tenant]) for tenant in sorted(of_tenants)},
         )
+
+    def closed_between(self, after_ms: int, until_ms: int) -> Iterator[tuple[Receipt, int | None]]:
+        """Receipts that were closed for the first time in a span of time, and when their job's first source came.
+
+        None for those that a person asked for, such as a backfill's: their age is no lag.
+        """
+        with self.ledger.read() as connection:
+            rows = connection.execute(
+                select(receipts, jobs.c.first_created_ms, is_live(receipts.c.first_ms).label("is_live"))
+                .join(jobs, jobs.c.id == receipts.c.job_id)
+                .where(receipts.c.first_ms > after_ms, receipts.c.first_ms <= until_ms)
+                .order_by(receipts.c.first_ms)
+            ).all()
+        for row in rows:
+            yield receipt_of(row), row.first_created_ms if row.is_live else None
 
     def see_receiver(self, name: str, now_ms: int) -> ReceiverState:
         """Notes that a receiver is there, the first time; returns what is known of it."""

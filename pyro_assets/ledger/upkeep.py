@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.schema import OPEN_STATES, hour_upkeep, jobs, series_files, sources
-from pyro_assets.storage.keys import TABLE
+from pyro_assets.storage.keys import TABLE, hour_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,19 @@ class UpkeepRecords(Queries):
             query = query.where(hour_upkeep.c.hour.in_(list(hours)))
         with self.ledger.read() as connection:
             return {row.hour: UpkeepState(**row._mapping) for row in connection.execute(query)}
+
+    def removed_in(self, begin_ms: int, end_ms: int) -> list[str]:
+        """Hours (partition keys) of [begin_ms, end_ms) whose series or rows retention removed, oldest first."""
+        first, last = hour_of(max(begin_ms, 0)), hour_of(max(end_ms - 1, 0))
+        gone = or_(hour_upkeep.c.series_removed_ms.is_not(None), hour_upkeep.c.collapsed_ms.is_not(None))
+        with self.ledger.read() as connection:
+            return list(
+                connection.execute(
+                    select(hour_upkeep.c.hour)
+                    .where(hour_upkeep.c.hour >= first, hour_upkeep.c.hour <= last, gone)
+                    .order_by(hour_upkeep.c.hour)
+                ).scalars()
+            )
 
     def begin_merge(
         self, hour: str, now_ms: int, quiet_ms: int, table: Collection[str], others: Sequence[PlacedFile] = ()

@@ -10,9 +10,9 @@ from typing import Final, Literal
 
 from pyro_assets.app import App
 from pyro_assets.errors import ConfigError
+from pyro_assets.export.states import export_due_hours
 from pyro_assets.ledger.calendar import HourCalendar, HourCounts
-from pyro_assets.operations import sending
-from pyro_assets.storage.keys import HOUR_MS, hour_of
+from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 
 #: In the order of what a person should look at first.
 HourState = Literal["failed", "pending", "unsent", "running", "done", "nothing", "future"]
@@ -59,8 +59,6 @@ def days(pipeline: App, now_ms: int, *, count: int = 14, before: str = "") -> li
         ValueError: `before` is no day.
         LedgerUnavailable.
     """
-    from pyro_assets.storage.keys import hour_start_ms
-
     end_ms = hour_start_ms(f"{before}-00:00") if before else (now_ms // DAY_MS + 1) * DAY_MS
     first_ms = end_ms - count * DAY_MS
     counts = HourCalendar(pipeline.ledger).hour_counts(hour_of(first_ms), hour_of(end_ms))
@@ -121,7 +119,7 @@ def cell(hour: str, counts: HourCounts | None, unsent: int, *, is_over: bool, is
 def _unsent(pipeline: App) -> dict[str, int]:
     """Hour -> jobs that some receiver lacks."""
     try:
-        return sending.export_due_hours(pipeline)
+        return export_due_hours(pipeline)
     except ConfigError:
         return {}  # the receivers' file is refused, which is said where receivers are shown
 

@@ -113,7 +113,7 @@ class HealthMetrics:
         for name in self._done:
             self._done[name] += getattr(done, name)
         lags_ms: dict[str, dict[str, int]] = {}
-        for receipt, created_ms in LedgerFigures(self._ledger).closed_between(self._until_ms, until_ms):
+        for receipt, created_ms in ReceiverRecords(self._ledger).closed_between(self._until_ms, until_ms):
             self._count(receipt)
             if receipt.first_ms is not None and receipt.accepted and created_ms is not None:
                 lags_ms.setdefault(receipt.receiver, {})[receipt.job_id] = receipt.first_ms - created_ms

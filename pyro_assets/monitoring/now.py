@@ -17,12 +17,10 @@ from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.errors import ConfigError
 from pyro_assets.export.receipt import Refused, add_refusals, words_of_refusals
 from pyro_assets.export.receipts import ReceiptRecords
-from pyro_assets.export.states import ReceiverRecords, ReceiverState
+from pyro_assets.export.states import ReceiverRecords, ReceiverState, receiver_starts
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 from pyro_assets.ledger.lag import LagFigures, LagRecords, Stage
-from pyro_assets.monitoring.health import LedgerFigures
 from pyro_assets.monitoring.hour import lag_of
-from pyro_assets.operations import sending
 from pyro_assets.planning.due import Backlog, DueJobs
 from pyro_assets.settings import KINDS
 from pyro_assets.storage.keys import HOUR_MS
@@ -118,14 +116,14 @@ def _receivers(pipeline: App, now_ms: int) -> tuple[ReceiverNow, ...]:
     refusals: dict[str, Refused] = {}
     reasons: dict[str, Counter[str]] = {}
     lags: dict[str, dict[str, int]] = {}
-    for receipt, created_ms in LedgerFigures(ledger).closed_between(now_ms - HOUR_MS, now_ms):
+    for receipt, created_ms in ReceiverRecords(ledger).closed_between(now_ms - HOUR_MS, now_ms):
         accepted[receipt.receiver] += receipt.accepted
         reasons.setdefault(receipt.receiver, Counter()).update(receipt.reasons)
         add_refusals(refusals.setdefault(receipt.receiver, {}), receipt.tenants)
         is_late = receipt.accepted and receipt.first_ms is not None and receipt.first_ms > lately_ms
         if is_late and receipt.first_ms is not None and created_ms is not None:
             lags.setdefault(receipt.receiver, {})[receipt.job_id] = receipt.first_ms - created_ms
-    starts = sending.receiver_starts(pipeline)
+    starts = receiver_starts(pipeline)
     for receiver in pipeline.receivers():
         due = ReceiptRecords(ledger).export_due_hours(receiver.name, since_ms=starts[receiver.name])
         late = lag_of(list(lags.get(receiver.name, {}).values()))

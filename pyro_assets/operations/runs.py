@@ -1,12 +1,14 @@
 """What a run does: the jobs of its hours, their reports, verification and repair."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from pyro_assets.app import App
 from pyro_assets.errors import AccessRefused, SettingsError
-from pyro_assets.jobs.beats import Beat, Beats
+from pyro_assets.jobs.beats import Beat, Beats, Turn
+from pyro_assets.jobs.beats import turn as take_turn
 from pyro_assets.jobs.claims import Retry
 from pyro_assets.jobs.counts import Progress, RunCounts, VerifyReport
 from pyro_assets.jobs.derive import within
@@ -263,6 +265,16 @@ def check_archive(app: App) -> None:
         app.archive.replace(PROBE, b"written to see whether it may\n")
     except AccessRefused as error:
         raise SettingsError(f"the archive cannot be written to: {error}") from error
+
+
+def turn(app: App, lane: Lane | None, run_id: str) -> AbstractContextManager[Turn]:
+    """The turn of a live run in its lane, see `jobs.beats`; a run without a lane waits for nobody.
+
+    What its jobs need is imported before: while the run that it relieves is still at work, that costs no lag.
+    """
+    if lane is not None:
+        worker_of(app, run_id, KINDS)
+    return take_turn(app.ledger, lane, run_id, app.clock, app.settings.lease_ms)
 
 
 def beat(app: App, run_id: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pyro_assets.app import App
 from pyro_assets.errors import ConfigError
 from pyro_assets.export.receipts import ReceiptRecords
-from pyro_assets.export.states import ReceiverRecords
+from pyro_assets.export.states import ReceiverRecords, export_due_hours, receiver_starts, start_ms_of
 from pyro_assets.ledger.records import Lane
 
 if TYPE_CHECKING:
@@ -20,22 +20,6 @@ if TYPE_CHECKING:
 
 #: A receiver that was given up is a reason for a run again after this time.
 _RECEIVER_AGAIN_MS: Final = 60_000
-
-
-def receiver_starts(app: App) -> dict[str, int]:
-    """Receiver -> the time from which on it gets samples by itself, Unix ms.
-
-    Raises:
-        ConfigError: the file of receivers is refused.
-    """
-    return {receiver.name: start_ms(app, receiver) for receiver in app.receivers()}
-
-
-def start_ms(app: App, receiver: "Receiver") -> int:
-    """The time from which on a receiver gets samples by itself, Unix ms."""
-    from pyro_assets.export.exporter import start_ms_of
-
-    return start_ms_of(app.ledger, receiver, app.clock())
 
 
 def exporter(
@@ -146,18 +130,6 @@ def keep_changed(app: App, name: str, begin_ms: int, end_ms: int) -> int:
     return ReceiptRecords(app.ledger).keep_changed(app.receiver(name).name, begin_ms, end_ms, app.clock())
 
 
-def export_due_hours(app: App, names: Sequence[str] = ()) -> dict[str, int]:
-    """Hour -> jobs that some receiver lacks since its start, oldest first."""
-    found: dict[str, int] = {}
-    for receiver in app.receivers():
-        if not names or receiver.name in names:
-            for hour, jobs in (
-                ReceiptRecords(app.ledger).export_due_hours(receiver.name, since_ms=start_ms(app, receiver)).items()
-            ):
-                found[hour] = max(jobs, found.get(hour, 0))
-    return dict(sorted(found.items()))
-
-
 def reconcile(
     app: App,
     name: str,
@@ -241,7 +213,7 @@ def worth_a_run(app: App, receivers: "Sequence[Receiver]") -> "dict[str, tuple[i
         state = ReceiverRecords(app.ledger).receiver_state(receiver.name)
         since_ms = app.clock() - _RECEIVER_AGAIN_MS
         if state.paused_ms is None and (state.error_ms is None or state.error_ms <= since_ms):
-            found[receiver.name] = start_ms(app, receiver), state.held_tenants(since_ms + 1)
+            found[receiver.name] = start_ms_of(app.ledger, receiver, app.clock()), state.held_tenants(since_ms + 1)
     return found
 
 

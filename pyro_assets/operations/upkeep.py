@@ -9,6 +9,8 @@ from pyro_assets.app import App
 from pyro_assets.archive.rebuild import guard
 from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.archive.units import hours_to_compact
+from pyro_assets.export.states import receiver_starts
+from pyro_assets.monitoring import now
 from pyro_assets.operations import sending
 from pyro_assets.storage.keys import hour_of
 
@@ -32,7 +34,7 @@ def health(app: App) -> "HealthMetrics":
     """The project's own metrics; make them once per process."""
     from pyro_assets.monitoring.metrics import HealthMetrics
 
-    return HealthMetrics(app.ledger, functools.partial(sending.receiver_starts, app), app.clock)
+    return HealthMetrics(app.ledger, functools.partial(receiver_starts, app), app.clock)
 
 
 def push_health(app: App, metrics: "HealthMetrics", instance: str) -> dict[str, str]:
@@ -103,7 +105,7 @@ def retain(
         app.archive,
         app.ledger,
         keep,
-        sending.receiver_starts(app),
+        receiver_starts(app),
         app.clock(),
         apply=apply,
         deadline_monotonic=deadline_monotonic,
@@ -140,6 +142,11 @@ def archived_hours(app: App) -> list[str]:
 def damaged(app: App) -> "list[Damage]":
     """What of the archive is known to be damaged or missing."""
     return ScrubRecords(app.ledger).damaged()
+
+
+def alerts(app: App, now_ms: int) -> tuple[now.Alert, ...]:
+    """What is wrong right now, and what to do about it: the conditions of our alerts, asked of the ledger."""
+    return now.alerts(now.look(app, now_ms))
 
 
 def left_out(app: App) -> "LeftOut":

@@ -18,7 +18,8 @@ from pyro_assets.explore.scan import Asked, ShownJob, ShownJobs
 from pyro_assets.explore.series import SeriesReader, SeriesSamples, Step
 from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
-from pyro_assets.operations import runs, sending
+from pyro_assets.export.states import receiver_starts
+from pyro_assets.operations import runs
 from pyro_assets.rules.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX
 from pyro_assets.web.dagster_client import partition_url, run_url
 from pyro_assets.web.drawing.charts import bin_times, spark
@@ -281,7 +282,7 @@ def _job_facts(site: Site, found: ShownJob | None, tenant: str) -> dict[str, Any
     for receipt in ReceiptRecords(site.pipeline.ledger).receipts_of(job.id):
         receipts.setdefault(receipt.receiver, []).append(receipt)
     try:
-        starts = sending.receiver_starts(site.pipeline)
+        starts = receiver_starts(site.pipeline)
     except ConfigError:
         starts = {}
     lacking = [name for name, since in starts.items() if name not in receipts and job.timestamp_ms >= since]

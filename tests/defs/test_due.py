@@ -31,9 +31,8 @@ def test_a_cursor_survives_and_a_broken_one_begins_anew():
         "{}",
         "[1]",
         "null",
-        '{"live_since": 1}',
         "no json",
-        fresh.replace("{}", '{"a": 1}'),
+        fresh.replace('"not reported yet": {}', '"not reported yet": {"a": 1}'),
         fresh[:-3],
     ):
         assert Watch.from_cursor(broken, NOON) == Watch(NOON)

@@ -1,16 +1,19 @@
 """The sensor as a table of cases, through Dagster's own entry point."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 import pytest
 
 from pyro_assets.definitions import build_defs
-from pyro_assets.defs.due import Watch
+from pyro_assets.defs.due import LiveRun, Watch
 from pyro_assets.defs.jobs import lane_of
+from pyro_assets.defs.sensors import WELL, decide
 from pyro_assets.errors import LedgerUnavailable, StorageUnavailable
 from pyro_assets.jobs.decide import Item, LeftOut
 from pyro_assets.ledger.records import Lane
+from pyro_assets.monitoring.now import Alert
 from pyro_assets.planning.report import HourArrivals, TickReport
 from pyro_assets.storage.keys import hour_start_ms
 from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
@@ -21,6 +24,10 @@ LATE = "2026-11-25-09:00"
 FUTURE = "2026-11-25-14:00"
 NOW_MS = hour_start_ms(NOW) + 600_000
 ARRIVALS = HourArrivals(3, 66_000, 2, NOW_MS - 4_200, NOW_MS - 300)
+
+NOTHING = "landed: nothing new; due: nothing"
+LANDED = f"landed: 3 segments (0.1 MiB) of {NOW}"
+YOUNG = "3 segments wait for more or for their age"
 
 
 def tick(**what) -> TickReport:
@@ -41,16 +48,18 @@ class Case:
 
 
 CASES = {
-    "nothing new": Case(tick(), skip="nothing new: every segment that landed is in a derived job"),
-    "no bucket of Pyroscope's": Case(tick(source_problem="the source x is empty"), skip="the source x is empty"),
+    "nothing new": Case(tick(), skip=f"{NOTHING}; no run: every segment that landed is in a derived job"),
+    "no bucket of Pyroscope's": Case(
+        tick(source_problem="the source x is empty"), skip=f"{NOTHING}; no run: the source x is empty"
+    ),
     "no bucket of Pyroscope's any more": Case(
         tick(source_problem="the source x is empty", unfinished_jobs=3, failures=("503",)),
-        skip="the source x is empty; 503",
+        skip=f"{NOTHING}; no run: the source x is empty; 503",
     ),
     "new keys, too young for a job": Case(
         tick(arrivals={NOW: ARRIVALS}, waiting_sources=3),
         events=[NOW],
-        skip="nothing is due; 3 segments wait for more or for their age",
+        skip=f"{LANDED}; due: nothing; {YOUNG}; no run: nothing is due",
     ),
     "new keys, due": Case(tick(arrivals={NOW: ARRIVALS}, due={NOW: 2}, unfinished_jobs=2), runs=[NOW], events=[NOW]),
     "due by age, without an arrival": Case(tick(due={NOW: 1}, unfinished_jobs=1), runs=[NOW]),
@@ -58,52 +67,56 @@ CASES = {
         tick(due={BEFORE: 1, NOW: 2}, unfinished_jobs=3), runs=[f"{BEFORE}..{NOW}"]
     ),
     "a late key behind the cursor": Case(
-        tick(arrivals={LATE: ARRIVALS}, due={LATE: 1}, unfinished_jobs=1), runs=[LATE], events=[LATE]
+        tick(arrivals={LATE: ARRIVALS}, due={LATE: 1}, unfinished_jobs=1), runs=[f"live-late: {LATE}"], events=[LATE]
     ),
     "a late key and fresh ones": Case(
         tick(arrivals={LATE: ARRIVALS, NOW: ARRIVALS}, due={LATE: 1, NOW: 1}, unfinished_jobs=2),
-        runs=[NOW, LATE],
+        runs=[f"live-late: {LATE}", NOW],
         events=[LATE, NOW],
     ),
     "a late hour whose job is tried again": Case(
-        tick(due={LATE: 1}, unfinished_jobs=1), runs=[LATE], cursor=Watch(BEFORE, (LATE,))
+        tick(due={LATE: 1}, unfinished_jobs=1), runs=[f"live-late: {LATE}"], cursor=Watch(BEFORE, (LATE,))
     ),
     "history waits for a backfill": Case(
         tick(due={"2026-11-25-01:00": 5, "2026-11-25-02:00": 6}, unfinished_jobs=11),
-        skip="nothing is due; 11 jobs of 2 hours from 2026-11-25-01:00 to 2026-11-25-02:00 landed before "
-        "2026-11-25-12:00: start a backfill for them",
+        skip="landed: nothing new; due: 11 jobs of 2 hours from 2026-11-25-01:00 to 2026-11-25-02:00; "
+        "no run: nothing of what is due is live; 11 jobs of 2 hours from 2026-11-25-01:00 to 2026-11-25-02:00 landed "
+        "before 2026-11-25-12:00: start a backfill for them",
     ),
-    "an hour that is no partition yet": Case(tick(due={FUTURE: 1}, unfinished_jobs=1), skip="nothing is due"),
+    "an hour that is no partition yet": Case(
+        tick(due={FUTURE: 1}, unfinished_jobs=1),
+        skip=f"landed: nothing new; due: 1 job of {FUTURE}; no run: nothing of what is due is live",
+    ),
     "a failed listing, the rest is due": Case(
         tick(failures=("shard 3: timeout",), due={NOW: 1}, unfinished_jobs=1), runs=[NOW]
     ),
     "a failed listing, the rest is young": Case(
         tick(failures=("shard 3: timeout",), arrivals={NOW: ARRIVALS}, waiting_sources=3),
         events=[NOW],
-        skip="nothing is due; 3 segments wait for more or for their age; shard 3: timeout",
+        skip=f"{LANDED}; due: nothing; {YOUNG}; no run: nothing is due; shard 3: timeout",
     ),
     "outside the partitions": Case(
         tick(out_of_range=7),
-        skip="nothing new: every segment that landed is in a derived job; 7 new segments were created outside the "
-        "partitions and are left alone",
+        skip=f"{NOTHING}; no run: every segment that landed is in a derived job; 7 new segments were created "
+        "outside the partitions and are left alone",
     ),
     "another configuration at work": Case(
         tick(others=("another process works on this ledger with another configuration: lanes 2 there, 1 here",)),
-        skip="nothing new: every segment that landed is in a derived job; another process works on this ledger with "
-        "another configuration: lanes 2 there, 1 here",
+        skip=f"{NOTHING}; no run: every segment that landed is in a derived job; another process works on this ledger "
+        "with another configuration: lanes 2 there, 1 here",
     ),
     "more than a tick takes": Case(
         tick(arrivals={NOW: ARRIVALS}, truncated=True, waiting_sources=3),
         events=[NOW],
-        skip="nothing is due; 3 segments wait for more or for their age; the listing goes on with the next tick",
+        skip=f"{LANDED}; due: nothing; {YOUNG}; no run: nothing is due; the listing goes on with the next tick",
     ),
     **{
         f"a live run is {status.value}": Case(
             tick(arrivals={NOW: ARRIVALS}, due={NOW: 2}, leased_jobs=1, unfinished_jobs=3),
             events=[NOW],
             live_run=status,
-            skip=f"live run 11111111 is {status.value.lower()}; 2 due jobs of {NOW} are for it or the next; "
-            "1 jobs are being worked on",
+            skip=f"{LANDED}; due: 2 jobs of {NOW}; 1 job being worked on; "
+            f"no run: live run 11111111 is {status.value.lower()} and takes what is due",
         )
         for status in (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
     },
@@ -120,11 +133,12 @@ CASES = {
     "lanes: all are busy": Case(
         tick(due={NOW: 5}, lanes=({NOW: 2}, {NOW: 3}), unfinished_jobs=5),
         live_runs=[{"lane": "live-0", "lanes": "2"}, {"lane": "live-1", "lanes": "2"}],
-        skip=f"live run 00000001 is started; live run 00000000 is started; 5 due jobs of {NOW} are for it or the next",
+        skip=f"landed: nothing new; due: 5 jobs of {NOW}; no run: live run 00000001 is started, live run 00000000 is "
+        "started and takes what is due",
     ),
     "lanes: late and fresh hours of one lane": Case(
         tick(arrivals={LATE: ARRIVALS}, due={LATE: 1, NOW: 2}, lanes=({}, {LATE: 1, NOW: 2}), unfinished_jobs=3),
-        runs=[f"live-1 of 2: {NOW}", f"live-1 of 2: {LATE}"],
+        runs=[f"live-1-late of 2: {LATE}", f"live-1 of 2: {NOW}"],
         events=[LATE],
     ),
     "lanes: a backfill is in nobody's way": Case(
@@ -135,12 +149,12 @@ CASES = {
     "lanes: their number grew, the run of before is waited for": Case(
         tick(due={NOW: 5}, lanes=({NOW: 2}, {NOW: 3}), unfinished_jobs=5),
         live_runs=[{"lane": "live"}],
-        skip=f"live run 00000000 is started; 5 due jobs of {NOW} are for it or the next",
+        skip=f"landed: nothing new; due: 5 jobs of {NOW}; no run: live run 00000000 is started and takes what is due",
     ),
     "lanes: their number shrank to one, the run of before is waited for": Case(
         tick(due={NOW: 5}, unfinished_jobs=5),
         live_runs=[{"lane": "live-1", "lanes": "4"}],
-        skip=f"live run 00000000 is started; 5 due jobs of {NOW} are for it or the next",
+        skip=f"landed: nothing new; due: 5 jobs of {NOW}; no run: live run 00000000 is started and takes what is due",
     ),
 }
 
@@ -167,7 +181,8 @@ def evaluate(fake: FakePipeline, instance: dg.DagsterInstance, cursor: str | Non
 def partitions_of(request: dg.RunRequest) -> str:
     first = request.tags.get("dagster/asset_partition_range_start")
     hours = request.partition_key or f"{first}..{request.tags['dagster/asset_partition_range_end']}"
-    return f"{request.tags['lane']} of {request.tags['lanes']}: {hours}" if "lane" in request.tags else hours
+    lane, lanes = request.tags.get("lane"), request.tags.get("lanes")
+    return f"{lane} of {lanes}: {hours}" if lanes else f"{lane}: {hours}" if lane else hours
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -189,6 +204,90 @@ def test_tick(name: str):
     # A run key would de-duplicate for ever, also after a failure.
     assert all(request.run_key is None for request in result.run_requests or ())
     assert fake.opened == fake.closed == 1
+
+
+RUN = LiveRun("11111111-0", "started", Lane(), "", NOW, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("run", "found", "asked"),
+    {
+        "it is young": (RUN, {"due": {NOW: 1}}, []),
+        "its time is nearly over": (replace(RUN, seconds=45.0), {"due": {NOW: 1}}, [f"live-next: {NOW}"]),
+        "they take turns": (replace(RUN, seconds=45.0, turn="next"), {"due": {NOW: 1}}, [NOW]),
+        "it does all that lands": (replace(RUN, seconds=50.0), {"arrivals": {NOW: ARRIVALS}}, [f"live-next: {NOW}"]),
+        "nothing lands: it ends by itself": (replace(RUN, seconds=50.0), {"leased_jobs": 1}, []),
+        "it waits for its start": (replace(RUN, status="queued", seconds=None), {"due": {NOW: 1}}, []),
+        "an hour after its own begins: the rest of that is taken along": (
+            replace(RUN, last_hour=BEFORE),
+            {"arrivals": {NOW: ARRIVALS}},
+            [f"live-next: {BEFORE}..{NOW}"],
+        ),
+        "late uploads do not wait for it": (RUN, {"due": {LATE: 1, NOW: 1}}, [f"live-late: {LATE}"]),
+        "late uploads wait for those before": (replace(RUN, turn="late"), {"due": {LATE: 1, NOW: 1}}, [NOW]),
+        "its lanes are gone": (replace(RUN, lane=Lane(0, 2), seconds=50.0), {"due": {NOW: 1}}, []),
+    }.values(),
+)
+def test_a_live_run_is_relieved_before_its_time_is_over(run: LiveRun, found: dict, asked: list[str]):
+    result, line = decide(tick(**found, unfinished_jobs=1), Watch(LATE), [run], budget_seconds=60.0)
+    assert [partitions_of(request) for request in result.run_requests or ()] == asked
+    assert ("to relieve 11111111" in line) == (
+        bool(asked) and run.turn != "late" and not asked[0].startswith("live-late")
+    )
+
+
+def test_the_next_run_is_asked_for_while_one_is_there_and_no_third():
+    both = [replace(RUN, seconds=50.0), replace(RUN, run_id="2", turn="next", status="queued", seconds=None)]
+    result, line = decide(tick(due={NOW: 1}), Watch(LATE), both)
+    assert not result.run_requests
+    assert "no run: live run 11111111 is started for 50 s, live run 2 is queued and takes what is due" in line
+
+
+def test_each_tick_says_what_it_found_also_when_it_requests_a_run():
+    result, line = decide(tick(arrivals={NOW: ARRIVALS}, due={NOW: 2}), Watch(BEFORE), [])
+    assert line == f"{LANDED}; due: 2 jobs of {NOW}; requested: a run of {NOW}"
+    assert result.skip_reason is None
+
+
+def test_a_person_who_opens_only_dagster_finds_what_is_wrong_since_when_and_what_to_press():
+    alert = Alert("PyroAssetsStalled", "the oldest segment has waited 9 minutes", "Turn on the sensor.", "/backfills")
+    fake = FakePipeline({}, [tick()])
+    told, cursor = [], None
+    with dg.DagsterInstance.ephemeral() as instance:
+        for minute, wrong in enumerate([[], [alert], [alert], []]):
+            fake.wrong, fake.ticks = wrong, [TickReport(NOW_MS + 60_000 * minute)]
+            result = evaluate(fake, instance, cursor)
+            cursor = result.cursor
+            told += [event for event in result.asset_events if getattr(event, "check_name", "") == WELL]
+    assert [(event.passed, event.severity.value) for event in told] == [
+        (True, "WARN"), (False, "ERROR"), (True, "WARN"),
+    ]  # fmt: skip
+    assert told[1].description == (
+        "critical: the oldest segment has waited 9 minutes, since 2026-11-25 13:11 UTC. Turn on the sensor."
+    )
+    (row,) = (record.data for record in told[1].metadata["alerts"].value.records)
+    assert (row["since"], row["do"]) == ("2026-11-25 13:11 UTC", "Turn on the sensor.")
+
+
+def test_the_cursor_can_be_read():
+    fake = FakePipeline({}, [tick(arrivals={NOW: ARRIVALS}, waiting_sources=3)])
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = json.loads(evaluate(fake, instance, None).cursor)
+    assert cursor == {
+        "live since": NOW,
+        "late hours": [],
+        "reported": "2026-11-25T13:10:00.000+00:00",
+        "not reported yet": {},
+        "said": {"source_is_pyroscopes_bucket": "passes", "nothing_is_left_out": "passes", WELL: "passes"},
+        "wrong since": {},
+        "looked": "2026-11-25T13:10:00.000+00:00",
+    }
+
+
+def test_a_cursor_of_an_older_version_keeps_where_live_begins():
+    old = json.dumps({"live_since": LATE, "late": [BEFORE], "landed": {"hours": {}, "reported_ms": 1}, "said": {}})
+    watch = Watch.from_cursor(old, NOW)
+    assert (watch.live_since, watch.late) == (LATE, (BEFORE,))
 
 
 def test_the_same_input_twice_requests_once():
@@ -234,7 +333,7 @@ def test_a_setting_makes_history_live():
     with dg.DagsterInstance.ephemeral() as instance:
         context = dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources)
         result = definitions.resolve_sensor_def("segments_landed")(context)
-    assert [partitions_of(request) for request in result.run_requests] == [f"{BEFORE}..{NOW}", LATE]
+    assert [partitions_of(request) for request in result.run_requests] == [f"live-late: {LATE}", f"{BEFORE}..{NOW}"]
 
 
 def test_a_listing_that_fails_with_nothing_else_to_say_fails_the_tick():

@@ -16,6 +16,7 @@ class World:
 
     plan: dict[float, str]
     failing: bool = False
+    relieved_at: float = float("inf")
     time: float = 0.0
     done: list[tuple[float, str]] = field(default_factory=list)
     said: list[tuple[float, list[str]]] = field(default_factory=list)
@@ -46,7 +47,13 @@ class World:
         def say(reports: Reports) -> None:
             self.said.append((self.time, list(reports)))
 
-        how = Stay(seconds, say, clock=lambda: self.time, sleep=self.sleep)
+        how = Stay(
+            seconds,
+            say,
+            is_relieved=lambda: self.time >= self.relieved_at,
+            clock=lambda: self.time,
+            sleep=self.sleep,
+        )
         return stay(self.due_hours, self.run, self.run(hours), how)
 
 
@@ -71,11 +78,11 @@ def test_a_while_without_work_ends_it():
     assert world.done == [(1, NOW)]
 
 
-def test_a_later_hour_ends_it_and_an_earlier_one_does_not():
-    world = World({0: NOW, 3: BEFORE, 5: NOW, 8: NEXT, 9: NOW})
+def test_a_later_hour_is_left_to_the_run_that_relieves_it():
+    world = World({0: NOW, 3: BEFORE, 5: NOW, 8: NEXT, 9: NOW, 20: NOW}, relieved_at=15)
     world.stay([NOW], 45)
-    assert world.time == 8
-    assert {hour for _, hour in world.done} == {NOW}
+    assert world.time == 15
+    assert world.done == [(1, NOW), (6, NOW), (10, NOW)]
 
 
 def test_only_the_hours_of_the_run_are_touched():

@@ -10,7 +10,7 @@ import pytest
 from pyro_assets.errors import SettingsError
 from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
-from pyro_assets.export.states import ActiveSeriesRecords
+from pyro_assets.export.states import ActiveSeriesRecords, export_due_hours
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.operations import runs, sending
 from pyro_assets.receivers.model import Receiver
@@ -166,9 +166,9 @@ def test_a_receiver_that_was_added_later_starts_now_or_where_it_says(tmp_path: P
             derive(pipeline)
             assert sending.export(pipeline)["r"].jobs == 0
             assert server.requests == []
-            assert sending.export_due_hours(pipeline) == {}
+            assert export_due_hours(pipeline) == {}
         with opened(tmp_path, scripted(server, start=HOUR)) as pipeline:
-            assert sending.export_due_hours(pipeline) == {HOUR: 3}
+            assert export_due_hours(pipeline) == {HOUR: 3}
             assert sending.export(pipeline)["r"].jobs == 3
 
 

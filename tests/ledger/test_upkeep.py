@@ -112,8 +112,8 @@ def test_blocks_series_and_rows(ledger: Ledger) -> None:
     assert ExpiryRecords(ledger).mark_series_removed(series, LATER_MS, {}) == 1
     assert ExpiryRecords(ledger).mark_series_removed(series, LATER_MS, {}) is None
     ExpiryRecords(ledger).finish_series(HOUR, LATER_MS)
-    assert ExpiryRecords(ledger).removed_in(HOUR_START_MS, HOUR_START_MS + 1) == [HOUR]
-    assert ExpiryRecords(ledger).removed_in(HOUR_START_MS + HOUR_MS, LATER_MS) == []
+    assert UpkeepRecords(ledger).removed_in(HOUR_START_MS, HOUR_START_MS + 1) == [HOUR]
+    assert UpkeepRecords(ledger).removed_in(HOUR_START_MS + HOUR_MS, LATER_MS) == []
     before = HourRecords(ledger).hour_status(HOUR)
     rows = SourceRows(ledger).expired_rows(HOUR, LATER_MS, {})
     assert (rows.sources, rows.jobs, rows.kept) == (6, 2, "")

@@ -6,7 +6,8 @@ It holds to the functions of `pyro_assets.operations`; behaviour belongs to the 
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from pyro_assets.jobs.beats import Beat
 from pyro_assets.jobs.counts import Progress, RunCounts, VerifyReport
 from pyro_assets.jobs.decide import LeftOut
 from pyro_assets.ledger.lag import figures_of
+from pyro_assets.monitoring.now import Alert
 from pyro_assets.monitoring.reports import HourReport, Lag
 from pyro_assets.operations import runs, sending, ticks, upkeep
 from pyro_assets.operations.runs import STEPS, Step
@@ -55,6 +57,7 @@ class FakePipeline:
     swept: RescanReport = field(default_factory=RescanReport)
     compacted: dict[str, HourCompaction] = field(default_factory=dict)
     scrubbed: ScrubReport = field(default_factory=ScrubReport)
+    wrong: list[Alert] = field(default_factory=list)
     opened: int = 0
     closed: int = 0
 
@@ -143,6 +146,24 @@ class FakePipeline:
         return ()
 
     def plan_aged(self) -> int:
+        return 0
+
+    @contextmanager
+    def turn(self, lane: object, run_id: str) -> Iterator["FakePipeline"]:
+        yield self
+
+    @property
+    def is_over(self) -> bool:
+        """Whether another run has taken the turn."""
+        return False
+
+    def leave(self) -> None:
+        pass
+
+    def alerts(self, now_ms: int) -> list[Alert]:
+        return self.wrong
+
+    def clock(self) -> int:
         return 0
 
     def beat(self, run_id: str) -> None:
