@@ -17,9 +17,9 @@ import dagster as dg
 
 from pyro_assets.archive.retain import RetentionReport
 from pyro_assets.defs.catalogue import HOUR_BLOCKS, SEGMENTS, hour_blocks_spec
-from pyro_assets.defs.due import describe
+from pyro_assets.defs.due import counted, describe
 from pyro_assets.defs.jobs import RANGE_END, RANGE_START, SWEEP, UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
-from pyro_assets.defs.metadata import HEADLINE, Metadata, counted, late_metadata, mib
+from pyro_assets.defs.metadata import HEADLINE, Metadata, late_metadata, mib
 from pyro_assets.defs.retention import delete_runs, old_runs
 from pyro_assets.defs.runs import opening
 from pyro_assets.operations import ticks, upkeep
