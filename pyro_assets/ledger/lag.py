@@ -90,7 +90,7 @@ class LagRecords(Queries):
     def over_time(self, stage: Stage, since_ms: int, until_ms: int, step_ms: int) -> list[StageStep]:
         """What live work did in steps of a span [since_ms, until_ms); every step is there, the oldest first."""
         reached = _COLUMNS[stage]
-        is_open = or_(reached.is_(None), reached >= since_ms)
+        is_open = and_(jobs.c.level.is_(None), or_(reached.is_(None), reached >= since_ms))
         done = and_(reached >= since_ms, reached < until_ms)
         step = ((reached - since_ms) // step_ms).label("step")
         lag = (reached - jobs.c.first_created_ms).label("lag_ms")
@@ -100,7 +100,9 @@ class LagRecords(Queries):
             live = select(step, lag, func.count()).where(done, is_live(reached)).group_by(step, lag).order_by(lag)
             for number, lag_ms, count in connection.execute(live):
                 lags.setdefault(int(number), []).append((int(lag_ms), int(count)))
-            work = select(step, func.count(), func.sum(jobs.c.bytes_in)).where(done).group_by(step)
+            work = (
+                select(step, func.count(), func.sum(jobs.c.bytes_in)).where(done, jobs.c.level.is_(None)).group_by(step)
+            )
             finished = {int(row[0]): (int(row[1]), int(row[2])) for row in connection.execute(work)}
             arrived = select(came, func.count()).where(
                 jobs.c.first_created_ms >= since_ms, jobs.c.first_created_ms < until_ms, is_open
@@ -125,7 +127,7 @@ class LagRecords(Queries):
             for stage, reached in _COLUMNS.items():
                 # Grouped by the exact lag: one row for each different one, whatever the number of jobs.
                 lag = (reached - (jobs.c.asked_ms if asked else jobs.c.first_created_ms)).label("lag_ms")
-                counted = ~is_live(reached) if asked else is_live(reached)
+                counted = reached >= jobs.c.asked_ms if asked else is_live(reached)
                 query = select(lag, func.count()).where(wanted(reached), counted).group_by(lag).order_by(lag)
                 found[stage] = figures_of([(int(row[0]), int(row[1])) for row in connection.execute(query)])
         return found
@@ -158,5 +160,8 @@ _COLUMNS: Final[Mapping[Stage, ColumnElement[int]]] = {
 
 
 def is_live(reached_ms: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether something of a job was reached then without being asked for."""
-    return or_(jobs.c.asked_ms.is_(None), reached_ms < jobs.c.asked_ms)
+    """Whether something of a job was reached then without being asked for, so that its age is our lag.
+
+    A block of a higher level is as old as what Pyroscope made it of, which other jobs had in time.
+    """
+    return and_(jobs.c.level.is_(None), or_(jobs.c.asked_ms.is_(None), reached_ms < jobs.c.asked_ms))

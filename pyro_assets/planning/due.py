@@ -26,7 +26,8 @@ class Backlog:
         leased: jobs that some worker has.
         unfinished: planned or compacted jobs, due or not.
         waiting: sources in no job yet.
-        oldest_ms: creation time of the oldest source that is not derived yet, None if there is none.
+        oldest_ms: since when the oldest source that is not derived yet waits: its creation, or, of one of Pyroscope's
+            blocks, when it was seen. None if there is none.
     """
 
     due: dict[str, int]
@@ -47,18 +48,22 @@ class DueJobs(Queries):
             kinds: kinds of series that a job must have to need no more work.
             lane: counts only jobs of these shards.
         """
-        open_jobs = and_(jobs.c.state.in_(OPEN_STATES), in_lane(lane))
+        # A block of a higher level usually adds nothing, and waits for lower ones; nobody waits for it.
+        open_jobs = and_(jobs.c.state.in_(OPEN_STATES), jobs.c.level.is_(None), in_lane(lane))
+        # Which level a block is of is known when it was opened; it waits for us since it was seen.
+        since_ms = case((jobs.c.kind == "blocks", jobs.c.planned_ms), else_=jobs.c.first_created_ms)
+        seen_ms = case((sources.c.kind == "blocks", sources.c.first_seen_ms), else_=sources.c.created_ms)
         with self.ledger.read() as connection:
             due = _due_hours(connection, now_ms, kinds, lane)
             unfinished, leased, oldest_job = connection.execute(
                 select(
                     func.count(),
                     func.coalesce(func.sum(_as_int(jobs.c.lease_expires_ms > now_ms)), 0),
-                    func.min(jobs.c.first_created_ms),
+                    func.min(since_ms),
                 ).where(open_jobs)
             ).one()
             waiting, oldest_source = connection.execute(
-                select(func.count(), func.min(sources.c.created_ms)).where(sources.c.state == "pending")
+                select(func.count(), func.min(seen_ms)).where(sources.c.state == "pending")
             ).one()
         times = [time for time in (oldest_job, oldest_source) if time is not None]
         return Backlog(due, int(leased), unfinished, waiting, min(times, default=None))

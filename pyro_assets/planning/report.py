@@ -32,7 +32,7 @@ class TickReport:
         leased_jobs: jobs that some worker has now.
         waiting_sources: sources that belong to no job yet (too few and too young).
         unfinished_jobs: jobs not derived yet, whether due, leased or waiting for another try.
-        oldest_pending_ms: creation time of the oldest source that is not derived yet; None if there is none.
+        oldest_pending_ms: since when the oldest source waits that is not derived yet; None if there is none.
         out_of_range: new sources outside the partitions.
         not_block_keys: keys in the listing that name no block, with some examples in `not_block_examples`.
         truncated: more was there than a tick takes; the next one goes on.

@@ -5,11 +5,11 @@ from sqlalchemy import text
 
 from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
+from pyro_assets.export.states import ReceiverRecords
 from pyro_assets.jobs.claims import Claims
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.lag import LAG_BOUNDS_MS, STAGES, LagFigures, LagRecords, figures_of
 from pyro_assets.ledger.schema import OPEN_STATES
-from pyro_assets.monitoring.health import LedgerFigures
 from tests.support.ledgers import HOUR, KINDS, LEASE_MS, NOW_MS, RETRY, claimed, compaction, derivation, planned
 
 
@@ -86,7 +86,7 @@ def test_what_a_person_asked_for_has_no_lag_but_a_duration_of_its_own(ledger: Le
         HOUR, asked=True
     )
     assert {
-        (one.job_id, created) for one, created in LedgerFigures(ledger).closed_between(year_ms, year_ms + 10_000)
+        (one.job_id, created) for one, created in ReceiverRecords(ledger).closed_between(year_ms, year_ms + 10_000)
     } == {(identity, None)}
     assert ReceiptRecords(ledger).receiver_hours(HOUR, {})["r"].lags_ms == [33_000]
 

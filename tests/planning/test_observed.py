@@ -9,6 +9,7 @@ from pyro_assets.jobs.claims import Claims
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.jobs.quarantine import Pardons
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.lag import LagRecords
 from pyro_assets.ledger.schema import hour_upkeep
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.modes import Modes
@@ -65,6 +66,26 @@ def test_a_higher_level_waits_for_lower_ones_and_these_for_one_that_has_begun(le
     assert [output.key for output in claimed(ledger, late).known] == ["blocks/4/acme/x/block.bin"]
     looked_up, _ = JobRecords(ledger).look_up(higher)
     assert (looked_up.level, looked_up.compares, looked_up.known) == (2, True, ())
+
+
+def test_a_higher_level_is_no_waiting_work_and_no_lag(ledger: Ledger) -> None:
+    block(ledger, -500, tenant="acme")
+    # Until somebody opened it, it is a block like any other, which waits since it was seen.
+    backlog = DueJobs(ledger).backlog(NOW_MS + 4_000, KINDS)
+    assert (backlog.unfinished, backlog.oldest_ms) == (1, NOW_MS)
+    (identity,) = due(ledger)
+    Claims(ledger).note_level(claimed(ledger, identity), 2, NOW_MS - 600_000, NOW_MS)
+    backlog = DueJobs(ledger).backlog(NOW_MS + 4_000, KINDS)
+    assert (backlog.unfinished, backlog.oldest_ms) == (0, None)
+    # It is done all the same.
+    assert sum(backlog.due.values()) == 1
+    done(ledger, identity, "higher")
+    lags = LagRecords(ledger).lag(NOW_MS - 1, NOW_MS + 60_000)
+    assert {stage: figures.count for stage, figures in lags.items()} == {"compacted": 0, "derived": 0, "exported": 0}
+    asked = LagRecords(ledger).lag(NOW_MS - 1, NOW_MS + 60_000, asked=True)
+    assert sum(figures.count for figures in asked.values()) == 0
+    (step,) = LagRecords(ledger).over_time("compacted", NOW_MS - 1, NOW_MS + 59_999, 60_000)
+    assert (step.jobs, step.pending) == (0, 0)
 
 
 def test_what_is_compared_near_a_change_of_modes(ledger: Ledger) -> None:
