@@ -140,9 +140,19 @@ def of_recording_rule(rule: RecordingRule, name: str) -> Rule:
     )
 
 
+def plain_name(text: str) -> str:
+    """What a rule may be called that is called `text` elsewhere: what no name may have is left out, slashes stay.
+
+    >>> plain_name("net/http.(*Server).Serve"), plain_name("/../"), plain_name("größe")
+    ('net/http.Server.Serve', 'rule', 'gre')
+    """
+    parts = (re.sub(r"[^A-Za-z0-9_.-]+", "", part).lstrip(".-") for part in text.split("/"))
+    return "/".join(part for part in parts if part)[-90:].lstrip("/.-") or "rule"
+
+
 def free_name(text: str, taken: set[str]) -> str:
     """A name for a rule that is called `text` elsewhere and has none of the names taken; it is taken from now on."""
-    base = re.sub(r"[^A-Za-z0-9_.-]+", "", text).lstrip(".-")[:90] or "rule"
+    base = plain_name(text)
     name, number = base, 2
     while name in taken:
         name, number = f"{base}-{number}", number + 1

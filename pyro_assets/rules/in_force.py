@@ -185,7 +185,13 @@ def check_value(value: Mapping[str, Any], in_force: RulesInForce) -> Checked:
         return Checked(None, (Problem("", f"is no JSON: {error}"),))
     found = check_text(text, in_force)
     # All of it stands on one line that nobody wrote.
-    return Checked(found.rule, tuple(Problem(one.field, one.why) for one in found.problems), found.warnings)
+    problems = [Problem(one.field, one.why) for one in found.problems]
+    wrong = {_head(one.field) for one in problems}
+    rest = {name: inner for name, inner in value.items() if name not in wrong}
+    if found.rule is None and len(rest) < len(value):
+        # What cannot be read keeps nobody from hearing of the other mistakes.
+        problems += [one for one in check_value(rest, in_force).problems if one.field and _head(one.field) not in wrong]
+    return Checked(found.rule, tuple(problems), found.warnings)
 
 
 def check_text(text: str, in_force: RulesInForce) -> Checked:
@@ -253,9 +259,14 @@ def plan_edits(
     return EditPlan(tuple(edits), tuple(changes), tuple(problems))
 
 
+def _head(field: str) -> str:
+    return re.split(r"[.\[]", field, maxsplit=1)[0]
+
+
 def _reserved(name: str) -> list[str]:
     """Why a rule that is edited must not have this name; nothing where it may."""
-    return [f"{name!r} is a word of the pages' addresses; choose another name"] if name in RESERVED_NAMES else []
+    is_word = name in RESERVED_NAMES or name.endswith(("/history", "/restore"))
+    return [f"{name!r} is a word of the pages' addresses; choose another name"] if is_word else []
 
 
 def _placed(others: Sequence[Rule], given: Sequence[Rule]) -> Iterable[tuple[int, tuple[str | int, ...], str]]:

@@ -36,7 +36,8 @@ GAP: Final = "..."
 OTHER: Final = "__other__"
 #: Labels that rules may neither set nor group by.
 RESERVED: Final = frozenset({"__name__", RULE_ID_LABEL, INSTANCE_LABEL, SHARD_LABEL, FUNCTION_LABEL, TENANT_LABEL})
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+#: Parts between slashes, none of which begins with a dot: names stand in addresses.
+_NAME: Final = re.compile(r"(?=.{1,100}\Z)[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _MAX_SERIES: Final = 100_000
 _MAX_PATH: Final = 32
 
@@ -168,7 +169,7 @@ def check_rules(rules: Iterable[Rule]) -> Iterator[tuple[RulePath, str]]:
 def check_rule(rule: Rule) -> Iterator[tuple[RulePath, str]]:
     """The problems of one rule alone."""
     if not _NAME.fullmatch(rule.name):
-        yield ("name",), f"{rule.name!r} is no name of a rule; use up to 100 letters, digits, _ . and -"
+        yield ("name",), f"{rule.name!r} is no name of a rule; use up to 100 letters, digits, _ . - and / between them"
     if rule.name == DIMENSIONS_ID:
         yield ("name",), f"{rule.name!r} is what the series of the heading `dimensions` are called; choose another name"
     if rule.metric is not None and not is_metric_name(rule.metric):

@@ -52,6 +52,13 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(
     Block, lambda dumper, block: dumper.represent_mapping("tag:yaml.org,2002:map", block.items(), flow_style=False)
 )
+# YAML folds these line breaks anywhere but in double quotes.
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style='"' if set(text) & set("\x85\u2028\u2029") else None
+    ),
+)
 for _tag, (_pattern, _first) in _TYPES.items():
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_tag, _pattern, ["" if char == "\0" else char for char in _first])

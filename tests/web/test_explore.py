@@ -126,6 +126,7 @@ def test_a_rule_is_one_link_away(client: Client):
         "selector": ['{service_name="ride-sharing-app", pod!=""}'],
         "tenant": ["acme"],
         "profile_type": [CPU],
+        "last": ["1h"],
     }
     form = client.get(address)
     assert form.status == 200

@@ -1,5 +1,6 @@
 """The pages of rules: list, form, checks, preview, saving, history, conflict, import; without a browser."""
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ def test_the_list_shows_every_form_with_its_figures(client: Client):
         match[1].replace("<wbr>", ""): match[0]
         for match in re.finditer(r'<tr>\s*<th scope="row".*?<a [^>]*>(.+?)</a>.*?</tr>', page.text, re.S)
     }
-    assert list(rows) == ["filed", "mine", "main.fibonacci", "nethttp.conn.serve", "dimensions"]
+    assert list(rows) == ["filed", "mine", "main.fibonacci", "net/http.conn.serve", "dimensions"]
     assert '<span class="badge good">on</span>' in rows["filed"]
     assert "on, no series" in rows["mine"]
     assert "version" in rows["mine"]
@@ -94,10 +95,36 @@ def test_a_link_from_explore_fills_the_form(client: Client):
                                      "match": "self"})  # fmt: skip
     assert "main.(*T).Run</textarea>" in page.text
     assert page.field("selector") == '{pod="a"}'
-    assert page.field("name") == "T.Run-self"
+    assert page.field("name") == "main.T.Run-self"
     assert '<option value="self" selected>' in page.text
     assert "cpu</textarea>" in page.text
     assert "acme</textarea>" in page.text
+
+
+def test_names_keep_their_slashes(client: Client):
+    name = "net/http.conn.serve-2"
+    assert save(client, name).headers["location"].startswith(f"/rules/show/{name}?saved=")
+    seen = int(client.get(f"/rules/edit/{name}").field("seen_version"))
+    assert client.get(f"/rules/{name}").headers["location"] == f"/rules/show/{name}"
+    assert client.get(f"/rules/compare/{name}").status == 200
+    assert client.call("GET", f"/rules/{name}").json["name"] == name
+    assert len(client.call("GET", f"/rules/{name}/history").json) == 1
+    assert client.post(f"/rules/delete/{name}", {"seen_version": seen, "why": "x"}).status == 303
+    assert client.post(f"/rules/restore/{name}", {"version": seen, "seen_version": 0}).status == 303
+    assert save(client, "a/history").status == 422
+
+
+def test_text_can_be_edited_before_there_is_a_name(client: Client):
+    fields = {"original": "", "seen_version": "0", "mode": "form", "name": "", "functions": "main.run", "enabled": "on"}
+    page = client.post("/rules/check", fields | {"do": "text", "selector": '{pod="a"}'})
+    assert 'functions: ["main.run"]' in html.unescape(page.text)
+    assert 'selector: "{pod=\\"a\\"}"' in html.unescape(page.text)
+
+
+def test_a_preview_shows_what_one_was_looking_at(client: Client):
+    page = client.get("/rules/new", {"function": "a", "last": "3h", "until": "2026-11-25T09:40", "tenant": "acme"})
+    assert page.field("preview_hours") == "4"
+    assert '<option value="2026-11-25-09:00" selected>' in page.text
 
 
 def test_everything_that_is_wrong_is_said_at_once_where_it_is(client: Client):
@@ -107,7 +134,15 @@ def test_everything_that_is_wrong_is_said_at_once_where_it_is(client: Client):
         said = re.search(rf'data-said="{field}">(.*?)</div>', page.text, re.S)
         assert said, field
         assert why in said[1], field
-    assert page.text.count('aria-invalid="true"') == 3
+    # What cannot be read hides none of the rest.
+    for field, why in (("name", "no name of a rule"), ("keep", "reserved; leave it out")):
+        said = re.search(rf'data-said="{field}">(.*?)</div>', page.text, re.S)
+        assert said, field
+        assert why in said[1], field
+    assert page.text.count('aria-invalid="true"') == 5
+    # Everything under "More" is in sight where something is wrong with it.
+    assert '<details id="more" open>' in page.text
+    assert '<details id="more">' in client.get("/rules/new", {"function": "a"}).text
     later = save(client, "bad name!", keep="by", keep_labels="function, pod", labels="tenant=x", metric="9")
     for why in ("no name of a rule", "reserved; leave it out", "reserved; choose another", "no name of a metric"):
         assert why in later.words
@@ -152,7 +187,7 @@ def test_saving_tells_who_when_what_and_why_and_what_will_happen(client: Client)
     assert "never sent again with other values" in page.words
     assert ("tester" in page.text, "for tests" in page.text) == (True, True)
     form = client.get("/rules/edit/web")
-    assert "What will happen" in form.words
+    assert "The rule counts for every job that is derived after saving" in form.words
     assert 'href="/backfills?rule=web"' in form.text
     taken = save(client, "web")
     assert (taken.status, "there is a rule web already" in taken.words) == (422, True)

@@ -190,7 +190,7 @@ def scale_of(found: Explored) -> float:
 def rule_address(asked: ExploreForm, function: str) -> str:
     """Where a rule for a function is made."""
     pairs = [("function", function), ("selector", full_selector(asked))]
-    pairs += [("tenant", asked.tenant), ("profile_type", asked.kind)]
+    pairs += [("tenant", asked.tenant), ("profile_type", asked.kind), ("last", asked.last), ("until", asked.until)]
     return "/rules/new?" + urlencode(pairs, errors="surrogatepass")
 
 

@@ -47,9 +47,9 @@ def routes(site: Site) -> list[Route]:
         return RedirectResponse(f"/rules/show/{name}?saved={made.version}", 303)
 
     return [
-        Route("/rules/switch/{name}", switch, methods=["POST"]),
-        Route("/rules/delete/{name}", delete, methods=["POST"]),
-        Route("/rules/restore/{name}", restore, methods=["POST"]),
+        Route("/rules/switch/{name:path}", switch, methods=["POST"]),
+        Route("/rules/delete/{name:path}", delete, methods=["POST"]),
+        Route("/rules/restore/{name:path}", restore, methods=["POST"]),
     ]
 
 

@@ -6,7 +6,7 @@ Add here what an edit has beside the rule itself; the fields of the form are `ru
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from pyro_assets.rules.choice import rules_text
 from pyro_assets.rules.in_force import Checked, Problem, RulesInForce, check_text, check_value
@@ -14,8 +14,6 @@ from pyro_assets.rules.language import Rule
 from pyro_assets.web.rules.form import Form, form_of, read_form, value_of
 from pyro_assets.web.rules.preview import PreviewForm, read_wanted
 from pyro_assets.web.wire.requests import first
-
-_NEW_TEXT: Final = "rules:\n- name: \n  functions: []\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def as_text(draft: Draft, in_force: RulesInForce) -> Draft:
     if checked.rule is not None:
         text = rules_text([checked.rule])
     else:
-        text = plain_text(value_of(draft.form)) if draft.form["name"] else _NEW_TEXT
+        text = plain_text(value_of(draft.form) | ({} if draft.form["functions"].strip() else {"functions": []}))
     return replace(draft, mode="text", text=text, form=None)
 
 

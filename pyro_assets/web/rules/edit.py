@@ -30,8 +30,9 @@ from pyro_assets.web.rules.diffs import Pair, side_by_side
 from pyro_assets.web.rules.draft import Draft, as_text, checked_draft, draft_of, plain_text, read_draft
 from pyro_assets.web.rules.form import form_of, placed, prefilled, suggested_name
 from pyro_assets.web.rules.listing import other_forms, rules_now
-from pyro_assets.web.rules.preview import charts, hours_of, preview
+from pyro_assets.web.rules.preview import charts, hours_of, preview, wanted_of
 from pyro_assets.web.site import Site
+from pyro_assets.web.spans import asked_span
 from pyro_assets.web.wire.requests import first, values_of
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ def routes(site: Site) -> list[Route]:
             draft = draft_of(rule.model_copy(update={"name": f"{rule.name[:90]}-copy"}))
         else:
             draft = _linked(query)
+            if "last" in query:
+                # Who comes from a page with a time wants to see that.
+                draft = replace(draft, wanted=wanted_of(asked_span(request, site.clock()), draft.wanted.tenants))
         if query.get("mode") == ["text"]:
             draft = as_text(draft, rules_now(site)[0])
         return editor(site, request, draft)
@@ -116,7 +120,7 @@ def routes(site: Site) -> list[Route]:
 
     return [
         Route("/rules/new", new, methods=["GET"]),
-        Route("/rules/edit/{name}", edit, methods=["GET"]),
+        Route("/rules/edit/{name:path}", edit, methods=["GET"]),
         Route("/rules/check", check, methods=["POST"]),
         Route("/rules/save", save, methods=["POST"]),
     ]

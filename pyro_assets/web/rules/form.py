@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from pyro_assets.rules.choice import plain_name
 from pyro_assets.rules.in_force import Problem
 from pyro_assets.rules.language import Rule
 from pyro_assets.rules.patterns import Pattern
@@ -147,15 +148,15 @@ def placed(problems: Iterable[Problem]) -> dict[str, list[str]]:
 
 
 def suggested_name(form: Form) -> str:
-    """A name for a rule that has none yet: the last words of its function, or what it selects.
+    """A name for a rule that has none yet: that of its function, or what it selects.
 
     >>> suggested_name({"functions": "net/http.(*Server).Serve", "match": "self", "profile_types": ""})
-    'Server.Serve-self'
+    'net/http.Server.Serve-self'
     """
     named = (_lines(form["functions"]) or _lines(form["profile_types"]) or ["rule"])[0]
-    text = re.sub(r"[^A-Za-z0-9_.-]+", "", re.split(r"[/\s]", named)[-1]).lstrip(".-")
-    text = re.sub(r"^[A-Za-z0-9_]+\.(?=[A-Za-z0-9_]+\.)", "", text)[:80] or "rule"
-    return f"{text}-self" if form["match"] == "self" else text
+    found = _LINE.match(named)
+    name = plain_name(named if found is None else found[2])
+    return f"{name}-self" if form["match"] == "self" else name
 
 
 def _line(pattern: Pattern) -> str:

@@ -110,8 +110,8 @@ def routes(site: Site) -> list[Route]:
         *rule_language.routes(site),
         # Other forms are called as their functions, which may have slashes.
         Route("/rules/show/{name:path}", show, methods=["GET"]),
-        Route("/rules/compare/{name}", compare, methods=["GET"]),
-        Route("/rules/{name}", short, methods=["GET"]),
+        Route("/rules/compare/{name:path}", compare, methods=["GET"]),
+        Route("/rules/{name:path}", short, methods=["GET"]),
     ]
 
 

@@ -15,10 +15,11 @@ from pyro_assets.planning.due import DueJobs
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.rules.language import Rule
 from pyro_assets.rules.names import METRIC_PREFIX
-from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 from pyro_assets.web.drawing.charts import Line, time_chart
 from pyro_assets.web.meanings import meaning_of
 from pyro_assets.web.site import Site
+from pyro_assets.web.spans import Span
 from pyro_assets.web.wire.requests import first
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ def read_wanted(fields: Mapping[str, Sequence[str]]) -> tuple[PreviewForm, list[
     tenants = tuple(first(fields, "preview_tenants").replace(",", " ").split())
     hours, seconds = number("preview_hours", 3, MAX_HOURS), number("preview_seconds", 10, MAX_SECONDS)
     return PreviewForm(int(hours), last, tenants, seconds), problems
+
+
+def wanted_of(span: Span, tenants: Sequence[str] = ()) -> PreviewForm:
+    """The hours that hold a span."""
+    first_ms, last_ms = hour_start_ms(hour_of(span.begin_ms)), hour_start_ms(hour_of(span.end_ms - 1))
+    hours = min((last_ms - first_ms) // HOUR_MS + 1, MAX_HOURS)
+    return PreviewForm(hours, hour_of(last_ms), tuple(tenants))
 
 
 def hours_of(site: Site, wanted: PreviewForm, known: Sequence[str] | None = None) -> list[str]:
