@@ -9,6 +9,7 @@
 #   make estimate        how long a day of one shard takes to backfill, from one hour of it
 #   make soak            everything under load, killed at random, compared sample by sample (SOAK_MINUTES=10)
 #   make nightly         deep fuzz, long property tests, workers under Celery
+#   make release-check   wheel and sdist in fresh environments of the oldest and newest Python, licences, an SBOM
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -25,10 +26,10 @@ SERVICES := -n 2 --dist loadfile -m 'service and not nightly' tests
 # The many processes of tests and demo would each compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo check test test-services simulate bench estimate soak nightly clean
+.PHONY: help setup demo check test test-services simulate bench estimate soak nightly release-check clean
 
 help:
-	@sed -n '3,12s/^#  *//p' Makefile
+	@sed -n '3,13s/^#  *//p' Makefile
 
 # The stamp is older than pyproject.toml when dependencies or tools may have changed.
 setup: $(VENV)/.installed
@@ -80,6 +81,10 @@ soak: setup
 nightly: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[nightly]'
 	HYPOTHESIS_PROFILE=deep $(PYTEST)
+
+# With tools and environments of its own.
+release-check:
+	@exec bash .ci/release-check
 
 clean:
 	rm -rf .demo .soak .dagster_home .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -47,3 +47,22 @@ def test_the_glossary_has_twenty_words_each_said_once():
     text = (ROOT / "resources" / "docs" / "concepts.md").read_text()
     words = re.findall(r"^\| \*\*(.+?)\*\* \|", text, re.MULTILINE)
     assert len(words) == len(set(words)) == 20
+
+
+def test_the_version_is_said_in_one_place_and_followed():
+    version = PROJECT["version"]
+    kubernetes = ROOT / "resources" / "deploy" / "kubernetes"
+    values = yaml.safe_load((kubernetes / "values.yaml").read_text())
+    assert values["dagsterWebserver"]["image"]["tag"] == version
+    written = {path.name for path in (ROOT / "tests" / "archive" / "written").iterdir()}
+    assert version in written, "python -m tests.archive.writing FOLDER/VERSION, then move it there"
+
+
+def test_licences_of_what_is_needed_are_written_down():
+    page = (ROOT / "resources" / "docs" / "licences.md").read_text()
+    known = set(re.findall(r"^\| ([\w.-]+) \| .+ \|$", page, re.MULTILINE))
+    extras = PROJECT["optional-dependencies"]
+    for requirement in map(
+        Requirement, [*PROJECT["dependencies"], *extras["postgres"], *extras["celery"], *extras["k8s"]]
+    ):
+        assert canonicalize_name(requirement.name) in {canonicalize_name(name) for name in known}, requirement.name
