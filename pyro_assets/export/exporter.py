@@ -25,8 +25,9 @@ from pyro_assets.errors import (
 )
 from pyro_assets.export.receipt import DueExport, ReceiptFiles, add_refusals, words_of_refusals
 from pyro_assets.export.receipts import ReceiptRecords
-from pyro_assets.export.remote_write.client import Client
+from pyro_assets.export.remote_write.client import Client, SendReport
 from pyro_assets.export.remote_write.isolate import RefusedSeries
+from pyro_assets.export.remote_write.transport import SystemClock
 from pyro_assets.export.remote_write.validate import MAX_AHEAD_MS, ActiveSeries
 from pyro_assets.export.send import Sender
 from pyro_assets.export.states import ActiveSeriesRecords, ReceiverRecords, ReceiverState, start_ms_of
@@ -79,6 +80,14 @@ class ExportCounts:
     held: dict[str, str] = field(default_factory=dict)
     error: str = ""
     fatal: bool = False
+
+    def add(self, report: SendReport) -> None:
+        """Adds what sending some samples came to; errors and jobs are the caller's."""
+        for name in ("bytes", "requests", "retries", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(report, name))
+        self.samples += report.accepted
+        self.refused.update(report.refused.by_reason)
+        add_refusals(self.tenants, report.refused.by_tenant)
 
     @property
     def is_whole(self) -> bool:
@@ -336,13 +345,7 @@ class Exporter:
             return False
         with self._lock:
             if sent.report is not None:
-                counts.bytes += sent.report.bytes
-                counts.requests += sent.report.requests
-                counts.retries += sent.report.retries
-                counts.seconds += sent.report.seconds
-                counts.samples += sent.report.accepted
-                counts.refused.update(sent.report.refused.by_reason)
-                add_refusals(counts.tenants, sent.report.refused.by_tenant)
+                counts.add(sent.report)
             if sent.error is None:
                 self._done[name].add(job.job_id)
                 counts.jobs = len(self._done[name])
@@ -418,20 +421,12 @@ class Exporter:
         return not self._stopped.is_set() and not is_over
 
 
-class _Clock:
-    """Time whose sleep ends when the export is to stop."""
+class _Clock(SystemClock):
+    """The machine's clock, whose sleep ends when the export is to stop."""
 
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
 
-    def time(self) -> float:
-        """Unix seconds."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds of some clock that never goes back."""
-        return time.monotonic()
-
     def sleep(self, seconds: float) -> None:
-        """Wait, at most until the export is to stop."""
+        """Waits, at most until the export is to stop."""
         self._stopped.wait(seconds)

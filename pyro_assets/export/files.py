@@ -26,7 +26,7 @@ from pyro_assets.block.columns import I64
 from pyro_assets.errors import ExportError
 from pyro_assets.export.remote_write.batch import prepare
 from pyro_assets.export.remote_write.refusals import Refusal, Refusals
-from pyro_assets.export.samples import NAME_LABEL, Samples
+from pyro_assets.export.samples import Samples
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.storage.keys import tenant_folder
 
@@ -55,12 +55,11 @@ def series_lines(samples: Samples) -> Any:
     """The series of each sample as text, `metric{name="value",...}`, labels in byte order: Arrow strings, n."""
     import pyarrow.compute as pc
 
-    number = samples.names.index(NAME_LABEL) if NAME_LABEL in samples.names else -1
     pieces = [
         f'{quote_name(samples.names[name])}="{escape(samples.values[value])}"'
         for name, value in zip(samples.pair_name.tolist(), samples.pair_value.tolist(), strict=True)
     ]
-    is_name = (samples.pair_name == number).take(samples.pair) if len(samples.pair) else np.zeros(0, dtype=np.bool_)
+    is_name = (samples.pair_name == samples.name_code).take(samples.pair)
     kept = np.zeros(len(samples.pair) + 1, dtype=np.int64)
     np.cumsum(~is_name, out=kept[1:])
     offsets = kept.take(samples.offsets)
@@ -73,8 +72,7 @@ def series_lines(samples: Samples) -> Any:
 
 def metrics(samples: Samples) -> Any:
     """The name of each sample's metric: Arrow strings, n. Every sample must have one."""
-    number = samples.names.index(NAME_LABEL) if NAME_LABEL in samples.names else -1
-    is_name = (samples.pair_name == number).take(samples.pair) if len(samples.pair) else np.zeros(0, dtype=np.bool_)
+    is_name = (samples.pair_name == samples.name_code).take(samples.pair)
     values = samples.pair_value.take(samples.pair.compress(is_name))
     return pa.array(samples.values, type=pa.string()).take(pa.array(values))
 
@@ -412,8 +410,7 @@ def _write_lines(file: BinaryIO, table: Any, file_format: FileFormat, last_metri
     times = table["timestamp_ms"]
     time = seconds_text(times) if is_openmetrics else times.cast(pa.string())
     lines = pc.binary_join_element_wise(table["series"], value_text(table["value"]), time, " ")
-    codes = table["metric"].combine_chunks()
-    codes = (codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes).dictionary_encode()
+    codes = _flat(table["metric"]).dictionary_encode()
     number = codes.indices.to_numpy(zero_copy_only=False)
     starts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(number)]
     for begin, end in pairwise(starts):  # runs of one metric

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pyro_assets.errors import ObjectConflict
 from pyro_assets.ledger.records import StoredFile
@@ -73,20 +73,23 @@ class Receipt:
     apart: tuple[str, ...] = ()
 
     def detail(self) -> str:
-        """What has no column of its own, as JSON."""
-        detail = {
-            "rules": self.rules,
-            "reasons": self.reasons,
-            "tenants": self.tenants,
-            "examples": self.examples[:MAX_EXAMPLES],
-            "changed": self.changed,
-            "cost": self.cost,
-            "owner": self.owner,
-            "opened_ms": self.opened_ms,
-            "tenant": self.tenant,
-            "apart": self.apart,
-        }
+        """The fields without a column of their own, as JSON; see `fields_of_detail`."""
+        detail = {name: getattr(self, name) for name in _DETAIL} | {"examples": self.examples[:MAX_EXAMPLES]}
         return json.dumps({name: value for name, value in detail.items() if value}, sort_keys=True)
+
+
+#: Fields of a receipt without a column of their own.
+_DETAIL: Final = (
+    *("rules", "reasons", "tenants", "examples", "changed", "cost", "owner", "opened_ms", "tenant", "apart"),
+)
+
+
+def fields_of_detail(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that `Receipt.detail` wrote, as the receipt has them; those that are missing are empty."""
+    return {name: detail[name] for name in _DETAIL if name in detail} | {
+        "rules": {rule: (int(count), str(digest)) for rule, (count, digest) in detail.get("rules", {}).items()},
+        **{name: tuple(detail.get(name, ())) for name in ("examples", "changed", "apart")},
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,14 +260,7 @@ def parse_receipts(data: bytes, key: str, job_id: str, receiver: str) -> list[Re
             replace(
                 blank,
                 **{name: kind[name] for name in _FIELDS},
-                rules={rule: (int(count), str(digest)) for rule, (count, digest) in kind.get("rules", {}).items()},
-                reasons=dict(kind.get("reasons", {})),
-                tenants=dict(kind.get("tenants", {})),
-                examples=tuple(kind.get("examples", ())),
-                changed=tuple(kind.get("changed", ())),
-                cost=dict(kind.get("cost", {})),
-                tenant=str(kind.get("tenant", "")),
-                apart=tuple(kind.get("apart", ())),
+                **fields_of_detail(kind),
             )
             for kind in plain["kinds"]
         ]

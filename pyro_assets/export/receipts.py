@@ -14,7 +14,15 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
 
-from pyro_assets.export.receipt import MAX_EXAMPLES, DueExport, Receipt, ReceiptState, ReceiverHour, add_refusals
+from pyro_assets.export.receipt import (
+    MAX_EXAMPLES,
+    DueExport,
+    Receipt,
+    ReceiptState,
+    ReceiverHour,
+    add_refusals,
+    fields_of_detail,
+)
 from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.lag import is_live
 from pyro_assets.ledger.records import Lane, StoredFile, in_lane, within
@@ -24,6 +32,8 @@ from pyro_assets.ledger.schema import OPEN_STATES, jobs, receipts, series_files
 _OWNED_MS: Final = 120_000
 #: States of receipts that an export goes on with.
 UNCLOSED: Final = ("sending", "owed")
+#: Fields that a receipt and its row have alike.
+_COLUMNS: Final = ("state", "samples", "accepted", "refused", "sample_hash", "file_ms")
 
 
 class ReceiptRecords(Queries):
@@ -418,17 +428,11 @@ def _put(connection: Connection, receipt: Receipt, now_ms: int) -> None:
     first_ms = before.first_ms if before is not None else None
     if not is_open and first_ms is None:
         first_ms = receipt.first_ms if receipt.first_ms is not None else now_ms
-    values = {
-        "state": receipt.state,
-        "samples": receipt.samples,
-        "accepted": receipt.accepted,
-        "refused": receipt.refused,
-        "sample_hash": receipt.sample_hash,
+    values = {name: getattr(receipt, name) for name in _COLUMNS} | {
         "attempts": (before.attempts if before is not None else 0) + (receipt.state == "sending"),
         "first_ms": first_ms,
         "last_ms": None if is_open else now_ms,
         "detail": receipt.detail(),
-        "file_ms": receipt.file_ms,
     }
     if before is None:
         connection.execute(receipts.insert().values(**key, **values))
@@ -438,30 +442,10 @@ def _put(connection: Connection, receipt: Receipt, now_ms: int) -> None:
 
 def receipt_of(row: Any) -> Receipt:
     """A row of the table as a receipt."""
-    detail = json.loads(row.detail or "{}")
     return Receipt(
-        job_id=row.job_id,
-        kind=row.kind,
-        receiver=row.receiver,
-        state=row.state,
-        samples=row.samples,
-        accepted=row.accepted,
-        refused=row.refused,
-        sample_hash=row.sample_hash or "",
-        file_ms=row.file_ms,
-        first_ms=row.first_ms,
-        last_ms=row.last_ms,
-        attempts=row.attempts,
-        rules={rule: (int(count), str(digest)) for rule, (count, digest) in detail.get("rules", {}).items()},
-        reasons=detail.get("reasons", {}),
-        tenants=detail.get("tenants", {}),
-        examples=tuple(detail.get("examples", ())),
-        changed=tuple(detail.get("changed", ())),
-        cost=detail.get("cost", {}),
-        owner=detail.get("owner", ""),
-        opened_ms=detail.get("opened_ms", 0),
-        tenant=row.tenant,
-        apart=tuple(detail.get("apart", ())),
+        **{name: getattr(row, name) for name in ("job_id", "kind", "receiver", "first_ms", "last_ms", "attempts")},
+        **{name: getattr(row, name) for name in _COLUMNS} | {"sample_hash": row.sample_hash or ""},
+        **fields_of_detail(json.loads(row.detail or "{}")) | {"tenant": row.tenant},
     )
 
 

@@ -199,16 +199,17 @@ def _windows(jobs: Iterable[JobSamples], begin_ms: int, end_ms: int) -> Iterator
 
 def _sent(prepared: Prepared, job: JobSamples, lacking: Lacking) -> Samples:
     """What a receiver was sent of a job for certain; adds what it may lack of that to `lacking`."""
-    samples, is_sent = prepared.samples, []
+    samples, sent = prepared.samples, set[str]()
     for tenant in samples.tenants:
         may_lack = job.may_lack(tenant)
-        is_sent.append(may_lack is not None and may_lack < math.inf)
+        if may_lack is not None and may_lack < math.inf:
+            sent.add(tenant)
         if may_lack:
             # Our own rules' refusals are in receipts, too, and are not expected anyway.
             ours = sum(prepared.refusals.by_tenant.get(tenant, {}).values())
             key = (tenant, job.timestamp_ms)
             lacking[key] = lacking.get(key, 0) + max(0, may_lack - ours)
-    rows = np.array(is_sent, dtype=np.bool_).take(samples.tenant)
+    rows = samples.of_tenants(sent.__contains__)
     return samples if rows.all() else samples.take(np.flatnonzero(rows))
 
 

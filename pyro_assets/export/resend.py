@@ -4,7 +4,7 @@ Receipts say what was acknowledged and stay as they are. What is still owed is `
 again like the rest. One tenant that is not taken is left out from there on; a receiver that is down ends it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -15,7 +15,7 @@ from pyro_assets.export.receipts import UNCLOSED, ReceiptRecords
 from pyro_assets.export.reconcile import files_between
 from pyro_assets.export.remote_write.batch import prepare
 from pyro_assets.export.remote_write.client import Client, SendReport
-from pyro_assets.export.samples import Samples, samples_of
+from pyro_assets.export.samples import Samples, orgs_of, samples_of
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import StoredFile
@@ -51,7 +51,7 @@ def send_again(
             for org, batches in groupby(prepared.batches(), key=lambda batch: batch.org_id):
                 if org in counts.held:
                     continue
-                report = client.send(batches, _orgs(prepared.samples, receiver))
+                report = client.send(batches, orgs_of(prepared.samples, receiver))
                 error, report.error = report.error, None
                 total.merge(report)
                 if error is not None and error.tenant:
@@ -64,31 +64,22 @@ def send_again(
             if counts.error:
                 break
     counts.error = "; ".join([*([counts.error] if counts.error else []), *counts.held.values()])
-    counts.jobs, counts.samples = len(jobs), total.accepted
-    counts.refused.update(total.refused.by_reason)
-    for tenant, reasons in total.refused.by_tenant.items():
-        counts.tenants.setdefault(tenant, type(counts.refused)()).update(reasons)
-    for name in ("bytes", "requests", "retries", "seconds"):
-        setattr(counts, name, getattr(total, name))
+    counts.jobs = len(jobs)
+    counts.add(total)
     return counts
 
 
 def _acknowledged(samples: Samples, receiver: Receiver, file: StoredFile, receipts: Sequence[Receipt]) -> Samples:
     """The samples of which a closed receipt says that the receiver got them as they are now."""
-    orgs = [receiver.org_of(tenant) for tenant in samples.tenants]
     is_wanted = np.zeros(len(samples), dtype=np.bool_)
     for receipt in receipts:
         if receipt.state in UNCLOSED or receipt.file_ms != file.written_ms:
             continue  # the next export sends it anyway
         rules = set(receipt.rules) - set(receipt.changed)
-        is_theirs = np.array(
-            [org == receipt.tenant if receipt.tenant else org not in receipt.apart for org in orgs], dtype=np.bool_
-        )
-        of_rules = np.array([rule in rules for rule in samples.rules], dtype=np.bool_)
-        if len(samples):
-            is_wanted |= is_theirs.take(samples.tenant) & of_rules.take(samples.rule)
+
+        def is_theirs(tenant: str, receipt: Receipt = receipt) -> bool:
+            org = receiver.org_of(tenant)
+            return org == receipt.tenant if receipt.tenant else org not in receipt.apart
+
+        is_wanted |= samples.of_tenants(is_theirs) & samples.of_rules(rules.__contains__)
     return samples.take(np.flatnonzero(is_wanted))
-
-
-def _orgs(samples: Samples, receiver: Receiver) -> Collection[str]:
-    return {receiver.org_of(samples.tenants[number]) for number in np.unique(samples.tenant).tolist()}

@@ -4,7 +4,7 @@
 run over distinct texts and labels, never over samples; what is legal is for `validate`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -87,6 +87,19 @@ class Samples:
             timestamp_ms=self.timestamp_ms.take(rows),
             value=self.value.take(rows),
         )
+
+    def of_tenants(self, wanted: Callable[[str], bool]) -> Bool:
+        """bool[n]: which samples are of tenants that are wanted; each tenant is asked for once."""
+        return np.array([wanted(tenant) for tenant in self.tenants], dtype=np.bool_).take(self.tenant)
+
+    def of_rules(self, wanted: Callable[[str], bool]) -> Bool:
+        """bool[n]: which samples are of rules that are wanted; each rule is asked for once."""
+        return np.array([wanted(rule) for rule in self.rules], dtype=np.bool_).take(self.rule)
+
+    @property
+    def name_code(self) -> int:
+        """The position of `__name__` in `names`, -1 where no sample has it."""
+        return self.names.index(NAME_LABEL) if NAME_LABEL in self.names else -1
 
     def labels(self, row: int) -> dict[str, str]:
         """Labels of one sample, for messages and rare paths."""
@@ -218,8 +231,7 @@ def dress(samples: Samples, receiver: Receiver) -> Samples:
     The order is X-Scope-OrgID, then time, then as given. Labels with an empty value, which mean nothing to
     Prometheus, are gone. Series of one rule that differ only in names which are called the same there are added up.
     """
-    taken = np.array([receiver.takes_tenant(tenant) for tenant in samples.tenants], dtype=np.bool_)
-    rows = np.flatnonzero(taken.take(samples.tenant)) if len(samples) else np.zeros(0, dtype=np.int64)
+    rows = np.flatnonzero(samples.of_tenants(receiver.takes_tenant))
     orgs = [receiver.org_of(tenant) for tenant in samples.tenants]
     rank = {org: position for position, org in enumerate(sorted(set(orgs)))}
     org = np.array([rank[name] for name in orgs], dtype=np.int64).take(samples.tenant.take(rows))
@@ -234,6 +246,11 @@ def dress(samples: Samples, receiver: Receiver) -> Samples:
         return _with_labels(samples, receiver.labels, receiver.effective_tenant_label)
     samples = _with_labels(samples, receiver.labels, receiver.effective_tenant_label)
     return _added_up(_with_names(samples, receiver.label_names))
+
+
+def orgs_of(samples: Samples, receiver: Receiver) -> set[str]:
+    """The X-Scope-OrgIDs that samples are sent under."""
+    return {receiver.org_of(samples.tenants[number]) for number in np.unique(samples.tenant).tolist()}
 
 
 def selected(samples: Samples, selectors: Iterable[Selector]) -> Bool:
@@ -317,8 +334,7 @@ def _name_sets(samples: Samples, own: I32, row: I64, met: Bool) -> Iterator[tupl
     for one in np.unique(of_row.compress(met)).tolist():
         chosen = met & (of_row == one)
         labels = np.flatnonzero(chosen.take(row))
-        name = samples.names.index(NAME_LABEL) if NAME_LABEL in samples.names else -1
-        yield labels, [code for code in np.unique(own.take(labels)).tolist() if code != name]
+        yield labels, [code for code in np.unique(own.take(labels)).tolist() if code != samples.name_code]
 
 
 def _added_up(samples: Samples) -> Samples:
@@ -400,8 +416,3 @@ def _codes(parts: list[Any]) -> tuple[list[str], I32]:
     if isinstance(array, pa.ChunkedArray):  # combining leaves one chunk, and none of none
         array = array.chunk(0) if array.num_chunks else parts[0]
     return array.dictionary.to_pylist(), array.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-
-
-def empty_samples() -> Samples:
-    """No samples at all."""
-    return read_samples(SCHEMA.empty_table())

@@ -21,7 +21,7 @@ from pyro_assets.export.remote_write.batch import Prepared, prepare, rule_digest
 from pyro_assets.export.remote_write.client import Client, SendReport
 from pyro_assets.export.remote_write.refusals import Refusals
 from pyro_assets.export.remote_write.validate import ActiveSeries
-from pyro_assets.export.samples import Samples, samples_of
+from pyro_assets.export.samples import Samples, orgs_of, samples_of
 from pyro_assets.export.states import ActiveSeriesRecords
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
@@ -141,7 +141,7 @@ class Sender:
     def _send_part(self, part: _Part, total: SendReport) -> ExportError | None:
         """Sends tenant by tenant what has not been sent yet, up to the first trouble."""
         samples = part.prepared.samples
-        orgs = {self.receiver.org_of(samples.tenants[number]) for number in np.unique(samples.tenant).tolist()}
+        orgs = orgs_of(samples, self.receiver)
         for org, batches in groupby(part.prepared.batches(), key=lambda batch: batch.org_id):
             if org in part.done:
                 continue
@@ -175,7 +175,7 @@ class Sender:
             changed = tuple(sorted(rule for rule, sent in before.rules.items() if now.get(rule) != sent))
             is_open = before.state in ("sending", "owed")
             wanted = {rule for rule in now if rule not in before.rules or (is_open and rule not in changed)}
-            prepared = self._prepare(_of_rules(mine, wanted))
+            prepared = self._prepare(mine.take(np.flatnonzero(mine.of_rules(wanted.__contains__))))
             # What is sent again is counted again; what stays as it is keeps its counts.
             base = replace(blank, apart=before.apart) if is_open else before
             rules = _kept(rule_digests(mine, self.receiver) if held else now, before.rules, changed)
@@ -200,9 +200,7 @@ class Sender:
 
     def _of_tenants(self, samples: Samples, orgs: Collection[str]) -> Samples:
         """The samples that are sent under these X-Scope-OrgIDs."""
-        is_wanted = np.array([self.receiver.org_of(tenant) in orgs for tenant in samples.tenants], dtype=np.bool_)
-        rows = np.flatnonzero(is_wanted.take(samples.tenant)) if len(samples) else np.zeros(0, dtype=np.int64)
-        return samples.take(rows)
+        return samples.take(np.flatnonzero(samples.of_tenants(lambda tenant: self.receiver.org_of(tenant) in orgs)))
 
     def _prepare(self, samples: Samples) -> Prepared:
         return prepare(samples, self.receiver, self.clock(), self.active)
@@ -269,9 +267,3 @@ def _state(changed: tuple[str, ...], samples: int, refused: int, reasons: Mappin
 def _kept(now: Rules, before: Rules, changed: Collection[str]) -> Rules:
     """Digests of rules: what was sent of those that changed, else what there is now."""
     return now | {rule: sent for rule, sent in before.items() if rule in changed or rule not in now}
-
-
-def _of_rules(samples: Samples, wanted: set[str]) -> Samples:
-    is_wanted = np.array([rule in wanted for rule in samples.rules], dtype=np.bool_)
-    rows = np.flatnonzero(is_wanted.take(samples.rule)) if len(samples) else np.zeros(0, dtype=np.int64)
-    return samples.take(rows)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from pyro_assets.errors import SeriesError
 from pyro_assets.export.remote_write.batch import cut_batches, prepare
-from pyro_assets.export.samples import empty_samples, open_series, read_samples
+from pyro_assets.export.samples import open_series, read_samples
 from pyro_assets.receivers.model import Receiver, ReceiverLimits
 from pyro_assets.rules.names import exported_names
 from pyro_assets.series.files import series_to_parquet, to_polars
+from pyro_assets.series.frame import SCHEMA
 from pyro_assets.storage.shown import show_bytes
 from tests.support.remote_write import NOW_MS, decode_body, many, row, samples, series_file, table
 
@@ -168,7 +169,7 @@ def test_frames_tables_and_files_read_alike():
     for other in (read_samples(one), read_samples(to_polars(one))):
         assert [other.labels(i) for i in range(3)] == [from_file.labels(i) for i in range(3)]
     assert [from_file.tenants[code] for code in from_file.tenant] == ["acme", "acme", "t"]
-    assert list(prepare(empty_samples(), receiver(), NOW_MS).batches()) == []
+    assert list(prepare(read_samples(SCHEMA.empty_table()), receiver(), NOW_MS).batches()) == []
     assert len(open_series(series_to_parquet(to_polars(table())))) == 0
 
 

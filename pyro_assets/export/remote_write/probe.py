@@ -17,7 +17,7 @@ import yaml
 from pyro_assets.errors import ExportError, ReceiverMisconfigured
 from pyro_assets.export.promql import query_base
 from pyro_assets.export.remote_write.encode import EMPTY_REQUEST, compress, encode_series_without_samples
-from pyro_assets.export.remote_write.transport import Clock, HttpAnswer, Transport, Verdict, advice, verdict
+from pyro_assets.export.remote_write.transport import HttpAnswer, Transport, Verdict, advice, verdict
 from pyro_assets.receivers.model import HEADER_VALUE, Receiver, is_pattern, parse_duration_ms, show_duration
 
 _VM_VERSION: Final = re.compile(r'vm_app_version\{[^}]*short_version="([^"]*)"')
@@ -57,15 +57,12 @@ class ReceiverCheck:
     tenants: dict[str, str] = field(default_factory=dict)
 
 
-def check_receiver(
-    receiver: Receiver, environ: Mapping[str, str], clock: Clock | None = None, tenants: Iterable[str] = ()
-) -> ReceiverCheck:
+def check_receiver(receiver: Receiver, environ: Mapping[str, str], tenants: Iterable[str] = ()) -> ReceiverCheck:
     """Check one receiver; sends no sample and raises nothing that is about the receiver.
 
     Args:
         receiver: which one.
         environ: where secrets that are environment variables are looked up.
-        clock: measures its answer.
         tenants: to ask about, beside those that the receiver names.
     """
     check = ReceiverCheck(receiver.name, warnings=receiver.warnings())
@@ -76,7 +73,7 @@ def check_receiver(
     # A name that cannot be a header is refused before it is sent, sample by sample.
     orgs = [org for org in wanted if HEADER_VALUE.fullmatch(org)] or [receiver.org_of("anonymous")]
     try:
-        with Transport(receiver, environ, clock) as transport:
+        with Transport(receiver, environ) as transport:
             for org_id in orgs:
                 _judge(transport.write(compress(EMPTY_REQUEST), org_id), receiver, check, org_id)
                 if not check.answers:

@@ -30,8 +30,6 @@ REASONS: Final[dict[str, str]] = {
     "series_limit": "the receiver's limit of series",
     "rejected": "the receiver says no for another reason",
 }
-#: Samples refused for these may be taken later, unchanged.
-TRANSIENT_REASONS: Final = frozenset({"future"})
 
 
 @dataclass(frozen=True, slots=True)

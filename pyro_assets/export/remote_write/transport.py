@@ -197,7 +197,10 @@ class SystemClock:
 
     time = staticmethod(_time.time)
     monotonic = staticmethod(_time.monotonic)
-    sleep = staticmethod(_time.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        """Waits."""
+        _time.sleep(seconds)
 
 
 class _Headers(AuthBase):

@@ -100,12 +100,13 @@ def validate(
         ageless: skip what depends on now and on other jobs: files take any age.
     """
     checks = _Checks(samples)
-    names, texts = _named_labels(samples)
-    checks.labels("bad_metric_name", names, lambda n, v: n == NAME_LABEL and not is_metric_name(v))
+    pairs = zip(samples.pair_name.tolist(), samples.pair_value.tolist(), strict=True)
+    labels = [(samples.names[name], samples.values[value]) for name, value in pairs]
+    checks.labels("bad_metric_name", labels, lambda n, v: n == NAME_LABEL and not is_metric_name(v))
     checks.missing_name()
     checks.labels(
         "bad_label_name",
-        names,
+        labels,
         lambda n, _: n not in (NAME_LABEL, exported_name(n, receiver.label_names)),
         by_name=True,
     )
@@ -113,12 +114,11 @@ def validate(
     if receiver.max_labels is not None:
         checks.rows("too_many_labels", np.diff(samples.offsets) > receiver.max_labels)
     if (longest := receiver.max_label_name_bytes) is not None:
-        checks.labels("label_name_too_long", names, lambda n, _: len(n) > longest, by_name=True)
+        checks.labels("label_name_too_long", labels, lambda n, _: len(n) > longest, by_name=True)
     if (most := receiver.max_label_value_bytes) is not None:
-        too_long = np.array([_is_longer(text, most) for text in texts], dtype=np.bool_)
-        checks.pairs("label_value_too_long", too_long.take(samples.pair_value) if len(texts) else None)
-    is_bad = [not HEADER_VALUE.fullmatch(receiver.org_of(tenant)) for tenant in samples.tenants]
-    checks.rows("bad_org_id", np.array(is_bad, dtype=np.bool_).take(samples.tenant))
+        too_long = np.array([_is_longer(text, most) for text in samples.values], dtype=np.bool_)
+        checks.pairs("label_value_too_long", too_long.take(samples.pair_value) if len(too_long) else None)
+    checks.rows("bad_org_id", samples.of_tenants(lambda tenant: not HEADER_VALUE.fullmatch(receiver.org_of(tenant))))
     checks.rows("not_finite", ~np.isfinite(samples.value))
     oldest_ms = 1  # nobody takes a time before 1970
     if not ageless:
@@ -136,12 +136,6 @@ def validate(
 def _is_longer(text: str, most: int) -> bool:
     # A character has four bytes at most, so that most texts need not be encoded.
     return len(text) * 4 > most and len(text.encode()) > most
-
-
-def _named_labels(samples: Samples) -> tuple[list[tuple[str, str]], list[str]]:
-    texts = list(samples.values)
-    pairs = zip(samples.pair_name.tolist(), samples.pair_value.tolist(), strict=True)
-    return [(samples.names[name], texts[value]) for name, value in pairs], texts
 
 
 class _Checks:
@@ -195,8 +189,7 @@ class _Checks:
 
     def missing_name(self) -> None:
         """Refuse samples without a metric's name: an empty one is no label."""
-        number = self.samples.names.index(NAME_LABEL) if NAME_LABEL in self.samples.names else -1
-        position = np.flatnonzero(self.samples.pair_name.take(self.samples.pair) == number)
+        position = np.flatnonzero(self.samples.pair_name.take(self.samples.pair) == self.samples.name_code)
         has_name = np.zeros(len(self.samples), dtype=np.bool_)
         has_name[np.searchsorted(self.samples.offsets, position, side="right") - 1] = True
         self.rows("bad_metric_name", ~has_name)
