@@ -1,4 +1,4 @@
-"""Series to receivers: who lacks what, sending it, receipts, files for history, and the proof of what arrived.
+"""Series to receivers: which jobs a receiver lacks, sending, receipts, files of history, and comparing what arrived.
 
 The room `receivers` says to whom, `remote_write` how; nothing here derives series.
 """

@@ -2,8 +2,8 @@
 
 A thread takes what its receiver lacks in the order of time, until nothing is left, the time is over, or the receiver is
 given up. A tenant that the receiver does not take samples of (it is over a limit, or not allowed) gets a thread of its
-own for what it is owed, until it is even with the others. What becomes of one job is `sending`'s; here is only which,
-when, and what the threads did.
+own for what it is owed, until it is even with the others. What becomes of one job is `sending`'s; which jobs are
+sent and when is decided here.
 """
 
 import threading
@@ -51,7 +51,7 @@ _APART_AT_ONCE: Final = 8
 
 @dataclass(slots=True)
 class ExportCounts:
-    """What an export did for one receiver.
+    """Counts of an export to one receiver.
 
     Attributes:
         jobs: that have a closed receipt now; changed: of these, with samples that differ from those sent before.
@@ -82,7 +82,7 @@ class ExportCounts:
     fatal: bool = False
 
     def add(self, report: SendReport) -> None:
-        """Adds what sending some samples came to; errors and jobs are the caller's."""
+        """Adds the result of sending some samples; errors and jobs are the caller's."""
         for name in ("bytes", "requests", "retries", "seconds"):
             setattr(self, name, getattr(self, name) + getattr(report, name))
         self.samples += report.accepted
@@ -120,7 +120,7 @@ class ExportCounts:
 
 @dataclass(slots=True)
 class _Apart:
-    """Tenants of a receiver that are not sent to with the others, and the threads of those that are sent to."""
+    """Tenants of a receiver that are left out of the common requests, and the threads that send to some of them."""
 
     held: set[str] = field(default_factory=set)
     threads: dict[str, threading.Thread] = field(default_factory=dict)
@@ -186,7 +186,7 @@ class Exporter:
         return threading.Thread(target=self._work, args=(receiver, tenant), name=name, daemon=True)
 
     def start(self) -> "Exporter":
-        """Begin."""
+        """Starts the threads."""
         for thread in self._threads.values():
             thread.start()
         return self
@@ -286,7 +286,7 @@ class Exporter:
                 is_last = self._draining.is_set() or not self._stay
                 state = ReceiverRecords(self._ledger).receiver_state(receiver.name)
                 paused = state.paused_ms is not None or tenant in state.paused_tenants
-                is_tended = not tenant and not paused and self._tend(receiver, state)
+                has_apart = not tenant and not paused and self._start_apart(receiver, state)
                 due = [] if paused else [job for job in self._due(receiver, tenant) if job.job_id not in damaged]
                 if tenant and not due:
                     return
@@ -311,12 +311,12 @@ class Exporter:
                 if was_sent:
                     continue
                 # Jobs that are held back become ready within half a minute: a run that ends leaves them to the next.
-                if is_last and (not due or not self._explicit) and not is_tended:
+                if is_last and (not due or not self._explicit) and not has_apart:
                     return
                 self._stopped.wait(_POLL_SECONDS)
 
-    def _tend(self, receiver: Receiver, state: ReceiverState) -> bool:
-        """Sees to the tenants that are not sent to with the others; whether some are being sent to."""
+    def _start_apart(self, receiver: Receiver, state: ReceiverState) -> bool:
+        """Starts threads for tenants that are owed samples; returns whether any of them runs."""
         apart, held = self._apart[receiver.name], self.counts[receiver.name].held
         owed = ReceiptRecords(self._ledger).owed_tenants(receiver.name, self._hours, self._lane)
         apart.threads = {tenant: thread for tenant, thread in apart.threads.items() if thread.is_alive()}
@@ -330,7 +330,7 @@ class Exporter:
         return bool(apart.threads)
 
     def _hold(self, name: str, error: ExportError) -> None:
-        """From now on a tenant is owed its samples, so that the others get theirs."""
+        """Leaves a tenant out of the common requests from now on: it is owed its samples."""
         self._apart[name].held.add(error.tenant)
 
     def _send(self, sender: Sender, job: DueExport) -> bool | None:

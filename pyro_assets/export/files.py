@@ -283,7 +283,7 @@ class WrittenFile:
 
 @dataclass(slots=True)
 class FilesReport:
-    """What was written; samples that were not (two of one series and time, labels nobody takes); damaged files."""
+    """Written files, refused samples (two of one series and time, bad labels), and damaged files of series."""
 
     files: list[WrittenFile] = field(default_factory=list)
     refused: Refusals = field(default_factory=Refusals)
@@ -430,7 +430,7 @@ def _flat(column: Any) -> Any:
 
 
 def _without_duplicates(table: Any, refused: Refusals) -> Any:
-    """Lines without those that share series and time with another, which are refused, all of them."""
+    """Lines whose series and time no other line has; the others are refused, all of them."""
     if table.num_rows < 2:
         return table
     series = _flat(table["series"]).dictionary_encode().indices.to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""A receipt and what belongs to it: plain values that leave the ledger.
+"""Receipts and the values around them: plain values that leave the ledger.
 
 Here, too:
 * receipts as immutable objects in the archive: a ledger that was lost does not make anything be sent again.
@@ -29,14 +29,14 @@ _TENANTS_SHOWN: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What one receiver has of one kind of series of one job.
+    """The receipt of one receiver for one kind of series of one job.
 
     Attributes:
         job_id, kind, receiver: whose receipt it is.
         tenant: of whose samples only, as the receiver knows it (X-Scope-OrgID); "": of all but those in `apart`.
         apart: tenants that have receipts of their own.
         state: see `ReceiptState`.
-        samples: that the receiver was to get; accepted, refused: what became of them.
+        samples: that were due to the receiver; accepted, refused: of these.
         sample_hash: of those samples.
         file_ms: when the file of series was written that it is about.
         first_ms, last_ms: when it was closed for the first and the last time; None while it is open.
@@ -117,7 +117,7 @@ class DueExport:
 
 @dataclass(slots=True)
 class ReceiverHour:
-    """What one receiver has of one hour.
+    """Sums over the receipts of one receiver for an hour.
 
     Attributes:
         jobs: that have a closed receipt; pending: that lack one (in the receiver's scope).

@@ -1,4 +1,4 @@
-"""Receipts: what each receiver has of each job, so that nothing is sent twice with another value, or forgotten.
+"""The ledger's receipts: which samples each receiver has of each job, so that none is sent twice with another value.
 
 A receipt is opened before the first request of a job and closed after the last answer: one that is still open says
 that samples of this hash may have arrived. Add questions about receipts here; sending belongs to `export`, its order to
@@ -37,7 +37,7 @@ _COLUMNS: Final = ("state", "samples", "accepted", "refused", "sample_hash", "fi
 
 
 class ReceiptRecords(Queries):
-    """The part of the ledger that knows what was sent."""
+    """The part of the ledger that keeps receipts."""
 
     def export_due(
         self,
@@ -226,7 +226,7 @@ class ReceiptRecords(Queries):
         return len(rows)
 
     def receiver_hours(self, hour: str, scopes: dict[str, int]) -> dict[str, ReceiverHour]:
-        """What each receiver has of an hour.
+        """Sums over the receipts of each receiver for an hour.
 
         Args:
             hour: partition key.

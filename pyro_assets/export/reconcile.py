@@ -1,7 +1,4 @@
-"""The proof: what a receiver holds against what the series say, sample by sample.
-
-Here, too:
-* what a receiver holds against the archive's series; `export.reconcile` compares them.
+"""The proof: a receiver's samples compared with the archive's series, one by one.
 
 Windows of time are asked one after the other, metric by metric and tenant by tenant, so that neither side is ever in
 memory as a whole. Sums are never compared, they could cancel. Nothing is repaired here.
@@ -89,7 +86,7 @@ class SampleDifference:
 
 @dataclass(slots=True)
 class Reconciliation:
-    """What comparing found.
+    """The result of a comparison.
 
     Attributes:
         compared: samples that are expected.
@@ -198,7 +195,7 @@ def _windows(jobs: Iterable[JobSamples], begin_ms: int, end_ms: int) -> Iterator
 
 
 def _sent(prepared: Prepared, job: JobSamples, lacking: Lacking) -> Samples:
-    """What a receiver was sent of a job for certain; adds what it may lack of that to `lacking`."""
+    """The samples of a job that were sent for certain; adds to `lacking` how many of them the receiver may lack."""
     samples, sent = prepared.samples, set[str]()
     for tenant in samples.tenants:
         may_lack = job.may_lack(tenant)
@@ -311,7 +308,7 @@ _UNCERTAIN: Final = ("sending", "owed", "changed")
 
 @dataclass(slots=True)
 class HourEstimate:
-    """What a receiver would get of an hour: samples and distinct series per tenant, and what would be refused."""
+    """Samples that a receiver would get of an hour, refusals before sending, and distinct series per tenant."""
 
     samples: int = 0
     refused: int = 0
@@ -376,7 +373,22 @@ def reconcile_receiver(
     only_sent: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Reconciliation:
-    """See `App.reconcile`."""
+    """Compares the samples of [begin_ms, end_ms) that a receiver holds with those of the archive.
+
+    Args:
+        archive: where series lie.
+        ledger: knows them, and the receipts.
+        receiver: which is asked.
+        secrets: where references to environment variables are looked up.
+        begin_ms: the first millisecond.
+        end_ms: the first millisecond that is not compared any more.
+        only_sent: expect only samples of which receipts say that the receiver has them.
+        progress: called with the end of each window that is done.
+
+    Raises:
+        RemovedByRetention, StorageError: the archive does not have or give the series.
+        ReceiverMisconfigured, ReceiverUnavailable, BadAnswer, SecretMissing: the receiver cannot be asked.
+    """
     files = files_between(ledger, begin_ms, end_ms)
     receipts = ReceiptRecords(ledger).receipts_between(receiver.name, begin_ms, end_ms) if only_sent else {}
     reader = SeriesFiles(archive, ledger)
@@ -394,7 +406,7 @@ def reconcile_receiver(
 
 
 def _may_lack(receiver: Receiver, file: StoredFile, receipts: Sequence[Receipt], tenant: str) -> float | None:
-    """What receipts say that a receiver lacks of a tenant's samples; see `JobSamples.may_lack`."""
+    """How many samples of a tenant a receiver lacks by its receipts; see `JobSamples.may_lack`."""
     org_id = receiver.org_of(tenant)
     receipt = next((one for one in receipts if one.tenant == org_id), None)
     if receipt is None:

@@ -1,4 +1,4 @@
-"""What a receiver has acknowledged, sent to it once more: for one that lost it afterwards.
+"""Sends once more the samples that a receiver acknowledged and lost afterwards.
 
 Receipts say what was acknowledged and stay as they are. What is still owed is `exporter`'s, what was refused is tried
 again like the rest. One tenant that is not taken is left out from there on; a receiver that is down ends it.
@@ -32,7 +32,7 @@ def send_again(
     end_ms: int,
     now_ms: int,
 ) -> ExportCounts:
-    """Sends what receipts say that a receiver has of [begin_ms, end_ms), in the order of time.
+    """Sends the samples of [begin_ms, end_ms) of which receipts say that a receiver has them, in the order of time.
 
     Raises:
         RemovedByRetention, StorageError, SeriesError: the archive does not have the series any more.

@@ -1,6 +1,6 @@
 """Samples in columns: the series of one job as numbers of their few distinct texts, ready to be checked and encoded.
 
-`read_samples` takes a table of series, `dress` adds what a receiver wants and leaves out what it does not take. Loops
+`read_samples` takes a table of series, `dress` makes of it the samples of one receiver. Loops
 run over distinct texts and labels, never over samples; what is legal is for `validate`.
 """
 
@@ -226,7 +226,7 @@ def _number(parts: list[dict[str, Any]]) -> Samples:
 
 
 def dress(samples: Samples, receiver: Receiver) -> Samples:
-    """What a receiver is to get: its tenants and metrics, with its labels, by the names it takes, as they are sent.
+    """The samples that a receiver gets: its tenants and metrics, with its labels, by the names that it takes.
 
     The order is X-Scope-OrgID, then time, then as given. Labels with an empty value, which mean nothing to
     Prometheus, are gone. Series of one rule that differ only in names which are called the same there are added up.

@@ -1,4 +1,4 @@
-"""One job to one receiver: what of it is new there, sent; a receipt before the first request and after the last answer.
+"""Sends one job to one receiver: what is new there, with a receipt before the first request and after the last answer.
 
 The order is the promise: open receipt -> requests -> receipt in the archive -> receipt in the ledger. A crash in
 between is repaired by sending the same samples again. A tenant that the receiver does not take samples of right now
@@ -40,9 +40,9 @@ class _Part:
         before: what the receiver has, None for nothing.
         rules: rule -> (samples, hash) after sending.
         changed: rules that are not sent because the receiver has other samples of them.
-        base: of these earlier counts of the receipt still hold.
+        base: the receipt whose counts still hold.
         apart: tenants that have receipts of their own; owed: those that get one with this job.
-        report: what became of it so far; done: tenants to which it was sent.
+        report: the result so far; done: tenants to which it was sent.
     """
 
     file: StoredFile
@@ -59,7 +59,7 @@ class _Part:
 
 @dataclass(slots=True)
 class Sent:
-    """What sending one job came to; `error` says why it is not done, `is_busy` that another process is at it."""
+    """The result of sending one job; `error` says why it is not done, `is_busy` that another process has it open."""
 
     receipts: tuple[Receipt, ...] = ()
     report: SendReport | None = None
@@ -265,5 +265,5 @@ def _state(changed: tuple[str, ...], samples: int, refused: int, reasons: Mappin
 
 
 def _kept(now: Rules, before: Rules, changed: Collection[str]) -> Rules:
-    """Digests of rules: what was sent of those that changed, else what there is now."""
+    """Digests of rules: of changed ones those that were sent, of others those of now."""
     return now | {rule: sent for rule, sent in before.items() if rule in changed or rule not in now}

@@ -1,4 +1,4 @@
-"""What the ledger remembers of receivers: since when they get samples, whether they are paused, how they did last.
+"""The ledger's facts about receivers: since when they get samples, whether they are paused, their last error.
 
 Here, too:
 * series that a receiver got or refused lately: runs are processes of a minute, and the next one is to know of them.
@@ -33,7 +33,7 @@ _ERROR: Final = "error"
 
 @dataclass(frozen=True, slots=True)
 class TenantState:
-    """What is known of one tenant at a receiver: since when it is paused, and why sending to it stopped last."""
+    """The state of one tenant at a receiver: since when it is paused, and why sending to it stopped last."""
 
     paused_ms: int | None = None
     error: str = ""
@@ -42,7 +42,7 @@ class TenantState:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverState:
-    """What is known of a receiver.
+    """The state of a receiver.
 
     Attributes:
         first_seen_ms: when it was first there to be sent to; None before.
@@ -115,7 +115,7 @@ class ReceiverRecords(Queries):
     """The part of the ledger that knows receivers by name."""
 
     def receiver_state(self, name: str) -> ReceiverState:
-        """What is known of a receiver; nothing, of an unknown one."""
+        """The state of a receiver; of an unknown one all fields are empty."""
         with self.ledger.read() as connection:
             rows = connection.execute(
                 select(facts).where(facts.c.name.startswith(f"{_PREFIX}{name}:", autoescape=True))

@@ -1,4 +1,4 @@
-"""How hours stand, many at a time: counts by state for a calendar, and what their jobs cost.
+"""Many hours at a time: counts of jobs and sources by state for a calendar, and the cost of their jobs.
 
 Add a count here when people should see it of weeks at once; everything about one hour belongs to `hours`. The cost
 grows with the hours asked for, by index entries, not by rows.
@@ -22,14 +22,14 @@ from pyro_assets.ledger.schema import (
     sources,
 )
 
-#: Sources that a calendar counts: those that are done are many, and say nothing.
+#: States of sources that a calendar counts; done ones are many and of no interest.
 _SOURCES: tuple[SourceState, ...] = ("pending", "set_aside", "lost")
 _JOBS: tuple[JobState, ...] = ("planned", "compacted", "derived", "exported", "quarantined")
 
 
 @dataclass(slots=True)
 class HourCounts:
-    """Jobs and sources of an hour by state; what a person took off the list is not counted as set aside or lost.
+    """Jobs and sources of an hour by state; acknowledged sources are not counted as set aside or lost.
 
     `is_listed`: it was listed as a whole after it was over.
     """
@@ -51,7 +51,7 @@ class HourCounts:
 
 @dataclass(frozen=True, slots=True)
 class HoursCost:
-    """What the jobs of some hours cost, or would cost to do again.
+    """The cost of the jobs of some hours, for estimates of doing them again.
 
     Attributes:
         jobs: with committed level-1 blocks; without_blocks: of which these were removed since, not counted otherwise.
@@ -74,7 +74,7 @@ class HoursCost:
 
 
 class HourCalendar(Queries):
-    """The part of the ledger that knows how weeks stand."""
+    """The part of the ledger that sums over many hours."""
 
     def hour_counts(self, first: str, end: str) -> dict[str, HourCounts]:
         """Hour -> counts, for hours (partition keys) of [first, end) that have any, oldest first."""

@@ -180,7 +180,7 @@ def among(connection: Connection, column: Column[Any]) -> ColumnElement[bool]:
 
 
 def values_of(connection: Connection, values: Sequence[object]) -> object:
-    """What to bind as "among"."""
+    """The value to bind as "among"."""
     return list(values) if connection.dialect.name == "postgresql" else json.dumps(list(values))
 
 

@@ -1,6 +1,6 @@
-"""What people decided, when and why: for whoever asks later.
+"""Decisions of people, when and why, for later readers.
 
-Add nothing that a worker decides; what became of a job is in `jobs`, its failures in `quarantine`.
+Add nothing that a worker decides; the state of a job is in `jobs`, its failures in `quarantine`.
 """
 
 from dataclasses import asdict, dataclass

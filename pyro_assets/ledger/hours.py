@@ -226,7 +226,7 @@ def _is_new(connection: Connection) -> bool:
 
 
 def hour_status_of(connection: Connection, hour: str) -> HourStatus:
-    """Sums over an hour's rows, and what was kept of those that retention removed."""
+    """Sums over an hour's rows, and the kept sums of those that retention removed."""
     status = HourStatus(hour)
     _sum_sources(connection, hour, status)
     _sum_jobs(connection, hour, status)

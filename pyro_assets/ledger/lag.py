@@ -73,7 +73,7 @@ class StageStep:
 
 
 class LagRecords(Queries):
-    """The part of the ledger that tells how late things are.
+    """The part of the ledger that measures lag.
 
     With `asked` both methods are about the jobs that people asked for: from the begin of the run or export until they
     reached a stage.

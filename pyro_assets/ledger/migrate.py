@@ -48,7 +48,7 @@ def version_of(connection: Connection) -> int:
 
 
 def _add_columns_and_indexes(connection: Connection) -> None:
-    """Those of `schema` that tables of an older version do not have."""
+    """Adds the columns and indexes that tables of an older version lack."""
     look = inspect(connection)
     for table in schema.metadata.sorted_tables:
         there = {column["name"] for column in look.get_columns(table.name)}

@@ -1,4 +1,4 @@
-"""What the ledger hands out and takes in: jobs with their sources and outputs, and what became of them.
+"""Values that the ledger hands out and takes in: jobs with their sources and outputs, and the results of their steps.
 
 Add a field when it is stored and needed outside; rows of the database stay inside the ledger.
 """
@@ -70,7 +70,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """What a job's series came to.
+    """The result of deriving a job.
 
     Attributes:
         files: one for each kind that was derived.
@@ -185,7 +185,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What a job's compaction gave.
+    """The result of compacting a job.
 
     Attributes:
         outputs: level-1 blocks, in the order of the commit record.

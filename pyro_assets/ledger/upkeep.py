@@ -1,4 +1,4 @@
-"""Hours that are over: whose files of series may be merged, and what was.
+"""Hours that are over: whether their files of series may be merged, and which were.
 
 Add what upkeep must decide or note of an hour in one transaction; what is removed for its age is `archive.expire`'s,
 and bytes are the pipeline's. Nothing here touches an hour in which a job is open or held.
@@ -17,7 +17,7 @@ from pyro_assets.storage.keys import TABLE, hour_of
 
 @dataclass(frozen=True, slots=True)
 class UpkeepState:
-    """What was done to an hour; see `schema.hour_upkeep`."""
+    """Steps of upkeep that an hour has behind it; see `schema.hour_upkeep`."""
 
     hour: str
     series_number: int = 0
@@ -69,7 +69,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What the jobs of some hours added: sources, and bytes of level-1 blocks and of files of series."""
+    """Sources, and bytes of level-1 blocks and of files of series, that the jobs of some hours added."""
 
     sources: int
     block_bytes: int
@@ -85,7 +85,7 @@ class UpkeepRecords(Queries):
             return hours_with_jobs(connection, hour)
 
     def upkeep_states(self, hours: Sequence[str] | None = None) -> dict[str, UpkeepState]:
-        """Hour -> what was done to it, for these hours or all; hours to which nothing was done are missing."""
+        """Hour -> its upkeep, for these hours or all; hours without any are missing."""
         columns = [hour_upkeep.c[one.name] for one in fields(UpkeepState)]
         query = select(*columns).order_by(hour_upkeep.c.hour)
         if hours is not None:
@@ -177,7 +177,7 @@ class UpkeepRecords(Queries):
             connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(table_ms=None))
 
     def growth(self, first: str, end: str) -> Growth:
-        """What the committed jobs of the hours (partition keys) of [first, end) added."""
+        """The growth by the committed jobs of the hours (partition keys) of [first, end)."""
         span = and_(jobs.c.hour >= first, jobs.c.hour < end)
         with self.ledger.read() as connection:
             count, block_bytes = connection.execute(
@@ -258,7 +258,7 @@ def ensure_row(connection: Connection, hour: str) -> None:
         connection.execute(hour_upkeep.insert().values(hour=hour, series_number=0))
 
 
-#: What a job that is committed or derived takes back.
+#: Columns that are reset when a job of the hour is committed or derived.
 _UNDONE: Final = {
     "compacted": {"blocks_removed_ms": None, "hour_blocks_ms": None},
     "derived": {"table_ms": None, "series_removed_ms": None},

@@ -1,4 +1,4 @@
-"""Backfills as people order them: what can be done again, for which hours, what it will cost, and how far it is.
+"""Backfills: what can be ordered, for which hours, its estimated cost, and its progress.
 
 Add a thing to order here with what it selects; starting it in Dagster is the faces' business. Costs are those that the
 ledger measured of the same hours, or of the last day where it has none.
@@ -49,7 +49,7 @@ _NO_TITLE: Final = re.compile(r'[%*"]')
 
 @dataclass(frozen=True, slots=True)
 class BackfillOrder:
-    """A backfill as somebody wants it.
+    """A backfill as it was ordered.
 
     Attributes:
         what: a key of WHATS, or RULE and the id of a rule.
@@ -69,7 +69,7 @@ class BackfillOrder:
 
 @dataclass(frozen=True, slots=True)
 class BackfillPlan:
-    """What an order means.
+    """The plan of a backfill: what it selects and what it will cost.
 
     Attributes:
         order: as it was given.
@@ -143,7 +143,7 @@ def known_part(pipeline: App, hours: Sequence[str]) -> tuple[str, ...]:
 
 
 def plan(pipeline: App, config: "SeriesConfig", order: BackfillOrder, by: str) -> BackfillPlan:
-    """What an order means and will cost.
+    """Plans a backfill.
 
     Args:
         pipeline: its ledger is asked.
@@ -261,7 +261,7 @@ def _rule_progress(pipeline: App, config: "SeriesConfig", rule: str, hours: Sequ
 
 
 def _seconds(pipeline: App, cost: HoursCost, hours: Sequence[str], jobs: int) -> tuple[tuple[float, float], str]:
-    """Seconds of computing for so many jobs, at least and at most, and where that is from."""
+    """Seconds of computing for a number of jobs, at least and at most, and on what that is based."""
     basis = f"{cost.measured:,} jobs of these hours"
     if not cost.measured:
         last_ms = hour_start_ms(hours[-1])

@@ -1,9 +1,4 @@
-"""A look at everything that an installation needs: what is wrong, and what to do about it.
-
-Here, too:
-* whether Dagster's own settings are those that runs rely on; the reasons stand in the project's dagster.yaml;
-* whether there is room, for how long, and what takes it that need not;
-* what a look at an installation is about and what it finds; the checks themselves are `doctor`'s and its neighbours'.
+"""The doctor: checks everything that an installation needs, and says of each problem what to do about it.
 
 Add a check when something can be wrong that a person would otherwise find out late. A check never raises and changes
 nothing, except that one small object is written to the archive to see whether that is allowed.
@@ -48,7 +43,7 @@ Level = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found; `remedy` is "" where nothing is to be done."""
+    """The finding of one check; `remedy` is "" where nothing is to be done."""
 
     check: str
     level: Level
@@ -58,7 +53,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What is examined.
+    """The installation that is checked.
 
     Attributes:
         source_url, archive_url, ledger_url: where things are.
@@ -85,7 +80,7 @@ _QUEUES: Final = ("LaneRunCoordinator", "QueuedRunCoordinator")
 
 
 def check_dagster(it: Installation) -> Iterator[Finding]:
-    """What dagster.yaml says of queues, lanes, watching, retries and ticks."""
+    """Whether dagster.yaml queues, limits, watches and retries runs, and purges ticks."""
     copy = "copy resources/dagster.yaml there"
     if it.dagster_home is None:
         yield Finding("Dagster", "warning", "DAGSTER_HOME is not set", f"set it to a folder that stays, and {copy}")
@@ -168,7 +163,7 @@ def _ledger_folder(url: str) -> str:
 
 
 def check_growth(it: Installation) -> Iterator[Finding]:
-    """What a day adds to archive and ledger, and how long there is room for it."""
+    """The growth of archive and ledger in a day, and for how many days the disk has room."""
     with closing(Ledger.open(it.ledger_url)) as ledger:
         # The running hour is what a new installation has.
         day = UpkeepRecords(ledger).growth(hour_of(it.now_ms - _DAY_MS + HOUR_MS), hour_of(it.now_ms + HOUR_MS))
@@ -195,7 +190,7 @@ def check_growth(it: Installation) -> Iterator[Finding]:
 
 
 def check_upkeep(it: Installation) -> Iterator[Finding]:
-    """What upkeep should have done away with."""
+    """Damaged objects, hours that wait for the table, and objects that dead writers left."""
     archive = open_bucket(it.archive_url, True)
     with closing(Ledger.open(it.ledger_url)) as ledger:
         unmerged = hours_to_merge(ledger, it.now_ms, it.settings().settle_ms)
@@ -247,7 +242,7 @@ _SQLITE: Final = (3, 35)
 
 
 def examine(it: Installation) -> list[Finding]:
-    """All findings, in the order in which things depend on each other."""
+    """All findings; a check comes after those that it depends on."""
     checks: list[tuple[str, Callable[[Installation], Iterator[Finding]]]] = [
         ("versions", _versions),
         ("configuration", _configuration),

@@ -1,4 +1,4 @@
-"""What happened since a moment, and what is wrong now: the ledger's part of the project's own metrics.
+"""The ledger's part of the project's own metrics: what was done in a span of time, and what is quarantined now.
 
 Each question costs what happened in between, not what the ledger holds. Names of metrics belong to
 `monitoring.metrics`.
@@ -28,7 +28,7 @@ class LedgerFigures(Queries):
     """The part of the ledger that the project's own metrics come from."""
 
     def done_between(self, after_ms: int, until_ms: int) -> DoneSince:
-        """What was committed after a moment, up to and including another."""
+        """Sums over the jobs that were committed in (after_ms, until_ms]."""
         names = ("bytes_in", "bytes_out", "profiles", "duplicates", "conflicts")
         sums = [func.coalesce(func.sum(jobs.c[name]), 0).label(name) for name in names]
         span = and_(jobs.c.compacted_ms > after_ms, jobs.c.compacted_ms <= until_ms)

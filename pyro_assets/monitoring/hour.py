@@ -1,4 +1,4 @@
-"""What is known of an hour, for people: the ledger's sums as a report.
+"""The report of an hour for people, from the ledger's sums.
 
 Add a figure here when the ledger knows it and a person should see it.
 """

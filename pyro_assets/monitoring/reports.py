@@ -1,4 +1,4 @@
-"""What ticks, runs, hours and checks say of themselves: plain values for metadata, tables and JSON.
+"""Reports of hours and exports: plain values for metadata, tables and JSON.
 
 Add a field when a person or a check needs to see it; computing it belongs to the module that knows it. Times are Unix
 milliseconds, hours are partition keys ("2026-11-25-13:00", UTC).
@@ -27,12 +27,12 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What one receiver has of an hour.
+    """The export of an hour to one receiver.
 
     Attributes:
         receiver: its name.
         jobs: that have a closed receipt; pending: that lack one; changed: whose samples changed after they were sent.
-        samples: in the receipts; accepted, refused: what became of them.
+        samples: in the receipts; accepted, refused: of these.
         reasons: why samples were refused -> how many; tenants: the same by tenant.
         examples: the first refusals and changes in words.
         bytes, requests, retries, seconds: what sending cost.
@@ -117,7 +117,7 @@ class HourReport(HourStatus):
 
 
 def total_run(reports: Mapping[str, HourReport]) -> RunCounts:
-    """What a run did over all its hours."""
+    """The counts of a run over all its hours."""
     total = RunCounts()
     for report in reports.values():
         for one in fields(RunCounts):

@@ -92,7 +92,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Prepared:
-    """What one job means for one receiver.
+    """The samples of one job for one receiver, ready to be sent.
 
     Attributes:
         samples: to be sent, dressed and valid, in the order of sending.

@@ -1,6 +1,6 @@
 """Sending: batches to one receiver until each sample is accepted, refused for good, or the receiver is given up.
 
-Retries with the same bytes, waits as the receiver asks and tells what became of every sample. Meaning of answers:
+Retries with the same bytes, waits as the receiver asks and reports the result for every sample. Meaning of answers:
 `transport`; what of a refused batch is bad: `isolate`; one attempt: `transport`. Receipts are the caller's.
 """
 
@@ -45,7 +45,7 @@ _ASKED_AT_ATTEMPT: Final = 2
 
 @dataclass(slots=True)
 class SendReport:
-    """What became of samples at one receiver.
+    """The result of sending samples to one receiver.
 
     Attributes:
         accepted: samples that it has taken (or had already).
@@ -70,7 +70,7 @@ class SendReport:
     error: ExportError | None = None
 
     def merge(self, other: "SendReport") -> None:
-        """Add what another tells; the first error stays."""
+        """Adds another report; the first error stays."""
         for name in ("accepted", "unsent", "bytes", "requests", "retries", "seconds", "answer_seconds"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.refused.merge(other.refused)

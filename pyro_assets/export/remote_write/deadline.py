@@ -55,7 +55,7 @@ def _left(ends_at: float) -> float:
 
 
 class _Reader(io.RawIOBase):
-    """What arrives on a socket until a moment."""
+    """A socket's bytes, as a file that cannot be read after a deadline."""
 
     def __init__(self, sock: Any, ends_at: float) -> None:
         self._sock, self._ends_at = sock, ends_at

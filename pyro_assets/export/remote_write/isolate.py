@@ -40,7 +40,7 @@ class RefusedSeries:
         return found if found.any() else None
 
     def note(self, batch: Batch, *, refused: bool) -> None:
-        """Remember what became of a batch's series."""
+        """Remembers whether a batch's series were refused."""
         if not refused and not self._series.get(batch.org_id):
             return
         series = batch.series().tolist()

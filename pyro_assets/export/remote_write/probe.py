@@ -1,4 +1,4 @@
-"""Asking a receiver how it is, without sending a sample: does it answer, does it know us, what is it, how is it set.
+"""Checks a receiver without sending a sample: that it answers and accepts us, its product, version and settings.
 
 A WriteRequest without series is the question: Prometheus, VictoriaMetrics and Mimir answer it with success and store
 nothing, and path, credentials and protocol are checked as for samples. Add a warning where a setting of the receiver
@@ -32,14 +32,14 @@ _FIRST_UTF8_PROMETHEUS: Final = 3
 
 @dataclass(slots=True)
 class ReceiverCheck:
-    """How a receiver is.
+    """The result of checking a receiver.
 
     Attributes:
         name: of the receiver.
         answers: something answered.
         accepts: it would take samples from us, of every tenant: path, protocol and credentials are right.
         tenants: X-Scope-OrgID that it was asked about -> why it would take no samples, "" where it would.
-        product: what it says it is, "" when it does not; the configured kind says nothing of it.
+        product: as the receiver names itself, "" when it does not; may differ from the configured kind.
         version: of it, "" when it does not say.
         problems: why nothing can be sent.
         warnings: what to set, there or in the file of receivers.
@@ -100,7 +100,7 @@ def _judge(answer: HttpAnswer, receiver: Receiver, check: ReceiverCheck, org_id:
 
 
 def _look(transport: Transport, org_id: str, check: ReceiverCheck) -> None:
-    """What it tells about itself; every question may stay without an answer."""
+    """Asks the receiver for its product, version and settings; every question may stay without an answer."""
     receiver = transport.receiver
     try:
         base = query_base(receiver)

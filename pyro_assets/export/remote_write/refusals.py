@@ -1,4 +1,4 @@
-"""What is not sent or not taken: counted by reason, rule and tenant, with the first examples of each reason.
+"""Samples that are not sent or not taken, counted by reason, rule and tenant, with the first examples of each reason.
 
 Add a reason here with what it means; who finds it is elsewhere (`validate` before sending, `client` from answers).
 """
@@ -116,7 +116,7 @@ class Refusals:
             self.examples.append(refusal)
 
     def merge(self, other: "Refusals") -> None:
-        """Add what another found."""
+        """Adds the refusals of another."""
         self.counts += other.counts
         self.tenants += other.tenants
         self.examples += [example for example in other.examples if self.wants_example(example.reason)]

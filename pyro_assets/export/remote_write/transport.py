@@ -1,7 +1,7 @@
 """One attempt over HTTP: headers, credentials, TLS and an answer that holds no secret.
 
 Here, too:
-* what a receiver's answer means: done, again later, these samples not, too large, or nothing will ever work.
+* verdicts on a receiver's answers: accepted, to be sent again, refused, too large, or misconfigured.
 
 Retries are `client`'s. Secrets are looked up for every attempt, so a changed file counts at once, and nothing that
 requests or a receiver says gets out before `Redactor` has seen it.
@@ -51,7 +51,7 @@ TENANT_STATUSES: Final = frozenset({403, 429, 529})
 
 
 class Verdict(Enum):
-    """What to do with an answer."""
+    """What an answer means for the samples of its request."""
 
     ACCEPTED = "accepted"
     RETRY = "retry"
@@ -82,7 +82,7 @@ class HttpAnswer:
 
     @property
     def is_html(self) -> bool:
-        """Whether a page for people came back: another program listens there, or a login page is in between."""
+        """Whether the answer is a web page: another program listens there, or a login page is in between."""
         return self.content_type.startswith("text/html") or _HTML.match(self.text) is not None
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class HttpAnswer:
 
 
 def verdict(answer: HttpAnswer) -> Verdict:
-    """What to do.
+    """The verdict on an answer.
 
     >>> [verdict(HttpAnswer(status)).name for status in (204, 429, 400, 413, 401)]
     ['ACCEPTED', 'RETRY', 'REFUSED', 'TOO_LARGE', 'MISCONFIGURED']
@@ -142,7 +142,7 @@ def retry_after_seconds(header: str, now_seconds: float) -> float | None:
 
 
 def advice(answer: HttpAnswer, *, has_credentials: bool) -> str:
-    """What a person can do about an answer that says nothing will ever work."""
+    """The remedy for an answer whose verdict is MISCONFIGURED."""
     status, text = answer.status, answer.text
     if status == 404 and "remote write receiver needs to be enabled" in text:
         return "start Prometheus with --web.enable-remote-write-receiver"
@@ -376,7 +376,7 @@ class Transport:
         return secret
 
     def _why(self, error: BaseException) -> str:
-        """What went wrong, without the URL's parameters."""
+        """The message of an error, without secrets and the URL's parameters."""
         inner: Any = error.args[0] if error.args else error
         reason = getattr(inner, "reason", None) or inner
         text = str(reason).replace(self.receiver.url, self.receiver.shown_url)
