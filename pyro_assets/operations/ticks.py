@@ -11,8 +11,8 @@ from pyro_assets.ledger.records import Lane
 from pyro_assets.operations import sending, upkeep
 from pyro_assets.planning import tick as ticking
 from pyro_assets.planning.due import DueJobs
+from pyro_assets.planning.listed_hours import ListedHours
 from pyro_assets.planning.listing import what_is_missing
-from pyro_assets.planning.listings import Listings
 from pyro_assets.planning.plan import Planner
 from pyro_assets.planning.report import TickReport
 from pyro_assets.planning.spans import hours_over
@@ -87,7 +87,7 @@ def list_hours(app: App, hours: Sequence[str], *, deadline_monotonic: float | No
 
 def hours_to_list(app: App, limit: int) -> list[str]:
     """Hours that are over and were not listed as a whole since: the last ones, at most `limit`, oldest first."""
-    listed = Listings(app.ledger).listed_hours()
+    listed = ListedHours(app.ledger).listed_hours()
     over = hours_over(HourRecords(app.ledger).hours(), app.settings.settle_ms, app.clock())
     return [hour for hour in over if hour not in listed][-limit:]
 

@@ -1,7 +1,7 @@
 """What is due and what is pending: questions to the ledger that change nothing.
 
-Add a query when a face or the pipeline has a question. Each must cost the same however much is finished; sums over
-finished work belong to `hours`.
+When sources become a job is decided by `policy`. Add a query when a face or the pipeline has a question. Each must cost
+the same however much is finished; sums over finished work belong to `hours`.
 """
 
 from collections.abc import Collection, Sequence

@@ -13,8 +13,8 @@ from typing import Final
 from pyro_assets.errors import StorageUnavailable
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hours import HourRecords
+from pyro_assets.planning.listed_hours import ListedHours
 from pyro_assets.planning.listing import Discovery, FoundBlock, folders_of, list_span
-from pyro_assets.planning.listings import Listings
 from pyro_assets.planning.modes import Modes
 from pyro_assets.planning.plan import Planner
 from pyro_assets.planning.policy import Policy, kind_of_mode
@@ -125,7 +125,7 @@ def list_hours(
         # Cursors of a listing are called after its first hour: a longer one over the same hours may use them, too.
         over_ms = over_since_ms(last, settings.settle_ms)
         purpose = first if over_ms <= now_ms else ""
-        began_ms = Listings(ledger).listing_began(purpose, max(now_ms - _RESUME_MS, over_ms)) if purpose else None
+        began_ms = ListedHours(ledger).listing_began(purpose, max(now_ms - _RESUME_MS, over_ms)) if purpose else None
         failures = len(report.failures)
         through = _list(
             source, ledger, settings, policy, begin_ms, end_ms, now_ms, report, _silent, purpose, deadline_monotonic
@@ -185,7 +185,7 @@ def _before(time_ms: int) -> str:
 
 
 def _note_listed(ledger: Ledger, settings: Settings, hours: Sequence[str], began_ms: int) -> None:
-    Listings(ledger).note_listed(hours_over(hours, settings.settle_ms, began_ms), began_ms)
+    ListedHours(ledger).note_listed(hours_over(hours, settings.settle_ms, began_ms), began_ms)
 
 
 def sweep(source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int, max_keys: int) -> RescanReport:

@@ -9,7 +9,7 @@ import pytest
 
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hours import HourRecords
-from pyro_assets.planning.listings import Listings
+from pyro_assets.planning.listed_hours import ListedHours
 from tests.support import golden_bucket
 from tests.support.cli_runner import fails, is_wrong_usage, places, run
 from tests.support.exports import HOUR, expected, got
@@ -96,7 +96,7 @@ def test_people_get_a_table_and_a_second_run_has_nothing_to_do(tmp_path: Path):
 def test_hours_that_are_over_are_listed_as_a_whole_and_complete(tmp_path: Path):
     assert run("run", "--source-url", GOLDEN.root, *places(tmp_path)).exit_code == 0
     with closing(Ledger.open(str(tmp_path / "ledger.db"))) as ledger:
-        assert Listings(ledger).listed_hours() == set(HourRecords(ledger).hours()) != set()
+        assert ListedHours(ledger).listed_hours() == set(HourRecords(ledger).hours()) != set()
 
 
 def test_a_prefix_without_segments_and_blocks_is_no_success(tmp_path: Path):

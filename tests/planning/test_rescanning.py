@@ -5,7 +5,7 @@ import pytest
 from pyro_assets.errors import StorageUnavailable
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs, ticks
-from pyro_assets.planning.listings import Listings
+from pyro_assets.planning.listed_hours import ListedHours
 from pyro_assets.planning.sources import SourceRecords
 from pyro_assets.planning.sweep import SWEEP, list_hours, rescan, sweep
 from tests.support.worlds import HOUR, NOW_MS, SETTINGS, World
@@ -139,9 +139,9 @@ def test_an_hour_that_ticks_have_passed_by_is_found_by_listing_it(world: World) 
 def test_an_hour_that_is_not_over_counts_as_listed_by_nothing(world: World) -> None:
     world.segment(-30)
     assert list_hours(world.source, world.ledger, SETTINGS, [HOUR], OVER_MS - 1).finished
-    assert Listings(world.ledger).listed_hours() == set()
+    assert ListedHours(world.ledger).listed_hours() == set()
     assert list_hours(world.source, world.ledger, SETTINGS, [HOUR], OVER_MS).finished
-    assert Listings(world.ledger).listed_hours() == {HOUR}
+    assert ListedHours(world.ledger).listed_hours() == {HOUR}
 
 
 def test_a_listing_that_fails_leaves_its_hour_unlisted_and_is_gone_on_with(world: World) -> None:
@@ -151,12 +151,12 @@ def test_a_listing_that_fails_leaves_its_hour_unlisted_and_is_gone_on_with(world
     throttled_at(world, "segments/2/")
     report = list_hours(world.source, world.ledger, settings, [HOUR], OVER_MS)
     assert (report.failures, report.finished, report.new) == (["503 SlowDown"], False, {HOUR: 30})
-    assert Listings(world.ledger).listed_hours() == set()
+    assert ListedHours(world.ledger).listed_hours() == set()
     world.source.before = None
     again = list_hours(world.source, world.ledger, settings, [HOUR], OVER_MS + 1)
     # The folders that were listed are not listed again.
     assert (again.listed, again.new, again.finished) == (10, {HOUR: 10}, True)
-    assert Listings(world.ledger).listed_hours() == {HOUR}
+    assert ListedHours(world.ledger).listed_hours() == {HOUR}
     assert HourRecords(world.ledger).hour_status(HOUR).listed_ms == OVER_MS
     assert SourceRecords(world.ledger).cursors(HOUR) == {}
 
@@ -171,8 +171,8 @@ def test_a_listing_without_time_goes_on_page_by_page(world: World) -> None:
         listed += report.listed
         if report.finished:
             break
-        assert Listings(world.ledger).listed_hours() == set()
-    assert (listed, states(world), Listings(world.ledger).listed_hours()) == (30, {"planned": 30}, {HOUR})
+        assert ListedHours(world.ledger).listed_hours() == set()
+    assert (listed, states(world), ListedHours(world.ledger).listed_hours()) == (30, {"planned": 30}, {HOUR})
 
 
 def test_what_an_interrupted_listing_saw_long_ago_is_looked_at_again(world: World) -> None:
@@ -190,9 +190,9 @@ def test_a_rescan_counts_as_a_listing_of_the_whole_hours_in_it(world: World) -> 
     world.segment(-30)
     world.segment(3_600)
     rescan(world.source, world.ledger, SETTINGS, NOW_MS - 60_000, FAR_MS, OVER_MS + 7_200_000)
-    assert Listings(world.ledger).listed_hours() == {"2026-11-25-14:00"}
+    assert ListedHours(world.ledger).listed_hours() == {"2026-11-25-14:00"}
     rescan(world.source, world.ledger, SETTINGS, 0, FAR_MS, OVER_MS + 7_200_000)
-    assert Listings(world.ledger).listed_hours() == {HOUR, "2026-11-25-14:00"}
+    assert ListedHours(world.ledger).listed_hours() == {HOUR, "2026-11-25-14:00"}
 
 
 @pytest.mark.parametrize("objects", [{}, {"blocs/4/acme/x/block.bin": b"", "readme": b""}])
@@ -203,6 +203,6 @@ def test_a_bucket_that_is_not_pyroscopes_is_said_and_lists_no_hour(world: World,
     assert ticks.tick(world.pipeline).source_problem.startswith(said)
     report = list_hours(world.source, world.ledger, SETTINGS, [HOUR], OVER_MS)
     assert [failure.startswith(said) for failure in report.failures] == [True]
-    assert Listings(world.ledger).listed_hours() == set()
+    assert ListedHours(world.ledger).listed_hours() == set()
     world.source.objects["blocks/4/acme/01ARZ3NDEKTSV4RRFFQ69G5FAV/block.bin"] = b""
     assert ticks.tick(world.pipeline).source_problem == ""

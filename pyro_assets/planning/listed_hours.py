@@ -13,7 +13,7 @@ from pyro_assets.ledger.schema import cursors, hour_upkeep
 from pyro_assets.ledger.upkeep import ensure_row
 
 
-class Listings(Queries):
+class ListedHours(Queries):
     """The part of the ledger that knows where somebody looked."""
 
     def listing_began(self, purpose: str, not_before_ms: int) -> int | None:
