@@ -299,9 +299,7 @@ def hour_blocks_asset(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinitio
         if left:
             context.log.warning(f"{describe(left)}: not over yet, or there was no time; a later run makes them")
         for hour in hours:
-            metadata = (
-                _compaction_metadata(done[hour]) if hour in done else {"state": "not over yet, or no time for it"}
-            )
+            metadata = _compaction_metadata(done.get(hour))
             context.add_asset_metadata(metadata, asset_key=HOUR_BLOCKS, partition_key=hour)
         damaged = [f"{hour}: {why}" for hour, report in done.items() for why in report.damaged]
         result = dg.AssetCheckResult(
