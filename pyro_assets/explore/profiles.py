@@ -18,9 +18,11 @@ import numpy as np
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.block.tsdb.labels import profile_type
-from pyro_assets.explore.call_tree import CallTree, TreeBuilder, add_up
+from pyro_assets.compaction.hour import marks_of
+from pyro_assets.errors import ObjectMissing
+from pyro_assets.explore.call_tree import CallTree, TreeBuilder
 from pyro_assets.explore.over_time import Timeline
-from pyro_assets.explore.read import ArchivedJob, ArchivedJobs, NarrowReader, Wanted, batches, spread
+from pyro_assets.explore.read import ArchivedJob, ArchivedJobs, JobBatch, NarrowReader, Wanted, batches, spread
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.rules.selectors import parse_selector
@@ -200,7 +202,7 @@ class Explorer:
         tenant = tenant or next(iter(tenants), "")
         jobs: list[ArchivedJob] = []
         for hour in sorted(hours, reverse=True):
-            jobs = _newest(ArchivedJobs(self._ledger).archived_jobs([hour]), tenant)
+            jobs = _newest(ArchivedJobs(self._ledger).explorable([hour], tenant))
             if jobs:
                 break
         key = (tenant, _digest([*(job.id for job in jobs), *(part for pair in pairs for part in pair)]))
@@ -236,6 +238,13 @@ class Explorer:
             ValueOverflow: the values do not fit 64 bits.
             StorageError, BlockError: the archive is damaged or does not answer.
         """
+        try:
+            return self._explore(question, gauges, max_age_seconds)
+        except ObjectMissing:
+            # Blocks of an hour were replaced after the ledger was asked where they are.
+            return self._explore(question, gauges, max_age_seconds)
+
+    def _explore(self, question: Question, gauges: Sequence[str], max_age_seconds: float) -> Explored:
         begun = self._clock()
         key = (question, tuple(gauges))
         known = self._remembered(self._answers, key)
@@ -244,11 +253,7 @@ class Explorer:
         kinds, ends_ms = [glob.escape(question.profile_type)], question.ends_ms
         last = None if ends_ms is None else (ends_ms[0], ends_ms[1] - 1)
         wanted = Wanted(parse_selector(question.selector), kinds, [question.tenant], ends_ms=last)
-        jobs = [
-            job
-            for job in ArchivedJobs(self._ledger).archived_jobs(question.hours)
-            if any(output.tenant == question.tenant for output in job.outputs)
-        ]
+        jobs = ArchivedJobs(self._ledger).explorable(question.hours, question.tenant, last)
         digest = _digest([job.id for job in jobs])
         if known is not None and known.digest == digest and known.explored.question.ends_ms == ends_ms:
             self._remember(self._answers, key, _Answer(digest, begun, known.explored))
@@ -260,25 +265,23 @@ class Explorer:
         for some in batches(spread(jobs)):
             if read and self._clock() - begun > question.budget_seconds:
                 break
-            read += len(some)
-            batch = reader.read(some, wanted)
-            if batch.columns is None:
-                continue
-            chosen = _chosen(batch.columns, wanted, is_gauge)
-            if ends_ms is not None:
-                time_ns = batch.columns.rows.time_ns
-                chosen &= (time_ns >= ends_ms[0] * _NS_PER_MS) & (time_ns < ends_ms[1] * _NS_PER_MS)
-            builder.add(batch.columns, chosen)
-            timeline.add(batch.columns, chosen)
-            count = np.diff(batch.columns.rows.sample_start)
-            profiles += int(np.count_nonzero(chosen))
-            samples += int(count.compress(chosen).sum())
-            moments += _moments(batch.columns, chosen, batch.job_of_row(), batch.jobs)
+            read += sum(job.jobs for job in some)
+            for count in (_of_jobs, _of_summaries):
+                own = [job for job in some if job.is_summary == (count is _of_summaries)]
+                batch = reader.read(own, wanted) if own else None
+                if batch is None or batch.columns is None:
+                    continue
+                counted = count(batch.columns, batch, wanted, is_gauge, ends_ms)
+                builder.add(batch.columns, counted.rows)
+                timeline.add(batch.columns, counted.profiles)
+                profiles += int(np.count_nonzero(counted.profiles))
+                samples += int(counted.samples.compress(counted.profiles).sum())
+                moments += counted.moments()
         tree = builder.finish()
         functions, totals = tree.functions()
         found = Explored(
             question,
-            len(jobs),
+            sum(job.jobs for job in jobs),
             read,
             is_gauge,
             profiles,
@@ -313,12 +316,12 @@ def _nodes(answer: object) -> int:
     return len(answer.explored.tree.parent) if isinstance(answer, _Answer) else 0
 
 
-def _newest(jobs: Sequence[ArchivedJob], tenant: str) -> list[ArchivedJob]:
-    """The last jobs of every shard that have a tenant's blocks."""
+def _newest(jobs: Sequence[ArchivedJob]) -> list[ArchivedJob]:
+    """The last jobs of every shard."""
     found: dict[int, list[ArchivedJob]] = {}
     for job in reversed(jobs):
         own = found.setdefault(job.shard, [])
-        if len(own) < _JOBS_PER_SHARD and any(output.tenant == tenant for output in job.outputs):
+        if len(own) < _JOBS_PER_SHARD:
             own.append(job)
     every = [job for own in found.values() for job in own]
     return sorted(every, key=lambda job: -job.timestamp_ms)[:_MOST_JOBS]
@@ -337,16 +340,61 @@ def _chosen(columns: BlockColumns, wanted: Wanted, is_gauge: bool) -> Bool:
     return chosen
 
 
-def _moments(columns: BlockColumns, chosen: Bool, job_of_row: I64, jobs: Sequence[ArchivedJob]) -> list[Moment]:
-    count = np.diff(columns.rows.sample_start)
-    place = np.flatnonzero(np.repeat(chosen, count))
-    sums = add_up(np.repeat(job_of_row, count).take(place), columns.rows.value.take(place), len(jobs))
-    has = set(job_of_row.compress(chosen).tolist())
-    return [
-        Moment(job.timestamp_ms, job.shard, value)
-        for number, (job, value) in enumerate(zip(jobs, sums.to_list(), strict=True))
-        if number in has
-    ]
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What counts of the rows of some jobs.
+
+    Attributes:
+        rows: bool[n], rows whose samples count; profiles: bool[n], rows that are profiles that count.
+        samples, total: int64[n], of each profile.
+        timestamp_ms, shard: int64[n], of its job.
+    """
+
+    rows: Bool
+    profiles: Bool
+    samples: I64
+    total: I64
+    timestamp_ms: I64
+    shard: I64
+
+    def moments(self) -> list[Moment]:
+        """What each job has."""
+        import polars as pl
+
+        names = ("timestamp_ms", "shard")
+        frame = pl.DataFrame({name: getattr(self, name) for name in (*names, "total")}).filter(self.profiles)
+        sums = frame.group_by(*names).agg(pl.col("total").cast(pl.Int128).sum())
+        return [Moment(*row) for row in sums.select(*names, "total").iter_rows()]
+
+
+def _of_jobs(
+    columns: BlockColumns, batch: JobBatch, wanted: Wanted, is_gauge: bool, ends_ms: tuple[int, int] | None
+) -> _Counted:
+    """What counts of level-1 blocks."""
+    chosen = _chosen(columns, wanted, is_gauge)
+    if ends_ms is not None:
+        time_ns = columns.rows.time_ns
+        chosen &= (time_ns >= ends_ms[0] * _NS_PER_MS) & (time_ns < ends_ms[1] * _NS_PER_MS)
+    count, job = np.diff(columns.rows.sample_start), batch.job_of_row()
+    times = np.array([job.timestamp_ms for job in batch.jobs], dtype=np.int64).take(job)
+    return _Counted(chosen, chosen, count, columns.rows.total_value, times, _shards(batch).take(job))
+
+
+def _of_summaries(
+    columns: BlockColumns, batch: JobBatch, wanted: Wanted, is_gauge: bool, _: tuple[int, int] | None
+) -> _Counted:
+    """What counts of summaries, all of whose profiles are within the times that are asked for."""
+    marks = marks_of(columns.rows)
+    chosen = wanted.series(columns.series.labels).take(columns.rows.series)
+    if is_gauge:
+        chosen &= marks["is_last"] == 1
+    shards = _shards(batch).take(batch.job_of_row())
+    is_profile = chosen & (marks["is_sum"] == 0)
+    return _Counted(chosen, is_profile, marks["samples"], columns.rows.total_value, marks["job_ms"], shards)
+
+
+def _shards(batch: JobBatch) -> I64:
+    return np.array([job.shard for job in batch.jobs], dtype=np.int64)
 
 
 def _digest(texts: Sequence[str]) -> bytes:

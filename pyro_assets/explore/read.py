@@ -1,4 +1,4 @@
-"""Reads what a selector means from the archive's level-1 blocks, many jobs at a time, and no more bytes than pay.
+"""Reads what a selector means from the archive's blocks, many jobs at a time, and no more bytes than pay.
 
 Here, too:
 * jobs as readers of the archive need them: times and level-1 blocks of whole hours, in a few queries.
@@ -9,13 +9,13 @@ costs more than their bytes. Add a way to leave bytes out here; what is made of 
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, pairwise
-from typing import TYPE_CHECKING, Final
+from itertools import compress, groupby, pairwise
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import Connection, or_, select
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool, Labels, SeriesTable
 from pyro_assets.block.metadata import FORMAT_PROFILES, BlockMeta, Dataset
@@ -25,7 +25,7 @@ from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.errors import StorageError, Where
 from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.records import Output, is_there
-from pyro_assets.ledger.schema import jobs, outputs
+from pyro_assets.ledger.schema import hour_objects, hour_units, jobs, outputs
 from pyro_assets.rules.selectors import Selector, parse_selector
 from pyro_assets.series.rules import is_of_type
 from pyro_assets.storage.checksum import check_crc
@@ -36,17 +36,26 @@ if TYPE_CHECKING:
     from pyro_assets.storage.interface import Bucket
 
 
+_JOB: Final = (jobs.c.id, jobs.c.shard, jobs.c.hour, jobs.c.timestamp_ms, jobs.c.instance)
+_OUTPUT: Final = (
+    outputs.c.tenant, outputs.c.block_id, outputs.c.key, outputs.c.size_bytes, outputs.c.crc32c, outputs.c.profiles,
+    outputs.c.samples,
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class ArchivedJob:
-    """A job whose level-1 blocks are in the archive.
+    """A job whose level-1 blocks are in the archive, or several of one hour, shard and tenant that are read as one.
 
     Attributes:
         id: of the job.
         shard: of all its sources.
         hour: partition key.
-        timestamp_ms: of all its samples.
+        timestamp_ms: of all its samples; of several jobs that of the first.
         instance: `pyroscope_instance` of the imported rules' series.
-        outputs: its level-1 blocks.
+        outputs: its level-1 blocks, or what was made of those of several jobs.
+        jobs: how many they are.
+        is_summary: `outputs` are summaries, see `compaction.hour`.
     """
 
     id: str
@@ -55,6 +64,8 @@ class ArchivedJob:
     timestamp_ms: int
     instance: str
     outputs: tuple[Output, ...]
+    jobs: int = 1
+    is_summary: bool = False
 
 
 class ArchivedJobs(Queries):
@@ -66,12 +77,8 @@ class ArchivedJobs(Queries):
         with self.ledger.read() as connection:
             for hour in hours:
                 made: dict[str, list[Output]] = {}
-                columns = (
-                    outputs.c.job_id, outputs.c.tenant, outputs.c.block_id, outputs.c.key, outputs.c.size_bytes,
-                    outputs.c.crc32c, outputs.c.profiles, outputs.c.samples,
-                )  # fmt: skip
                 rows = connection.execute(
-                    select(*columns)
+                    select(outputs.c.job_id, *_OUTPUT)
                     .join(jobs, jobs.c.id == outputs.c.job_id)
                     .where(is_there(hour))
                     .order_by(outputs.c.job_id, outputs.c.position)
@@ -79,14 +86,52 @@ class ArchivedJobs(Queries):
                 for job_id, *output in rows:
                     made.setdefault(job_id, []).append(Output(*output))
                 those = connection.execute(
-                    select(jobs.c.id, jobs.c.shard, jobs.c.hour, jobs.c.timestamp_ms, jobs.c.instance)
-                    .where(is_there(hour))
-                    .order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
+                    select(*_JOB).where(is_there(hour)).order_by(jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant)
                 )
                 for job_id, shard, own_hour, timestamp_ms, instance in those:
                     blocks = tuple(made.get(job_id, ()))
                     found.append(ArchivedJob(job_id, shard, own_hour, timestamp_ms, instance or "", blocks))
         return found
+
+    def explorable(
+        self, hours: Sequence[str], tenant: str, ends_ms: tuple[int, int] | None = None
+    ) -> list[ArchivedJob]:
+        """What to read of a tenant in these hours, so that every profile counts once, oldest first.
+
+        Where all of an hour is asked, its summaries are read, else level-1 blocks, as long as these are there.
+
+        Args:
+            hours: partition keys.
+            tenant: as the ledger shows it.
+            ends_ms: nothing is asked of profiles that are not between these times, both included.
+        """
+        first, last = ends_ms if ends_ms is not None else (-(2**63), 2**63)
+        with self.ledger.read() as connection:
+            units = connection.execute(
+                select(hour_units).where(
+                    hour_units.c.hour.in_(hours), hour_units.c.tenant == tenant, hour_units.c.removed_ms.is_(None)
+                )
+            ).all()
+            asked = {unit.id: unit for unit in units if unit.oldest_ms <= last and unit.newest_ms >= first}
+            whole = {number for number, unit in asked.items() if unit.oldest_ms >= first and unit.newest_ms <= last}
+            # A part of an hour is read job by job, unless some of them cannot be read any more.
+            rest = set(asked) - whole
+            gone = select(outputs.c.hour_unit).join(jobs, jobs.c.id == outputs.c.job_id)
+            gone = gone.where(outputs.c.hour_unit.in_(rest), jobs.c.blocks_removed_ms.is_not(None)).distinct()
+            without = set(connection.execute(gone).scalars()) if rest else set()
+            found = _units(connection, asked, "summary", whole) + _units(connection, asked, "block", without)
+            is_own = or_(outputs.c.hour_unit.is_(None), outputs.c.hour_unit.in_(rest - without))
+            rows: Any = connection.execute(
+                select(*_JOB, *_OUTPUT)
+                .join(outputs, outputs.c.job_id == jobs.c.id)
+                .where(is_there(*hours), outputs.c.tenant == tenant, is_own)
+                .order_by(jobs.c.id, outputs.c.position)
+            )
+            by_job: Iterator[tuple[Any, Iterator[Any]]] = groupby(rows, lambda row: tuple(row)[: len(_JOB)])
+            for (job, shard, hour, timestamp_ms, instance), group in by_job:
+                blocks = tuple(Output(*row[len(_JOB) :]) for row in group)
+                found.append(ArchivedJob(job, shard, hour, timestamp_ms, instance or "", blocks))
+        return sorted(found, key=lambda one: (one.timestamp_ms, one.shard, one.id))
 
     def archived_services(self, hours: Sequence[str]) -> list[tuple[str, str]]:
         """Tenants and services of these hours, as text, sorted."""
@@ -97,6 +142,29 @@ class ArchivedJobs(Queries):
                 texts = connection.execute(select(jobs.c.services).where(is_there(hour)).distinct()).scalars()
                 found |= {(tenant, service) for text in texts for tenant, service, *_ in json.loads(text or "[]")}
         return sorted(found)
+
+
+def _units(connection: Connection, units: Mapping[int, Any], kind: str, numbers: Collection[int]) -> list[ArchivedJob]:
+    """Units of hours with their objects of one kind."""
+    made: dict[int, list[Output]] = {number: [] for number in numbers}
+    query = select(hour_objects).where(hour_objects.c.unit.in_(numbers), hour_objects.c.kind == kind)
+    for one in connection.execute(query.order_by(hour_objects.c.unit, hour_objects.c.position)) if numbers else ():
+        tenant = units[one.unit].tenant
+        made[one.unit].append(Output(tenant, one.block_id, one.key, one.size_bytes, one.crc32c, 0, 0))
+    return [
+        ArchivedJob(
+            # Another unit under the same key is another one.
+            " ".join(f"{one.key} {one.crc32c:08x}" for one in blocks),
+            units[number].shard,
+            units[number].hour,
+            units[number].first_job_ms,
+            "",
+            tuple(blocks),
+            units[number].jobs,
+            kind == "summary",
+        )
+        for number, blocks in made.items()
+    ]
 
 
 #: Blocks up to this size are read with one request, and their whole checksum is checked.

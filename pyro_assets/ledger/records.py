@@ -218,10 +218,10 @@ class Compaction:
     seconds: float = 0.0
 
 
-def is_there(hour: str) -> ColumnElement[bool]:
-    """Whether a job of an hour is committed and its level-1 blocks were not removed."""
+def is_there(*hours: str) -> ColumnElement[bool]:
+    """Whether a job of some hours is committed and its level-1 blocks were not removed."""
     return and_(
-        jobs.c.hour == hour,
+        jobs.c.hour.in_(hours),
         jobs.c.compacted_ms.is_not(None),
         jobs.c.blocks_removed_ms.is_(None),
         jobs.c.state.in_(COMMITTED_STATES),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pyro_assets.archive.hours import compact_hour_blocks
 from pyro_assets.errors import ObjectMissing, SelectorError
 from pyro_assets.explore.profiles import Choices, Explored, Explorer, Moment, Question, choose_type
 from pyro_assets.explore.read import ArchivedJobs
@@ -41,6 +42,11 @@ class World:
         self.ticks = 0
         self.explorer = Explorer(open_bucket(str(folder / "archive")), self.ledger, self.clock)
 
+    def compact(self) -> None:
+        """Makes blocks of its hours."""
+        archive = open_bucket(str(self.folder / "archive"), writable=True)
+        assert all(compact_hour_blocks(archive, self.ledger, hour, 2**50).is_done for hour in self.hours)
+
     def clock(self) -> float:
         self.ticks += 1
         return float(self.ticks)
@@ -62,9 +68,12 @@ class World:
         ]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
+@pytest.fixture(scope="module", params=["jobs", "hours"])
+def world(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Any:
+    """Answers are the same whether hours are read job by job, or were compacted to blocks of their own."""
     made = World(tmp_path_factory.mktemp("exploring"))
+    if request.param == "hours":
+        made.compact()
     yield made
     made.ledger.close()
 
@@ -184,7 +193,7 @@ def test_answers_are_remembered_and_forgotten(world: World, tmp_path: Path):
 def test_who_walks_through_an_answer_gets_the_same_one(world: World, monkeypatch: pytest.MonkeyPatch):
     jobs = [job for job in world.jobs if any(one.tenant == "acme" for one in job.outputs)]
     asked = itertools.count(1)  # another job each time somebody asks
-    monkeypatch.setattr(ArchivedJobs, "archived_jobs", lambda _self, _hours: jobs[: next(asked)])
+    monkeypatch.setattr(ArchivedJobs, "explorable", lambda *_: jobs[: next(asked)])
     seconds = [0.0]
     explorer = Explorer(open_bucket(str(world.folder / "archive")), world.ledger, lambda: seconds[0])
     first = explorer.explore(world.question())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_assets.app import App, open_app
+from pyro_assets.archive.hours import compact_hour_blocks
 from pyro_assets.operations import runs
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.rules.config import SeriesConfig, parse_config
@@ -101,3 +102,11 @@ def expected(folder: Path, *, tenant_label: str | None = "tenant") -> Held:
         key = tuple(sorted((name, value) for name, value in labels.items() if value))
         found.setdefault(key, []).append((row["timestamp_ms"], row["value"]))
     return {labels: sorted(samples) for labels, samples in found.items()}
+
+
+def compacted(pipeline: App) -> None:
+    """Has all hours compacted to blocks of their own."""
+    for hour in runs.hours(pipeline):
+        report = compact_hour_blocks(pipeline.archive, pipeline.ledger, hour, pipeline.clock())
+        assert report.is_done
+        assert report.units

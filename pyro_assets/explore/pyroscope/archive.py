@@ -1,4 +1,4 @@
-"""Reads the profiles that a question means from the archive: whole jobs, of which the hours come from the ledger.
+"""Reads the profiles that a question means from the archive: whole jobs and hours, which come from the ledger.
 
 Add what several methods read here. A question has a limited time, because its client waits; what was read of one that
 is refused is lost. Series of jobs never change and are remembered.
@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from pyro_assets.block.columns import BlockColumns, Bool, Labels
+from pyro_assets.compaction.hour import marks_of
 from pyro_assets.errors import QueryTooLarge
 from pyro_assets.explore.pyroscope.asked import ProfileQuery, TimeRange
 from pyro_assets.explore.read import ArchivedJob, NarrowReader, Wanted, batches
@@ -30,26 +31,31 @@ _REMEMBERED: Final = 500_000
 _MOST_LABEL_SETS: Final = 100_000
 _NS_PER_MS: Final = 1_000_000
 
+#: Hours, tenant, and the times between which profiles are asked for -> what to read.
+Explorable = Callable[[Sequence[str], str, tuple[int, int] | None], Sequence[ArchivedJob]]
 #: Label set -> first and last nanosecond of its profiles.
 SeriesTimes = dict[Labels, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenProfiles:
-    """Profiles of some jobs: columns, and bool[rows] which of them are meant."""
+    """Profiles of some jobs: columns, and bool[rows] which of them are meant.
+
+    Where names are asked for, a row may be the sum of many profiles; where they are not, samples may be missing.
+    """
 
     columns: BlockColumns
     rows: Bool
 
 
 class ProfileArchive:
-    """The level-1 blocks of one archive; safe to use from many threads."""
+    """The blocks of one archive; safe to use from many threads."""
 
     def __init__(
         self,
         archive: "ReadOnlyBucket | Bucket",
         hours: Callable[[], Sequence[str]],
-        jobs: Callable[[Sequence[str]], Sequence[ArchivedJob]],
+        explorable: Explorable,
         *,
         seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
@@ -57,13 +63,13 @@ class ProfileArchive:
         """See the class.
 
         Args:
-            archive: where level-1 blocks are.
+            archive: where blocks are.
             hours: all partition keys that there are, oldest first.
-            jobs: those of some hours that have level-1 blocks.
+            explorable: what to read of some hours, see `ArchivedJobs.explorable`.
             seconds: no question is read for longer.
             clock: counts seconds.
         """
-        self._archive, self._hours, self._jobs = archive, hours, jobs
+        self._archive, self._hours, self._explorable = archive, hours, explorable
         self._seconds, self._clock = seconds, clock
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, ...], SeriesTimes] = OrderedDict()
@@ -90,13 +96,17 @@ class ProfileArchive:
         first, last = asked.span.ends_ns
         for some in chain.from_iterable(map(batches, self._by_hour(asked.tenant, asked.span))):
             self._look_at_clock(begun)
-            columns = reader.read(some, wanted).columns
-            if columns is None:
-                continue
-            time_ns = columns.rows.time_ns
-            rows = wanted.series(columns.series.labels).take(columns.rows.series)
-            # The original counts whole milliseconds, of which the last one belongs to the range.
-            yield ChosenProfiles(columns, rows & (time_ns >= first) & (time_ns < last + _NS_PER_MS))
+            for is_summary in (False, True):
+                own = [job for job in some if job.is_summary == is_summary]
+                columns = reader.read(own, wanted).columns if own else None
+                if columns is None:
+                    continue
+                time_ns = columns.rows.time_ns
+                rows = wanted.series(columns.series.labels).take(columns.rows.series)
+                if is_summary:
+                    rows &= marks_of(columns.rows)["is_sum"] == names
+                # The original counts whole milliseconds, of which the last one belongs to the range.
+                yield ChosenProfiles(columns, rows & (time_ns >= first) & (time_ns < last + _NS_PER_MS))
 
     def series(self, tenant: str, selector: Selector, span: TimeRange) -> list[Labels]:
         """The distinct label sets of a tenant's series that have profiles in a span.
@@ -125,7 +135,7 @@ class ProfileArchive:
         for ordered in (hours, hours[::-1]):
             for hour in ordered:
                 self._look_at_clock(begun)
-                jobs = _having(self._jobs([hour]), tenant)
+                jobs = self._explorable([hour], tenant, None)
                 if jobs:
                     found += [ends for _, ends in self._series_times(tenant, [jobs])]
                     break
@@ -133,11 +143,11 @@ class ProfileArchive:
             return None
         return min(begin for begin, _ in found) // _NS_PER_MS, max(end for _, end in found) // _NS_PER_MS
 
-    def _by_hour(self, tenant: str, span: TimeRange) -> Iterator[list[ArchivedJob]]:
+    def _by_hour(self, tenant: str, span: TimeRange) -> Iterator[Sequence[ArchivedJob]]:
         """The jobs of a tenant, hour by hour: a month has millions."""
         for hour in self._hours():
             if span.has_hour(hour_start_ms(hour)):
-                yield _having(self._jobs([hour]), tenant)
+                yield self._explorable([hour], tenant, (span.start_ms, span.end_ms))
 
     def _series_times(
         self, tenant: str, hours: Iterable[Sequence[ArchivedJob]]
@@ -185,7 +195,3 @@ class ProfileArchive:
 def _together(jobs: Sequence[ArchivedJob]) -> Iterator[Sequence[ArchivedJob]]:
     """The jobs of an hour in the parts in which they are remembered."""
     return (jobs[begin : begin + _JOBS_TOGETHER] for begin in range(0, len(jobs), _JOBS_TOGETHER))
-
-
-def _having(jobs: Sequence[ArchivedJob], tenant: str) -> list[ArchivedJob]:
-    return [job for job in jobs if any(output.tenant == tenant for output in job.outputs)]

@@ -166,9 +166,7 @@ def completed(asked: ExploreForm, choices: Choices) -> ExploreForm:
 
 def _pprof(site: Site, asked: ExploreForm, span: Span) -> bytes:
     """Profiles as pprof has them, with files and lines."""
-    archive = ProfileArchive(
-        site.pipeline.archive, site.explorer.hours, ArchivedJobs(site.pipeline.ledger).archived_jobs
-    )
+    archive = ProfileArchive(site.pipeline.archive, site.explorer.hours, ArchivedJobs(site.pipeline.ledger).explorable)
     selector = parse_selector(full_selector(asked))
     times = TimeRange(span.begin_ms, span.end_ms - 1)
     meant = ProfileQuery(asked.tenant, ProfileKind.parse(asked.kind), selector, times)

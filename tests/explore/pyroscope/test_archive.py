@@ -25,7 +25,7 @@ from pyro_assets.storage.keys import hour_start_ms
 from pyro_assets.storage.shown import show_bytes
 from tests.oracle import decoder as slow_decoder
 from tests.oracle.values import Profile
-from tests.support.exports import derive, opened
+from tests.support.exports import compacted, derive, opened
 from tests.support.models import ModelObject
 from tests.support.strategies import jobs, raw_object
 
@@ -38,10 +38,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("archive")
 
 
-@pytest.fixture(scope="module")
-def pipeline(folder: Path) -> Iterator[App]:
+@pytest.fixture(scope="module", params=["jobs", "hours"])
+def pipeline(folder: Path, request: pytest.FixtureRequest) -> Iterator[App]:
+    """Answers are the same whether an hour is read job by job, or was compacted to blocks of its own."""
     with opened(folder) as made:
         derive(made)
+        if request.param == "hours":
+            compacted(made)
         yield made
 
 
@@ -74,7 +77,7 @@ class Counting:
 def archive_of(pipeline: App, bucket: Any = None, **more: Any) -> ProfileArchive:
     ledger = pipeline.ledger
     return ProfileArchive(
-        bucket or pipeline.archive, HourRecords(ledger).hours, ArchivedJobs(ledger).archived_jobs, **more
+        bucket or pipeline.archive, HourRecords(ledger).hours, ArchivedJobs(ledger).explorable, **more
     )
 
 
@@ -84,7 +87,9 @@ def asked(selector: str = "{}", span: TimeRange = EVER, tenant: str = "acme", ki
 
 def times(archive: ProfileArchive, meant: ProfileQuery) -> list[int]:
     return sorted(
-        int(time_ns) for one in archive.read(meant) for time_ns in one.columns.rows.time_ns.compress(one.rows)
+        int(time_ns)
+        for one in archive.read(meant, names=False)
+        for time_ns in one.columns.rows.time_ns.compress(one.rows)
     )
 
 
