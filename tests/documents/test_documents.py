@@ -40,8 +40,9 @@ from tests.support.forks import Forks
 from tests.support.servers import free_port
 
 BLOCKS = {path: blocks_of(path) for path in DOCUMENTS}
-RUN = [path for path, blocks in BLOCKS.items() if any(block.word == "run" for block in blocks)]
 SERVED = [path for path, blocks in BLOCKS.items() if any(block.word in ("server", "service") for block in blocks)]
+#: One that needs servers is followed once, from its beginning to its end.
+RUN = [path for path, blocks in BLOCKS.items() if {"run"} == {block.word for block in blocks} & {"run", "server"}]
 SOURCES = [path for folder in ("pyro_assets", "resources", "tests") for path in (ROOT / folder).rglob("*.py")]
 OF_RULES = {"rules", "functions", "dimensions", "recording_rules", "overrides"}
 
