@@ -59,7 +59,7 @@ class NameMemory:
             patterns = list(dict.fromkeys(pattern for number in own for pattern in self.sets[number][1]))
             position = {pattern: number for number, pattern in enumerate(patterns)}
             parts = [[position[pattern] for pattern in self.sets[number][1]] for number in own]
-            start = np.cumsum([0, *map(len, parts[:-1])], dtype=np.int64)
+            start = np.cumsum([0, *map(len, parts)], dtype=np.int64)
             flat = np.array([number for part in parts for number in part], dtype=np.int64)
             self._of_families.append((families, own, patterns, flat, start))
         self.exact, self.exact_members = _only_exact(self.sets)
@@ -95,10 +95,11 @@ class NameMemory:
         members = np.zeros((len(self.sets), len(names)), dtype=np.bool_)
         for families, own, patterns, flat, start in self._of_families:
             found = match_names(normalize(names, families) if families else names, patterns)
-            # A rule whose list of functions was not found yet has a set without patterns.
-            has_any = np.diff(np.append(start, len(flat))) > 0
-            if has_any.any():
-                members[np.array(own)[has_any]] = np.logical_or.reduceat(found.take(flat, axis=0), start[has_any])
+            count, sets = np.diff(start), np.array(own)
+            # A rule whose list of functions was not found yet has a set without patterns; most sets have one.
+            members[sets[count == 1]] = found.take(flat.take(start[:-1][count == 1]), axis=0)
+            for number in np.flatnonzero(count > 1).tolist():
+                members[sets[number]] = found.take(flat[start[number] : start[number + 1]], axis=0).any(axis=0)
         return members
 
 

@@ -7,8 +7,9 @@ Frames of all stacks become one tree, in which inlined functions are frames of t
 for all stacks at once. Which names belong to a part of a path is for `patterns` to say.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,8 @@ import pyarrow as pa
 from pyro_assets.block.columns import I32, I64, Bool, SymbolTables
 
 Words = npt.NDArray[np.uint64]
+#: Paths, each with its parts: numbers of sets of names, or -1 for a gap of any frames, which stands at neither end.
+Paths = tuple[tuple[int, ...], ...]
 _BITS_OF_WORD: Final = 64
 
 
@@ -123,25 +126,22 @@ def number_rows(words: Words) -> tuple[I32, npt.NDArray[np.uint8]]:
     return encoded.indices.to_numpy(), distinct.reshape(-1, width)
 
 
-def find_paths(
-    symbols: SymbolTables, code_of_line: I64, members: Bool, paths: Sequence[Sequence[int]]
-) -> tuple[I64, Bool]:
+def find_paths(symbols: SymbolTables, code_of_line: I64, members: Bool, paths: Paths) -> tuple[I64, Bool]:
     """Follow paths, all at once: only frames that have a name of some path are looked at.
 
     Args:
         symbols: the tables; parents precede children.
         code_of_line: int64[lines], the number of each line's name, -1 without one.
         members: bool[sets, names].
-        paths: p paths, each with its parts: sets, or -1 for a gap of any frames; neither first nor last is a gap.
+        paths: p paths.
 
     Returns:
         int64[nodes], a number per node, and bool[numbers, p], which paths the stacks that end at such nodes hold.
     """
     code, parent, last = frames_of(symbols, code_of_line)
-    parts = sorted({part for path in paths for part in path if part >= 0})
-    set_, name = np.nonzero(members.take(parts, axis=0))
+    part, name = np.nonzero(members.take(_parts(paths), axis=0))
     order = np.argsort(name, kind="stable")
-    set_, name = set_.take(order), name.take(order)
+    part, name = part.take(order), name.take(order)
     begin = np.flatnonzero(np.append(True, name[1:] != name[:-1])[: len(name)])
     slot_of_name = np.full(members.shape[1] + 1, -1, dtype=np.int64)  # -1 finds the last
     slot_of_name[name.take(begin)] = np.arange(len(begin), dtype=np.int64)
@@ -155,9 +155,9 @@ def find_paths(
     slot_of_hit = slot.take(hits)
 
     def of_hits(bits: Words) -> Words:
-        return np.bitwise_or.reduceat(bits.take(set_, axis=0), begin, axis=0).take(slot_of_hit, axis=0)
+        return np.bitwise_or.reduceat(bits.take(part, axis=0), begin, axis=0).take(slot_of_hit, axis=0)
 
-    held = _held(paths, {part: number for number, part in enumerate(parts)}, of_hits, tree, caller)
+    held = _held(paths, of_hits, tree, caller)
     number, rows = number_rows(held)
     bits = np.unpackbits(rows, axis=1, count=len(paths), bitorder="little").astype(np.bool_)
     nearest = np.where(last < 0, len(hits), tree.at_or_above(np.maximum(last, 0)))
@@ -165,57 +165,74 @@ def find_paths(
     return found, bits
 
 
-def _held(
-    paths: Sequence[Sequence[int]],
-    position: Mapping[int, int],
-    of_hits: Callable[[Words], Words],
-    tree: Hits,
-    caller: I32,
-) -> Words:
+def _held(paths: Paths, of_hits: Callable[[Words], Words], tree: Hits, caller: I32) -> Words:
     """uint64[h + 1, w]: bit p tells that path p stands at or above a hit; the last row is that of no hit.
 
     Args:
-        paths: see `find_paths`.
-        position: of each set that is a part, among these.
-        of_hits: from uint64[parts, w] to uint64[h, w], the bits of all sets that have a hit's name.
+        paths: p paths.
+        of_hits: from uint64[parts, w] to uint64[h, w], the bits of all parts that have a hit's name.
         tree: h hits.
         caller: int32[h], the hit that calls each one directly; h where that is no hit.
     """
-    cut = [_segments(path) for path in paths]
-    words = -(-len(paths) // _BITS_OF_WORD)
-    final = np.zeros((len(caller) + 1, words), dtype=np.uint64)
-    reached, nothing = final, np.zeros((1, words), dtype=np.uint64)
-    # Gap by gap, and part by part between gaps, for all paths at once, a bit each: what stands behind a gap must be
-    # below what stands before it, and what follows a part must be called by it.
-    for level in range(max(len(segments) for segments in cut)):
-        own = np.zeros((len(caller), words), dtype=np.uint64)
-        before = own
-        for place in range(max(len(segments[level]) for segments in cut if level < len(segments))):
-            wanted = np.zeros((len(position), words), dtype=np.uint64)
-            ending = np.zeros(words, dtype=np.uint64)
-            for number, segments in enumerate(cut):
-                if level < len(segments) and place < len(segments[level]):
-                    word, bit = divmod(number, _BITS_OF_WORD)
-                    wanted[position[segments[level][place]], word] |= np.uint64(1 << bit)
-                    if place == len(segments[level]) - 1:
-                        ending[word] |= np.uint64(1 << bit)
+    steps = _steps(paths)
+    nothing = np.zeros((1, steps[0].ending.shape[0]), dtype=np.uint64)
+    final = reached = np.zeros((len(caller) + 1, nothing.shape[1]), dtype=np.uint64)
+    for step in steps:
+        own = np.zeros((len(caller), nothing.shape[1]), dtype=np.uint64)
+        before = None if step is steps[0] else reached.take(tree.above, axis=0)
+        for wanted, ends in step.parts:
             at = of_hits(wanted)
-            if place:
-                at &= np.append(before, nothing, axis=0).take(caller, axis=0)
-            elif level:
-                at &= reached.take(tree.above, axis=0)
-            own |= at & ending
-            before = at
+            if before is not None:
+                at &= before
+            own |= at & ends
+            before = np.append(at, nothing, axis=0).take(caller, axis=0)
         reached = tree.pass_down(own)
-        last = np.zeros(words, dtype=np.uint64)
-        for number, segments in enumerate(cut):
-            if level == len(segments) - 1:
-                last[number // _BITS_OF_WORD] |= np.uint64(1 << number % _BITS_OF_WORD)
-        final = final | (reached & last)
+        final = final | (reached & step.ending)
     return final
 
 
-def _segments(path: Sequence[int]) -> list[list[int]]:
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What all paths have between two gaps, a bit each.
+
+    Attributes:
+        parts: of the first part, the second and so on: uint64[parts, w], the paths whose part is a set, and uint64[w],
+            the paths that have no further part before the gap. What follows a part must be called by it.
+        ending: uint64[w], paths that have no further gap. What stands behind a gap must be below what is before it.
+    """
+
+    parts: list[tuple[Words, Words]]
+    ending: Words
+
+
+@lru_cache(maxsize=64)
+def _steps(paths: Paths) -> list[_Step]:
+    """Paths from gap to gap."""
+    position = {part: number for number, part in enumerate(_parts(paths))}
+    words = -(-len(paths) // _BITS_OF_WORD)
+    steps: list[_Step] = []
+    for number, path in enumerate(paths):
+        word, bit = number // _BITS_OF_WORD, np.uint64(1 << number % _BITS_OF_WORD)
+        segments = _segments(path)
+        for level, segment in enumerate(segments):
+            if level == len(steps):
+                steps.append(_Step([], np.zeros(words, dtype=np.uint64)))
+            parts = steps[level].parts
+            for place, part in enumerate(segment):
+                if place == len(parts):
+                    parts.append((np.zeros((len(position), words), np.uint64), np.zeros(words, np.uint64)))
+                parts[place][0][position[part], word] |= bit
+            parts[len(segment) - 1][1][word] |= bit
+        steps[len(segments) - 1].ending[word] |= bit
+    return steps
+
+
+def _parts(paths: Paths) -> list[int]:
+    """The distinct sets that are parts of paths, ascending."""
+    return sorted({part for path in paths for part in path if part >= 0})
+
+
+def _segments(path: tuple[int, ...]) -> list[list[int]]:
     """The parts of a path between its gaps."""
     segments: list[list[int]] = [[]]
     for part in path:

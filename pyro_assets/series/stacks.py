@@ -240,7 +240,7 @@ def _paths(columns: BlockColumns, rules: CompiledRules, names: NameSets, asked: 
     """Nodes by the paths that their stacks hold."""
     if not len(asked.paths):
         return None
-    paths = [rules.paths[path] for path in asked.paths.tolist()]
+    paths = tuple(rules.paths[path] for path in asked.paths.tolist())
     code, holds = find_paths(columns.symbols, names.code_of_line, names.members, paths)
     start = np.append(0, np.cumsum(holds.sum(axis=1))).astype(np.int64)
     return _Part(code, start, asked.path_feature(asked.paths).take(np.nonzero(holds)[1]), is_condition=True)
