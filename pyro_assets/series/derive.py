@@ -176,14 +176,13 @@ def _first_of_equal(frame: "pl.DataFrame", identity: U64, rules: CompiledRules, 
         rule: int64[n].
     """
     keep = np.ones(len(frame), dtype=np.bool_)
-    if not any(one.yields for one in rules.rules):
+    equal = pl.Series(identity)
+    if not rules.any("yields") or equal.n_unique() == len(equal):
         return keep
-    _, first, count = np.unique(identity, return_inverse=True, return_counts=True)
-    twice = np.flatnonzero(count.take(first) > 1)
-    if len(twice):
-        is_late = np.array([one.yields for one in rules.rules], dtype=np.bool_).take(rule.take(twice))
-        order = twice.take(np.argsort(is_late, kind="stable"))
-        keep[order] = identities(frame[order]).is_first_distinct().to_numpy()
+    twice = np.flatnonzero(equal.is_duplicated().to_numpy())
+    is_late = rules.frame["yields"].gather(rule.take(twice)).to_numpy()
+    order = twice.take(np.argsort(is_late, kind="stable"))
+    keep[order] = identities(frame[order]).is_first_distinct().to_numpy()
     return keep
 
 

@@ -125,11 +125,24 @@ def add_up(
     if rules.any("keeps_zero"):
         # These have a series wherever they select, even if nothing is found.
         empty = wanted.lazy().filter(pl.col("has_function") & pl.col("keeps_zero"))
-        groups = asked.lazy().select("selection", *of_group).unique()
-        parts.append(groups.join(empty, on="selection").with_columns(function=_NO_FUNCTION, value=_NOTHING))
+        possible = asked.lazy().select("selection", *of_group).unique()
+        parts.append(possible.join(empty, on="selection").with_columns(function=_NO_FUNCTION, value=_NOTHING))
     parts += _functions(columns, rules, wanted, names, owners, asked, of_group)
-    keys = ["rule", *of_group, "function"]
-    added = pl.concat([part.select(*keys, "value") for part in parts]).group_by(keys).agg(exact=pl.col("value").sum())
+    # Of a series as one number: Polars adds up by it in half of the time that three columns take.
+    functions, groups = len(names.shown) + 2, int(asked["group"].to_numpy().max(initial=0)) + 1
+    series, (_, *profile) = pl.col("series"), of_group
+    number = ((pl.col("rule") * groups + pl.col("group")) * functions + pl.col("function")).alias("series")
+    added = (
+        pl.concat([part.select(number, *profile, "value") for part in parts])
+        .group_by("series", *profile)
+        .agg(exact=pl.col("value").sum())
+        .select(
+            "exact",
+            rule=series // (groups * functions),
+            group=series // functions % groups,
+            function=series % functions,
+        )
+    )
     if not is_each:
         return added.with_columns(profiles=_ONE)
     value, how = pl.col("exact"), pl.col("aggregate").first()
