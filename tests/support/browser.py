@@ -10,6 +10,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,32 @@ def complaints(driver: Any) -> list[str]:
         for entry in driver.get_log("browser")
         if entry["level"] == "SEVERE" and entry["source"] != "network"
     ]
+
+
+def prefer(driver: Any, scheme: str) -> None:
+    """Lets the system prefer "light" or "dark" colours from now on."""
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def violations(driver: Any, *rules: str) -> list[str]:
+    """What axe-core finds serious or critical on the page, by all rules or some; scripts must be allowed there."""
+    driver.execute_script(_axe())
+    found = driver.execute_async_script(
+        "const [rules, done] = arguments;"
+        "axe.run(document, {resultTypes: ['violations'], ...(rules.length && {runOnly: rules})})"
+        ".then((all) => done(all.violations), (error) => done([String(error)]))",
+        rules,
+    )
+    return [
+        one if isinstance(one, str) else f"{one['id']}: {[node['target'] for node in one['nodes'][:3]]}"
+        for one in found
+        if isinstance(one, str) or one["impact"] in ("serious", "critical")
+    ]
+
+
+@cache
+def _axe() -> str:
+    import axe_core_python
+
+    return Path(axe_core_python.__file__).with_name("axe.min.js").read_text("utf-8")

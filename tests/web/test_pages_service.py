@@ -12,7 +12,7 @@ from pyro_assets.jobs.quarantine import Pardons
 from pyro_assets.ledger.decisions import DecisionRecords
 from pyro_assets.operations import runs, sending
 from tests.support import golden_bucket
-from tests.support.browser import chrome, complaints, is_too_wide, screenshot, served, wait
+from tests.support.browser import chrome, complaints, is_too_wide, prefer, screenshot, served, violations, wait
 from tests.support.exports import HOUR, NOW_MS, config, opened, scripted
 from tests.support.golden_bucket import GoldenBucket
 from tests.support.scripted_server import scripted_server
@@ -40,6 +40,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, str]]
             sending.export(pipeline, [HOUR], names=["r"])
             with served(site_of(pipeline, dagster_url="http://127.0.0.1:9")) as url:
                 yield pipeline, url
+
+
+#: Pages that have browser tests of their own.
+OTHERS = {
+    "explore": "/explore?split=service_name",
+    "explore-around": "/explore?around=main.fibonacci",
+    "explore-compared": "/explore?against=labels&other=%7Bpod%3D~%22.*0%22%7D",
+    "rules": "/rules",
+    "rule": "/rules/show/function:main.fibonacci",
+    "rule-new": "/rules/new?function=main.fibonacci&last=1h",
+    "api": "/api",
+}
 
 
 def addresses(pipeline: App) -> dict[str, str]:
@@ -76,6 +88,20 @@ def test_every_page_fits_and_breaks_no_policy(world: tuple[App, str], tmp_path: 
             assert len(driver.find_elements("tag name", "h1")) == 1, name
             for field in driver.find_elements("css selector", "main input:not([type=hidden]), main select"):
                 assert field.accessible_name, (name, field.get_attribute("outerHTML"))
+        assert complaints(driver) == []
+
+
+def test_nothing_serious_keeps_anybody_out(world: tuple[App, str], tmp_path: Path):
+    pipeline, url = world
+    with chrome(tmp_path, width=390) as driver:
+        for name, address in (addresses(pipeline) | OTHERS).items():
+            driver.get(url + address)
+            assert not is_too_wide(driver), name
+            assert violations(driver) == [], name
+            # Another scheme has other colours, and nothing else.
+            prefer(driver, "dark")
+            assert violations(driver, "color-contrast") == [], name
+            prefer(driver, "light")
         assert complaints(driver) == []
 
 

@@ -51,7 +51,11 @@ def field(driver: Any, name: str) -> Any:
     """A field of the form; what stands under "More" is opened first."""
     found = driver.find_element("name", name)
     if not found.is_displayed() and found.get_attribute("type") != "hidden":
-        found.find_element("xpath", "ancestor::details[not(@open)]/summary").click()
+        summary = found.find_element("xpath", "ancestor::details[not(@open)]/summary")
+        # The bar with Save covers the lower end of the window.
+        driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", summary)
+        summary.click()
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
     return found
 
 

@@ -86,12 +86,12 @@ def time_chart(
     reach = f"between {words.amount(min(values), unit)} and {words.amount(max(values), unit)}"
     words_of = f"{title}. From {words.time(begin_ms)} to {words.time(end_ms)} UTC, {reach}."
     drawing = Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="Chart"><svg class="drawing" viewBox="0 0 {} {}"'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Chart: {}"><svg class="drawing" viewBox="0 0 {} {}"'
         ' role="img" aria-label="{}" font-size="12" data-begin="{}" data-end="{}" data-left="{}" data-right="{}"'
         ' xmlns="http://www.w3.org/2000/svg">{}</svg></div>'
-    ).format(width, height, words_of, begin_ms, end_ms, _LEFT, width - _RIGHT, Markup("").join(parts))
+    ).format(title, width, height, words_of, begin_ms, end_ms, _LEFT, width - _RIGHT, Markup("").join(parts))
     return Markup('<figure class="chart"><figcaption>{}</figcaption>{}{}{}</figure>').format(
-        title, drawing, _legend(lines), _table(lines, unit)
+        words.breaks(title), drawing, _legend(lines), _table(lines, unit)
     )
 
 
