@@ -74,6 +74,7 @@ def test_nothing_is_damaged_and_nothing_is_left_to_do(app: App, written: Path):
     report = upkeep.scrub(app, hours=HOURS)
     assert report.objects > 10
     assert (report.damaged, report.failures) == ([], [])
+    assert upkeep.hours_without_blocks(app) == [HOURS[2]]
     # The source that was cut off was let go by a person; the one that vanished was not.
     assert left_out(app.ledger).lost == 1
     assert is_as_it_was(written)
@@ -95,6 +96,8 @@ def test_nothing_is_sent_twice_by_a_ledger_that_is_rebuilt(written: Path, now_ms
         app = replace(base, receivers=lambda: (scripted(server, "local", start=HOURS[0]),))
         report = rebuild(app.ledger, app.archive, now_ms[0])
         assert (report.records, report.damaged) == (3, [])
+        of_hour = upkeep.compact_hours(app, [HOURS[1]])[HOURS[1]]
+        assert (of_hour.is_done, of_hour.units, of_hour.damaged) == (True, 0, [])
         assert [rule.version for rule in StoredRules(app.ledger).rules()] == [3]
         ticks.tick(app)
         runs.run(app, HOURS, run_id="later")

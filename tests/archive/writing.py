@@ -53,8 +53,8 @@ _PASSPORT: Final = """\
   here: segments by the project's own generator, everything else by the pipeline. Nothing of anybody else's is in it.
 * **Content.** `bucket`: segments of the hours {hours[1]} (one cut off, one deleted before it was read) and
   {hours[2]}. `archive`: of {hours[0]} commit record, receipt and what retention leaves;
-  of {hours[1]} blocks, and series in the table; of {hours[2]} blocks, and series as files; a rule in
-  three versions; a decision. `ledger.sql`: the ledger, dumped.
+  of {hours[1]} blocks, a block of the hour, and series in the table; of {hours[2]}
+  blocks, and series as files; a rule in three versions; a decision. `ledger.sql`: the ledger, dumped.
 * **What it proves.** Later versions open, compare, derive again and rebuild all of it, to the same series.
 * **Licence.** As the rest of this repository.
 * **How to renew.** Never; the next release adds a folder of its own.
@@ -93,7 +93,7 @@ def write(folder: Path) -> None:
             begin_ms = hour_start_ms(hour)
             end_ms = begin_ms + HOUR_MS
             bucket = open_bucket(str(folder / BUCKET), True)
-            generate_past(maker, bucket, manifest, start_ms=begin_ms, end_ms=end_ms, rate=0.0009)
+            generate_past(maker, bucket, manifest, start_ms=begin_ms, end_ms=end_ms, rate=0.00095)
             now_ms[0] = end_ms + 600_000
             with opened(folder, ledger, now_ms) as base:
                 plan = plan_edits(
@@ -108,6 +108,7 @@ def write(folder: Path) -> None:
                 if number == 1:
                     now_ms[0] += 600_000
                     upkeep.merge_series(app)
+                    upkeep.compact_hours(app, [hour])
                     upkeep.retain(app, Keep(blocks=4, series=4, ledger=4), apply=True)
                     publish(app.archive, open_bucket(str(folder / "copy"), True), begin_ms, end_ms)
     with closing(sqlite3.connect(ledger)) as database:

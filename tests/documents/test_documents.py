@@ -201,6 +201,12 @@ def test_versions_of_data_are_those_of_the_code():
     assert f"| generated manifests | {manifest.VERSION} |" in page
 
 
+def test_operating_has_every_alert():
+    rules = yaml.safe_load((ROOT / "resources" / "observability" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    page = (ROOT / "resources" / "docs" / "operating.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(PyroAssets\w+)` \|", page, re.MULTILINE)) == {one["alert"] for one in rules}
+
+
 def test_readme_has_every_room():
     table = (ROOT / "README.md").read_text("utf-8").partition("## Rooms")[2]
     rooms = {path.name for path in (ROOT / "pyro_assets").iterdir() if path.is_dir() and path.name[0] != "_"}

@@ -16,7 +16,7 @@ CREATE TABLE collapsed_sources (
 	timestamps BLOB NOT NULL, 
 	PRIMARY KEY (kind, shard, tenant, hour)
 );
-INSERT INTO "collapsed_sources" VALUES('segments',1,'','2026-11-20-09:00',X'6A9971D4D49FEC087C62E6C8E9A32537B4FAC3C76BD87036',X'000001A1F837E709');
+INSERT INTO "collapsed_sources" VALUES('segments',1,'','2026-11-20-09:00',X'5CB3A04B506E59F97968FBE743C0B53FC88DD47F12EE971DD0BCA34632D0514E',X'000001A1F832D90E');
 CREATE TABLE cursors (
 	folder TEXT NOT NULL, 
 	purpose VARCHAR(16) NOT NULL, 
@@ -24,7 +24,7 @@ CREATE TABLE cursors (
 	updated_ms BIGINT NOT NULL, 
 	PRIMARY KEY (folder, purpose)
 );
-INSERT INTO "cursors" VALUES('segments/1/anonymous/','live','01M8958EAD5TVC9T6BWQFQ36ST',1795605000000);
+INSERT INTO "cursors" VALUES('segments/1/anonymous/','live','01M894PTP7AMR0XJRN7D403BGY',1795605000000);
 CREATE TABLE damage (
 	"key" TEXT NOT NULL, 
 	hour VARCHAR(16) NOT NULL, 
@@ -42,7 +42,7 @@ CREATE TABLE decisions (
 	why TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "decisions" VALUES(1,1795601400000,'tests','forget','segments/1/anonymous/01M8921JT5GRMC7JJANBK21FEQ/block.bin','made up');
+INSERT INTO "decisions" VALUES(1,1795601400000,'tests','forget','segments/1/anonymous/01M8924BQZ1N4S5Y4NKHFJVECQ/block.bin','made up');
 CREATE TABLE facts (
 	name TEXT NOT NULL, 
 	value TEXT NOT NULL, 
@@ -51,7 +51,7 @@ CREATE TABLE facts (
 );
 INSERT INTO "facts" VALUES('mode','{"mode": "own", "since_ms": null, "bounds": {}}',1795169400000);
 INSERT INTO "facts" VALUES('first_hour','2026-11-20-09:00',1795169400000);
-INSERT INTO "facts" VALUES('configuration/9ee8f64385b136ba','{"values": {"source": "file:/srv/pyro-assets/0.1.0/bucket/", "archive": "file:/srv/pyro-assets/0.1.0/archive/", "compaction": "own", "dedup": "exact", "start_date": "2026-01-01-00:00", "job_blocks": "20", "job_mib": "64.0", "job_age_seconds": "5.0", "lanes": "1", "rules of the file": "fef822bc74d7", "receivers": "local (6abbb6)"}, "who": "tick on vm (process 25276)", "first_ms": 1795605000000}',1795605000000);
+INSERT INTO "facts" VALUES('configuration/36e83ebce9a53d02','{"values": {"source": "file:/srv/pyro-assets/0.1.0/bucket/", "archive": "file:/srv/pyro-assets/0.1.0/archive/", "compaction": "own", "dedup": "exact", "start_date": "2026-01-01-00:00", "job_blocks": "20", "job_mib": "64.0", "job_age_seconds": "5.0", "lanes": "1", "rules of the file": "fef822bc74d7", "receivers": "local (d2b7c2)"}, "who": "tick on vm (process 10170)", "first_ms": 1795605000000}',1795605000000);
 INSERT INTO "facts" VALUES('rule_versions_kept','3',0);
 INSERT INTO "facts" VALUES('receiver:local:ok_ms','1795605000000',1795605000000);
 CREATE TABLE hour_objects (
@@ -65,6 +65,8 @@ CREATE TABLE hour_objects (
 	PRIMARY KEY (unit, kind, position), 
 	FOREIGN KEY(unit) REFERENCES hour_units (id)
 );
+INSERT INTO "hour_objects" VALUES(1,'block',0,'01M88ZWX968SV7VKTZ9QFPV4NQ','hour_blocks/2026-11-25T09/1/initech/01M88ZWX968SV7VKTZ9QFPV4NQ/block.bin',19361,3618344961);
+INSERT INTO "hour_objects" VALUES(1,'summary',0,'01M88ZWX968SV7VKTZ9QFPV4NQ','hour_blocks/2026-11-25T09/1/initech/01M88ZWX968SV7VKTZ9QFPV4NQ/summary.bin',19556,3223036827);
 CREATE TABLE hour_units (
 	id INTEGER NOT NULL, 
 	hour VARCHAR(16) NOT NULL, 
@@ -79,6 +81,7 @@ CREATE TABLE hour_units (
 	removed_ms BIGINT, 
 	PRIMARY KEY (id)
 );
+INSERT INTO "hour_units" VALUES(1,'2026-11-25-09:00',1,'initech',1,1795598218534,8,252,1795598208082,1795598208082,NULL);
 CREATE TABLE hour_upkeep (
 	hour VARCHAR(16) NOT NULL, 
 	series_number INTEGER DEFAULT '0' NOT NULL, 
@@ -92,8 +95,8 @@ CREATE TABLE hour_upkeep (
 	figures TEXT, 
 	PRIMARY KEY (hour)
 );
-INSERT INTO "hour_upkeep" VALUES('2026-11-20-09:00',2,1795602000000,NULL,1795602000000,1795602000000,NULL,1795169400000,1795602000000,'{"hour": "2026-11-20-09:00", "shards": 1, "sources_by_state": {"done": 3}, "jobs_by_state": {"exported": 1}, "blocks": 1, "bytes_in": 47720, "bytes_out": 33156, "profiles": 15, "samples": 461, "duplicates": 0, "conflicts": 0, "series": {"dimension": 15, "function": 55}, "job_seconds": 0.7089539580001656, "oldest_ms": 1795165765221, "newest_ms": 1795167831001, "pending": 0, "undone_jobs": 0, "oldest_pending_ms": null, "unheld_total": 0, "unheld": [], "services": [["initech", "report-builder", 108, 6], ["initech", "scheduler", 353, 0]], "facts": {"skipped_zero_series": 11}, "examples": [], "listed_ms": 1795169400000}');
-INSERT INTO "hour_upkeep" VALUES('2026-11-25-09:00',1,1795602000000,NULL,NULL,NULL,NULL,1795601400000,NULL,NULL);
+INSERT INTO "hour_upkeep" VALUES('2026-11-20-09:00',2,1795602000000,NULL,1795602000000,1795602000000,NULL,1795169400000,1795602000000,'{"hour": "2026-11-20-09:00", "shards": 1, "sources_by_state": {"done": 4}, "jobs_by_state": {"exported": 1}, "blocks": 1, "bytes_in": 105059, "bytes_out": 39575, "profiles": 29, "samples": 773, "duplicates": 26, "conflicts": 0, "series": {"dimension": 29, "function": 55}, "job_seconds": 0.5782892520001042, "oldest_ms": 1795165433946, "newest_ms": 1795168661564, "pending": 0, "undone_jobs": 0, "oldest_pending_ms": null, "unheld_total": 0, "unheld": [], "services": [["initech", "report-builder", 412, 12], ["initech", "scheduler", 361, 0]], "facts": {"skipped_zero_series": 25}, "examples": [], "listed_ms": 1795169400000}');
+INSERT INTO "hour_upkeep" VALUES('2026-11-25-09:00',1,1795602000000,1795602000000,NULL,NULL,NULL,1795601400000,NULL,NULL);
 INSERT INTO "hour_upkeep" VALUES('2026-11-25-10:00',0,NULL,NULL,NULL,NULL,NULL,1795605000000,NULL,NULL);
 CREATE TABLE job_sources (
 	source_id INTEGER NOT NULL, 
@@ -104,13 +107,12 @@ CREATE TABLE job_sources (
 	FOREIGN KEY(source_id) REFERENCES sources (id), 
 	FOREIGN KEY(job_id) REFERENCES jobs (id)
 );
-INSERT INTO "job_sources" VALUES(4,'fc5769610086e5ccb1ce557549e66773',0);
-INSERT INTO "job_sources" VALUES(5,'fc5769610086e5ccb1ce557549e66773',1);
-INSERT INTO "job_sources" VALUES(6,'fc5769610086e5ccb1ce557549e66773',2);
-INSERT INTO "job_sources" VALUES(7,'fc5769610086e5ccb1ce557549e66773',3);
-INSERT INTO "job_sources" VALUES(8,'fe4caa6d4a34623491bf156ffa757ad5',0);
-INSERT INTO "job_sources" VALUES(9,'fe4caa6d4a34623491bf156ffa757ad5',1);
-INSERT INTO "job_sources" VALUES(10,'fe4caa6d4a34623491bf156ffa757ad5',2);
+INSERT INTO "job_sources" VALUES(5,'016db3eee9072a9bbf01ecdec6fb2ce7',0);
+INSERT INTO "job_sources" VALUES(6,'016db3eee9072a9bbf01ecdec6fb2ce7',1);
+INSERT INTO "job_sources" VALUES(7,'016db3eee9072a9bbf01ecdec6fb2ce7',2);
+INSERT INTO "job_sources" VALUES(8,'020dabb72a7ef1ea8edc2d2293fbabff',0);
+INSERT INTO "job_sources" VALUES(9,'020dabb72a7ef1ea8edc2d2293fbabff',1);
+INSERT INTO "job_sources" VALUES(10,'020dabb72a7ef1ea8edc2d2293fbabff',2);
 CREATE TABLE jobs (
 	id VARCHAR(64) NOT NULL, 
 	kind VARCHAR(8) NOT NULL, 
@@ -158,8 +160,8 @@ CREATE TABLE jobs (
 	PRIMARY KEY (id), 
 	CONSTRAINT uq_jobs_timestamp UNIQUE (shard, tenant, timestamp_ms)
 );
-INSERT INTO "jobs" VALUES('fc5769610086e5ccb1ce557549e66773','segments',1,'','2026-11-25-09:00',1795597202760,'own','exact',NULL,4,75874,1795597202760,1795600468805,1795601400000,'exported',0,0,'run-2026-11-25-09:00',0,1,1795601400000,1795601400000,1795601400000,1795601400000,NULL,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,'abc0cb31853a3dcd',1,34724,17,447,0,0,1795597192722,1795598268247,4.64965209998808859381e-02,1.97451340000043273903e-02,'[["initech", "report-builder", 202, 6], ["initech", "scheduler", 245, 0]]',NULL,NULL,NULL,'{"skipped_zero_series": 15}');
-INSERT INTO "jobs" VALUES('fe4caa6d4a34623491bf156ffa757ad5','segments',1,'','2026-11-25-10:00',1795601519070,'own','exact',NULL,3,54885,1795601519070,1795603839309,1795605000000,'exported',0,0,'run-2026-11-25-10:00',0,1,1795605000000,1795605000000,1795605000000,1795605000000,NULL,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,'abc0cb31853a3dcd',1,36863,22,590,4,0,1795601508595,1795603829271,5.62948829997367283795e-02,1.81968179999785206746e-02,'[["initech", "report-builder", 206, 6], ["initech", "scheduler", 384, 0]]',NULL,NULL,NULL,'{"skipped_zero_series": 18}');
+INSERT INTO "jobs" VALUES('016db3eee9072a9bbf01ecdec6fb2ce7','segments',1,'','2026-11-25-09:00',1795598218534,'own','exact',NULL,3,56113,1795598218534,1795600559871,1795601400000,'exported',0,0,'run-2026-11-25-09:00',0,1,1795601400000,1795601400000,1795601400000,1795601400000,NULL,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,'abc0cb31853a3dcd',1,19361,8,252,0,0,1795598208082,1795598208082,5.78684759993848274461e-02,2.96726379992833244614e-02,'[["initech", "scheduler", 252, 0]]',NULL,NULL,NULL,'{"skipped_zero_series": 6}');
+INSERT INTO "jobs" VALUES('020dabb72a7ef1ea8edc2d2293fbabff','segments',1,'','2026-11-25-10:00',1795601855266,'own','exact',NULL,3,51173,1795601855266,1795603262151,1795605000000,'exported',0,0,'run-2026-11-25-10:00',0,1,1795605000000,1795605000000,1795605000000,1795605000000,NULL,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,'abc0cb31853a3dcd',1,35730,19,571,0,0,1795601845106,1795603251869,1.13520851999965088907e-01,4.85842299995056237094e-02,'[["initech", "report-builder", 206, 6], ["initech", "scheduler", 365, 0]]',NULL,NULL,NULL,'{"skipped_zero_series": 15}');
 CREATE TABLE outputs (
 	job_id VARCHAR(64) NOT NULL, 
 	position INTEGER NOT NULL, 
@@ -174,8 +176,8 @@ CREATE TABLE outputs (
 	PRIMARY KEY (job_id, position), 
 	FOREIGN KEY(job_id) REFERENCES jobs (id)
 );
-INSERT INTO "outputs" VALUES('fc5769610086e5ccb1ce557549e66773',0,'initech','01M88YXXA8NA7R1ZBVSW2JHTG4','blocks/1/initech/01M88YXXA8NA7R1ZBVSW2JHTG4/block.bin',34724,3243745679,17,447,NULL);
-INSERT INTO "outputs" VALUES('fe4caa6d4a34623491bf156ffa757ad5',0,'initech','01M8931MEY98QJZAPQ364A47S7','blocks/1/initech/01M8931MEY98QJZAPQ364A47S7/block.bin',36863,3991525072,22,590,NULL);
+INSERT INTO "outputs" VALUES('016db3eee9072a9bbf01ecdec6fb2ce7',0,'initech','01M88ZWX96YH8KJBZVFN6M1FK2','blocks/1/initech/01M88ZWX96YH8KJBZVFN6M1FK2/block.bin',19361,3632288142,8,252,1);
+INSERT INTO "outputs" VALUES('020dabb72a7ef1ea8edc2d2293fbabff',0,'initech','01M893BWS2YG29W2PVZC4JD6XF','blocks/1/initech/01M893BWS2YG29W2PVZC4JD6XF/block.bin',35730,3891305465,19,571,NULL);
 CREATE TABLE quarantine (
 	subject VARCHAR(8) NOT NULL, 
 	subject_id TEXT NOT NULL, 
@@ -192,7 +194,7 @@ CREATE TABLE quarantine (
 	released_ms BIGINT, 
 	PRIMARY KEY (subject, subject_id)
 );
-INSERT INTO "quarantine" VALUES('source','segments/1/anonymous/01M8921JT5GRMC7JJANBK21FEQ/block.bin','fc5769610086e5ccb1ce557549e66773','2026-11-25-09:00','BadLength','length of the metadata (segments/1/anonymous/01M8921JT5GRMC7JJANBK21FEQ/block.bin, section footer at byte 17903): expected at most 17903, found 1886730867; the source is set aside and everything else goes on; upload it again or read it with `pyro-assets verify`','footer',17903,1,1795601400000,1795601400000,1,1795601400000);
+INSERT INTO "quarantine" VALUES('source','segments/1/anonymous/01M8924BQZ1N4S5Y4NKHFJVECQ/block.bin','016db3eee9072a9bbf01ecdec6fb2ce7','2026-11-25-09:00','BadLength','length of the metadata (segments/1/anonymous/01M8924BQZ1N4S5Y4NKHFJVECQ/block.bin, section footer at byte 14325): expected at most 14325, found 1668314426; the source is set aside and everything else goes on; upload it again or read it with `pyro-assets verify`','footer',14325,1,1795601400000,1795601400000,1,1795601400000);
 CREATE TABLE receipts (
 	job_id VARCHAR(64) NOT NULL, 
 	kind VARCHAR(32) NOT NULL, 
@@ -211,10 +213,10 @@ CREATE TABLE receipts (
 	PRIMARY KEY (job_id, kind, rule, receiver), 
 	FOREIGN KEY(job_id) REFERENCES jobs (id)
 );
-INSERT INTO "receipts" VALUES('fc5769610086e5ccb1ce557549e66773','dimension','','local','sent',17,17,0,'9b24c319b3ec7c4f02467fa24a7a46296e34d95608b9c9531c7d5036ae9ba558',1,1795601400000,1795601400000,'{"cost": {"answer_seconds": 0.007953, "bytes": 675, "requests": 1, "retries": 0, "seconds": 0.008068}, "rules": {"dimensions": [17, "9b24c319b3ec7c4f02467fa24a7a46296e34d95608b9c9531c7d5036ae9ba558"]}}',1795601400000);
-INSERT INTO "receipts" VALUES('fc5769610086e5ccb1ce557549e66773','function','','local','sent',51,51,0,'65a9d94861bb1f5cd2a3acc0a90aaa3d3af9664676dc70d0fdfde4e6c7aa8d49',1,1795601400000,1795601400000,'{"cost": {"answer_seconds": 0.012474, "bytes": 1512, "requests": 1, "retries": 0, "seconds": 0.0126}, "rules": {"function:runtime.gcDrain": [2, "1b32d27571b97c2b635195abdd761a3df5838c8a78e2f60ebebcc80018f0b169"], "memory": [49, "9837ad54e95906ca3ca7b3e1593bd3185d5271ed8de69972a0092471261444dd"]}}',1795601400000);
-INSERT INTO "receipts" VALUES('fe4caa6d4a34623491bf156ffa757ad5','dimension','','local','sent',22,22,0,'e913bd12e16a4391197ca4d92d56a294ccd7f202bc32b616487f564f8e7607e9',1,1795605000000,1795605000000,'{"cost": {"answer_seconds": 0.012168, "bytes": 779, "requests": 1, "retries": 0, "seconds": 0.012262}, "rules": {"dimensions": [22, "e913bd12e16a4391197ca4d92d56a294ccd7f202bc32b616487f564f8e7607e9"]}}',1795605000000);
-INSERT INTO "receipts" VALUES('fe4caa6d4a34623491bf156ffa757ad5','function','','local','sent',54,54,0,'7709574a5e4303715e51cdd855e9239731c4be716ddee8de25a0442083e45dc7',1,1795605000000,1795605000000,'{"cost": {"answer_seconds": 0.004566, "bytes": 1567, "requests": 1, "retries": 0, "seconds": 0.004635}, "rules": {"function:runtime.gcDrain": [4, "fb607359de8c5c7d2e05d4f33e23648321ba591c12f3ec1d9a36862269cc23d9"], "memory": [50, "7e2bf8b1075e2049d17af5543e6161123fbc9c34d1f37f1433b570a6dccdef6b"]}}',1795605000000);
+INSERT INTO "receipts" VALUES('016db3eee9072a9bbf01ecdec6fb2ce7','dimension','','local','sent',8,8,0,'13b1929697aa08be7ee8a1107d3205fbd07c5cbd4950eca1746d82c79805d083',1,1795601400000,1795601400000,'{"cost": {"answer_seconds": 0.022091, "bytes": 448, "requests": 1, "retries": 0, "seconds": 0.022216}, "rules": {"dimensions": [8, "13b1929697aa08be7ee8a1107d3205fbd07c5cbd4950eca1746d82c79805d083"]}}',1795601400000);
+INSERT INTO "receipts" VALUES('016db3eee9072a9bbf01ecdec6fb2ce7','function','','local','sent',48,48,0,'8abbe87407163465d35957c3121f041f4d9f2b5cd85e08dbc7dd874ae600b490',1,1795601400000,1795601400000,'{"cost": {"answer_seconds": 0.010068, "bytes": 1436, "requests": 1, "retries": 0, "seconds": 0.010204}, "rules": {"function:runtime.gcDrain": [2, "1403aedd0772fd0c6d04d10233212383d7f5c70c19a1ba327d01f0420ba1e322"], "memory": [46, "6103ac376b841d746b1104346debead3d30d6028a23727ad4ac3a2b075493ffe"]}}',1795601400000);
+INSERT INTO "receipts" VALUES('020dabb72a7ef1ea8edc2d2293fbabff','dimension','','local','sent',19,19,0,'de640d4fc55d77c039ffc03ecf4d80b0bffa5b19ff5a3bbc891534ae726ab2db',1,1795605000000,1795605000000,'{"cost": {"answer_seconds": 0.010626, "bytes": 719, "requests": 1, "retries": 0, "seconds": 0.010762}, "rules": {"dimensions": [19, "de640d4fc55d77c039ffc03ecf4d80b0bffa5b19ff5a3bbc891534ae726ab2db"]}}',1795605000000);
+INSERT INTO "receipts" VALUES('020dabb72a7ef1ea8edc2d2293fbabff','function','','local','sent',55,55,0,'b1fa26a3a033e104c5de3198c08276269e81f5d185ab7c384f003bf4e5ad0658',1,1795605000000,1795605000000,'{"cost": {"answer_seconds": 0.016983, "bytes": 1634, "requests": 1, "retries": 0, "seconds": 0.017099}, "rules": {"function:runtime.gcDrain": [4, "7d71f51ec8836015d1fd925f6583c95ca11c95e5aede25b56dd4b8d25c0952a3"], "memory": [51, "12ef011fc1b84dd49079caf6314f3fb23af264d9d4c1e5abc41898df22113efe"]}}',1795605000000);
 CREATE TABLE refused_series (
 	receiver TEXT NOT NULL, 
 	tenant TEXT NOT NULL, 
@@ -247,7 +249,7 @@ CREATE TABLE schema_version (
 	version INTEGER NOT NULL, 
 	applied_ms BIGINT NOT NULL
 );
-INSERT INTO "schema_version" VALUES(11,1796119770588);
+INSERT INTO "schema_version" VALUES(11,1796121082681);
 CREATE TABLE series_files (
 	job_id VARCHAR(64) NOT NULL, 
 	kind VARCHAR(32) NOT NULL, 
@@ -261,10 +263,10 @@ CREATE TABLE series_files (
 	PRIMARY KEY (job_id, kind), 
 	FOREIGN KEY(job_id) REFERENCES jobs (id)
 );
-INSERT INTO "series_files" VALUES('fc5769610086e5ccb1ce557549e66773','dimension','series_table/kind=dimension/hour=2026-11-25T09/000001-0000.parquet',17,3366,1702717264,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,1795601400000);
-INSERT INTO "series_files" VALUES('fc5769610086e5ccb1ce557549e66773','function','series_table/kind=function/hour=2026-11-25T09/000001-0000.parquet',51,3943,2373931322,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,1795601400000);
-INSERT INTO "series_files" VALUES('fe4caa6d4a34623491bf156ffa757ad5','dimension','series/kind=dimension/hour=2026-11-25T10/fe4caa6d4a34623491bf156ffa757ad5.parquet',22,2762,3739248929,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,1795605000000);
-INSERT INTO "series_files" VALUES('fe4caa6d4a34623491bf156ffa757ad5','function','series/kind=function/hour=2026-11-25T10/fe4caa6d4a34623491bf156ffa757ad5.parquet',54,3315,489822599,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,1795605000000);
+INSERT INTO "series_files" VALUES('016db3eee9072a9bbf01ecdec6fb2ce7','dimension','series_table/kind=dimension/hour=2026-11-25T09/000001-0000.parquet',8,3180,1254367522,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,1795601400000);
+INSERT INTO "series_files" VALUES('016db3eee9072a9bbf01ecdec6fb2ce7','function','series_table/kind=function/hour=2026-11-25T09/000001-0000.parquet',48,3920,3545469025,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,1795601400000);
+INSERT INTO "series_files" VALUES('020dabb72a7ef1ea8edc2d2293fbabff','dimension','series/kind=dimension/hour=2026-11-25T10/020dabb72a7ef1ea8edc2d2293fbabff.parquet',19,2704,1451703917,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,1795605000000);
+INSERT INTO "series_files" VALUES('020dabb72a7ef1ea8edc2d2293fbabff','function','series/kind=function/hour=2026-11-25T10/020dabb72a7ef1ea8edc2d2293fbabff.parquet',55,3383,2803434362,'338ab7b3169ff16c097ca660dc752db178c13d05d1c6b09a5888045cf3624d51',NULL,1795605000000);
 CREATE TABLE sources (
 	id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -281,20 +283,19 @@ CREATE TABLE sources (
 	PRIMARY KEY (id), 
 	UNIQUE ("key")
 );
-INSERT INTO "sources" VALUES(4,'segments/1/anonymous/01M88YXXA8G116T6B7H61K5N8W/block.bin','segments',1,'','01M88YXXA8G116T6B7H61K5N8W','2026-11-25-09:00',1795597202760,17936,1795601400000,'done',NULL);
-INSERT INTO "sources" VALUES(5,'segments/1/anonymous/01M88ZYR1R646WDBSD23MZ5BTK/block.bin','segments',1,'','01M88ZYR1R646WDBSD23MZ5BTK','2026-11-25-09:00',1795598278712,19220,1795601400000,'done',NULL);
-INSERT INTO "sources" VALUES(6,'segments/1/anonymous/01M890YD5MRY7S8CPCTGBN0XGP/block.bin','segments',1,'','01M890YD5MRY7S8CPCTGBN0XGP','2026-11-25-09:00',1795599316148,20807,1795601400000,'lost','it was gone from the bucket before it was read');
-INSERT INTO "sources" VALUES(7,'segments/1/anonymous/01M8921JT5GRMC7JJANBK21FEQ/block.bin','segments',1,'','01M8921JT5GRMC7JJANBK21FEQ','2026-11-25-09:00',1795600468805,17911,1795601400000,'set_aside','BadLength: length of the metadata (segments/1/anonymous/01M8921JT5GRMC7JJANBK21FEQ/block.bin, section footer at byte 17903): expected at most 17903, found 1886730867; the source is set aside and everything else goes on; upload it again or read it with `pyro-assets verify`');
-INSERT INTO "sources" VALUES(8,'segments/1/anonymous/01M8931MEY6MVJAXS4Y2BAZ9DG/block.bin','segments',1,'','01M8931MEY6MVJAXS4Y2BAZ9DG','2026-11-25-10:00',1795601519070,18019,1795605000000,'done',NULL);
-INSERT INTO "sources" VALUES(9,'segments/1/anonymous/01M8942V6KVEX4D0Y1BNA3A4FW/block.bin','segments',1,'','01M8942V6KVEX4D0Y1BNA3A4FW','2026-11-25-10:00',1795602607315,15506,1795605000000,'done',NULL);
-INSERT INTO "sources" VALUES(10,'segments/1/anonymous/01M8958EAD5TVC9T6BWQFQ36ST/block.bin','segments',1,'','01M8958EAD5TVC9T6BWQFQ36ST','2026-11-25-10:00',1795603839309,21360,1795605000000,'done',NULL);
+INSERT INTO "sources" VALUES(5,'segments/1/anonymous/01M88ZWX962WM06QB9PJTR5VYV/block.bin','segments',1,'','01M88ZWX962WM06QB9PJTR5VYV','2026-11-25-09:00',1795598218534,19382,1795601400000,'done',NULL);
+INSERT INTO "sources" VALUES(6,'segments/1/anonymous/01M890S4XK0GD1NRMYMJ5SFFPR/block.bin','segments',1,'','01M890S4XK0GD1NRMYMJ5SFFPR','2026-11-25-09:00',1795599143859,22398,1795601400000,'lost','it was gone from the bucket before it was read');
+INSERT INTO "sources" VALUES(7,'segments/1/anonymous/01M8924BQZ1N4S5Y4NKHFJVECQ/block.bin','segments',1,'','01M8924BQZ1N4S5Y4NKHFJVECQ','2026-11-25-09:00',1795600559871,14333,1795601400000,'set_aside','BadLength: length of the metadata (segments/1/anonymous/01M8924BQZ1N4S5Y4NKHFJVECQ/block.bin, section footer at byte 14325): expected at most 14325, found 1668314426; the source is set aside and everything else goes on; upload it again or read it with `pyro-assets verify`');
+INSERT INTO "sources" VALUES(8,'segments/1/anonymous/01M893BWS2TVZ09DRKZTA1G1ZG/block.bin','segments',1,'','01M893BWS2TVZ09DRKZTA1G1ZG','2026-11-25-10:00',1795601855266,17969,1795605000000,'done',NULL);
+INSERT INTO "sources" VALUES(9,'segments/1/anonymous/01M893W8QRKN1M0HC053MR3FPS/block.bin','segments',1,'','01M893W8QRKN1M0HC053MR3FPS','2026-11-25-10:00',1795602391800,13920,1795605000000,'done',NULL);
+INSERT INTO "sources" VALUES(10,'segments/1/anonymous/01M894PTP7AMR0XJRN7D403BGY/block.bin','segments',1,'','01M894PTP7AMR0XJRN7D403BGY','2026-11-25-10:00',1795603262151,19284,1795605000000,'done',NULL);
 CREATE INDEX ix_sources_state ON sources (state, hour);
-CREATE INDEX ix_jobs_derived ON jobs (derived_ms);
 CREATE INDEX ix_jobs_hour ON jobs (hour);
 CREATE INDEX ix_jobs_compacted ON jobs (compacted_ms);
 CREATE INDEX ix_jobs_state ON jobs (state, hour);
 CREATE INDEX ix_jobs_exported ON jobs (exported_ms);
 CREATE INDEX ix_jobs_recovered ON jobs (shard, tenant) WHERE level IS NOT NULL AND blocks > 0;
+CREATE INDEX ix_jobs_derived ON jobs (derived_ms);
 CREATE INDEX ix_hour_units_hour ON hour_units (hour);
 CREATE INDEX ix_damage_hour ON damage (hour);
 CREATE INDEX ix_active_series_noted ON active_series (receiver, noted_ms);
