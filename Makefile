@@ -1,6 +1,7 @@
 # The few commands of the project. Only Python 3.11+ and make are assumed; everything else lives in .venv.
 #
-#   make demo            history and live data, processed in front of you (DEMO_SECONDS=120 ends by itself)
+#   make demo            history and live data, processed in front of you (DEMO_SECONDS=120 ends by itself; a second
+#                        one goes on with what the first left, FRESH=1 begins anew)
 #   make check           style, types, layers, the Dagster location, doctests
 #   make test            every test that this machine can run
 #   make test-services   the tests that need a server; here none may be skipped
@@ -31,19 +32,33 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@sed -n '3,13s/^#  *//p' Makefile
 
-# The stamp is older than pyproject.toml when dependencies or tools may have changed.
+# The stamps are older than pyproject.toml when dependencies or tools may have changed.
 setup: $(VENV)/.installed
 
+define make-venv
+@test -n "$(strip $(PYTHON))" || { echo "Python 3.11 or newer not found; name one with PYTHON=..." >&2; exit 1; }
+@test -x $(BIN)/python && $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	|| { echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); }
+endef
+PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+
 $(VENV)/.installed: pyproject.toml
-	@test -n "$(strip $(PYTHON))" || { echo "Python 3.11 or newer not found; name one with PYTHON=..." >&2; exit 1; }
-	@test -x $(BIN)/python && $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-		|| { echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); }
+	$(make-venv)
 	@echo "installing the project and its tools into $(VENV) (about a minute)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[dev]'
+	@$(PIP) --quiet --editable '.[dev]'
 	@touch $@
 
-demo: setup
-	@exec $(BIN)/python -m pyro_assets.demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+# What the product itself needs, a third of all; what is imported is compiled then, the rest never.
+$(VENV)/.runtime: pyproject.toml
+	$(make-venv)
+	@if [ $(VENV)/.installed -nt pyproject.toml ]; then exit; fi; \
+		echo "installing what the demo needs into $(VENV) (half a minute where packages are at hand)"; \
+		$(PIP) --no-compile --editable . | awk '/^(Collecting|Requirement|Downloading|Using)/ {if (++n % 40 == 0) \
+		{printf "    %d steps\n", n; fflush()}} /^Installing collected/ {print "    unpacking"; fflush()}'
+	@touch $@
+
+demo: $(VENV)/.runtime
+	@exec $(BIN)/python -m pyro_assets.demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(FRESH),--fresh)
 
 check: setup
 	$(BIN)/ruff check .

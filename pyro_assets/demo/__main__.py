@@ -1,9 +1,10 @@
-"""`python -m pyro_assets.demo [--seconds N]`: the entry behind `make demo`.
+"""`python -m pyro_assets.demo [--seconds N] [--fresh]`: the entry behind `make demo`.
 
 Signals, arguments and the exit status are here; what happens stands in `story`.
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -32,20 +33,28 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m pyro_assets.demo", description=__doc__)
     parser.add_argument("--seconds", type=float, help="end after this time, and compare everything with the manifest")
-    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="emptied first; default: %(default)s")
+    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="default: %(default)s")
+    parser.add_argument("--fresh", action="store_true", help="begin anew, without what an earlier demo left")
     options = parser.parse_args(arguments)
     screen, layout = Screen(), DemoFolder(options.folder.resolve())
     for number in _ENDING:
         signal.signal(number, _end)
+    if options.fresh and layout.root.is_dir():
+        # Before the environment is made: partitions begin with the history of this demo.
+        with contextlib.suppress(PyroAssetsError), layout.lock():
+            layout.clear()
     processes = Processes(layout.logs, layout.environment(os.environ))
+    story = Story(layout, processes, screen)
     try:
         with layout.lock():
-            return 0 if Story(layout, processes, screen).run(options.seconds) else 1
+            return 0 if story.run(options.seconds) else 1
     except PyroAssetsError as error:
         screen.error(str(error))
         return 1
     except _Ended:
-        screen.step("ending everything that was started")
+        screen.step("ending everything that was started (once more, and it is ended at once)")
+        with contextlib.suppress(_Ended, PyroAssetsError):
+            story.leave()
         # With a time given, the demo is a proof, and it was not finished.
         return 0 if options.seconds is None else 1
     finally:

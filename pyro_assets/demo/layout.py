@@ -1,4 +1,4 @@
-"""Where the demo keeps its things: one folder, emptied at every start, and the environment of what it starts.
+"""Where the demo keeps its things: one folder, kept for the next demo, and the environment of what it starts.
 
 Add a path here when a process needs one. Nothing outside the folder is written.
 """
@@ -27,6 +27,8 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "org/springframework/web/servlet/DispatcherServlet.doDispatch": "{}",
     "dispatch_request": '{service_name!=""}',
 }
+#: How many hours of history are made; one more may begin meanwhile.
+HISTORY_HOURS: Final = 2
 #: Name of the demo's receiver.
 PROMETHEUS: Final = "prometheus"
 _LOCK: Final = "lock"
@@ -103,23 +105,32 @@ class DemoFolder:
             raise PyroAssetsError(f"another demo is running in {self.root}; end it first") from None
         return file
 
-    def prepare(self, code_server_port: int) -> None:
-        """Remove what an earlier demo left, and write the files that the processes read."""
+    @property
+    def is_used(self) -> bool:
+        """Whether an earlier demo left something: data, and perhaps rules that a person made."""
+        return (self.root / "ledger.db").exists() and self.bucket.is_dir()
+
+    def clear(self) -> None:
+        """Remove what an earlier demo left."""
         for path in self.root.iterdir():
             if path.name != _LOCK:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    def prepare(self, code_server_port: int) -> None:
+        """Write the files that the processes read; data and rules that are there stay."""
         for folder in (self.bucket, self.archive, self.dagster_home, self.logs):
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
         template = Path(environment.__file__).with_name("dagster.yaml")
         shutil.copyfile(template, self.dagster_home / "dagster.yaml")
         server = {"host": "127.0.0.1", "port": code_server_port, "location_name": "pyro_assets"}
         self.workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}), "utf-8")
         self.receivers.write_text("receivers: []\n", "utf-8")
-        self.config.write_text(yaml.safe_dump({"functions": dict(FUNCTIONS)}, allow_unicode=True), "utf-8")
+        if not self.config.exists():
+            self.config.write_text(yaml.safe_dump({"functions": dict(FUNCTIONS)}, allow_unicode=True), "utf-8")
 
     def prepare_prometheus(self, port: int, web_port: int) -> None:
         """Write the files of a Prometheus on this port that scrapes our web process, and name it as a receiver."""
-        self.prometheus.mkdir()
+        self.prometheus.mkdir(exist_ok=True)
         self.configure_prometheus(web_port, reads=True)
         receiver = {
             "name": PROMETHEUS,
@@ -143,15 +154,21 @@ class DemoFolder:
         (self.prometheus / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
 
     @staticmethod
-    def addresses(web_port: int, webserver_port: int) -> dict[str, str]:
-        """Where our pages and Dagster's are, for the environment."""
-        return variables(web_url=f"http://127.0.0.1:{web_port}", dagster_url=f"http://127.0.0.1:{webserver_port}")
+    def addresses(web_port: int, webserver_port: int, prometheus_url: str = "") -> dict[str, str]:
+        """Where our pages, Dagster's and Prometheus are, for the environment."""
+        return variables(
+            web_url=f"http://127.0.0.1:{web_port}",
+            dagster_url=f"http://127.0.0.1:{webserver_port}",
+            prometheus_url=prometheus_url,
+        )
 
     def environment(self, base: Mapping[str, str], now: datetime | None = None) -> dict[str, str]:
         """`base` without the settings of another installation, with the demo's own."""
         now = datetime.now(UTC) if now is None else now
-        # A few days of partitions, so that the bars in the UI show something.
-        start = (now - timedelta(days=2)).replace(hour=0)
+        # The code server is loaded before anything is seen: partitions begin with the history that is about to be made,
+        # or with the first hour that the ledger knows.
+        start = now - timedelta(hours=HISTORY_HOURS + 1)
+        begin = {} if self.is_used else variables(start_date=start.replace(minute=0).strftime(HOUR_FORMAT))
         ours = {variable(name) for name in Environment.model_fields}
         return {
             **{name: value for name, value in base.items() if name not in ours},
@@ -164,6 +181,6 @@ class DemoFolder:
                 ledger_url=self.ledger_url,
                 config=str(self.config),
                 receivers=str(self.receivers),
-                start_date=start.replace(minute=0).strftime(HOUR_FORMAT),
             ),
+            **begin,
         }

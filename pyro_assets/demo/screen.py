@@ -12,6 +12,8 @@ from typing import Any, Final, TextIO
 from pyro_assets.cli.output import table
 from pyro_assets.demo.proof import Proof
 from pyro_assets.monitoring.reports import HourReport
+from pyro_assets.web import words
+from pyro_assets.web.meanings import graph_links
 
 _CORES: Final = (
     "sum by (service_name) (sum_over_time("
@@ -22,6 +24,7 @@ _HOURS: Final = (
     "pyroscope_exported_metrics_process_cpu_cpu_nanoseconds_cpu_nanoseconds[1d])) / 3600 / 1e9"
 )
 _SHOWN_DIFFERENCES: Final = 20
+_WIDTH: Final = 110
 _LABELS_WIDTH: Final = 44
 _FUNCTION_WIDTH: Final = 32
 _HIDDEN_LABELS: Final = ("service_name", "function", "pyroscope_shard")
@@ -40,7 +43,8 @@ class Screen:
 
     def note(self, text: str) -> None:
         """Something beside the main line."""
-        self._say(f"    {text}")
+        for line in textwrap.wrap(text, _WIDTH):
+            self._say(f"    {line}")
 
     def error(self, text: str) -> None:
         """What went wrong."""
@@ -129,15 +133,47 @@ class Screen:
             "/assets/exported_series?view=partitions": "what the receiver has accepted, with the lag up to it",
             "/assets/l1_blocks?view=checks": "totals of the sources against the blocks as read back",
             "/locations/pyro_assets/sensors/segments_landed": "ticks: what landed, what is pending, runs requested",
-            "/runs?q[0]=job:live": "one live run at a time; each stays a minute and takes what becomes due",
+            "/runs?q[0]=job:live": "each stays a minute and takes what becomes due, then the next one relieves it",
             "/runs?view=backfills": "the two past hours, in a lane of their own",
         }
         self._list(url, places)
         if prometheus_url:
-            self._say(f"    {self._style('1;32', 'Prometheus is at ' + prometheus_url)}")
-            self._say("      CPU cores by service: " + _CORES)
-            self._say("      CPU hours of all history, which it reads from the archive: " + _HOURS)
+            self._say(f"    {self._style('1;32', 'Graphs in Prometheus')}")
+            for what, query, last in (
+                ("CPU cores by service, live:", _CORES, "15m"),
+                (
+                    "CPU hours by service, backfilled hours among them, which it reads from the archive:",
+                    _HOURS,
+                    "6h",
+                ),
+            ):
+                self._say(f"      {what}")
+                self._say(f"      {graph_links(query, last, prometheus_url=prometheus_url)['Prometheus']}")
         self._say(f"    Logs of all processes: {logs}")
+        self._say("")
+
+    def summary(self, reports: Sequence[HourReport], seconds: float, folder: object) -> None:
+        """What came of it, and what stays."""
+        segments, blocks = sum(one.segments for one in reports), sum(one.blocks for one in reports)
+        samples = sum(sum(one.series.values()) for one in reports)
+        read = sum(one.bytes_in for one in reports) / 2**20
+        hours = f"{len(reports)} hour{'' if len(reports) == 1 else 's'}"
+        lines = [
+            f"{segments:,} segments ({read:,.1f} MiB) of {hours} became {blocks:,} blocks and {samples:,} "
+            f"samples of series, in {words.duration(seconds)}.",
+        ]
+        lag = next((one.lag for one in reversed(reports) if one.lag is not None), None)
+        if lag is not None:
+            lines.append(f"From a segment to its series: p50 {lag.p50_seconds:.1f} s, p95 {lag.p95_seconds:.1f} s.")
+        sent = [one for report in reports for one in report.exports]
+        if sent:
+            accepted, refused = sum(one.accepted for one in sent), sum(one.refused for one in sent)
+            lines.append(f"{sent[0].receiver} accepted {accepted:,} samples and refused {refused:,}.")
+        lines.append(f"All of it stays in {folder}: `make demo` goes on with it, `make demo FRESH=1` begins anew.")
+        self._say("")
+        self._say(f"    {self._style('1', 'Summary')}")
+        for line in lines:
+            self.note(line)
         self._say("")
 
     def _list(self, url: str, places: Mapping[str, str]) -> None:

@@ -8,28 +8,36 @@ import os
 import shutil
 import signal
 import sys
+import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import yaml
 
-from pyro_assets.demo.layout import DemoFolder
+from pyro_assets.app import now_ms
+from pyro_assets.demo.layout import HISTORY_HOURS, DemoFolder
 from pyro_assets.demo.processes import Processes, listens
 from pyro_assets.errors import DagsterUnavailable, PyroAssetsError
+from pyro_assets.jobs.beats import LaneTurns
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.records import Lane
 from pyro_assets.web.dagster_client import DagsterClient
 
 CODE_SERVER, WEBSERVER, DAEMON, GENERATOR = "code-server", "webserver", "daemon", "generator"
 PROMETHEUS_PROCESS, WEB = "prometheus", "web"
 SHARDS: Final = 4
 SEED: Final = 7
-HISTORY_HOURS: Final = 2
 #: Segments per second and shard.
 _HISTORY_RATE: Final = 0.02
 _LIVE_RATE: Final = 1.0
 #: A slow machine needs most of it for imports.
 _START_SECONDS: Final = 120.0
 _BIN: Final = Path(sys.executable).parent
+_AT_WORK: Final = "{ runsOrError(filter: {statuses: [STARTING, STARTED]}) { ... on Runs { results { runId } } } }"
+#: Who takes the turn of the last live run.
+_DEMO: Final = "demo"
 
 
 def make_history(processes: Processes, layout: DemoFolder) -> None:
@@ -98,11 +106,25 @@ def start_code_server(processes: Processes, layout: DemoFolder, port: int) -> No
 def start_dagster(processes: Processes, layout: DemoFolder, code_server_port: int, port: int) -> DagsterClient:
     """Webserver and daemon, once the code server answers; returns when both are ready."""
     processes.wait_until(lambda: listens(code_server_port), "the code server", _START_SECONDS)
-    start_webserver(processes, layout, port)
     start_daemon(processes, layout)
+    start_webserver(processes, layout, port)
     client = DagsterClient(f"http://127.0.0.1:{port}")
     processes.wait_until(lambda: is_ready(client), "Dagster's webserver and daemon", _START_SECONDS)
     return client
+
+
+def end_live_runs(processes: Processes, layout: DemoFolder, client: DagsterClient, seconds: float = 20.0) -> None:
+    """Lets the live runs end in order, and starts no others: each leaves when another takes its turn in the lane.
+
+    Not longer than so many seconds: what is still at work then is ended with the code server.
+    """
+    processes.stop(DAEMON)
+    end = time.monotonic() + seconds
+    with closing(Ledger.open(layout.ledger_url)) as ledger:
+        while time.monotonic() < end and client.ask(_AT_WORK)["runsOrError"].get("results"):
+            LaneTurns(ledger).take_turn(Lane(), _DEMO, now_ms())
+            time.sleep(0.3)
+        LaneTurns(ledger).leave(Lane(), _DEMO, now_ms())
 
 
 def is_ready(client: DagsterClient) -> bool:

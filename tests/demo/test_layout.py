@@ -12,18 +12,34 @@ from pyro_assets.generator.segments import WATCHED
 from pyro_assets.rules.config import load_config
 
 
-def test_a_second_start_is_clean(tmp_path: Path):
+def test_a_second_start_keeps_data_and_rules_until_it_is_cleared(tmp_path: Path):
     layout = DemoFolder(tmp_path / "demo")
     with layout.lock():
         layout.prepare(4266)
-        (layout.bucket / "left").write_text("over")
-        (layout.root / "ledger.db").write_text("over")
+        assert not layout.is_used
+        (layout.bucket / "left").write_text("stays")
+        (layout.root / "ledger.db").write_text("stays")
+        layout.config.write_text("rules: []")
         layout.prepare(4267)
+        assert layout.is_used
+        assert layout.config.read_text() == "rules: []"
+        assert (layout.bucket / "left").read_text() == (layout.root / "ledger.db").read_text() == "stays"
+        layout.clear()
+        assert not layout.is_used
+        assert [path.name for path in layout.root.iterdir()] == ["lock"]
+        layout.prepare(4268)
     assert list(layout.bucket.iterdir()) == []
-    assert not (layout.root / "ledger.db").exists()
     (entry,) = yaml.safe_load(layout.workspace.read_text())["load_from"]
-    assert entry["grpc_server"]["port"] == 4267
+    assert entry["grpc_server"]["port"] == 4268
     assert (layout.dagster_home / "dagster.yaml").read_text().startswith("# Copy to $DAGSTER_HOME")
+
+
+def test_partitions_begin_with_the_history_of_a_new_demo_and_with_what_an_old_one_saw(tmp_path: Path):
+    layout, now = DemoFolder(tmp_path), datetime(2026, 11, 25, 13, 5, tzinfo=UTC)
+    assert layout.environment({}, now)["PYRO_ASSETS_START_DATE"] == "2026-11-25-10:00"
+    layout.prepare(1)
+    (tmp_path / "ledger.db").touch()
+    assert "PYRO_ASSETS_START_DATE" not in layout.environment({}, now)
 
 
 def test_one_demo_at_a_time(tmp_path: Path):
@@ -39,7 +55,6 @@ def test_the_environment_of_another_installation_is_left_out(tmp_path: Path):
     assert made["PATH"] == "/bin"
     assert made["PYRO_ASSETS_SOURCE_URL"] == str(tmp_path / "bucket")
     assert "PYRO_ASSETS_LIVE_SINCE" not in made
-    assert made["PYRO_ASSETS_START_DATE"] == "2026-11-23-00:00"
     assert made["DAGSTER_HOME"] == str(tmp_path / "dagster_home")
 
 

@@ -1,11 +1,12 @@
 """What the demo says: figures, series, places, the result."""
 
 import io
+from dataclasses import replace
 
 from pyro_assets.demo.proof import Proof
 from pyro_assets.demo.screen import Screen
 from pyro_assets.generator.check import Discrepancy
-from pyro_assets.monitoring.reports import HourReport, Lag
+from pyro_assets.monitoring.reports import ExportReport, HourReport, Lag
 
 
 def said(tell) -> str:
@@ -47,10 +48,23 @@ def test_places_are_links():
     assert "http://127.0.0.1:3000/asset-groups" in text
     for path in ("explore", "rules", "status", "metrics"):
         assert f"{web}/{path} " in text
-    assert "Prometheus is at" not in text
+    assert "Prometheus" not in text
     with_prometheus = said(lambda screen: screen.places("http://127.0.0.1:3000", "logs", web, "http://127.0.0.1:9"))
-    assert "Prometheus is at http://127.0.0.1:9\n" in with_prometheus
-    assert "reads from the archive: sum by (service_name)" in with_prometheus
+    assert "\n      http://127.0.0.1:9/graph?g0.expr=sum+by+%28service_name%29" in with_prometheus
+    assert "backfilled hours among them, which it reads from the archive:" in with_prometheus
+
+
+def test_the_end_sums_up_and_says_what_stays():
+    report = replace(
+        HourReport("2026-11-25-13:00", segments=1234, blocks=56, series={"dimension": 70}, lag=Lag(9, 6.51, 11, 12)),
+        bytes_in=3 << 20,
+        exports=(ExportReport("prometheus", accepted=69, refused=1),),
+    )
+    text = said(lambda screen: screen.summary([report], 200, ".demo"))
+    assert "1,234 segments (3.0 MiB) of 1 hour became 56 blocks and 70 samples of series, in 3 min 20 s." in text
+    assert "p50 6.5 s, p95 11.0 s" in text
+    assert "prometheus accepted 69 samples and refused 1." in text
+    assert "`make demo` goes on with it, `make demo FRESH=1` begins anew" in " ".join(text.split())
 
 
 def test_the_result():
