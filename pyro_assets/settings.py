@@ -204,7 +204,7 @@ class RunSettings(SettingsGroup):
     )
     live_budget_seconds: _Amount = _setting(
         60.0,
-        "a live run takes what becomes due for so long, then the next one starts",
+        "a live run takes what becomes due for so long, then the next one relieves it",
         "a process start costs 3 s of lag; a run that stays shares it",
     )
     backfill_budget_seconds: _Amount = _setting(

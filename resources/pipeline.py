@@ -5,7 +5,7 @@ The fields are the settings of `pyro_assets.settings`, with their defaults and m
 
 import logging
 import time
-from typing import Any, Literal, TypeVar, get_origin
+from typing import Any, Final, Literal, TypeVar, get_origin
 
 import dagster as dg
 from pydantic import Field, create_model
@@ -45,6 +45,8 @@ def _resource_of(*groups: type[SettingsGroup]) -> Any:
     return create_model("SettingsResource", __base__=dg.ConfigurableResource, **fields)
 
 
+#: What a live run goes on at most when its time is over.
+_GRACE_SECONDS: Final = 60.0
 #: Made at run time, so mypy cannot look into them.
 _OfPipeline: Any = _resource_of(Places, JobSettings, RunSettings)
 _OfRetention: Any = _resource_of(RetentionSettings)
@@ -100,8 +102,13 @@ class PipelineResource(_OfPipeline):
         return Settings(**_chosen(JobSettings, self).model_dump())
 
     def deadline_monotonic(self, *, live: bool) -> float:
-        """The `time.monotonic()` after which a run takes no further job."""
-        return time.monotonic() + float(self.live_budget_seconds if live else self.backfill_budget_seconds)
+        """The `time.monotonic()` after which a run takes no further job.
+
+        A live run goes on when its time is over until the next one relieves it: on a busy machine that may take long to
+        start. Where none comes, it ends after twice its time, or a minute more.
+        """
+        budget = float(self.live_budget_seconds if live else self.backfill_budget_seconds)
+        return time.monotonic() + budget + (min(budget, _GRACE_SECONDS) if live else 0.0)
 
 
 class RetentionResource(_OfRetention):

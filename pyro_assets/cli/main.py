@@ -1,7 +1,6 @@
 """The command `pyro-assets` itself: its sub-commands, and how failures leave it.
 
-A sub-command's module is imported when it is called, so that `--help` is quick. Exit status: 0 fine, 1 something
-failed (one sentence on stderr), 2 wrong usage or a setting that cannot be used (one sentence, too).
+A sub-command's module is imported when it is called, so that `--help` is quick. What exit statuses mean is STATUSES.
 """
 
 import atexit
@@ -11,6 +10,7 @@ import importlib
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 from dotenv import load_dotenv
 
 from pyro_assets.errors import (
@@ -63,6 +63,30 @@ COMMANDS = {
 }
 
 
+#: Exit status -> what it means of any command.
+STATUSES: Final = {
+    0: "all is done, or as it should be",
+    1: "something failed or is not as it should be: one sentence on stderr says what",
+    2: "wrong usage, or a setting, a file of settings or a place that cannot be used: nothing was begun",
+}
+#: Command -> what 1 means of it beside a bucket or ledger that does not answer.
+NOT_AS_IT_SHOULD_BE: Final = {
+    "run": "a job failed or waits for its next attempt, a source is set aside or lost and not acknowledged, a listing "
+    "failed, or a receiver did not get everything",
+    "inspect": "the block cannot be read",
+    "verify": "a checksum is wrong, or an object of the archive is damaged or missing (with `--repair`: still)",
+    "rules validate": "a file has mistakes",
+    "rules diff": "rules of the ledger differ from those of the files",
+    "series": "a file of series cannot be read",
+    "doctor": "there is a problem; warnings alone are 0",
+    "rescan": "a listing failed",
+    "rebuild-ledger": "a record is damaged",
+    "export": "a receiver did not get everything",
+    "receivers check": "a receiver would not take samples",
+    "reconcile": "a sample is missing or differs",
+}
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for, and whose failures are sentences."""
 
@@ -84,6 +108,15 @@ class LazyGroup(click.Group):
         """The table of commands, without importing one of them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, sentence) for name, (_, _, sentence) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands and options, without importing one of the commands."""
+        found = [
+            CompletionItem(name, help=sentence)
+            for name, (_, _, sentence) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return found if not incomplete.startswith("-") else click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; what fails becomes one sentence."""

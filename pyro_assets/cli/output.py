@@ -4,16 +4,20 @@ Add a formatter when a second command needs it. Results go to stdout; progress a
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from pyro_assets.storage.shown import show_bytes
 from pyro_assets.web.words import visible
+
+#: No text is cut to less.
+_LEAST: Final = 10
 
 
 def is_terminal(stream: Any = None) -> bool:
@@ -22,8 +26,11 @@ def is_terminal(stream: Any = None) -> bool:
     return bool(getattr(stream, "isatty", lambda: False)())
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int | None = None) -> str:
     """Columns side by side, numbers to the right.
+
+    With a width, texts are cut so that lines are not longer, the longest first; where that is not enough, each row
+    becomes lines of its own.
 
     >>> print(table(["name", "n"], [["a", 1], ["bcdef", 1000]]))
     name       n
@@ -35,9 +42,41 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     numeric = [all(right for _, right in column) for column in zip(*cells, strict=True)] or [False] * len(header)
     texts = [list(header), *([text for text, _ in row] for row in cells)]
     widths = [max(len(text) for text in column) for column in zip(*texts, strict=True)]
+    if width is not None and sum(widths) + 2 * len(widths) - 2 > width:
+        widths = _cut(
+            widths, [0 if right else max(len(name), _LEAST) for name, right in zip(header, numeric, strict=True)], width
+        )
+        if sum(widths) + 2 * len(widths) - 2 > width:
+            return _records(header, texts[1:])
+        texts = [[_shortened(text, most) for text, most in zip(row, widths, strict=True)] for row in texts]
     lines = [_line(texts[0], widths, numeric), "  ".join("-" * width for width in widths)]
     lines.extend(_line(row, widths, numeric) for row in texts[1:])
     return "\n".join(lines)
+
+
+def _cut(widths: Sequence[int], least: Sequence[int], width: int) -> list[int]:
+    """Narrower columns: the widest texts give way first, numbers (least 0) never."""
+    cut = list(widths)
+    for _ in range(sum(cut) + 2 * len(cut) - 2 - width):
+        give = [(size, number) for number, size in enumerate(cut) if least[number] and size > least[number]]
+        if not give:
+            break
+        cut[max(give)[1]] -= 1
+    return cut
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _records(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Each row as lines of name and value, with a blank line between."""
+    width = max(map(len, header))
+    lines: list[str] = []
+    for row in rows:
+        lines += [f"{name.ljust(width)}  {text}".rstrip() for name, text in zip(header, row, strict=True)]
+        lines.append("")
+    return "\n".join(lines[:-1])
 
 
 def _line(texts: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
@@ -60,8 +99,9 @@ def _cell(value: object) -> tuple[str, bool]:
 
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table on stdout."""
-    click.echo(table(header, rows))
+    """Prints a table on stdout, as wide as the terminal where there is one."""
+    width = shutil.get_terminal_size().columns if is_terminal() else None
+    click.echo(table(header, rows, width))
 
 
 def show_json(value: Any, *, indent: int | None = 2) -> None:

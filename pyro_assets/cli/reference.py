@@ -8,13 +8,20 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from pyro_assets.cli.main import NOT_AS_IT_SHOULD_BE, STATUSES
 from pyro_assets.cli.main import main as command_line
 from pyro_assets.resources.environment import GROUPS
 from pyro_assets.settings import variable, written
+
+_SHELLS: Final = (
+    ("Bash", "~/.bashrc", 'eval "$(_PYRO_ASSETS_COMPLETE=bash_source pyro-assets)"'),
+    ("Zsh", "~/.zshrc", 'eval "$(_PYRO_ASSETS_COMPLETE=zsh_source pyro-assets)"'),
+    ("Fish", "~/.config/fish/completions/pyro-assets.fish", "_PYRO_ASSETS_COMPLETE=fish_source pyro-assets | source"),
+)
 
 
 def settings_page() -> str:
@@ -42,6 +49,18 @@ def commands_page() -> str:
     for name, command in commands:
         anchor = name.replace(" ", "-")
         lines.append(f"| [`{name}`](#{anchor}) | {_cell(_text(command).split(chr(10) * 2)[0])} |")
+    lines += ["", "## Exit statuses", "", "| status | of any command |", "|---|---|"]
+    lines += [f"| {status} | {meaning} |" for status, meaning in STATUSES.items()]
+    lines += ["", "| command | status 1 also means |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in NOT_AS_IT_SHOULD_BE.items()]
+    lines += [
+        "",
+        "## Shell completion",
+        "",
+        "Names of commands and options by the tab key; in the file that your shell reads:",
+    ]
+    for shell, file, line in _SHELLS:
+        lines += ["", f"{shell}, `{file}`:", "", "```bash parse", line, "```"]
     for name, command in commands:
         with click.Context(command, info_name=name) as context:
             arguments = [piece for one in command.get_params(context) for piece in one.get_usage_pieces(context)]

@@ -7,7 +7,7 @@ or out: see the command's help.
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,11 @@ from pyro_assets.cli.options import (
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.times import check_span, hours_of_span, span_options
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
+from pyro_assets.monitoring.reports import total_run
 from pyro_assets.operations import runs, sending, ticks
+from pyro_assets.planning.spans import hours_over
 from pyro_assets.resources.environment import environment_secrets, job_settings
+from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 
 if TYPE_CHECKING:
     from pyro_assets.app import App
@@ -136,13 +139,19 @@ def run(
             else:
                 sent = sending.export(pipeline, seconds=END_SECONDS, idle_seconds=IDLE_SECONDS)
         left_out = [] if rules else _left_out(pipeline, reports)
+        of_rules = _of_rules(pipeline, rules, reports) if rules else {}
     seconds = time.monotonic() - begun
     failures = [sentence for tick in made for sentence in (*tick.failures, *filter(None, [tick.source_problem]))]
     failures += [sentence for report in reports.values() for sentence in report.run.errors]
     if as_json:
-        show_json(_document(reports, made, sent, seconds) | {"left_out": left_out})
+        show_json(_document(reports, made, sent, seconds) | {"left_out": left_out, "rules": of_rules})
     else:
         _show(reports, made, sent, seconds, source_url)
+        for rule, counts in of_rules.items():
+            click.echo(
+                f"rule {rule}: {counts['samples']:,} samples of {counts['series']:,} series in these hours; "
+                f"{counts['jobs_done']:,} of {counts['jobs']:,} jobs have it"
+            )
     failures += [f"{name}: {one.summary}" for name, one in sent.items() if not one.is_whole]
     failures += left_out
     if failures or any(report.run.failed for report in reports.values()):
@@ -167,6 +176,32 @@ def _left_out(pipeline: "App", reports: "Mapping[str, HourReport]") -> list[str]
     return said
 
 
+def _of_rules(
+    pipeline: "App", rules: "Sequence[str]", reports: "Mapping[str, HourReport]"
+) -> dict[str, dict[str, int]]:
+    """What rules have come to in the hours of a backfill."""
+    from pyro_assets.explore.scan import Asked
+    from pyro_assets.explore.series import SeriesReader
+
+    if not reports:
+        return {}
+    begin_ms, end_ms = hour_start_ms(min(reports)), hour_start_ms(max(reports)) + HOUR_MS
+    found = {}
+    for rule in rules:
+        given, _ = SeriesReader(pipeline.archive, pipeline.ledger).rules(Asked(begin_ms, end_ms, rule=rule))
+        made = given.get(rule)
+        progress = [
+            one for report in reports.values() if report.rules for one in report.rules.backfill if one.rule == rule
+        ]
+        found[rule] = {
+            "series": made.series if made else 0,
+            "samples": made.samples if made else 0,
+            "jobs_done": sum(one.done for one in progress),
+            "jobs": sum(one.total for one in progress),
+        }
+    return found
+
+
 def _demand_folder(source_url: str) -> None:
     """A sensor waits for a folder that is still to come; a person who asks once has mistyped it."""
     from pyro_assets.storage.bucket import place_of
@@ -183,9 +218,6 @@ def _run_all_due(
 
     Hours that became over since are listed as a whole then: ticks do not see what was uploaded late.
     """
-    from pyro_assets.monitoring.reports import total_run
-    from pyro_assets.planning.spans import hours_over
-
     reports: dict[str, HourReport] = {}
     has_looked = False
     while True:

@@ -4,7 +4,7 @@ Add a filter when a person needs one; files of series are read by `pyro_assets.s
 """
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +29,7 @@ _TRIES = 3
 @click.option("--hour", "hours", multiple=True, metavar="HOUR", help="This hour of creation only, 2026-11-25-13:00.")
 @click.option("--tenant", "tenants", multiple=True, metavar="NAME", help="This tenant only.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="This metric only; * and ? are wild cards.")
+@click.option("--rule", "rules", multiple=True, metavar="NAME", help="Series of this rule only.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows of the table; the newest.")
 @click.option("--json/--table", "as_json", default=None, help="Lines of JSON or a table.  [default: by stdout]")
 def series(
@@ -37,12 +38,13 @@ def series(
     hours: tuple[str, ...],
     tenants: tuple[str, ...],
     metrics: tuple[str, ...],
+    rules: tuple[str, ...],
     limit: int,
     as_json: bool | None,
 ) -> None:
     """Print the series of an archive.
 
-    Oldest first; hours, tenants and metrics may be named several times. On a terminal a table of the newest,
+    Oldest first; hours, tenants, metrics and rules may be named several times. On a terminal a table of the newest,
     otherwise one JSON object a line: tenant, labels with __name__, timestamp_ms and value.
     """
     paths = {_hour_path(hour) for hour in hours}
@@ -50,7 +52,7 @@ def series(
     from pyro_assets.storage.bucket import open_bucket
 
     unreadable: list[str] = []
-    frames = _frames(open_bucket(archive_url), kind, paths, tenants, metrics, unreadable)
+    frames = _frames(open_bucket(archive_url), kind, paths, {"tenant": tenants, "rule": rules}, metrics, unreadable)
     if as_json if as_json is not None else not is_terminal():
         count = 0
         for frame in frames:
@@ -81,7 +83,7 @@ def _frames(
     bucket: "ReadOnlyBucket",
     kind: str | None,
     hours: set[str],
-    tenants: tuple[str, ...],
+    exactly: "Mapping[str, tuple[str, ...]]",
     metrics: tuple[str, ...],
     unreadable: list[str],
 ) -> "Iterator[pl.DataFrame]":
@@ -95,7 +97,9 @@ def _frames(
     in_table = table.files()
     for place in _places(folders, in_table, kind, hours):
         for frame in _place(bucket, table, in_table, place, unreadable):
-            passed = frame.filter(pl.col("tenant").is_in(tenants)) if tenants else frame
+            passed = frame
+            for column, values in exactly.items():
+                passed = passed.filter(pl.col(column).is_in(values)) if values else passed
             if metrics:
                 names = passed["metric"].unique().to_list()
                 wanted = [name for name in names if any(fnmatch.fnmatchcase(name, metric) for metric in metrics)]
@@ -175,7 +179,7 @@ def _show(frames: "Iterator[pl.DataFrame]", limit: int) -> int:
         both = frame if newest is None else pl.concat([newest, frame])
         newest = both.sort("timestamp_ms", maintain_order=True).tail(limit)
     if newest is not None:
-        header = ["time (UTC)", "tenant", "metric", "labels", "value"]
+        header = ["time (UTC)", "tenant", "value", "metric", "labels"]
         show_table(header, [_row(row) for row in newest.iter_rows(named=True)])
         if count > limit:
             click.echo(f"\nthe newest {limit:,} of {count:,} series; --limit or a filter shows others")
@@ -185,4 +189,4 @@ def _show(frames: "Iterator[pl.DataFrame]", limit: int) -> int:
 def _row(row: dict[str, Any]) -> list[Any]:
     labels = ", ".join(f"{label['name']}={label['value']}" for label in row["labels"])
     value = row["value"] if row["value_int"] is None else row["value_int"]
-    return [time_text(row["timestamp_ms"]), row["tenant"], row["metric"], labels, value]
+    return [time_text(row["timestamp_ms"]), row["tenant"], value, row["metric"], labels]

@@ -13,11 +13,12 @@ from typing import IO, Final
 
 import yaml
 
+from pyro_assets.app import now_ms
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.resources import environment
 from pyro_assets.resources.environment import Environment, variables
 from pyro_assets.settings import variable
-from pyro_assets.storage.keys import HOUR_FORMAT
+from pyro_assets.storage.keys import HOUR_FORMAT, HOUR_MS, hour_of
 
 #: Function name -> selector of the profiles it is looked for in; the generator records the totals of all of them.
 FUNCTIONS: Final[Mapping[str, str]] = {
@@ -137,6 +138,8 @@ class DemoFolder:
             "kind": "prometheus",
             "url": f"http://127.0.0.1:{port}/api/v1/write",
             "out_of_order_window": "1d",
+            # Segments land before the first run has seen the receiver.
+            "start": hour_of(now_ms() - (HISTORY_HOURS + 1) * HOUR_MS),
         }
         self.receivers.write_text(yaml.safe_dump({"receivers": [receiver]}), "utf-8")
 

@@ -23,7 +23,7 @@ from pyro_assets.storage.keys import HOUR_MS
 
 if TYPE_CHECKING:
     from pyro_assets.ledger.database import Ledger
-    from pyro_assets.storage.interface import Bucket
+    from pyro_assets.storage.interface import ReadOnlyBucket
 
 #: Width of the steps in which the series of a rule are counted.
 STEP_MS: Final = 120_000
@@ -55,7 +55,7 @@ class Standings:
     extent: Extent
 
 
-def standings(archive: "Bucket", ledger: "Ledger", now_ms: int) -> Standings:
+def standings(archive: "ReadOnlyBucket", ledger: "Ledger", now_ms: int) -> Standings:
     """Look at the hour before a moment.
 
     Raises:
@@ -83,7 +83,7 @@ def parts_of(config: SeriesConfig) -> dict[str, SeriesConfig]:
 
 
 def measure_costs(
-    archive: "Bucket",
+    archive: "ReadOnlyBucket",
     ledger: "Ledger",
     parts: Mapping[str, SeriesConfig],
     *,

@@ -389,7 +389,7 @@ def _placed(file: SeriesFile, job: Job) -> PlacedFile:
     return PlacedFile(file.kind, job.id, file.key, file.rows, file.size_bytes, file.crc32c)
 
 
-def read_outputs(archive: Bucket, engine: Engine, job: Job) -> "BlockColumns":
+def read_outputs(archive: ReadOnlyBucket, engine: Engine, job: Job) -> "BlockColumns":
     """Reads the level-1 blocks of a committed job back.
 
     Raises:
@@ -406,7 +406,7 @@ def read_outputs(archive: Bucket, engine: Engine, job: Job) -> "BlockColumns":
     return read.columns
 
 
-def read_committed(archive: Bucket, outputs: Sequence[Output]) -> "list[RawObject]":
+def read_committed(archive: ReadOnlyBucket, outputs: Sequence[Output]) -> "list[RawObject]":
     """The bytes of committed blocks, in order.
 
     Raises:

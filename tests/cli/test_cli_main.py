@@ -1,14 +1,16 @@
 """The command as a whole: help, versions, exit statuses, sentences."""
 
 import errno
+import importlib
 import subprocess
 import sys
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from pyro_assets.cli import main as module
-from pyro_assets.cli.main import COMMANDS
+from pyro_assets.cli.main import COMMANDS, NOT_AS_IT_SHOULD_BE, main
 from pyro_assets.errors import StorageUnavailable
 from tests.support.cli_runner import fails, is_wrong_usage, run
 
@@ -71,3 +73,21 @@ def test_help_needs_neither_arrow_nor_polars_nor_dagster():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_tab_key_completes_commands_without_importing_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COMP_WORDS", "pyro-assets re")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setattr(importlib, "import_module", None)
+    result = CliRunner().invoke(main, env={"_PYRO_ASSETS_COMPLETE": "bash_complete"}, prog_name="pyro-assets")
+    names = [line.partition(",")[2] for line in result.stdout.split()]
+    assert names == [name for name in COMMANDS if name.startswith("re")]
+
+
+def test_what_statuses_are_said_of_is_a_command():
+    for name in NOT_AS_IT_SHOULD_BE:
+        command: click.Command | None = main
+        for part in name.split():
+            assert isinstance(command, click.Group)
+            command = command.get_command(click.Context(command), part)
+        assert command is not None, name

@@ -26,6 +26,28 @@ def test_cells(value: object, shown: str):
     assert output.table(["column"], [[value]]).split("\n")[2].strip() == shown
 
 
+ROWS = [["2026-11-25", 1_234_567, "pyroscope_exported_metrics_process_cpu_cpu", "pod=a-1, service_name=checkout"]]
+
+
+@pytest.mark.parametrize("width", range(48, 100))
+def test_a_table_fits_the_terminal_and_numbers_stay_whole(width: int):
+    shown = output.table(["day", "value", "metric", "labels"], ROWS, width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert "1,234,567" in shown
+    assert "2026-11-25" in shown
+
+
+def test_the_longest_texts_give_way_first():
+    shown = output.table(["day", "value", "metric", "labels"], ROWS, 70).splitlines()[-1]
+    assert shown == "2026-11-25  1,234,567  pyroscope_exported_met…  pod=a-1, service_name…"
+
+
+def test_a_table_that_cannot_fit_is_a_list():
+    assert output.table(["day", "in", "out"], [["mon", 10**12, 10**12], ["tue", 1, 2]], 20) == (
+        "day  mon\nin   1,000,000,000,000\nout  1,000,000,000,000\n\nday  tue\nin   1\nout  2"
+    )
+
+
 def test_times_outside_of_years_are_shown_as_numbers():
     assert output.time_text(0) == "1970-01-01 00:00:00.000"
     assert output.time_text(2**62) == str(2**62)

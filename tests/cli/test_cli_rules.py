@@ -81,10 +81,12 @@ def test_the_file_wins(file: Path, ledger: list[Any], tmp_path: Path):
         (one["name"], one["origin"]): one
         for one in json.loads(out("list", "--json", *ledger, "--config", own))["rules"]
     }
-    assert found["net", "file"]["state"] == "on"
+    # On, and without series in the last hour.
+    assert found["net", "file"]["state"] == "quiet"
+    assert (found["net", "file"]["series"], found["net", "file"]["receivers"]) == (0, [])
     assert found["net", "ledger"]["problem"] == "a rule of the file has this name, and the file wins"
     assert found["whole", "ledger"]["version"] == 1
-    assert found["g", "file (other form)"]["rule"] == {"name": "g", "functions": ["g"]}
+    assert found["g", "file, other form"]["rule"] == {"name": "g", "functions": ["g"]}
     assert "total of f in {}" in out("list", *ledger, "--config", own)
     assert out("show", "net", *ledger, "--config", own) == "rules:\n- name: net\n  functions: [f]\n"
     assert out("show", "g", *ledger, "--config", own) == "rules:\n- name: g\n  functions: [g]\n"

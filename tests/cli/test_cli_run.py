@@ -291,9 +291,16 @@ def test_one_rule_for_past_hours(tmp_path: Path):
     ledger = places(tmp_path)[2:]
     assert ledger[0] == "--ledger-url"
     assert run("rules", "apply", "-f", rules, *ledger).exit_code == 0
-    report = json.loads(run("run", *where, "--json", "--rule", "main", "--from", HOUR).stdout)["hours"][HOUR]
+    document = json.loads(run("run", *where, "--json", "--rule", "main", "--from", HOUR).stdout)
+    report = document["hours"][HOUR]
     assert report["summary"] == "derived 3 jobs"
     assert [(one["rule"], one["done"], one["total"]) for one in report["rules"]["backfill"]] == [("main", 3, 3)]
+    of_rule = run("series", "--archive-url", tmp_path / "archive", "--rule", "main").stdout.splitlines()
+    counts = document["rules"]["main"]
+    assert (counts["samples"], counts["jobs_done"], counts["jobs"]) == (len(of_rule), 3, 3)
+    assert 0 < counts["series"] <= counts["samples"]
+    said = run("run", *where, "--rule", "main").stdout
+    assert f"rule main: {len(of_rule):,} samples of {counts['series']:,} series in these hours; 3 of 3 jobs" in said
     result = run("series", "--archive-url", tmp_path / "archive", "--metric", "*_functions_*")
     assert {line["labels"]["function"].partition(".")[0] for line in map(json.loads, result.stdout.splitlines())} == {
         "main"

@@ -77,6 +77,7 @@ def test_lines_of_json_where_no_person_looks(archive: Path):
         (["--hour", "2026-11-25-10:00", "--hour", "2026-11-25-09:00"], 8),
         (["--tenant", "acme"], 4),
         (["--metric", "pyroscope_exported_metrics_cpu"], 4),
+        (["--rule", "none"], 0),
         (["--metric", "*_functions_*", "--tenant", "globex", "--hour", "2026-11-25-09:00"], 1),
     ],
 )
@@ -87,7 +88,7 @@ def test_filters(archive: Path, options: list[str], count: int):
 def test_people_get_the_newest_in_a_table(archive: Path):
     result = run("series", "--archive-url", archive, "--table", "--limit", 3)
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[0].split() == ["time", "(UTC)", "tenant", "metric", "labels", "value"]
+    assert result.stdout.splitlines()[0].split() == ["time", "(UTC)", "tenant", "value", "metric", "labels"]
     assert result.stdout.count("pod=größe-0") == 3
     assert "2026-11-25 09:51:14.693" in result.stdout
     assert "the newest 3 of 8 series" in result.stdout

@@ -30,7 +30,7 @@ CASES: dict[str, tuple[list[str], list[Any], int]] = {
     "inspect": ([], ["KEY"], 1),
     "verify": ([], ["KEY"], 1),
     "verify --archive": ([SOURCE, ARCHIVE, LEDGER], [*SPAN], 1),
-    "rules list": ([LEDGER], [], 0),
+    "rules list": ([ARCHIVE, LEDGER], [], 0),
     "rules preview": ([ARCHIVE, LEDGER], ["main"], 0),
     "series": ([ARCHIVE], [], 1),
     "doctor": ([SOURCE, ARCHIVE, LEDGER], [], 1),

@@ -77,7 +77,8 @@ def test_dagster_and_the_command_line_read_the_same_settings(monkeypatch: pytest
 
 def test_a_deadline_of_the_live_lane_is_near():
     opened = resource(live_budget_seconds=60, backfill_budget_seconds=3600)
-    assert 3500 < opened.deadline_monotonic(live=False) - opened.deadline_monotonic(live=True) < 3600
+    # A minute of its own, and another in which the next one relieves it.
+    assert 3470 < opened.deadline_monotonic(live=False) - opened.deadline_monotonic(live=True) < 3490
 
 
 def test_importing_the_definitions_reads_nothing_and_imports_nothing_slow():

@@ -4,19 +4,26 @@ Add a sub-command here; what rules mean belongs to `rules.language`, which of th
 """
 
 import difflib
-from typing import TYPE_CHECKING, Any
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from pyro_assets.cli.options import config_option, json_option, ledger_option, open_ledger
+from pyro_assets.cli.options import archive_option, config_option, json_option, ledger_option, open_ledger
 from pyro_assets.cli.output import show_json, show_table, time_text
 from pyro_assets.cli.rules.apply import apply_rules, file_option, import_rules, signed
 from pyro_assets.cli.rules.preview import preview, resolve
-from pyro_assets.errors import ConfigError
+from pyro_assets.errors import ConfigError, StorageError
 from pyro_assets.rules.stored import StoredRules
+from pyro_assets.storage.bucket import open_bucket
 
 if TYPE_CHECKING:
     from pyro_assets.rules.in_force import RulesInForce
+
+
+#: What all costs together may take.
+_COSTS_SECONDS: Final = 10.0
 
 
 @click.group()
@@ -37,32 +44,43 @@ def _in_force(ledger_url: str, config_path: str) -> "RulesInForce":
 
 
 @rules.command("list")
+@archive_option
 @ledger_option
 @config_option
+@click.option("--costs", is_flag=True, help="Also measure what each rule costs a job, for a few seconds.")
 @json_option
-def list_rules(ledger_url: str, config_path: str, as_json: bool) -> None:
-    """All rules with their state; short forms and recording rules as the rules they stand for."""
-    from pyro_assets.rules.choice import equivalent_rules, rule_value
-    from pyro_assets.rules.in_force import rule_words
+def list_rules(archive_url: str, ledger_url: str, config_path: str, costs: bool, as_json: bool) -> None:
+    """All rules: state, series and samples of the last hour, who got them, and what they count.
+
+    Short forms and recording rules are shown as the rules they stand for; quiet is a rule that gave nothing.
+    """
+    from pyro_assets.explore.standing import Standings, measure_costs, parts_of, standings
+    from pyro_assets.web.rules.listing import listed
 
     found = _in_force(ledger_url, config_path)
-    rows: list[tuple[Any, ...]] = []
-    for known in found.known:
-        state = "problem" if known.problem else "on" if known.rule is not None and known.rule.enabled else "off"
-        rows.append(
-            (known.name, state, known.origin, known.version and known.version.version, known.rule, known.problem)
-        )
-    rows += [(rule.name, "on", "file (other form)", None, rule, "") for rule in equivalent_rules(found.config)]
+    with open_ledger(ledger_url) as ledger:
+        archive, now_ms = open_bucket(archive_url), time.time_ns() // 10**6
+        parts = parts_of(found.config) if costs else {}
+        standing: Standings | None
+        try:
+            measured = measure_costs(archive, ledger, parts, wanted=parts, budget_seconds=_COSTS_SECONDS)
+            standing = standings(archive, ledger, now_ms)
+        except StorageError as error:
+            click.echo(f"Warning: no figures: {error}", err=True)
+            measured, standing = {}, None
+        rows = listed(found, standing, measured)
     if as_json:
-        fields = ("name", "state", "origin", "version", "rule", "problem")
-        values = [dict(zip(fields, (*row[:4], row[4] and rule_value(row[4]), row[5]), strict=True)) for row in rows]
-        show_json({"hash": found.config.hash, "rules": values})
+        show_json({"hash": found.config.hash, "rules": [asdict(row) for row in rows]})
         return
-    show_table(
-        ["rule", "state", "origin", "version", "counts", "problem"],
-        [[*row[:4], "" if row[4] is None else rule_words(row[4]), row[5]] for row in rows],
-    )
-    click.echo(f"\nsnapshot {found.config.hash}")
+    header = ["rule", "state", "series", "samples", "sent to", "ms a job", "version", "counts", "origin", "problem"]
+    table = []
+    for row in rows:
+        figures = [row.series, row.samples, ", ".join(row.receivers), row.cost_ms]
+        table.append([row.name, row.state, *figures, row.version, row.words, row.origin, row.problem])
+    if not costs:
+        header, table = [*header[:5], *header[6:]], [[*line[:5], *line[6:]] for line in table]
+    show_table(header, table)
+    click.echo(f"\nseries and samples of the last hour; snapshot {found.config.hash}")
 
 
 @rules.command()

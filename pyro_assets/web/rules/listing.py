@@ -110,12 +110,19 @@ def list_rules(site: Site, in_force: RulesInForce, problems: Sequence[str]) -> R
         costs = site.watch.costs(in_force.config, now_ms)
     except (StorageError, BlockError) as error:
         problems.append(f"costs cannot be measured: {error}")
-    rows = [*map(_native, in_force.known), *_others(in_force.config)]
-    done = tuple(_with_figures(row, standings, costs) for row in rows)
+    done = listed(in_force, standings, costs)
     problems += standings.extent.unreadable[:3]
     hour, counts = site.watch.left_out(now_ms)
     notes = [f"hour {words.hour(hour)}: {counts[name]:,} {why}" for name, why in _LEFT_OUT.items() if counts.get(name)]
     return RuleList(in_force.config.hash, done, tuple(problems), tuple(notes), standings.extent.cut)
+
+
+def listed(in_force: RulesInForce, standings: "Standings | None", costs: Mapping[str, float]) -> tuple[ListedRule, ...]:
+    """Rules with their figures of the last hour, where there are any, and their costs by id, where measured."""
+    rows = [*map(_native, in_force.known), *_others(in_force.config)]
+    if standings is None:
+        return tuple(rows)
+    return tuple(_with_figures(row, standings, costs) for row in rows)
 
 
 def _native(known: KnownRule) -> ListedRule:
