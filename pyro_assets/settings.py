@@ -229,8 +229,13 @@ class RetentionSettings(SettingsGroup):
     )
     keep_blocks_days: _Amount = _setting(
         0.0,
-        "level-1 blocks of the archive are removed after so many days; 0: never",
+        "blocks of the archive, level 1 and of hours, are removed after so many days; 0: never",
         "nothing is removed before you say so",
+    )
+    keep_level1_days: _Amount = _setting(
+        0.0,
+        "level-1 blocks that a block of their hour holds, too, are removed after so many days; 0: as keep_blocks_days",
+        "backfills of rules need level-1 blocks; everything else reads blocks of hours",
     )
     keep_series_days: _Amount = _setting(
         0.0, "files of series are removed after so many days; 0: never", "series are small: keep them longest"

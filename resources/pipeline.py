@@ -120,7 +120,13 @@ class RetentionResource(_OfRetention):
         Raises:
             SettingsError: something would be kept for less than a day.
         """
-        return Keep(self.keep_blocks_days, self.keep_series_days, self.keep_ledger_days, self.keep_temporary_days)
+        return Keep(
+            self.keep_blocks_days,
+            self.keep_series_days,
+            self.keep_ledger_days,
+            self.keep_temporary_days,
+            self.keep_level1_days,
+        )
 
 
 def production_resources() -> dict[str, Any]:

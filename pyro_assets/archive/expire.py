@@ -52,15 +52,16 @@ class ExpiredSeries:
 class ExpiryRecords(Queries):
     """The part of the ledger that retention asks."""
 
-    def expired_blocks(self, hour: str, now_ms: int, scopes: Mapping[str, int]) -> ExpiredBlocks:
+    def expired_blocks(self, hour: str, now_ms: int, scopes: Mapping[str, int], *, held: bool = False) -> ExpiredBlocks:
         """Blocks of jobs that are derived and sent to whom they are to be sent.
 
         Args:
             hour: partition key.
             now_ms: Unix milliseconds.
             scopes: receiver -> the time from which on it gets samples, Unix ms.
+            held: only those that blocks of the hour hold, too.
         """
-        of_hour = and_(jobs.c.hour == hour, jobs.c.blocks > 0)
+        of_hour = _of_hour(hour, held=held)
         is_marked = jobs.c.blocks_removed_ms.is_not(None)
         may_go = or_(is_marked, and_(_is_done(now_ms), ~_is_lacked(scopes)))
         with self.ledger.read() as connection:
@@ -82,13 +83,15 @@ class ExpiryRecords(Queries):
             {why: count for why, count in ((UNSENT, unsent), (OPEN, unfinished)) if count},
         )
 
-    def mark_blocks_removed(self, hour: str, now_ms: int, scopes: Mapping[str, int]) -> list[str]:
-        """Notes that the blocks that may go do so: nothing reads them from now on.
+    def mark_blocks_removed(
+        self, hour: str, now_ms: int, scopes: Mapping[str, int], *, held: bool = False
+    ) -> list[str]:
+        """Notes that the blocks that may go do so (see `expired_blocks`): nothing reads them from now on.
 
         Returns:
             Keys of all blocks of the hour that are to go, those of earlier calls among them.
         """
-        of_hour = and_(jobs.c.hour == hour, jobs.c.blocks > 0)
+        of_hour = _of_hour(hour, held=held)
         is_marked = jobs.c.blocks_removed_ms.is_not(None)
         with self.ledger.write(planning=True) as connection:
             connection.execute(
@@ -163,6 +166,14 @@ class ExpiryRecords(Queries):
             if connection.execute(gone).first() is not None or not is_at_rest(connection, hour, now_ms):
                 return None
             return {row.key for row in connection.execute(_blocks_of(jobs.c.hour == hour))}
+
+
+def _of_hour(hour: str, *, held: bool) -> ColumnElement[bool]:
+    """Jobs with blocks; if `held`, those of which every block is in a unit of the hour."""
+    own = and_(jobs.c.hour == hour, jobs.c.blocks > 0)
+    of_hour = select(jobs.c.id).where(jobs.c.hour == hour).correlate(None)
+    alone = select(outputs.c.job_id).where(outputs.c.job_id.in_(of_hour), outputs.c.hour_unit.is_(None))
+    return and_(own, jobs.c.id.not_in(alone.correlate(None))) if held else own
 
 
 def _blocks_of(*conditions: ColumnElement[bool]) -> Any:

@@ -24,7 +24,7 @@ from pyro_assets.ledger.hour_blocks import HourBlockRecords, HourObject, HourOrd
 from pyro_assets.series.profiles import find_profiles, run
 from pyro_assets.storage.checksum import crc32c
 from pyro_assets.storage.interface import Bucket
-from pyro_assets.storage.keys import hour_blocks_prefix
+from pyro_assets.storage.keys import HOUR_BLOCKS, hour_blocks_prefix, hour_path
 
 #: Level-1 blocks that are compacted together, in bytes, and what their symbols may need of memory: larger hours become
 #: several blocks. Constants, for what they say is in the bytes.
@@ -76,7 +76,7 @@ def compact_hour_blocks(archive: Bucket, ledger: Ledger, hour: str, now_ms: int)
         except (StorageError, BlockError, Unequal) as error:
             # These jobs count by their own blocks; the others of the hour are not their business.
             report.damaged.append(f"{order.tenant} in shard {order.shard}: {error}")
-    if orders is not None and not report.damaged:
+    if orders is not None and _tidy(archive, ledger, hour, report) and not report.damaged:
         report.is_done = HourBlockRecords(ledger).mark_done(hour, now_ms)
     report.seconds = time.perf_counter() - begun
     return report
@@ -93,8 +93,6 @@ def _compact(archive: Bucket, ledger: Ledger, order: HourOrder, report: HourComp
     archive.replace(prefix + RECORD, record_bytes(units))
     if not HourBlockRecords(ledger).commit(order, units):
         return
-    named = {prefix + RECORD, *(one.key for unit in units for one in unit.objects)}
-    archive.remove([item.key for page in archive.pages(prefix) for item in page if item.key not in named])
     report.units += 1
     report.jobs += len(unit.jobs)
     report.blocks += len(blocks)
@@ -102,6 +100,22 @@ def _compact(archive: Bucket, ledger: Ledger, order: HourOrder, report: HourComp
     report.size_after_bytes += sum(one.size_bytes for one in unit.of_kind("block"))
     report.summary_bytes += sum(one.size_bytes for one in unit.of_kind("summary"))
     report.profiles += unit.profiles
+
+
+def _tidy(archive: Bucket, ledger: Ledger, hour: str, report: HourCompaction) -> bool:
+    """Removes what no unit of an hour has; False where a unit lacks an object, and is forgotten if it can be."""
+    units = HourBlockRecords(ledger).units(hour)
+    records = {f"{hour_blocks_prefix(one.hour, one.shard, one.tenant)}{RECORD}" for one in units}
+    objects = {one.key for unit in units for one in unit.objects}
+    listed = {item.key for page in archive.pages(f"{HOUR_BLOCKS}/{hour_path(hour)}/") for item in page}
+    if not objects <= listed:
+        # Another process was at the same hour, or somebody removed them: the jobs' own blocks count, as before.
+        forgotten = HourBlockRecords(ledger).forget_if_there(hour)
+        remedy = "blocks of the hour are made again by the next run" if forgotten else "restore it from a copy"
+        report.damaged.append(f"{min(objects - listed)} is missing: {remedy}")
+        return False
+    archive.remove(sorted(listed - objects - records))
+    return True
 
 
 @dataclass(slots=True)

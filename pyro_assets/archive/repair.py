@@ -7,6 +7,7 @@ tells. Add a remedy for each kind of object that `scrub` looks at.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pyro_assets.archive.hours import compact_hour_blocks
 from pyro_assets.archive.retain import RetentionRecord
 from pyro_assets.archive.scrubs import Damage, ScrubRecords
 from pyro_assets.errors import LedgerError, ObjectMissing, PyroAssetsError, StorageUnavailable
@@ -16,6 +17,7 @@ from pyro_assets.jobs.compact import Compactor
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.jobs.record import record_of
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.hour_blocks import HourBlockRecords
 from pyro_assets.rules.archive import rewrite_rules
 from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import retention_key
@@ -51,7 +53,7 @@ class Repairer:
             StorageUnavailable: the archive or the source does not answer.
             LedgerUnavailable: what was done until then stays.
         """
-        order = {"rules": 0, "retention": 1, "record": 2, "receipt": 3, "block": 4, "series": 5}
+        order = {"rules": 0, "retention": 1, "record": 2, "receipt": 3, "block": 4, "series": 5, "hour": 6}
         done = []
         for one in sorted(damaged, key=lambda one: (order[one.kind], one.hour, one.key)):
             try:
@@ -112,6 +114,18 @@ class Repairer:
             ScrubRecords(self.ledger).replace_outputs(job.id, outputs)
             record = record_of(job, ScrubRecords(self.ledger).compaction(job.id))
             self.archive.replace(record.key, record.to_bytes())
+
+    def _hour(self, damage: Damage) -> None:
+        """Has all blocks of the hour made again; until then the jobs' own count."""
+        if not HourBlockRecords(self.ledger).forget_if_there(damage.hour):
+            raise ObjectMissing(
+                f"level-1 blocks of {damage.hour} were removed, so {damage.key} cannot be made again; restore it from "
+                "a copy",
+                key=damage.key,
+            )
+        done = compact_hour_blocks(self.archive, self.ledger, damage.hour, self.clock())
+        if done.damaged:
+            raise ObjectMissing(done.damaged[0], key=damage.key)
 
     def _series(self, damage: Damage) -> None:
         jobs = ScrubRecords(self.ledger).jobs_of_file(damage.key)

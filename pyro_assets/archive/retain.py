@@ -19,9 +19,11 @@ from typing import Final, Literal
 from pyro_assets.archive.expire import ExpiryRecords
 from pyro_assets.archive.rows import SourceRows
 from pyro_assets.archive.table import ArchiveTable, remove_older
+from pyro_assets.archive.units import remove_hour
 from pyro_assets.errors import NotABlockKey, SettingsError
 from pyro_assets.jobs.record import read_records
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.hour_blocks import HourBlockRecords
 from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import (
@@ -160,7 +162,7 @@ def _recorded(archive: ReadOnlyBucket, hour: str, shard: int) -> set[str]:
 
 
 DAY_MS: Final = 24 * HOUR_MS
-What = Literal["blocks", "series", "ledger", "temporary", "table"]
+What = Literal["blocks", "hour blocks", "series", "ledger", "temporary", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,9 @@ class Keep:
     """How many days things are kept; 0: for ever.
 
     Attributes:
-        blocks: level-1 blocks; series: their files of series; ledger: the ledger's rows, all by the hour of creation.
+        blocks: level-1 blocks, and those of hours; series: their files of series; ledger: the ledger's rows, all by the
+            hour of creation.
+        level1: level-1 blocks that blocks of hours hold, too, where they shall go earlier.
         temporary: what crashed writers left in the archive: unfinished files, and blocks that no record names.
     """
 
@@ -176,9 +180,10 @@ class Keep:
     series: float = 0.0
     ledger: float = 0.0
     temporary: float = 0.0
+    level1: float = 0.0
 
     def __post_init__(self) -> None:
-        for what in ("blocks", "series", "ledger", "temporary"):
+        for what in ("blocks", "series", "ledger", "temporary", "level1"):
             days = getattr(self, what)
             if days and days < 1:
                 raise SettingsError(
@@ -188,7 +193,7 @@ class Keep:
     @property
     def anything_goes(self) -> bool:
         """Whether anything is ever removed."""
-        return bool(self.blocks or self.series or self.ledger or self.temporary)
+        return bool(self.blocks or self.series or self.ledger or self.temporary or self.level1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,27 +293,47 @@ class _Retention:
         def is_left(hour: str, done: str) -> bool:
             return hour not in states or getattr(states[hour], done) is None
 
-        blocks = [hour for hour in hours(keep.blocks) if is_left(hour, "blocks_removed_ms")]
+        old = hours(keep.blocks)
+        units = HourBlockRecords(self.ledger).hours_with_units(old[-1]) if old else []
+        blocks = [hour for hour in old if is_left(hour, "blocks_removed_ms")]
+        level1 = [hour for hour in hours(keep.level1) if hour not in old and is_left(hour, "blocks_removed_ms")]
         series = [hour for hour in hours(keep.series) if is_left(hour, "series_removed_ms")]
         # An hour that was collapsed has jobs again when late sources came.
-        for step, todo in ((self._blocks, blocks), (self._series, series), (self._rows, hours(keep.ledger))):
+        for step, todo in (
+            (self._blocks, blocks),
+            (self._units, units),
+            (partial(self._blocks, held=True), level1),
+            (self._series, series),
+            (self._rows, hours(keep.ledger)),
+        ):
             yield from (partial(step, hour) for hour in todo)
         yield self._table
         if keep.temporary:
             yield partial(self._temporary, self.now_ms - round(keep.temporary * DAY_MS))
 
-    def _blocks(self, hour: str) -> Iterator[Expired]:
-        found = ExpiryRecords(self.ledger).expired_blocks(hour, self.now_ms, self.scopes)
+    def _blocks(self, hour: str, *, held: bool = False) -> Iterator[Expired]:
+        """Level-1 blocks; if `held`, those that blocks of the hour hold, too."""
+        found = ExpiryRecords(self.ledger).expired_blocks(hour, self.now_ms, self.scopes, held=held)
         for why, count in found.kept.items():
             self.report.keep("blocks", why, count)
         if self.apply:
             if found.jobs:
                 add_to_record(self.archive, RetentionRecord(hour, blocks=frozenset(found.jobs)))
                 # What was marked by a call that was interrupted goes as well.
-                self.archive.remove(ExpiryRecords(self.ledger).mark_blocks_removed(hour, self.now_ms, self.scopes))
+                self.archive.remove(
+                    ExpiryRecords(self.ledger).mark_blocks_removed(hour, self.now_ms, self.scopes, held=held)
+                )
             ExpiryRecords(self.ledger).finish_blocks(hour, self.now_ms)
         if found.keys:
             yield Expired("blocks", hour, len(found.keys), found.size_bytes)
+
+    def _units(self, hour: str) -> Iterator[Expired]:
+        """Blocks of an hour, which go when nothing keeps those of its jobs."""
+        objects = HourBlockRecords(self.ledger).objects(hour)
+        if not ExpiryRecords(self.ledger).expired_blocks(hour, self.now_ms, self.scopes).kept:
+            if self.apply:
+                remove_hour(self.archive, self.ledger, hour, self.now_ms)
+            yield Expired("hour blocks", hour, len(objects), sum(one.size_bytes for one in objects))
 
     def _series(self, hour: str) -> Iterator[Expired]:
         found = ExpiryRecords(self.ledger).expired_series(hour, self.now_ms, self.scopes)

@@ -29,6 +29,7 @@ from pyro_assets.export.receipt import parse_receipts
 from pyro_assets.jobs.derive import check_file
 from pyro_assets.jobs.record import parse_record
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.hour_blocks import HourBlockRecords, HourObject
 from pyro_assets.ledger.records import Output
 from pyro_assets.ledger.upkeep import PlacedFile, UpkeepRecords
 from pyro_assets.rules.archive import damaged_rules
@@ -54,7 +55,8 @@ NIGHTS: Final = 30
 #: Bytes in memory at a time, but for a single larger object.
 _AT_ONCE_BYTES: Final = 64 << 20
 _PAGE_KEYS: Final = 500
-_Item = TypeVar("_Item", ObjectInfo, Output, PlacedFile)
+_Item = TypeVar("_Item", ObjectInfo, Output, HourObject, PlacedFile)
+_Block = TypeVar("_Block", Output, HourObject)
 #: What says that one object is not what was written; everything else says that the archive does not answer.
 _ROT: Final = (BadRecord, ChecksumMismatch, ObjectChanged, ObjectMissing, SeriesError)
 
@@ -161,7 +163,8 @@ class _Hour:
         written = ScrubRecords(self.ledger).written(self.hour)
         blocks: list[Output] = []
         yield from self._records(written, blocks)
-        yield from self._blocks(blocks)
+        yield from self._blocks("block", blocks)
+        yield from self._blocks("hour", HourBlockRecords(self.ledger).objects(self.hour))
         yield from self._series(written.files)
         yield from self._retention(written)
         yield from self._receipts(written)
@@ -204,12 +207,12 @@ class _Hour:
         for key, why in files.damaged.items():
             yield Damage(key, self.hour, "series", why)
 
-    def _blocks(self, blocks: Sequence[Output]) -> Iterator[Damage]:
+    def _blocks(self, kind: DamageKind, blocks: Sequence[_Block]) -> Iterator[Damage]:
         for output, data in self._in_batches(blocks):
             try:
                 check_crc(_bytes(data), output.crc32c, "the committed object", Where(output.key))
             except _ROT as error:
-                yield self._damage("block", output.key, error)
+                yield self._damage(kind, output.key, error)
 
     def _series(self, files: Sequence[PlacedFile]) -> Iterator[Damage]:
         for file, data in self._in_batches(list({file.key: file for file in files}.values())):

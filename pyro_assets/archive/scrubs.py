@@ -16,8 +16,9 @@ from pyro_assets.ledger.records import Compaction, Output, is_there
 from pyro_assets.ledger.schema import damage, hour_upkeep, jobs, outputs, receipts, series_files
 from pyro_assets.ledger.upkeep import PlacedFile, ensure_row, files_of, hours_with_jobs, series_number
 
-#: block: level-1; record: of a commit; series: a file of them; receipt, retention, rules: records of these.
-DamageKind = Literal["block", "record", "series", "receipt", "retention", "rules"]
+#: block: level-1; hour: a block of an hour, or its summary;
+#: record: of a commit; series: a file of them; receipt, retention, rules: records of these.
+DamageKind = Literal["block", "hour", "record", "series", "receipt", "retention", "rules"]
 DAMAGE_KINDS: Final[tuple[DamageKind, ...]] = get_args(DamageKind)
 
 

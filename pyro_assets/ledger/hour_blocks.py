@@ -145,9 +145,15 @@ class HourBlockRecords(Queries):
             found = _units(connection, hour_units.c.hour == hour, hour_units.c.removed_ms.is_(None), *own)
         return list(found.values())
 
-    def hours_with_units(self, before: str) -> list[str]:
-        """Hours before this one that have units, those that are about to be removed among them; oldest first."""
-        query = select(hour_units.c.hour).where(hour_units.c.hour < before).distinct().order_by(hour_units.c.hour)
+    def objects(self, hour: str) -> list[HourObject]:
+        """All objects of an hour, those that are about to be removed among them."""
+        with self.ledger.read() as connection:
+            units = _units(connection, hour_units.c.hour == hour)
+        return [one for unit in units.values() for one in unit.objects]
+
+    def hours_with_units(self, until: str) -> list[str]:
+        """Hours up to this one that have units, those that are about to be removed among them; oldest first."""
+        query = select(hour_units.c.hour).where(hour_units.c.hour <= until).distinct().order_by(hour_units.c.hour)
         with self.ledger.read() as connection:
             return list(connection.execute(query).scalars())
 
@@ -164,8 +170,18 @@ class HourBlockRecords(Queries):
         with self.ledger.write() as connection:
             connection.execute(hour_units.update().where(hour_units.c.hour == hour).values(removed_ms=now_ms))
 
+    def forget_if_there(self, hour: str) -> bool:
+        """Forgets the units of an hour, so that they are made again; False where level-1 blocks were removed."""
+        gone = select(jobs.c.id).where(jobs.c.hour == hour, jobs.c.blocks_removed_ms.is_not(None)).limit(1)
+        with self.ledger.write(planning=True) as connection:
+            if connection.execute(gone).first() is not None:
+                return False
+            forget_units(connection, hour)
+            connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(hour_blocks_ms=None))
+        return True
+
     def forget(self, hour: str) -> None:
-        """Forgets the units of an hour."""
+        """Forgets the units of an hour, whose objects are gone."""
         with self.ledger.write(planning=True) as connection:
             forget_units(connection, hour)
 

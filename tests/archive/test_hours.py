@@ -14,6 +14,9 @@ import pytest
 from pyro_assets.archive import hours
 from pyro_assets.archive.hours import HourCompaction, compact_hour_blocks
 from pyro_assets.archive.rebuild import rebuild
+from pyro_assets.archive.repair import Repairer
+from pyro_assets.archive.retain import DAY_MS, Keep, retain
+from pyro_assets.archive.scrub import scrub
 from pyro_assets.archive.units import hours_to_compact, read_units
 from pyro_assets.block.columns import BlockColumns
 from pyro_assets.block.reader import RawObject, read_blocks
@@ -287,3 +290,82 @@ def test_a_damaged_record_costs_a_compaction(world: Hours, tmp_path: Path):
     assert world.read() == world.level1()
     assert world.compact().is_done
     assert world.made() == made
+
+
+def retained(world: Hours, days: int, **keep: float) -> dict[str, int]:
+    now_ms = world.now_ms + days * DAY_MS
+    report = retain(world.archive, world.ledger, Keep(**keep), {}, now_ms, apply=True)
+    return {one.what: one.objects for one in report.expired}
+
+
+def test_level1_blocks_may_go_earlier_where_the_hour_has_its_own(world: Hours):
+    expected = world.level1()
+    count = sum(key.startswith("blocks/") for key in world.archive.objects)
+    # Without blocks of the hour they stay.
+    assert retained(world, 3, level1=2) == {}
+    world.compact()
+    made = world.made()
+    assert retained(world, 1, level1=2) == {}
+    assert retained(world, 3, level1=2) == {"blocks": count}
+    assert sum(world.level1().values()) == 0
+    assert profiles_of(data for key, data in made.items() if key.endswith("/block.bin")) == expected
+    assert world.made() == made
+    objects = len(HourBlockRecords(world.ledger).objects(world.hour))
+    assert retained(world, 9, level1=2, blocks=10) == {}
+    assert retained(world, 11, level1=2, blocks=10) == {"hour blocks": objects}
+    assert (world.made(), world.units()) == ({}, [])
+    assert retained(world, 12, level1=2, blocks=10) == {}
+
+
+def test_blocks_of_an_hour_go_with_those_of_its_jobs(world: Hours):
+    world.compact()
+    objects = len(HourBlockRecords(world.ledger).objects(world.hour))
+    found = retained(world, 3, blocks=2)
+    assert found["hour blocks"] == objects
+    assert world.made() == {}
+    assert world.compact().is_done
+    assert world.made() == {}
+
+
+@pytest.mark.parametrize("what", ["archive", "ledger"])
+def test_retention_killed_after_every_step(world: Hours, what: str):
+    world.compact()
+    for step in range(40):
+        calls = iter(range(10_000))
+
+        def die(method: str, key: str, calls: Any = calls, step: int = step) -> None:
+            if method in ("remove", "replace") and next(calls) == step // 2:
+                raise fakes.Killed(f"{method} {key}")
+
+        if what == "archive":
+            world.archive.before = die
+        else:
+            world.ledger.kill_at = world.ledger.writes + step % 9
+        with contextlib.suppress(fakes.Killed):
+            retained(world, 3, blocks=2)
+        world.archive.before = world.ledger.kill_at = None
+        # Whatever the ledger names is there.
+        named = {one.key for unit in world.units() for one in unit.objects}
+        assert named <= set(world.archive.objects), step
+    retained(world, 3, blocks=2)
+    assert world.made() == {}
+    assert HourBlockRecords(world.ledger).objects(world.hour) == []
+
+
+def test_an_object_that_vanished_is_made_again(world: Hours):
+    expected = world.level1()
+    world.compact()
+    made = world.made()
+    key = min(key for key in made if key.endswith("/summary.bin"))
+    world.archive.objects[key] = made[key][:-1] + b"?"
+    report = scrub(world.archive, world.ledger, lambda: world.now_ms, 0)
+    assert [(one.kind, one.key) for one in report.damaged] == [("hour", key)]
+    repairer = Repairer(world.archive, world.ledger, Any, Any, lambda: world.now_ms)
+    assert [one.why_not for one in repairer.repair(report.damaged)] == [""]
+    assert (world.made(), world.read()) == (made, expected)
+    del world.archive.objects[key]
+    with world.ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE hour_upkeep SET hour_blocks_ms = NULL")
+    assert key in world.compact().damaged[0]
+    assert world.compact().is_done
+    assert (world.made(), world.read()) == (made, expected)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @archive_option
 @ledger_option
 @setting_option("keep_blocks_days", metavar="DAYS")
+@setting_option("keep_level1_days", metavar="DAYS")
 @setting_option("keep_series_days", metavar="DAYS")
 @setting_option("keep_ledger_days", metavar="DAYS")
 @setting_option("keep_temporary_days", metavar="DAYS")
