@@ -17,13 +17,25 @@ I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 
-#: One series' labels in stored order, as bytes (names and values are not always valid UTF-8).
+#: One series' labels in stored order, as bytes (names and values are not always valid UTF-8). Python's comparison of
+#: such tuples is the order of rows and series: pair by pair, name before value, bytewise, a prefix first.
 Labels = tuple[tuple[bytes, bytes], ...]
+
+
+def starts(counts: npt.ArrayLike) -> I64:
+    """0 and the running sums of counts: of parts that lie end to end, part i is start[i]:start[i + 1].
+
+    >>> starts([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
+    start = np.zeros(np.size(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, dtype=np.int64, out=start[1:])
+    return start
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """What the metadata says of one format-0 dataset.
+    """One format-0 dataset, by the metadata.
 
     `source` is the position of the object in the list that was read; `label_sets` are (name, value) pairs in stored
     order, one tuple a set; times in Unix milliseconds, both ends included.

@@ -1,21 +1,37 @@
-"""A bounded reader: takes integers and ranges from untrusted bytes and never reads past their end.
+"""Variable-length integers (LEB128): written, and read from untrusted bytes by a cursor that never leaves them.
 
-New primitive encodings that several sections share belong here. Columnar decoding does not: a Cursor is for headers
-and small tables, one call per item.
+Encodings of single numbers that several sections share belong here. Columnar decoding does not: a Cursor is for small
+tables, one call per item.
 """
 
-import struct
 from typing import Final
 
 from pyro_assets.errors import BadLength, Truncated, Where
 
-_U16: Final = struct.Struct(">H")
-_U32: Final = struct.Struct(">I")
-_U64: Final = struct.Struct(">Q")
-_I64: Final = struct.Struct(">q")
-
 #: LEB128 of 64 bits needs at most ten bytes.
 UVARINT_MAX_BYTES: Final = 10
+_SMALL: Final = [bytes([number]) for number in range(0x80)]
+
+
+def uvarint(number: int) -> bytes:
+    """An unsigned number as LEB128: seven bits a byte, the lowest first.
+
+    >>> uvarint(300).hex()
+    'ac02'
+    """
+    if number < 0x80:
+        return _SMALL[number]
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def varint(number: int) -> bytes:
+    """A signed number of 64 bits: zig-zag, then LEB128."""
+    return uvarint((number << 1) ^ (number >> 63))
 
 
 class Cursor:
@@ -30,9 +46,9 @@ class Cursor:
         position: bytes from the start of `data` to the next read.
         end: half-open bound, the length of `data`.
 
-    >>> cursor = Cursor(memoryview(bytes([0, 0, 0, 7, 0xAC, 0x02])), Where())
-    >>> cursor.u32(), cursor.uvarint(), cursor.remaining
-    (7, 300, 0)
+    >>> cursor = Cursor(memoryview(bytes([0xAC, 0x02, 7])), Where())
+    >>> cursor.uvarint(), cursor.remaining
+    (300, 1)
     """
 
     __slots__ = ("base", "data", "end", "position", "where")
@@ -69,26 +85,6 @@ class Cursor:
         self.position = start + size_bytes
         return start
 
-    def u8(self, what: str = "byte") -> int:
-        """The next byte."""
-        return self.data[self._advance(1, what)]
-
-    def u16(self, what: str = "16-bit number") -> int:
-        """The next two bytes, big-endian, unsigned."""
-        return int(_U16.unpack_from(self.data, self._advance(2, what))[0])
-
-    def u32(self, what: str = "32-bit number") -> int:
-        """The next four bytes, big-endian, unsigned."""
-        return int(_U32.unpack_from(self.data, self._advance(4, what))[0])
-
-    def u64(self, what: str = "64-bit number") -> int:
-        """The next eight bytes, big-endian, unsigned."""
-        return int(_U64.unpack_from(self.data, self._advance(8, what))[0])
-
-    def i64(self, what: str = "64-bit number") -> int:
-        """The next eight bytes, big-endian, two's complement."""
-        return int(_I64.unpack_from(self.data, self._advance(8, what))[0])
-
     def uvarint(self, what: str = "uvarint") -> int:
         """The next LEB128 number, unsigned, at most 64 bits.
 
@@ -122,19 +118,3 @@ class Cursor:
         """The next `size_bytes` bytes as a view."""
         start = self._advance(size_bytes, what)
         return self.data[start : start + size_bytes]
-
-    def at(self, offset: int, size_bytes: int, what: str = "range") -> memoryview:
-        """The bytes [offset, offset + size_bytes) of `data`, without moving.
-
-        Raises:
-            BadLength: the range is not inside `data`.
-        """
-        if offset < 0 or size_bytes < 0 or offset + size_bytes > self.end:
-            raise BadLength(
-                f"{what} lies outside",
-                self.where,
-                offset=self.base + offset,
-                expected=f"within {self.end} bytes",
-                actual=f"{size_bytes} bytes from {offset}",
-            )
-        return self.data[offset : offset + size_bytes]

@@ -31,12 +31,6 @@ class Sections(NamedTuple):
     symbols: memoryview
 
 
-class IndexSection(NamedTuple):
-    """The one section of a dataset of format 1, the tenant's dataset index."""
-
-    tsdb: memoryview
-
-
 def read_footer(read_range: Callable[[int, int], bytes], size_bytes: int, object_key: str) -> BlockMeta:
     """Reads an object's metadata with one ranged read from the end, or two if the metadata is long.
 
@@ -184,7 +178,7 @@ def dataset_sections(data: bytes | memoryview, meta: BlockMeta, position: int) -
     return Sections(view[profiles:tsdb], view[tsdb:symbols], view[symbols : profiles + dataset.size])
 
 
-def index_section(data: bytes | memoryview, meta: BlockMeta, position: int) -> IndexSection:
+def index_section(data: bytes | memoryview, meta: BlockMeta, position: int) -> memoryview:
     """The section of dataset `position` of format 1, as a view; `meta` must come from `parse_object`.
 
     Raises:
@@ -196,7 +190,7 @@ def index_section(data: bytes | memoryview, meta: BlockMeta, position: int) -> I
             "index asked of a dataset of profiles", dataset_where(dataset, meta.id, "metadata"), expected=1, actual=0
         )
     start = dataset.toc[0]
-    return IndexSection(memoryview(data)[start : start + dataset.size])
+    return memoryview(data)[start : start + dataset.size]
 
 
 def seal_object(body: Sequence[bytes | memoryview], meta: BlockMeta) -> bytes:

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyro_assets.block.columns import I64
+from pyro_assets.block.columns import I64, starts
 from pyro_assets.errors import ExportError
 from pyro_assets.export.remote_write.batch import prepare
 from pyro_assets.export.remote_write.refusals import Refusal, Refusals
@@ -60,9 +60,7 @@ def series_lines(samples: Samples) -> Any:
         for name, value in zip(samples.pair_name.tolist(), samples.pair_value.tolist(), strict=True)
     ]
     is_name = (samples.pair_name == samples.name_code).take(samples.pair)
-    kept = np.zeros(len(samples.pair) + 1, dtype=np.int64)
-    np.cumsum(~is_name, out=kept[1:])
-    offsets = kept.take(samples.offsets)
+    offsets = starts(~is_name).take(samples.offsets)
     labels = pa.ListArray.from_arrays(
         pa.array(offsets.astype(np.int32)),
         pa.array(pieces, type=pa.string()).take(pa.array(samples.pair.compress(~is_name))),
@@ -412,8 +410,8 @@ def _write_lines(file: BinaryIO, table: Any, file_format: FileFormat, last_metri
     lines = pc.binary_join_element_wise(table["series"], value_text(table["value"]), time, " ")
     codes = _flat(table["metric"]).dictionary_encode()
     number = codes.indices.to_numpy(zero_copy_only=False)
-    starts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(number)]
-    for begin, end in pairwise(starts):  # runs of one metric
+    bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(number)]
+    for begin, end in pairwise(bounds):  # runs of one metric
         metric = codes.dictionary[int(number[begin])].as_py()
         if metric != last_metric and is_openmetrics:
             file.write(f"# TYPE {metric} gauge\n".encode())

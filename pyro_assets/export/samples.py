@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from pyro_assets.block.columns import I64, Bool
+from pyro_assets.block.columns import I64, Bool, starts
 from pyro_assets.errors import DamagedSeries, SeriesError
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.records import StoredFile
@@ -75,8 +75,7 @@ class Samples:
     def take(self, rows: I64) -> "Samples":
         """The samples at these rows, in this order."""
         counts = np.diff(self.offsets).take(rows)
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum(counts, out=offsets[1:])
+        offsets = starts(counts)
         label = np.arange(offsets[-1], dtype=np.int64) + np.repeat(self.offsets.take(rows) - offsets[:-1], counts)
         return replace(
             self,
@@ -382,8 +381,7 @@ def _arrange(
     order = np.argsort(place.astype(np.uint16) if is_small else place, kind="stable")
     key = name_code.take(order).astype(np.int64) * len(distinct_values) + value_code.take(order)
     distinct, pair = _distinct(key, len(distinct_names) * len(distinct_values))
-    offsets = np.zeros(len(value) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(row, minlength=len(value)), out=offsets[1:])
+    offsets = starts(np.bincount(row, minlength=len(value)))
     return Samples(
         tenants=tenants,
         rules=rules,

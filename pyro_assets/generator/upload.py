@@ -7,8 +7,12 @@ Only a profile's samples and times are encoded anew, which makes an upload cheap
 import zlib
 from collections.abc import Iterable
 
+from pyro_assets.block.cursor import uvarint
 from pyro_assets.generator.counts import PROFILE_SECONDS, Counts, Kind
 from pyro_assets.generator.programs import Program, Stack
+
+#: Negative numbers are in two's complement of 64 bits.
+_MASK = (1 << 64) - 1
 
 
 class ProfileEncoder:
@@ -88,28 +92,13 @@ class ProfileEncoder:
         return _number(1, self._string(name)) + _number(2, self._string(unit))
 
 
-def _uvarint(value: int) -> bytes:
-    """A protobuf varint of a number below 2^64; negative ones in two's complement.
-
-    >>> _uvarint(300).hex(), len(_uvarint(-1))
-    ('ac02', 10)
-    """
-    value &= 0xFFFF_FFFF_FFFF_FFFF
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def _number(field: int, value: int) -> bytes:
-    return _uvarint(field << 3) + _uvarint(value) if value else b""
+    return uvarint(field << 3) + uvarint(value & _MASK) if value else b""
 
 
 def _message(field: int, body: bytes) -> bytes:
-    return _uvarint(field << 3 | 2) + _uvarint(len(body)) + body
+    return uvarint(field << 3 | 2) + uvarint(len(body)) + body
 
 
 def _packed(field: int, values: Iterable[int]) -> bytes:
-    return _message(field, b"".join(map(_uvarint, values)))
+    return _message(field, b"".join([uvarint(value & _MASK) for value in values]))

@@ -53,7 +53,7 @@ def test_seals_and_reads_an_object() -> None:
     assert meta.metadata_offset == 24
     assert replace(meta, size=0, metadata_offset=0, created_by_index=0, string_table=()) == small_meta()
     assert [bytes(part) for part in dataset_sections(data, meta, 0)] == BODY[:3]
-    assert bytes(index_section(data, meta, 1).tsdb) == BODY[3]
+    assert bytes(index_section(data, meta, 1)) == BODY[3]
     with pytest.raises(errors.BadMetadata):
         dataset_sections(data, meta, 1)
     with pytest.raises(errors.BadMetadata):

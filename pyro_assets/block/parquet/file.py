@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyro_assets.block.parquet.schema import ANNOTATIONS, COMMENTS, LABELS, LEAVES, SPAN_ID, STACK, TRACE_ID, VALUE
-from pyro_assets.block.parquet.thrift import BINARY, I32, STRUCT, binary, list_of, number, varint
+from pyro_assets.block.parquet.thrift import BINARY, I32, STRUCT, binary, list_of, number
 
 _MAGIC: Final = b"PAR1"
 #: Columns of lists -> their name in the file that is made; the others keep theirs.
@@ -76,7 +76,7 @@ def read_file(groups: Sequence[RowGroup]) -> Any:
 
 def null_page(rows: int) -> bytes:
     """A page of version 1 with that many nulls of a column that is not nested, below 2^31."""
-    run = varint(rows << 1) + b"\x00"
+    run = number(rows) + b"\x00"
     levels = len(run).to_bytes(4, "little") + run
     size = number(len(levels))
     # Both sizes; values; encodings: plain, and run lengths for both kinds of levels.

@@ -1,12 +1,14 @@
 """Thrift's compact protocol, as far as Parquet's footers and page headers use it: structs to Python values and back.
 
 Arrow's own reader of footers is not meant for bytes from outside (a changed byte can end the process), so footers are
-parsed here. Add wire types here; what the fields mean is said in parquet.thrift and used in `profiles_footer`,
-`profiles_pages` and `profiles_file`.
+parsed here. Add wire types here; what the fields mean is said in parquet.thrift and used in `footer`, `pages` and
+`file`; numbers without zig-zag, as lengths have them, are `cursor.uvarint`.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
+
+from pyro_assets.block.cursor import uvarint
 
 #: No struct of Parquet's is nested deeper.
 _DEEPEST: Final = 12
@@ -136,26 +138,16 @@ def number(value: int) -> bytes:
     >>> number(30).hex(), number(3170).hex()
     ('3c', 'c431')
     """
-    return varint(value << 1)
-
-
-def varint(value: int) -> bytes:
-    """The bytes of an unsigned number without zig-zag, as lengths have it."""
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return uvarint(value << 1)
 
 
 def binary(text: str) -> bytes:
     """The bytes of a string."""
-    return varint(len(text.encode())) + text.encode()
+    return uvarint(len(text.encode())) + text.encode()
 
 
 def list_of(kind: int, items: Sequence[bytes]) -> bytes:
     """The bytes of a list of items of a wire type."""
     count = len(items)
-    start = bytes([count << 4 | kind]) if count < 15 else bytes([0xF0 | kind]) + varint(count)
+    start = bytes([count << 4 | kind]) if count < 15 else bytes([0xF0 | kind]) + uvarint(count)
     return start + b"".join(items)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyro_assets.block.columns import I32, I64
+from pyro_assets.block.parquet.thrift import number
 
 Streams = Sequence[bytes | memoryview]
 
@@ -173,12 +174,12 @@ def _parquet_file(
         _column_chunk(b"b", _INT64, rows[1], len(_PARQUET) + sizes[0], sizes[1]),
     ]
     groups = b"".join(
-        b"\x19\x2c" + b"".join(columns) + b"\x16" + _zigzag(size) + b"\x16" + _zigzag(count) + b"\0"
+        b"\x19\x2c" + b"".join(columns) + b"\x16" + number(size) + b"\x16" + number(count) + b"\0"
         for size, count in zip(sizes, rows, strict=True)
     )
     root = b"\x48\x01s\x15\x04\0"
     schema = b"\x19\x3c" + root + _schema_element(b"a", _INT32) + _schema_element(b"b", _INT64)
-    footer = b"\x15\x02" + schema + b"\x16" + _zigzag(sum(rows)) + b"\x19\x2c" + groups + b"\0"
+    footer = b"\x15\x02" + schema + b"\x16" + number(sum(rows)) + b"\x19\x2c" + groups + b"\0"
     parts += (footer, len(footer).to_bytes(4, "little"), _PARQUET)
     return b"".join(parts), ends[1::2]
 
@@ -189,37 +190,18 @@ def _parquet_file(
 
 @lru_cache(maxsize=1 << 14)
 def _page_header(size: int, count: int) -> bytes:
-    length = _zigzag(size)
+    length = number(size)
     # Data page, sizes without and with compression, then: number of values, encoding 5 (DELTA_BINARY_PACKED),
     # encodings of the levels, of which a required column has none.
-    return b"\x15\0\x15" + length + b"\x15" + length + b"\x2c\x15" + _zigzag(count) + b"\x15\x0a\x15\x06\x15\x06\0\0"
+    return b"\x15\0\x15" + length + b"\x15" + length + b"\x2c\x15" + number(count) + b"\x15\x0a\x15\x06\x15\x06\0\0"
 
 
 def _schema_element(name: bytes, kind: int) -> bytes:
-    return b"\x15" + _zigzag(kind) + b"\x25\0\x18" + bytes([len(name)]) + name + b"\0"
+    return b"\x15" + number(kind) + b"\x25\0\x18" + bytes([len(name)]) + name + b"\0"
 
 
 def _column_chunk(name: bytes, kind: int, count: int, offset: int, size: int) -> bytes:
-    at, length = _zigzag(offset), _zigzag(size)
-    meta = b"\x15" + _zigzag(kind) + b"\x19\x15\x0a" + b"\x19\x18" + bytes([len(name)]) + name
-    meta += b"\x15\0" + b"\x16" + _zigzag(count) + b"\x16" + length + b"\x16" + length + b"\x26" + at + b"\0"
+    at, length = number(offset), number(size)
+    meta = b"\x15" + number(kind) + b"\x19\x15\x0a" + b"\x19\x18" + bytes([len(name)]) + name
+    meta += b"\x15\0" + b"\x16" + number(count) + b"\x16" + length + b"\x16" + length + b"\x26" + at + b"\0"
     return b"\x26" + at + b"\x1c" + meta + b"\0"
-
-
-def _zigzag(value: int) -> bytes:
-    """A number that is not negative, as Thrift writes it."""
-    return uvarint(value << 1)
-
-
-def uvarint(value: int) -> bytes:
-    """LEB128.
-
-    >>> uvarint(300).hex()
-    'ac02'
-    """
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pyro_assets.block.columns import I64, U8, U64, Bool
-from pyro_assets.block.symbols.delta import BLOCK_VALUES, MINI_BLOCKS, uvarint
+from pyro_assets.block.cursor import uvarint
+from pyro_assets.block.symbols.delta import BLOCK_VALUES, MINI_BLOCKS
 
 Unsigned = npt.NDArray[Any]
 

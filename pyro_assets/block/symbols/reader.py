@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pyro_assets.block.columns import I32, I64, U64, Bool, SymbolTables
+from pyro_assets.block.columns import I32, I64, U64, Bool, SymbolTables, starts
 from pyro_assets.block.symbols.delta import BadDeltaError, decode
 from pyro_assets.block.symbols.index import parse_index
 from pyro_assets.block.symbols.inner import ADDRESS, FOLDED, LINE_COUNTS, LINES, MAPPING, InnerBlock, Pieces
@@ -68,10 +68,10 @@ def read_symbols(
 
     if most_bytes and (needed := _needed_bytes(pieces, nodes)) > most_bytes:
         raise TooLarge(needed, most_bytes)
-    string_start = _starts(pieces.strings)
+    string_start = starts(pieces.strings)
     strings = join_strings(pieces.lengths, pieces.texts, pieces.string_places)
-    function_start, mapping_start = _starts(pieces.functions), _starts(pieces.mappings)
-    location_start = _starts(pieces.locations)
+    function_start, mapping_start = starts(pieces.functions), starts(pieces.mappings)
+    location_start = starts(pieces.locations)
     narrow, wide = _decode(pieces, names_only)
 
     functions = int(function_start[-1])
@@ -116,7 +116,7 @@ def read_symbols(
         location_address=memory[3],
         location_is_folded=np.zeros(locations, dtype=np.bool_) if names_only else _folded(pieces),
         line_start=line_start,
-        line_function=_rows(lines[None, 0::2], _starts(pieces.lines), function_start, dangling)[0],
+        line_function=_rows(lines[None, 0::2], starts(pieces.lines), function_start, dangling)[0],
         line_number=np.ascontiguousarray(lines[1::2]),
         node_start=node_start,
         node_parent=node_parent,
@@ -130,12 +130,6 @@ def _needed_bytes(pieces: Pieces, nodes: Sequence[int]) -> int:
     counts = (pieces.strings, pieces.functions, pieces.locations, pieces.lines_of_block, nodes)
     each = sum(sum(count) * size for count, size in zip(counts, _NEEDED_BYTES, strict=True))
     return each + _NEEDED_PER_TEXT * sum(map(len, pieces.texts))
-
-
-def _starts(counts: Sequence[int]) -> I64:
-    start = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, dtype=np.int64, out=start[1:])
-    return start
 
 
 @dataclass(slots=True)
@@ -233,9 +227,8 @@ def _line_starts(pieces: Pieces) -> I64:
     blocks = pieces.location_blocks
     parts = [data[bounds[LINE_COUNTS] : bounds[LINE_COUNTS + 1]] for data, _, _, bounds in blocks]
     counts = np.frombuffer(b"".join(parts), np.uint8)
-    start = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, dtype=np.int64, out=start[1:])
-    actual = np.diff(start.take(_starts([items for _, _, items, _ in blocks])))
+    start = starts(counts)
+    actual = np.diff(start.take(starts([items for _, _, items, _ in blocks])))
     wrong = np.flatnonzero(actual != np.array(pieces.lines_of_block, dtype=np.int64))
     if len(wrong):
         block = int(wrong[0])

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from pyro_assets.block.columns import I64, U8
+from pyro_assets.block.columns import I64, U8, starts
 from pyro_assets.block.symbols.index import ITEMS_PER_BLOCK, STRINGS
 from pyro_assets.block.symbols.inner import inner_header
 from pyro_assets.errors import BadLength, Unwritable, Where
@@ -33,9 +33,7 @@ def join_strings(
         BadLength: the lengths of a block do not add up to its bytes.
     """
     counts = list(map(len, lengths))
-    offsets = np.zeros(sum(counts) + 1, dtype=np.int64)
-    if counts:
-        np.cumsum(np.concatenate(lengths), dtype=np.int64, out=offsets[1:])
+    offsets = starts(np.concatenate(lengths) if counts else [])
     end = offsets.take(np.cumsum(counts, dtype=np.int64))
     wrong = np.flatnonzero(end != np.cumsum(list(map(len, texts)), dtype=np.int64))
     if len(wrong):

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from pyro_assets.block.columns import I64
+from pyro_assets.block.columns import I64, starts
 from pyro_assets.block.symbols import group_varint
 from pyro_assets.errors import BadCount, BadEncoding, BadIndex, BlockError, Unwritable, Where
 
@@ -43,8 +43,7 @@ def decode_trees(
         BadCount: it holds another number of nodes.
         BadIndex: a node whose parent does not precede it, a first node that is no root, a location out of range.
     """
-    node_start = np.zeros(len(nodes) + 1, dtype=np.int64)
-    np.cumsum(nodes, dtype=np.int64, out=node_start[1:])
+    node_start = starts(nodes)
     parent = np.empty(int(node_start[-1]), dtype=np.int64)
     location = np.empty(int(node_start[-1]), dtype=np.int64)
     for units in _batches(chunks):

@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 
 from pyro_assets.block.columns import I64
-from pyro_assets.block.cursor import UVARINT_MAX_BYTES, Cursor
-from pyro_assets.block.tsdb.layout import uvarint, varint
+from pyro_assets.block.cursor import UVARINT_MAX_BYTES, Cursor, uvarint, varint
 from pyro_assets.errors import BadCount, BadEncoding, BadIndex, BadLength, Where
 
 #: varint min time, uvarint duration, uvarint KB, uvarint series index; then a u32 checksum.

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pyro_assets.block.columns import I64, Labels, SeriesTable
+from pyro_assets.block.columns import Labels, SeriesTable
 from pyro_assets.block.tsdb.writer import write_index
-from pyro_assets.errors import BadIndex, Where
+from pyro_assets.errors import Where
 
 
 def write_dataset_index(series: SeriesTable, datasets: Sequence[int], positions: Sequence[int]) -> bytes:
@@ -42,18 +42,3 @@ def write_dataset_index(series: SeriesTable, datasets: Sequence[int], positions:
         zero,
         Where(section="dataset index"),
     )
-
-
-def check_positions(series_index: I64, datasets: int, where: Where) -> None:
-    """Checks that every series of a dataset index refers to one of the block's datasets.
-
-    Args:
-        series_index: int64[s], as `read_series` returns it for an index of format 1.
-        datasets: how many datasets the block's metadata lists.
-        where: for messages.
-
-    Raises:
-        BadIndex: a position past the last dataset.
-    """
-    if len(series_index) and int(series_index.max()) >= datasets:
-        raise BadIndex("dataset of a series", where, expected=f"0 to {datasets - 1}", actual=int(series_index.max()))

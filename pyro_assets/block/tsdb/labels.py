@@ -30,17 +30,6 @@ def fingerprint(labels: Labels) -> int:
     return int(xxhash.xxh64_intdigest(data))
 
 
-def sort_key(labels: Labels) -> Labels:
-    """What rows and series are sorted by: pair by pair in stored order, name before value, bytewise, a prefix first.
-
-    Python's comparison of tuples of bytes is exactly that, so the key is the labels themselves.
-
-    >>> sort_key(((b"a", b"1"),)) < sort_key(((b"a", b"1"), (b"b", b"0"))) < sort_key(((b"a", b"10"),))
-    True
-    """
-    return labels
-
-
 def in_stored_order(labels: Iterable[tuple[bytes, bytes]]) -> Labels:
     """Puts labels into the order they are stored in: profile type, service name, then the rest by name.
 

@@ -105,22 +105,6 @@ def align(offset: int, to: int) -> int:
     return (offset + to - 1) & -to
 
 
-def uvarint(number: int) -> bytes:
-    """LEB128, low seven bits first.
-
-    >>> uvarint(300).hex()
-    'ac02'
-    """
-    if number < 0x80:
-        return _SMALL[number]
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 def read_uvarint(data: bytes, position: int, base: int, where: Where) -> tuple[int, int]:
     """Reads a number: one of two bytes quickly, a longer one through a cursor.
 
@@ -145,11 +129,3 @@ def read_uvarint(data: bytes, position: int, base: int, where: Where) -> tuple[i
     cursor = Cursor(data, where, base)
     cursor.position = position
     return cursor.uvarint(), cursor.position
-
-
-def varint(number: int) -> bytes:
-    """Zig-zag, then LEB128; for 64-bit signed numbers."""
-    return uvarint((number << 1) ^ (number >> 63))
-
-
-_SMALL: Final = [bytes([number]) for number in range(0x80)]

@@ -10,7 +10,8 @@ from struct import Struct, pack
 import google_crc32c
 
 from pyro_assets.block.columns import I64, U64, Labels
-from pyro_assets.block.tsdb.layout import FINGERPRINT_STEP, HEAD, SERIES_ALIGNMENT, Toc, uvarint, varint
+from pyro_assets.block.cursor import uvarint, varint
+from pyro_assets.block.tsdb.layout import FINGERPRINT_STEP, HEAD, SERIES_ALIGNMENT, Toc
 from pyro_assets.block.tsdb.lists import LIST_ALIGNMENT
 from pyro_assets.errors import Unwritable, Where
 

@@ -103,7 +103,7 @@ def check(item: "RawObject") -> dict[str, Any]:
     columns = read_blocks([item], isolate=False).columns
     indices = [position for position, dataset in enumerate(meta.datasets) if dataset.format == 1]
     read_series(
-        [index_section(item.data, meta, position).tsdb for position in indices],
+        [index_section(item.data, meta, position) for position in indices],
         [dataset_where(meta.datasets[position], item.object_key, "dataset index") for position in indices],
     )
     return {

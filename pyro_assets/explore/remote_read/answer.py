@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from pyro_assets.block.columns import I64
+from pyro_assets.block.cursor import uvarint
 from pyro_assets.errors import QueryTooLarge
 from pyro_assets.explore.remote_read.dressing import QueriedSeries
 from pyro_assets.explore.remote_read.encode import encode_chunks, encode_samples
@@ -26,7 +27,6 @@ from pyro_assets.explore.remote_read.wire import (
     sample_series,
     snappy_stream,
 )
-from pyro_assets.export.remote_write.encode import uvarint
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.storage.interface import ReadOnlyBucket
 

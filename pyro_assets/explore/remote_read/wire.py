@@ -11,10 +11,11 @@ from typing import Final, Literal
 import cramjam
 from google.protobuf.message import DecodeError
 
+from pyro_assets.block.cursor import uvarint
 from pyro_assets.errors import BadQuery
 from pyro_assets.explore.remote_read import prompb_pb2 as pb
 from pyro_assets.explore.remote_read.encode import MAX_TIME_MS
-from pyro_assets.export.remote_write.encode import compress, encode_label, uvarint
+from pyro_assets.export.remote_write.encode import compress, encode_label
 from pyro_assets.rules.re2 import RegexProblem, check_regex
 from pyro_assets.rules.selectors import Matcher, Operator
 from pyro_assets.storage.checksum import crc32c

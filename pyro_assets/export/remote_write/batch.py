@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from pyro_assets.block.columns import I64
+from pyro_assets.block.columns import I64, starts
 from pyro_assets.export.remote_write.encode import Encoder, compress
 from pyro_assets.export.remote_write.refusals import Refusal, Refusals
 from pyro_assets.export.remote_write.validate import ActiveSeries, Validated, origins, refusal_of, validate
@@ -188,17 +188,16 @@ def cut_batches(samples: Samples, receiver: Receiver) -> Iterator[Batch]:
     limits = receiver.limits
     encoder = Encoder(samples)
     series = cache(lambda: samples.series_hash([receiver.org_of(tenant) for tenant in samples.tenants]))
-    total = np.zeros(len(samples) + 1, dtype=np.int64)
-    np.cumsum(encoder.size, out=total[1:])
+    total = starts(encoder.size)
     orgs = [receiver.org_of(tenant) for tenant in samples.tenants]
     number = {org: position for position, org in enumerate(sorted(set(orgs)))}
     org = np.array([number[name] for name in orgs], dtype=np.int64).take(samples.tenant)
     is_start = (np.diff(org) != 0) | (np.diff(samples.timestamp_ms) != 0)
     if (np.diff(org) < 0).any() or ((np.diff(org) == 0) & (np.diff(samples.timestamp_ms) < 0)).any():
         raise ValueError("samples are not in the order of sending; dress them first")
-    starts = [0, *(np.flatnonzero(is_start) + 1).tolist(), len(samples)]
+    bounds = [0, *(np.flatnonzero(is_start) + 1).tolist(), len(samples)]
     rows_at_once = max(1, _ENCODE_ROWS // limits.request_series) * limits.request_series
-    for begin, end in pairwise(starts):
+    for begin, end in pairwise(bounds):
         name = receiver.org_of(samples.tenants[samples.tenant[begin]])
         while begin < end:
             fits = int(np.searchsorted(total, total[begin] + _ENCODE_BYTES, side="right")) - 1

@@ -17,7 +17,8 @@ import cramjam
 import numpy as np
 import pyarrow as pa
 
-from pyro_assets.block.columns import I64
+from pyro_assets.block.columns import I64, starts
+from pyro_assets.block.cursor import uvarint
 from pyro_assets.export.samples import Samples
 
 _TIMESERIES: Final = b"\x0a"
@@ -32,20 +33,6 @@ _INT64_MASK: Final = (1 << 64) - 1
 _REMEMBERED: Final = 1 << 16
 #: The message without any series.
 EMPTY_REQUEST: Final = b""
-
-
-def uvarint(number: int) -> bytes:
-    r"""An unsigned integer in groups of seven bits, the lowest first.
-
-    >>> uvarint(1), uvarint(300)
-    (b'\x01', b'\xac\x02')
-    """
-    result = bytearray()
-    while number > 0x7F:
-        result.append(number & 0x7F | 0x80)
-        number >>= 7
-    result.append(number)
-    return bytes(result)
 
 
 @lru_cache(_REMEMBERED)
@@ -100,9 +87,7 @@ class Encoder:
         pieces = [encode_label(samples.names[name], samples.values[value]) for name, value in pairs]
         self._pieces: Any = pa.array(pieces, type=pa.binary())
         lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
-        total = np.zeros(len(samples.pair) + 1, dtype=np.int64)
-        np.cumsum(lengths.take(samples.pair), out=total[1:])
-        labels_size = np.diff(total.take(samples.offsets))
+        labels_size = np.diff(starts(lengths.take(samples.pair)).take(samples.offsets))
         # Exact as long as all timestamps have the same number of bytes, as those of 2004 to 2109 have.
         times, of_row = np.unique(samples.timestamp_ms, return_inverse=True)
         tail = np.array([len(_tail_of(time)) for time in times.tolist()], dtype=np.int64).take(of_row)
@@ -128,8 +113,8 @@ class Encoder:
         tail = _tail_of(int(times[0]))
         tails = np.tile(np.frombuffer(tail, dtype=np.uint8), (n, 1))
         tails[:, 3:11] = samples.value[begin:end].astype("<f8").view(np.uint8).reshape(n, 8)
-        starts = np.arange(n + 1, dtype=np.int32) * len(tail)
-        tail_array = pa.BinaryArray.from_buffers(pa.binary(), n, [None, pa.py_buffer(starts), pa.py_buffer(tails)])
+        places = np.arange(n + 1, dtype=np.int32) * len(tail)
+        tail_array = pa.BinaryArray.from_buffers(pa.binary(), n, [None, pa.py_buffer(places), pa.py_buffer(tails)])
         inner = np.diff(np.frombuffer(labels.buffers()[1], dtype=np.int32, count=n + 1)) + len(tail)
         lengths, of_row = np.unique(inner, return_inverse=True)
         heads = pa.array([_TIMESERIES + uvarint(length) for length in lengths.tolist()], type=pa.binary())

@@ -7,14 +7,14 @@ The message is in profile.proto; its meaning is the public pprof format's.
 import gzip
 import io
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
-from pyro_assets.block.columns import I64, U64
+from pyro_assets.block.columns import I64, U64, starts
 from pyro_assets.errors import PprofError
 from pyro_assets.generator.pprof import profile_pb2
 from pyro_assets.generator.pprof.profile import Profile
@@ -78,10 +78,10 @@ def _columns(message: Any) -> Profile:
     if not strings or strings[0]:
         raise PprofError(f"pprof: string 0 must be empty{_REFUSED}")
     # One loop per table: each access to a field of a message costs as much as ten numbers in an array.
-    functions = _table(
+    functions = table(
         ((one.id, one.name, one.system_name, one.filename, one.start_line) for one in message.function), "Qqqqq"
     )
-    mappings = _table(
+    mappings = table(
         (
             (one.id, one.memory_start, one.memory_limit, one.file_offset, one.filename, one.build_id, _flags(one))
             for one in message.mapping
@@ -89,8 +89,8 @@ def _columns(message: Any) -> Profile:
         "QQQQqqi",
     )
     lines: list[tuple[int, int, int]] = []
-    locations = _table((_location(one, lines) for one in message.location), "QQQ?q")
-    line_function, line_number, line_column = _table(lines, "Qqq")
+    locations = table((_location(one, lines) for one in message.location), "QQQ?q")
+    line_function, line_number, line_column = table(lines, "Qqq")
     function_row, lost_functions = _rows("function", functions[0], line_function)
     mapping_row, lost_mappings = _rows("mapping", mappings[0], locations[1])
     value, stack_start, stack_location, labels = _samples(message, len(types), locations[0])
@@ -116,7 +116,7 @@ def _columns(message: Any) -> Profile:
         location_mapping=mapping_row,
         location_address=locations[2],
         location_is_folded=locations[3],
-        line_start=_starts(locations[4]),
+        line_start=starts(locations[4]),
         line_function=function_row,
         line_number=line_number,
         line_column=line_column,
@@ -177,9 +177,9 @@ def _samples(message: Any, types: int, location_ids: U64) -> tuple[I64, I64, I64
         raise PprofError(f"pprof: a sample names location {number}, which is not in the profile{_REFUSED}")
     return (
         _i64(values).reshape(len(stack_lengths), types),
-        _starts(stack_lengths),
+        starts(stack_lengths),
         location,
-        (_starts(label_lengths), *_table(labels, "qqqq")),
+        (starts(label_lengths), *table(labels, "qqqq")),
     )
 
 
@@ -236,10 +236,10 @@ def _check_strings(profile: Profile) -> None:
                 raise PprofError(f"pprof: {name} refers to string {row} of {end}{_REFUSED}")
 
 
-def _table(rows: Iterable[tuple[int, ...]], kinds: str) -> list[Any]:
+def table(rows: Iterable[tuple[int, ...]], kinds: str) -> list[Any]:
     """Tuples to one array per column; `kinds` are NumPy's letters, one a column.
 
-    >>> [column.tolist() for column in _table([(1, True), (2, False)], "q?")]
+    >>> [column.tolist() for column in table([(1, True), (2, False)], "q?")]
     [[1, 2], [True, False]]
     """
     columns = list(zip(*rows, strict=True)) or [()] * len(kinds)
@@ -248,14 +248,3 @@ def _table(rows: Iterable[tuple[int, ...]], kinds: str) -> list[Any]:
 
 def _i64(numbers: Iterable[int]) -> I64:
     return np.fromiter(numbers, np.int64)
-
-
-def _starts(lengths: Sequence[int] | I64) -> I64:
-    """0 and the running sum.
-
-    >>> _starts([2, 0, 3]).tolist()
-    [0, 2, 2, 5]
-    """
-    starts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    return starts

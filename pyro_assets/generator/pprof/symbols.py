@@ -6,13 +6,14 @@ segments: both differ from process to process and mean nothing once names are kn
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from pyro_assets.block.columns import I64, SymbolTables
+from pyro_assets.block.columns import I64, SymbolTables, starts
 from pyro_assets.generator.pprof.profile import Profile
+from pyro_assets.generator.pprof.reader import table
 
 #: The bit of a mapping's flags that says its functions are known.
 HAS_FUNCTIONS: Final = 8
@@ -156,16 +157,16 @@ class _Numbers:
 
 def join_symbols(builders: Sequence[SymbolsBuilder]) -> SymbolTables:
     """One unit per builder: partition 0 of the dataset at the builder's position. References become absolute."""
-    string_start = _starts([len(one.strings) for one in builders])
-    function_start = _starts([len(one.functions) for one in builders])
-    mapping_start = _starts([len(one.mappings) for one in builders])
-    location_start = _starts([len(one.locations) for one in builders])
-    node_start = _starts([len(one.node_parent) for one in builders])
-    functions = _table([row for one in builders for row in one.functions], "qqqi")
-    mappings = _table([row for one in builders for row in one.mappings], "qqiQQQ")
+    string_start = starts([len(one.strings) for one in builders])
+    function_start = starts([len(one.functions) for one in builders])
+    mapping_start = starts([len(one.mappings) for one in builders])
+    location_start = starts([len(one.locations) for one in builders])
+    node_start = starts([len(one.node_parent) for one in builders])
+    functions = table([row for one in builders for row in one.functions], "qqqi")
+    mappings = table([row for one in builders for row in one.mappings], "qqiQQQ")
     locations = [row for one in builders for row in one.locations]
-    lines = _table([line for row in locations for line in row[3]], "qi")
-    line_start = _starts([len(row[3]) for row in locations])
+    lines = table([line for row in locations for line in row[3]], "qi")
+    line_start = starts([len(row[3]) for row in locations])
     parent = np.array([node for one in builders for node in one.node_parent], np.int64)
     location = np.array([row for one in builders for row in one.node_location], np.int64)
     return SymbolTables(
@@ -202,12 +203,3 @@ def join_symbols(builders: Sequence[SymbolsBuilder]) -> SymbolTables:
 def _base(target_start: I64, start: I64) -> I64:
     """What to add to references of each unit's items: the unit's first row in the table that they refer to."""
     return np.repeat(target_start[:-1], np.diff(start))
-
-
-def _table(rows: Sequence[tuple[Any, ...]], kinds: str) -> list[Any]:
-    columns = list(zip(*rows, strict=True)) or [()] * len(kinds)
-    return [np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
-
-
-def _starts(lengths: Sequence[int]) -> I64:
-    return np.cumsum([0, *lengths], dtype=np.int64)

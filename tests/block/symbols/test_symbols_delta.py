@@ -96,6 +96,6 @@ def test_broken_wide_streams_count_after_the_narrow_ones() -> None:
 
 def test_few_bytes_do_not_stand_for_very_many_values() -> None:
     """Blocks of 4,096 equal differences take two bytes each: forty bytes would be 65,536 numbers."""
-    data = delta.uvarint(4096) + delta.uvarint(1) + delta.uvarint(1 << 16) + b"\x00" + b"\x00\x00" * 16
+    data = uvarint(4096) + uvarint(1) + uvarint(1 << 16) + b"\x00" + b"\x00\x00" * 16
     with pytest.raises(delta.BadDeltaError, match="bytes are too few for 65536 values"):
         delta.decode([data], [1 << 16], [], [])

@@ -7,9 +7,9 @@ import pytest
 
 from pyro_assets.block.columns import SeriesTable
 from pyro_assets.block.object import dataset_sections, index_section, parse_object
-from pyro_assets.block.tsdb.dataset_index import check_positions, write_dataset_index
+from pyro_assets.block.tsdb.dataset_index import write_dataset_index
 from pyro_assets.block.tsdb.reader import read_series
-from pyro_assets.errors import BadIndex, Where
+from pyro_assets.errors import Where
 from tests.support import golden_bucket
 
 
@@ -22,7 +22,7 @@ def _equal(path: Path) -> bool:
         [dataset_sections(data, meta, number).tsdb for number in positions], [Where(str(path))] * len(positions)
     )
     written = write_dataset_index(table, range(len(positions)), positions)
-    return written == bytes(index_section(data, meta, kinds.index(1)).tsdb)
+    return written == bytes(index_section(data, meta, kinds.index(1)))
 
 
 def test_committed_dataset_indices_are_derived_byte_for_byte() -> None:
@@ -64,10 +64,3 @@ def test_only_the_tenants_datasets_in_the_given_order() -> None:
 def test_a_tenant_without_series() -> None:
     assert read_series([write_dataset_index(_table(), [], [])], [Where()]).labels == []
     assert read_series([write_dataset_index(_table(), [1], [0])], [Where()]).labels == []
-
-
-def test_positions_past_the_datasets_are_refused() -> None:
-    check_positions(np.array([0, 1]), 2, Where())
-    check_positions(np.empty(0, np.int64), 0, Where())
-    with pytest.raises(BadIndex, match="expected 0 to 1, found 2"):
-        check_positions(np.array([0, 2]), 2, Where())

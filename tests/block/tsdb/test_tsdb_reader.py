@@ -7,9 +7,9 @@ import pytest
 
 from pyro_assets import errors
 from pyro_assets.block.columns import SeriesTable
+from pyro_assets.block.cursor import uvarint, varint
 from pyro_assets.block.object import dataset_sections, index_section, parse_object
 from pyro_assets.block.tsdb.labels import fingerprint
-from pyro_assets.block.tsdb.layout import uvarint, varint
 from pyro_assets.block.tsdb.reader import read_series
 from pyro_assets.block.tsdb.writer import write_index
 from pyro_assets.errors import BlockError, Where
@@ -81,7 +81,7 @@ def test_real_indices_of_all_kinds() -> None:
         data = bucket.read(key)
         meta = parse_object(data, key)
         sections = [
-            (dataset_sections(data, meta, i) if one.format == 0 else index_section(data, meta, i)).tsdb
+            dataset_sections(data, meta, i).tsdb if one.format == 0 else index_section(data, meta, i)
             for i, one in enumerate(meta.datasets)
         ]
         table = read_series(sections, [Where(key)] * len(sections))

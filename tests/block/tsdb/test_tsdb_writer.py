@@ -32,7 +32,7 @@ def real_sections(paths: list[Path]) -> Iterator[tuple[str, int, bytes]]:
             if dataset.format == 0:
                 section = dataset_sections(data, meta, position).tsdb
             else:
-                section = index_section(data, meta, position).tsdb
+                section = index_section(data, meta, position)
             yield f"level {meta.level}", dataset.format, bytes(section)
 
 
