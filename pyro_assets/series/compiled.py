@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 import numpy as np
 import polars as pl
 
-from pyro_assets.block.columns import I64, Bool
+from pyro_assets.block.columns import I64
 from pyro_assets.compaction.arrays import gather_ranges
 from pyro_assets.rules.choice import KINDS
 from pyro_assets.rules.config import SeriesConfig
@@ -211,15 +211,14 @@ class Questions:
         return 2 * self.count + path
 
 
-def find_questions(rules: CompiledRules, names: NameSets, which: Bool) -> Questions:
+def find_questions(rules: CompiledRules, names: NameSets, asking: I64) -> Questions:
     """Number what some rules ask, as far as the job has such names.
 
     Args:
         rules: r rules.
         names: the job's names for the rules' sets.
-        which: bool[r].
+        asking: positions of rules that ask for functions, ascending.
     """
-    asking = np.flatnonzero(which & (rules.wanted >= 0))
     excluding = asking[rules.excluded.take(asking) >= 0]
     # A key is a set of names, and whether they count as one.
     key_of_rule = 2 * rules.wanted.take(asking) + rules.is_combined.take(asking)

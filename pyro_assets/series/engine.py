@@ -39,7 +39,10 @@ _SUM: Final = pl.col("value").cast(pl.Int128).sum()
 #: Of which label sets a rule adds up the last profiles alone: those of gauges, where it leaves that to the type.
 _ONLY_LAST: Final = (pl.col("aggregate") == "last") | ((pl.col("aggregate") == "default") & pl.col("is_gauge"))
 #: What values are multiplied by; null where they should become seconds and are no time.
-_TIMES: Final = pl.when("is_scaled").then("nano").otherwise(_ONE)
+_TIMES: Final = (
+    pl.when(~pl.col("is_scaled")).then(_ONE)
+    .otherwise(pl.col("unit").replace_strict(_NANO, default=None, return_dtype=pl.Int64))
+)  # fmt: skip
 #: Which owners of its label sets a rule asks for.
 _IS_ASKED: Final = (pl.col("is_each") == pl.col("profile").is_not_null()) & (~pl.col("only_last") | pl.col("is_last"))
 
@@ -49,21 +52,11 @@ def choose(sets: LabelSets, wanted: pl.DataFrame) -> pl.DataFrame:
 
     Times is null where rules leave a label set out, because its unit is no time.
     """
-    count = max(sets.selected.shape[1], 1)
-    place = np.flatnonzero(sets.selected)
-    set_, selection = place // count, place % count
-    pairs = {"selection": selection, "set": set_, "group": sets.group[set_, sets.grouping.take(selection)]}
-    of_sets = {
-        "set": np.arange(len(sets.meanings), dtype=np.int64),
-        "job": sets.job_of_set,
-        "is_gauge": pl.Series([meaning.is_gauge for meaning in sets.meanings], dtype=pl.Boolean),
-        "nano": pl.Series([_NANO.get(meaning.unit) for meaning in sets.meanings], dtype=pl.Int64),
-    }
     selections = wanted.lazy().select("selection", "aggregate", "is_scaled", "is_each").unique()
     return run(
-        pl.LazyFrame(pairs)
+        sets.pairs()
         .join(selections, on="selection")
-        .join(pl.LazyFrame(of_sets), on="set")
+        .join(sets.frame(), on="set")
         .select("selection", "set", "group", "job", "is_each", only_last=_ONLY_LAST, times=_TIMES)
     )
 
@@ -71,9 +64,9 @@ def choose(sets: LabelSets, wanted: pl.DataFrame) -> pl.DataFrame:
 def find_owners(columns: BlockColumns, sets: LabelSets, chosen: pl.DataFrame) -> pl.DataFrame:
     """What selections may ask for: the columns row, owner, set, is_last, profile (null of whole sets) and total."""
     rows = columns.rows
-    is_asked = np.zeros(len(sets.meanings) + 1, dtype=np.bool_)
-    is_asked[chosen["set"].filter(chosen["only_last"] | chosen["is_each"]).to_numpy()] = True
-    profiles = find_profiles(rows, columns.series.labels, sets.scope, is_asked.take(sets.of_entry)).with_columns(
+    looked_at = chosen["set"].filter(chosen["only_last"] | chosen["is_each"])
+    is_asked = pl.Series(sets.of_entry).is_in(looked_at.implode()).to_numpy()
+    profiles = find_profiles(rows, columns.series.labels, sets.scope, is_asked).with_columns(
         pl.Series("row", np.arange(len(rows.series), dtype=np.int64)),
         pl.Series("set", sets.of_entry.take(rows.series)),
         _totals(rows),
@@ -184,9 +177,7 @@ def _functions(
     counting = run(wanted.lazy().filter("has_function").join(asked.lazy(), on="selection", how="semi"))
     if counting.is_empty():
         return []
-    asking = np.zeros(len(rules.rules), dtype=np.bool_)
-    asking[counting["rule"].to_numpy()] = True
-    questions = find_questions(rules, names, asking)
+    questions = find_questions(rules, names, counting["rule"].sort().to_numpy())
     of_functions = asked.lazy().join(counting.lazy(), on="selection", how="semi")
     used = run(owners.lazy().join(of_functions, on="owner", how="semi").select("row", "owner"))
     row, rows = used["row"].to_numpy(), columns.rows
@@ -196,9 +187,8 @@ def _functions(
     parts = []
     for held in hold(columns, rules, names, questions, stack):
         for members in held.members(questions, _PAIRS):
-            found = np.flatnonzero(members.is_meant.take(held.class_of_stack))
-            cell = owner.take(found) * held.classes + held.class_of_stack.take(found)
-            samples = pl.LazyFrame({"cell": cell, "value": value.take(found)})
+            samples = pl.LazyFrame({"owner": owner, "class": held.class_of_stack, "value": value})
+            cell = (pl.col("owner") * held.classes + pl.col("class")).alias("cell")
             counted = pl.LazyFrame(
                 {
                     "counted": members.of_class * len(rules.labels.selections) + rules.selection.take(members.rule),
@@ -208,7 +198,8 @@ def _functions(
             )
             by_class = pl.col("class") * len(rules.labels.selections) + pl.col("selection")
             parts.append(
-                samples.group_by("cell")
+                samples.filter(pl.lit(pl.Series(members.is_meant)).gather("class"))
+                .group_by(cell)
                 .agg(_SUM)
                 .select("value", owner=pl.col("cell") // held.classes, **{"class": pl.col("cell") % held.classes})
                 .join(of_functions, on="owner")

@@ -248,6 +248,24 @@ class LabelSets:
     job_of_set: I64
     job_of_group: I64
 
+    def frame(self) -> pl.LazyFrame:
+        """The columns set, job, is_gauge and unit."""
+        return pl.LazyFrame(
+            {
+                "set": np.arange(len(self.meanings), dtype=np.int64),
+                "job": self.job_of_set,
+                "is_gauge": pl.Series([meaning.is_gauge for meaning in self.meanings], dtype=pl.Boolean),
+                "unit": pl.Series([meaning.unit for meaning in self.meanings], dtype=pl.String),
+            }
+        )
+
+    def pairs(self) -> pl.LazyFrame:
+        """Which selections select which label sets: the columns selection, set and group."""
+        set_, selection = np.nonzero(self.selected)
+        return pl.LazyFrame(
+            {"selection": selection, "set": set_, "group": self.group[set_, self.grouping.take(selection)]}
+        )
+
     def describe(self, position: int) -> Group:
         """One of the g groups."""
         return self.memory.groups[self.groups[position]]

@@ -43,7 +43,7 @@ def held_sets(columns: BlockColumns, names: list[bytes]) -> list[set[int]]:
         return found
     rules = compile_rules(SeriesConfig(rules=[Rule(name="r", functions=[Pattern(exact=name) for name in shown])]))
     sets = find_names(columns.symbols, rules.names)
-    asked = find_questions(rules, sets, np.ones(len(rules.rules), dtype=np.bool_))
+    asked = find_questions(rules, sets, np.flatnonzero(rules.wanted >= 0))
     name_of = {
         feature: names.index(next(name for name in names if show_bytes(name) == sets.shown[function - 1]))
         for feature, function in zip(asked.asked.tolist(), asked.function.tolist(), strict=True)
