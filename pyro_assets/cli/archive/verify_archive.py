@@ -46,13 +46,13 @@ def verify_archive(
         ledger_url,
         settings=job_settings(),
         config=load_config(config) if config else parse_config("", "<defaults>"),
-    ) as pipeline:
-        hours = hours_of_span(upkeep.archived_hours(pipeline), begin_ms, end_ms)
+    ) as app:
+        hours = hours_of_span(upkeep.archived_hours(app), begin_ms, end_ms)
         with progress_bar("hours") as bar:
-            report = upkeep.scrub(pipeline, hours=hours, progress=bar.update)
+            report = upkeep.scrub(app, hours=hours, progress=bar.update)
         done: list[Repaired] = []
         if repair and report.damaged:
-            done = runs.repair(pipeline, report.damaged, run_id=f"repair-{time.time_ns():x}-{os.getpid()}")
+            done = runs.repair(app, report.damaged, run_id=f"repair-{time.time_ns():x}-{os.getpid()}")
     if as_json:
         show_json({**asdict(report), "repaired": [asdict(one) for one in done]})
     else:

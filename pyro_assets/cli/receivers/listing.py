@@ -39,8 +39,8 @@ def receivers() -> None:
 @json_option
 def list_them(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, as_json: bool) -> None:
     """List the receivers of the file, and how sending to them went last."""
-    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
-        states = sending.receiver_states(pipeline)
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as app:
+        states = sending.receiver_states(app)
         rows: list[dict[str, Any]] = [
             {
                 "receiver": one.name,
@@ -53,7 +53,7 @@ def list_them(source_url: str, archive_url: str, ledger_url: str, receivers_file
                 "error": state.error,
                 "held": state.held_words,
             }
-            for one in pipeline.receivers()
+            for one in app.receivers()
         ]
     if as_json:
         show_json(rows)
@@ -116,8 +116,8 @@ _tenant_option = click.option("--tenant", default="", help="Only this tenant (X-
 def _set(
     source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str, tenant: str, *, paused: bool
 ) -> None:
-    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
-        changed = sending.pause(pipeline, name, paused=paused, tenant=tenant)
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as app:
+        changed = sending.pause(app, name, paused=paused, tenant=tenant)
     name += f", tenant {tenant!r}," if tenant else ""
     word = "paused" if paused else "resumed"
     click.echo(f"{name} is {word}" if changed else f"{name} was {'paused already' if paused else 'not paused'}")
@@ -165,6 +165,6 @@ def keep(
 ) -> None:
     """Let a receiver keep what it was sent where series changed afterwards (see the check no_sample_is_refused)."""
     check_span(begin_ms, end_ms)
-    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
-        count = sending.keep_changed(pipeline, name, begin_ms, end_ms)
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as app:
+        count = sending.keep_changed(app, name, begin_ms, end_ms)
     click.echo(f"{name} keeps what it has: {count} changes are not reported any more")
