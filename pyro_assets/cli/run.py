@@ -176,9 +176,7 @@ def _left_out(app: "App", reports: "Mapping[str, HourReport]") -> list[str]:
     return said
 
 
-def _of_rules(
-    app: "App", rules: "Sequence[str]", reports: "Mapping[str, HourReport]"
-) -> dict[str, dict[str, int]]:
+def _of_rules(app: "App", rules: "Sequence[str]", reports: "Mapping[str, HourReport]") -> dict[str, dict[str, int]]:
     """What rules have come to in the hours of a backfill."""
     from pyro_assets.explore.scan import Asked
     from pyro_assets.explore.series import SeriesReader

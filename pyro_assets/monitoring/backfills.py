@@ -265,9 +265,7 @@ def _seconds(app: App, cost: HoursCost, hours: Sequence[str], jobs: int) -> tupl
     basis = f"{cost.measured:,} jobs of these hours"
     if not cost.measured:
         last_ms = hour_start_ms(hours[-1])
-        known = [hour for hour in HourRecords(app.ledger).hours() if hour_start_ms(hour) > last_ms - 24 * HOUR_MS][
-            -24:
-        ]
+        known = [hour for hour in HourRecords(app.ledger).hours() if hour_start_ms(hour) > last_ms - 24 * HOUR_MS][-24:]
         cost = HourCalendar(app.ledger).hours_cost(known) if known else cost
         basis = f"{cost.measured:,} jobs of the last day"
     if not cost.measured:

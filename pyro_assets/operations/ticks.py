@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyro_assets.app import App
+from pyro_assets.archive.rebuild import guard
 from pyro_assets.errors import ConfigError, StorageError, StorageUnavailable
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import Lane
-from pyro_assets.operations import sending, upkeep
+from pyro_assets.operations import sending
 from pyro_assets.planning import tick as ticking
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.listed_hours import ListedHours
@@ -34,7 +35,7 @@ def tick(app: App, now_ms: int | None = None) -> TickReport:
     """
     now_ms = app.clock() if now_ms is None else now_ms
     try:
-        upkeep.guard_ledger(app)
+        guard(app.ledger, app.archive)
     except StorageUnavailable as error:
         # An empty ledger may be a lost one: that cannot be told before the archive answers.
         return TickReport(now_ms, failures=(str(error),))
@@ -73,7 +74,7 @@ def sweep(app: App, max_keys: int) -> "RescanReport":
     """Goes on with the slow sweep of the whole source bucket; see `planning.sweep`."""
     from pyro_assets.planning.sweep import sweep
 
-    upkeep.guard_ledger(app)
+    guard(app.ledger, app.archive)
     return sweep(app.source, app.ledger, app.settings, app.clock(), max_keys)
 
 
@@ -81,7 +82,7 @@ def list_hours(app: App, hours: Sequence[str], *, deadline_monotonic: float | No
     """Looks, before a run of these hours, for all that was created in them; see `planning.sweep`."""
     from pyro_assets.planning.sweep import list_hours
 
-    upkeep.guard_ledger(app)
+    guard(app.ledger, app.archive)
     return list_hours(app.source, app.ledger, app.settings, hours, app.clock(), deadline_monotonic)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pyro_assets.app import App
-from pyro_assets.archive.rebuild import guard
 from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.archive.units import hours_to_compact
 from pyro_assets.export.states import receiver_starts
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
     from pyro_assets.explore.preview import Resolved
     from pyro_assets.jobs.decide import LeftOut
     from pyro_assets.monitoring.metrics import HealthMetrics
-
-
-def guard_ledger(app: App) -> None:
-    """Raises RebuildNeeded where the ledger lost what the archive remembers."""
-    guard(app.ledger, app.archive)
 
 
 def health(app: App) -> "HealthMetrics":
@@ -132,11 +126,6 @@ def scrub(
         deadline_monotonic=deadline_monotonic,
         progress=progress,
     )
-
-
-def archived_hours(app: App) -> list[str]:
-    """Hours that are over and have anything in the archive, as a scrub would take them."""
-    return ScrubRecords(app.ledger).hours_to_scrub(hour_of(app.clock() - app.settings.settle_ms))
 
 
 def damaged(app: App) -> "list[Damage]":

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.times import hours_of_span
 from pyro_assets.operations import runs, upkeep
 from pyro_assets.resources.environment import job_settings
+from pyro_assets.storage.keys import hour_of
 
 if TYPE_CHECKING:
     from pyro_assets.archive.repair import Repaired
@@ -47,7 +49,8 @@ def verify_archive(
         settings=job_settings(),
         config=load_config(config) if config else parse_config("", "<defaults>"),
     ) as app:
-        hours = hours_of_span(upkeep.archived_hours(app), begin_ms, end_ms)
+        over = ScrubRecords(app.ledger).hours_to_scrub(hour_of(app.clock() - app.settings.settle_ms))
+        hours = hours_of_span(over, begin_ms, end_ms)
         with progress_bar("hours") as bar:
             report = upkeep.scrub(app, hours=hours, progress=bar.update)
         done: list[Repaired] = []

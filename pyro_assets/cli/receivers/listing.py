@@ -20,6 +20,7 @@ from pyro_assets.cli.options import (
 from pyro_assets.cli.output import show_json, show_table, time_text
 from pyro_assets.cli.receivers.export import open_exporting
 from pyro_assets.cli.times import check_span, span_options
+from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import sending
 from pyro_assets.resources.environment import environment_secrets
@@ -166,5 +167,5 @@ def keep(
     """Let a receiver keep what it was sent where series changed afterwards (see the check no_sample_is_refused)."""
     check_span(begin_ms, end_ms)
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as app:
-        count = sending.keep_changed(app, name, begin_ms, end_ms)
+        count = ReceiptRecords(app.ledger).keep_changed(app.receiver(name).name, begin_ms, end_ms, app.clock())
     click.echo(f"{name} keeps what it has: {count} changes are not reported any more")
