@@ -38,7 +38,7 @@ from pyro_assets.storage.sealed_json import from_bytes, parsing, to_bytes
 
 @dataclass(slots=True)
 class PublishReport:
-    """What was copied.
+    """Counts of a publication.
 
     Attributes:
         hours: partition keys with jobs in the span.

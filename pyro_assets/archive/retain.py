@@ -42,7 +42,7 @@ from pyro_assets.storage.ulid import first_ulid
 
 @dataclass(frozen=True, slots=True)
 class RetentionRecord:
-    """What was removed of an hour.
+    """The record of what retention removed of an hour.
 
     Attributes:
         hour: partition key.
@@ -213,7 +213,7 @@ class Expired:
 
 @dataclass(slots=True)
 class RetentionReport:
-    """What went (or, of a dry run, would go).
+    """Objects that were removed (of a dry run: that would be).
 
     Attributes:
         expired: by kind and hour.

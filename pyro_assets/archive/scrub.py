@@ -63,7 +63,7 @@ _ROT: Final = (BadRecord, ChecksumMismatch, ObjectChanged, ObjectMissing, Series
 
 @dataclass(slots=True)
 class ScrubReport:
-    """What a scrub found.
+    """The result of a scrub.
 
     Attributes:
         hours: that were looked at; left: that there was no time for.

@@ -1,4 +1,4 @@
-"""What the archive must hold of each hour, and what of it was found damaged or missing when it was read last.
+"""The objects that the archive must hold of each hour, and those that were damaged or missing at the last scrub.
 
 Add a kind of object here when upkeep shall look at it. Reading and comparing is `archive.scrub`'s; nothing here
 decides what becomes of a job.
@@ -19,6 +19,7 @@ from pyro_assets.ledger.upkeep import PlacedFile, ensure_row, files_of, hours_wi
 #: block: level-1; hour: a block of an hour, or its summary;
 #: record: of a commit; series: a file of them; receipt, retention, rules: records of these.
 DamageKind = Literal["block", "hour", "record", "series", "receipt", "retention", "rules"]
+_MOST_DAMAGED: Final = 1_000
 DAMAGE_KINDS: Final[tuple[DamageKind, ...]] = get_args(DamageKind)
 
 
@@ -35,7 +36,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written of an hour.
+    """The objects that were written of an hour.
 
     Attributes:
         records: job -> its shard and level-1 blocks, of every committed job.
@@ -65,7 +66,7 @@ class ScrubRecords(Queries):
         return sorted(found, key=lambda hour: (hour not in damaged, checked.get(hour, 0), hour))
 
     def written(self, hour: str) -> Written:
-        """What the archive must hold of an hour whose rows are there."""
+        """The objects that the archive must hold of an hour whose rows are there."""
         of_hour, is_committed = jobs.c.hour == hour, jobs.c.compacted_ms.is_not(None)
         with self.ledger.read() as connection:
             made: dict[str, list[Output]] = {}
@@ -123,9 +124,9 @@ class ScrubRecords(Queries):
                 .values(crc32c=crc32c)
             )
 
-    def damaged(self, hours: Collection[str] | None = None, limit: int = 1000) -> list[Damage]:
-        """What was damaged or missing when it was looked at last, by hour and key; of these hours or all."""
-        query = select(damage).order_by(damage.c.hour, damage.c.key).limit(limit)
+    def damaged(self, hours: Collection[str] | None = None) -> list[Damage]:
+        """Objects that the last scrub found damaged or missing, by hour and key; of these hours or all."""
+        query = select(damage).order_by(damage.c.hour, damage.c.key).limit(_MOST_DAMAGED)
         if hours is not None:
             query = query.where(damage.c.hour.in_(list(hours)))
         with self.ledger.read() as connection:
@@ -163,7 +164,7 @@ class ScrubRecords(Queries):
             )
 
     def compaction(self, job_id: str) -> Compaction:
-        """What a committed job's compaction gave, as its commit record says it."""
+        """The result of a committed job's compaction, as its commit record has it."""
         with self.ledger.read() as connection:
             return compaction_of(connection, job_id)
 

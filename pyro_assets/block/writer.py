@@ -20,7 +20,7 @@ from pyro_assets.block.tsdb.writer import write_index
 
 @dataclass(frozen=True, slots=True)
 class BlockIdentity:
-    """What an object says of itself: ULID, shard, compaction level, and (level 0) who created it.
+    """The identity of an object: ULID, shard, compaction level, and (level 0) the host that created it.
 
     `string_table`: strings that the metadata numbers first, see `BlockMeta`.
     """

@@ -18,7 +18,7 @@ _crc = google_crc32c.value
 
 
 class Lookup(NamedTuple):
-    """What the look-up parts of one index are checked against.
+    """The expected contents of the look-up parts of one index.
 
     Attributes:
         data: the whole TSDB index.
