@@ -105,7 +105,7 @@ def test_blocks_series_and_rows(ledger: Ledger) -> None:
     assert len(ExpiryRecords(ledger).mark_blocks_removed(HOUR, LATER_MS, {})) == 2
     ExpiryRecords(ledger).finish_blocks(HOUR, LATER_MS)
     assert DueJobs(ledger).committed_jobs(HOUR) == []
-    assert ExpiryRecords(ledger).jobs_removed_in([HOUR]) == {HOUR: 2}
+    assert DueJobs(ledger).jobs_removed_in([HOUR]) == {HOUR: 2}
     series = ExpiryRecords(ledger).expired_series(HOUR, LATER_MS, {})
     assert (len(series.keys), series.kept) == (4, "")
     assert SourceRows(ledger).expired_rows(HOUR, LATER_MS, {}).kept == "its series are not in the table yet"
