@@ -17,7 +17,7 @@ MOST_METHODS: Final = 20
 #: Folders with more modules than that, to be divided.
 CROWDED: Final[dict[str, int]] = {}
 #: Public classes of one name in several modules, to be renamed.
-NAMESAKES: Final = frozenset({"Rule"})
+NAMESAKES: Final[frozenset[str]] = frozenset()
 #: Modules below the least size: what stands there belongs to nobody else.
 SMALL: Final = frozenset(
     {

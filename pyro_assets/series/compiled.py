@@ -24,7 +24,7 @@ from pyro_assets.rules.choice import KINDS
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.series.label_sets import LabelMemory
 from pyro_assets.series.name_sets import NameMemory, NameSet, NameSets
-from pyro_assets.series.rules import Rule, Selection, rules_of
+from pyro_assets.series.rules import Selection, SeriesRule, rules_of
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class CompiledRules:
         least_most: the least `max_series` of any rule.
     """
 
-    def __init__(self, rules: Iterable[Rule], gauges: Iterable[str]) -> None:
+    def __init__(self, rules: Iterable[SeriesRule], gauges: Iterable[str]) -> None:
         self.rules = tuple(sorted(rules, key=lambda rule: (KINDS.index(rule.kind), rule.id)))
         selections: Numbers[Selection] = Numbers()
         self.selection = np.array([selections.number(rule.selection) for rule in self.rules], dtype=np.int64)

@@ -19,7 +19,7 @@ from pyro_assets.block.columns import I64, U64
 from pyro_assets.compaction.arrays import hash_columns
 from pyro_assets.rules.language import OTHER
 from pyro_assets.series.facts import JobInfo
-from pyro_assets.series.rules import FUNCTION_VALUE, INSTANCE_VALUE, SHARD_VALUE, Rule
+from pyro_assets.series.rules import FUNCTION_VALUE, INSTANCE_VALUE, SHARD_VALUE, SeriesRule
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,7 +61,7 @@ class Found:
 
 
 def series_table(
-    rules: Sequence[Rule], sets: "LabelSets", tenants: Sequence[str], jobs: Sequence[JobInfo], shown: Sequence[str],
+    rules: Sequence[SeriesRule], sets: "LabelSets", tenants: Sequence[str], jobs: Sequence[JobInfo], shown: Sequence[str],
     found: Found,
 ) -> tuple[Any, U64]:  # fmt: skip
     """Put series into columns.

@@ -52,7 +52,7 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What rules may share: which label sets they select, into which groups, and what of these counts; see `Rule`."""
+    """What rules may share: the label sets that they select, their groups, and what of these counts."""
 
     any_of: tuple[tuple[Selector, ...], ...]
     profile_types: tuple[str, ...]
@@ -63,7 +63,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class SeriesRule:
     """One rule.
 
     Attributes:
@@ -113,17 +113,17 @@ class Rule:
         return Selection(self.any_of, self.profile_types, self.tenants, self.grouping, self.aggregate, self.is_scaled)
 
 
-def rules_of(config: SeriesConfig) -> Iterable[Rule]:
+def rules_of(config: SeriesConfig) -> Iterable[SeriesRule]:
     """All rules of a configuration, in its order."""
     dimensions = config.dimensions
     if dimensions.selectors:
         keep = None if dimensions.keep_labels is None else frozenset(dimensions.keep_labels)
         grouping = Grouping((SHARD_LABEL,), None, keep, frozenset(dimensions.drop_labels), METRIC_PREFIX)
         any_of = tuple((parse_selector(text),) for text in dimensions.selectors)
-        yield Rule(DIMENSIONS_ID, "dimension", any_of, grouping, None, (SHARD_VALUE,))
+        yield SeriesRule(DIMENSIONS_ID, "dimension", any_of, grouping, None, (SHARD_VALUE,))
     grouping = Grouping((FUNCTION_LABEL, SHARD_LABEL), metric_prefix=FUNCTION_METRIC_PREFIX)
     for function, text in config.functions.items():
-        yield Rule(
+        yield SeriesRule(
             function_rule_id(function),
             "function",
             ((parse_selector(text),),),
@@ -143,11 +143,11 @@ def _exactly(function: str) -> NameSet:
     return (), (Pattern.model_construct(exact=function),)
 
 
-def _of_recording_rule(rule: RecordingRule) -> Rule:
+def _of_recording_rule(rule: RecordingRule) -> SeriesRule:
     added = {label.name: label.value for label in rule.external_labels if label.value}
     added |= {RULE_ID_LABEL: rule.id, INSTANCE_LABEL: INSTANCE_VALUE}
     names = tuple(sorted(added))
-    return Rule(
+    return SeriesRule(
         rule.id,
         "dimension" if rule.function is None else "function",
         (tuple(parse_selector(text) for text in rule.matchers),),
@@ -162,7 +162,7 @@ def _of_recording_rule(rule: RecordingRule) -> Rule:
     )
 
 
-def _of_language(rule: language.Rule) -> Rule:
+def _of_language(rule: language.Rule) -> SeriesRule:
     families = tuple(family for family in FAMILIES if family in rule.normalize)
     constants = dict(rule.labels) | {SHARD_LABEL: SHARD_VALUE}
     if rule.has_functions and not rule.combine:
@@ -176,7 +176,7 @@ def _of_language(rule: language.Rule) -> Rule:
         drop=frozenset(rule.without) | frozenset(rule.labels),
         metric_prefix=prefix if rule.metric is None else None,
     )
-    return Rule(
+    return SeriesRule(
         rule.name,
         "function" if rule.has_functions else "dimension",
         ((parse_selector(rule.selector),),),
