@@ -7,7 +7,7 @@ configuration: not on the order of sources, rules or anything seen before, nor o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -27,8 +27,7 @@ from pyro_assets.series.facts import (
     count_services_of_jobs,
     note_overflows,
 )
-from pyro_assets.series.files import to_polars
-from pyro_assets.series.frame import Found, identities, series_table
+from pyro_assets.series.frame import identities, name_series
 from pyro_assets.series.label_sets import find_label_sets, groups_of, note_collisions
 from pyro_assets.series.name_sets import find_names
 from pyro_assets.series.profiles import run
@@ -47,7 +46,7 @@ class Derived:
         facts: counts.
     """
 
-    frames: "dict[str, pl.DataFrame]"
+    frames: dict[str, pl.DataFrame]
     facts: SeriesFacts
 
 
@@ -111,16 +110,10 @@ def derive_jobs(
     _note_other_units(chosen, wanted, facts)
     _note_zeros(wanted, asked, series, groups, facts)
 
-    def table(found: "pl.DataFrame") -> tuple[Any, U64]:
-        arrays = (found[name].to_numpy() for name in ("rule", "function", "group"))
-        values = (found[name].to_arrow() for name in ("value", "value_int"))
-        return series_table(rules.rules, sets, groups["tenant"].to_list(), jobs, names.shown, Found(*arrays, *values))
-
     if len(unfit):
-        note_overflows(table(unfit)[0], unfit["job"].to_list(), facts)
+        note_overflows(name_series(unfit, rules.rules, sets, jobs, names.shown)[0], unfit["job"].to_list(), facts)
     _note_rounded(series, facts)
-    made, identity = table(series)
-    frame = to_polars(made)
+    frame, identity = name_series(series, rules.rules, sets, jobs, names.shown)
     is_kept = _first_of_equal(frame, identity, rules, series["rule"].to_numpy())
     bounds = np.searchsorted(2 * series["job"].to_numpy() + series["kind"].to_numpy(), np.arange(2 * len(jobs) + 1))
     derived = []
@@ -166,7 +159,7 @@ def _note_rounded(series: pl.DataFrame, facts: Sequence[SeriesFacts]) -> None:
             facts[job].rounded_values = count
 
 
-def _first_of_equal(frame: "pl.DataFrame", identity: U64, rules: CompiledRules, rule: I64) -> Bool:
+def _first_of_equal(frame: pl.DataFrame, identity: U64, rules: CompiledRules, rule: I64) -> Bool:
     """Which series no rule before gives already; rules of the language come after all other forms.
 
     Args:
@@ -186,7 +179,7 @@ def _first_of_equal(frame: "pl.DataFrame", identity: U64, rules: CompiledRules, 
     return keep
 
 
-def note_refused(refused: "pl.DataFrame", facts: SeriesFacts) -> None:
+def note_refused(refused: pl.DataFrame, facts: SeriesFacts) -> None:
     """Count series that were left out because another rule gives them, and show the first."""
     facts.conflicting_series += len(refused)
     for row in refused.head(MAX_EXAMPLES).iter_rows(named=True):

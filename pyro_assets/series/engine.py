@@ -97,9 +97,9 @@ def add_up(
     """Values of series, exactly.
 
     Returns:
-        A query with the columns rule, function (see `frame.Found`), group, exact (Int128) and profiles (by which it is
-        divided), one row per series; those that are 0 too, and for `other` the whole that its functions are taken from,
-        as the last function.
+        A query with the columns rule, function (see `frame.name_series`), group, exact (Int128) and profiles (by which
+        it is divided), one row per series; those that are 0 too, and for `other` the whole that its functions are taken
+        from, as the last function.
     """
     is_each = asked["profile"].null_count() < len(asked)
     of_group = ["group", "profile"] if is_each else ["group"]

@@ -8,12 +8,15 @@ Add a count here when a person or a check needs to see it; nothing that a series
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from pyro_assets.block.columns import I64, BlockColumns
 from pyro_assets.storage.shown import show_bytes
+
+if TYPE_CHECKING:
+    import polars as pl
 
 #: So many examples of label collisions are kept.
 MAX_EXAMPLES: Final = 5
@@ -109,12 +112,12 @@ class SeriesFacts:
         return asdict(self)
 
 
-def note_overflows(table: Any, job_of_series: Sequence[int], facts: Sequence[SeriesFacts]) -> None:
-    """Count series whose values do not fit, an Arrow table of the series' schema, and name the first of each job."""
+def note_overflows(unfit: "pl.DataFrame", job_of_series: Sequence[int], facts: Sequence[SeriesFacts]) -> None:
+    """Count series whose values do not fit, frames of the series' schema, and name the first of each job."""
     for number, job in enumerate(job_of_series):
         facts[job].overflowing_series += 1
         if facts[job].overflowing_series <= MAX_EXAMPLES:
-            [series] = table.slice(number, 1).to_pylist()
+            series = unfit.row(number, named=True)
             labels = ", ".join(f"{label['name']}={label['value']!r}" for label in series["labels"])
             why = (
                 f"gives {series['metric']}{{{labels}}} a value that does not fit 64 bits, so this series was left out: "

@@ -9,8 +9,7 @@ by Arrow from the few distinct ones, so that a series costs no Python object.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -42,47 +41,34 @@ SCHEMA: Final = pa.schema(
 )
 
 
-@dataclass(slots=True)
-class Found:
-    """Series of j jobs before they have names, n in all; all arrays int64[n].
-
-    Attributes:
-        rule: position among the rules.
-        function: 1 + the position of the name in `shown`; 0 without one, len(shown) + 1 for the rest of a total.
-        group: position among the label sets' groups.
-        value, value_int: Arrow float64[n] and int64[n], null where the value is no integer.
-    """
-
-    rule: I64
-    function: I64
-    group: I64
-    value: Any
-    value_int: Any
-
-
-def series_table(
-    rules: Sequence[SeriesRule], sets: "LabelSets", tenants: Sequence[str], jobs: Sequence[JobInfo], shown: Sequence[str],
-    found: Found,
-) -> tuple[Any, U64]:  # fmt: skip
-    """Put series into columns.
+def name_series(
+    series: "pl.DataFrame",
+    rules: Sequence[SeriesRule],
+    sets: "LabelSets",
+    jobs: Sequence[JobInfo],
+    shown: Sequence[str],
+) -> "tuple[pl.DataFrame, U64]":
+    """Give series their texts.
 
     Args:
+        series: n series as `engine.settle` gives them. Their function is 1 + the position of the name in `shown`; 0
+            without one, len(shown) + 1 for the rest of a total.
         rules: r rules.
         sets: their label sets, with g groups.
-        tenants: g tenants as text.
         jobs: j jobs.
         shown: names of functions.
-        found: n series.
 
     Returns:
-        An Arrow table of SCHEMA with n rows in the order given, and uint64[n], which is equal where job, tenant, metric
+        The columns of SCHEMA with n rows in the order given, and uint64[n], which is equal where job, tenant, metric
         and labels are (which only rules that yield can make so).
     """
+    import polars as pl
+
     codes = [sets.memory.group_codes[number] for number in sets.groups]
     flat = np.frombuffer(b"".join(codes), dtype=np.int32).reshape(-1, 2).astype(np.int64)
     group_end = np.cumsum(np.fromiter(map(len, codes), dtype=np.int64, count=len(codes)) // 8)
     group_begin = np.append(0, group_end[:-1])
-    # The few texts that are used, renumbered, and behind them those of rules, functions, tenants and jobs.
+    # The few texts that are used, renumbered, and behind them those of rules, functions and jobs.
     used = np.unique(flat[flat >= 0])
     flat[flat >= 0] = np.searchsorted(used, flat[flat >= 0])
     texts = [sets.memory.texts[number] for number in used.tolist()]
@@ -91,20 +77,19 @@ def series_table(
         texts.extend(more)
         return np.arange(len(texts) - len(more), len(texts), dtype=np.int64)
 
-    tenant_of_group = append(tenants)
-    used_rules = np.unique(found.rule)
+    group, job, function = (series[name].to_numpy() for name in ("group", "job", "function"))
+    used_rules, rule = np.unique(series["rule"].to_numpy(), return_inverse=True)
     chosen = [rules[position] for position in used_rules.tolist()]
     id_of_rule = append([one.id for one in chosen])
     metric_of_rule = append([one.metric or "" for one in chosen])
     own_begin = len(texts) + np.cumsum([0, *(len(one.constants) for one in chosen)], dtype=np.int64)
     append([text for one in chosen for text in one.constants])
     holes = {
-        FUNCTION_VALUE: append(["", *shown, OTHER]).take(found.function),
-        SHARD_VALUE: append([str(job.shard) for job in jobs]).take(sets.job_of_group.take(found.group)),
-        INSTANCE_VALUE: append([job.instance for job in jobs]).take(sets.job_of_group.take(found.group)),
+        FUNCTION_VALUE: append(["", *shown, OTHER]).take(function),
+        SHARD_VALUE: append([str(one.shard) for one in jobs]).take(job),
+        INSTANCE_VALUE: append([one.instance for one in jobs]).take(job),
     }
-    job = append([job.job_id for job in jobs]).take(sets.job_of_group.take(found.group))
-    rule, group = np.searchsorted(used_rules, found.rule), found.group
+    id_of_job = append([one.job_id for one in jobs]).take(job)
 
     count = group_end.take(group) - group_begin.take(group) - 1  # the metric stands before the labels
     offsets = np.zeros(len(group) + 1, dtype=np.int32)
@@ -137,21 +122,20 @@ def series_table(
         hashes = hash_columns([code.take(name), code.take(text)])
         labels = np.append(np.uint64(0), np.cumsum(hashes, dtype=np.uint64))
         of_labels = (labels.take(offsets[1:]) - labels.take(offsets[:-1])).view(np.int64)
-        identity = hash_columns([of_labels, code.take(metric), code.take(tenant_of_group.take(group)), code.take(job)])
-    timestamp_ms = np.array([job.timestamp_ms for job in jobs], dtype=np.int64)
-    return pa.Table.from_arrays(
+        tenant = series["tenant_rank"].cast(pl.Int64).to_numpy()
+        identity = hash_columns([of_labels, code.take(metric), tenant, job])
+    of_text = pl.Series(texts, dtype=pl.String)
+    timestamps = pl.Series([one.timestamp_ms for one in jobs], dtype=pl.Int64)
+    named = series.select("tenant", "value", "value_int").hstack(
         [
-            strings.take(pa.array(tenant_of_group.take(group))),
-            strings.take(pa.array(metric)),
-            pa.ListArray.from_arrays(pa.array(offsets), pairs, type=LABELS_TYPE),
-            pa.array(timestamp_ms.take(sets.job_of_group.take(group))),
-            found.value,
-            found.value_int,
-            strings.take(pa.array(id_of_rule.take(rule))),
-            strings.take(pa.array(job)),
-        ],
-        schema=SCHEMA,
-    ), identity
+            of_text.gather(metric).alias("metric"),
+            pl.Series("labels", pa.ListArray.from_arrays(pa.array(offsets), pairs, type=LABELS_TYPE)),
+            timestamps.gather(job).alias("timestamp_ms"),
+            of_text.gather(id_of_rule.take(rule)).alias("rule"),
+            of_text.gather(id_of_job).alias("job"),
+        ]
+    )
+    return named.select(SCHEMA.names), identity
 
 
 def identities(frame: "pl.DataFrame") -> "pl.Series":
