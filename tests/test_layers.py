@@ -49,9 +49,6 @@ LAYERS: dict[str, set[str]] = {
     "cli": _BELOW | {"generator", "web", "resources"},
     "demo": _BELOW | {"generator", "web", "cli", "resources"},
 }
-#: Imports that point up, to be taken away one by one: (file, what it imports). Nothing may be added.
-UPWARD: Final = {}
-
 #: library -> the places (packages, or files below pyro_assets) that may import it.
 LIBRARIES: dict[str, set[str]] = {
     "dagster": {"defs", "definitions", "resources"},
@@ -118,8 +115,6 @@ def offences(source: str, path: str) -> list[str]:
         found.append(f"{path}:1: {layer} is no layer yet; give it a line in LAYERS of tests/test_layers.py")
     for line, name in imports(tree, ".".join(parts[:-1])):
         target = layer_of(name)
-        if (inside, target) in UPWARD:
-            continue
         if target is not None and target != layer and target not in LAYERS.get(layer, set()):
             places = places_that_may(target)
             found.append(f"{path}:{line}: {layer} may not import {target} ({name}); allowed in: {places}")

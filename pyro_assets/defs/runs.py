@@ -2,7 +2,8 @@
 
 Here, too:
 * runs that died without Dagster's knowledge: runs say that they are alive, and who is silent is ended;
-* how a live run stays: it does what is due, then what ticks plan meanwhile, until its time is over.
+* how a live run stays: it does what is due, then what ticks plan meanwhile, until its time is over; in observe mode it
+  looks for blocks itself.
 
 Add here what every run must have before its first job. Ticks open the pipeline themselves: a tick that fails is seen.
 """
@@ -12,17 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import dagster as dg
 
 from pyro_assets.app import App
+from pyro_assets.defs.due import Landed
 from pyro_assets.defs.jobs import lane_of
 from pyro_assets.errors import ConfigError, LedgerError, SettingsError
 from pyro_assets.jobs.counts import RunCounts
 from pyro_assets.monitoring.reports import HourReport
-from pyro_assets.operations import runs
+from pyro_assets.operations import runs, ticks
 from pyro_assets.resources.pipeline import PipelineResource
 
 BEAT_SECONDS: Final = 5.0
@@ -184,6 +186,49 @@ def stay(
             stay.say({hour: reports[hour] for hour in sorted(silent)})
             said, silent = worked, set()
     return reports
+
+
+#: Between two looks of a live run in observe mode; a slow bucket is looked at a fifth of the time at most.
+_LOOK_SECONDS: Final = 2.0
+_LOOK_SHARE: Final = 4.0
+
+
+@dataclass(slots=True)
+class Lookout:
+    """Looks for Pyroscope's blocks while a live run stays: each is a job of its own, so that a tick would be its lag.
+
+    Segments wait some seconds for others in any case; ticks are early enough for them.
+
+    Attributes:
+        opened: what is looked at.
+        hours: those of the run; others are the sensor's.
+        report: told what appeared, at most once a minute, as the sensor would have.
+        landed: what was not reported yet.
+    """
+
+    opened: App
+    hours: Sequence[str]
+    report: Callable[[Landed], None]
+    landed: Landed = field(default_factory=Landed)
+    clock: Callable[[], float] = time.monotonic
+    next_look: float = 0.0
+
+    def look(self) -> None:
+        """Look, unless that was done just now."""
+        begun = self.clock()
+        if begun < self.next_look:
+            return
+        self.landed = self.landed.plus(ticks.look(self.opened, self.hours))
+        ended = self.clock()
+        self.next_look = ended + max(_LOOK_SECONDS, _LOOK_SHARE * (ended - begun))
+        if self.landed.is_due(self.opened.clock()):
+            self.tell()
+
+    def tell(self) -> None:
+        """Report what was not reported yet."""
+        if self.landed.hours:
+            self.report(self.landed)
+        self.landed = Landed(reported_ms=self.opened.clock())
 
 
 def added(before: RunCounts, more: RunCounts) -> RunCounts:

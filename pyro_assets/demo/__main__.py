@@ -47,7 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     story = Story(layout, processes, screen)
     try:
         with layout.lock():
-            return 0 if story.run(options.seconds) else 1
+            is_equal = story.run(options.seconds)
+            story.leave()
+            return 0 if is_equal else 1
     except PyroAssetsError as error:
         screen.error(str(error))
         return 1

@@ -93,9 +93,7 @@ class Story:
             self._settle(app, history)
             if prometheus_url:
                 services.stop_reading(processes, layout, prometheus_url, web_port)
-            is_equal = self._prove(app)
-        self.leave()
-        return is_equal
+            return self._prove(app)
 
     def leave(self) -> None:
         """Let live runs end in order, and sum up."""

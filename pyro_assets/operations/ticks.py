@@ -1,6 +1,6 @@
 """What a tick does: looks for sources, plans jobs, and says for which hours a run is worth its start."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.listed_hours import ListedHours
 from pyro_assets.planning.listing import what_is_missing
 from pyro_assets.planning.plan import Planner
-from pyro_assets.planning.report import TickReport
+from pyro_assets.planning.report import HourArrivals, TickReport
 from pyro_assets.planning.spans import hours_over
 from pyro_assets.planning.tick import lanes_of, policy_of
 from pyro_assets.rules.archive import keep_versions
@@ -54,6 +54,11 @@ def tick(app: App, now_ms: int | None = None) -> TickReport:
         for due, lane in zip(found.lanes, lanes_of(app.settings), strict=True)
     )
     return replace(found, due=sending.with_exports(app, found.due, worth), lanes=lanes)
+
+
+def look(app: App, hours: Collection[str]) -> dict[str, HourArrivals]:
+    """What appeared in these hours since the last tick, recorded and planned; see `planning.tick.look`."""
+    return ticking.look(app.source, app.ledger, app.settings, hours, app.clock())
 
 
 def plan_aged(app: App) -> int:

@@ -7,7 +7,7 @@ Add what must happen every few seconds here; its cost must not grow with what is
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Final
@@ -183,6 +183,26 @@ def tick(
         source_problem=found.missing,
         seconds=time.perf_counter() - begun,
     )
+
+
+def look(
+    source: ReadOnlyBucket, ledger: Ledger, settings: Settings, hours: Collection[str], now_ms: int
+) -> dict[str, HourArrivals]:
+    """Looks between two ticks for what appeared in some hours, records it and plans jobs; what else appeared waits.
+
+    No cursor moves, so that the next tick looks at all of it. A listing that fails is the next tick's to tell.
+
+    Returns:
+        Hour -> sources seen for the first time.
+    """
+    policy = Modes(ledger).enter_mode(policy_of(settings), now_ms)
+    window = Window(now_ms, settings.window_ms, settings.list_page_keys, settings.tick_keys)
+    found = discover(source, kind_of_mode(settings.compaction), SourceRecords(ledger).cursors(), window)
+    mine = [item for item in found.found if item.block.hour in hours]
+    new = SourceRecords(ledger).record_sources(mine, {}, now_ms, policy).new
+    if new:
+        Planner(ledger).plan(now_ms, policy)
+    return _arrivals(new)
 
 
 def _look_into_gaps(

@@ -12,6 +12,7 @@ from pyro_assets.defs.catalogue import ASSETS
 from pyro_assets.defs.metadata import hour_metadata
 from pyro_assets.ledger.hours import SetAside
 from pyro_assets.monitoring.reports import ExportReport, Lag
+from pyro_assets.planning.report import HourArrivals
 from pyro_assets.planning.sweep import RescanReport
 from pyro_assets.rules.report import RulesReport
 from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
@@ -285,6 +286,23 @@ def test_a_live_run_stays_and_says_what_it_did_meanwhile(instance: dg.DagsterIns
     result = job.execute_in_process(instance=instance, partition_key=HOURS[0])
     assert len(fake.asked) == 4
     assert did(materialised(result)["l1_blocks", HOURS[0]]) == "compacted 8 jobs, derived 8 jobs"
+
+
+@pytest.mark.parametrize("mode", ["own", "observe"])
+def test_in_observe_mode_a_live_run_looks_for_blocks_and_reports_them(instance: dg.DagsterInstance, mode: str):
+    arrivals = {HOURS[0]: HourArrivals(2, 3 << 20, 1, 0, 0)}
+    fake = FakePipeline({HOURS[0]: hour_of_work(HOURS[0])}, appears=[arrivals])
+    resources = resources_with(fake, live_budget_seconds=0.4, compaction=mode)
+    job = build_defs(resources, start_hour=START).resolve_job_def("live")
+    result = job.execute_in_process(instance=instance, partition_key=HOURS[0])
+    assert result.success
+    landed = [event for event in result.get_asset_materialization_events() if event.asset_key.path == ["segments"]]
+    if mode == "own":
+        assert (fake.looked, landed) == ([], [])
+        return
+    assert fake.looked == [[HOURS[0]]]
+    (event,) = landed
+    assert (event.partition, event.materialization.metadata["segments"].value) == (HOURS[0], 2)
 
 
 def test_a_live_run_observes_its_progress_and_materialises_each_hour_once(instance: dg.DagsterInstance):

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -90,12 +91,14 @@ def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: py
         short = {"PYRO_ASSETS_LIVE_BUDGET_SECONDS": "6"}
         processes = Processes(layout.logs, layout.environment(os.environ) | short)
         try:
-            equal = Story(layout, processes, Screen(out)).run(45)
+            story = Story(layout, processes, Screen(out))
+            equal = story.run(45)
             if services.prometheus_program():
                 look_at_the_dashboard(layout)
             look_at_the_pages(out.getvalue())
             if shutil.which("chromedriver"):
                 walk_through_the_pages(tmp_path, out.getvalue())
+            story.leave()
             children = below(os.getpid()) - others
         finally:
             processes.stop_all()
@@ -103,6 +106,8 @@ def test_segments_land_and_exact_series_come_out(tmp_path: Path, monkeypatch: py
     if services.prometheus_program():
         assert "equal: prometheus holds" in out.getvalue()
     assert not running(children)
+    assert "Summary" in out.getvalue()
+    look_at_the_logs(layout)
     for variable, value in layout.environment({}).items():
         monkeypatch.setenv(variable, value)
     with dg.DagsterInstance.get() as instance:
@@ -120,6 +125,14 @@ def look_at_the_dashboard(layout: DemoFolder) -> None:
             without.append(query)
     # Nothing was refused, so that there may be no reason of refusals either.
     assert [query for query in without if "refused" not in query] == []
+
+
+def look_at_the_logs(layout: DemoFolder) -> None:
+    """Nobody complained of anything: the last live run ended in order, too."""
+    for log in layout.logs.glob("*.log"):
+        lines = log.read_text("utf-8", "replace").splitlines()
+        found = [line for line in lines if re.search(r"Traceback|\b(ERROR|WARNING|CRITICAL)\b|Exception", line)]
+        assert found == [], log.name
 
 
 def look_at_what_dagster_kept(instance: dg.DagsterInstance) -> None:

@@ -101,6 +101,20 @@ def test_a_block_of_level_2_whose_sources_were_seen_counts_nothing(observed: Obs
     assert report.set_aside_total == report.undone_jobs == report.pending == 0
 
 
+def test_a_look_between_ticks_takes_blocks_of_its_hours_and_leaves_others_to_ticks(observed: Observed) -> None:
+    pipeline = observed.world.pipeline
+    observed.block(-90, 1)
+    observed.go_on()
+    observed.block(-60, 2)
+    observed.block(-1_900, 3, tenant="beta")
+    assert {hour: found.objects for hour, found in ticks.look(pipeline, [HOUR]).items()} == {HOUR: 1}
+    assert ticks.look(pipeline, [HOUR]) == {}
+    assert ticks.due_hours(pipeline) == {HOUR: 1}
+    tick = ticks.tick(pipeline)
+    assert list(tick.arrivals) == ["2026-11-25-12:00"]
+    assert set(tick.due) == {"2026-11-25-12:00", HOUR}
+
+
 def test_a_block_that_went_into_level_2_before_it_was_seen_is_recovered(observed: Observed) -> None:
     observed.block(-60, 1, 2)
     observed.go_on()

@@ -26,7 +26,7 @@ from pyro_assets.monitoring.now import Alert
 from pyro_assets.monitoring.reports import HourReport, Lag
 from pyro_assets.operations import runs, sending, ticks, upkeep
 from pyro_assets.operations.runs import STEPS, Step
-from pyro_assets.planning.report import TickReport
+from pyro_assets.planning.report import HourArrivals, TickReport
 from pyro_assets.planning.sweep import RescanReport
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 
@@ -58,6 +58,8 @@ class FakePipeline:
     compacted: dict[str, HourCompaction] = field(default_factory=dict)
     scrubbed: ScrubReport = field(default_factory=ScrubReport)
     wrong: list[Alert] = field(default_factory=list)
+    appears: list[dict[str, HourArrivals]] = field(default_factory=list)
+    looked: list[list[str]] = field(default_factory=list)
     opened: int = 0
     closed: int = 0
 
@@ -144,6 +146,10 @@ class FakePipeline:
 
     def receivers(self) -> tuple[()]:
         return ()
+
+    def look(self, hours: Sequence[str]) -> dict[str, HourArrivals]:
+        self.looked.append(list(hours))
+        return self.appears.pop(0) if self.appears else {}
 
     def plan_aged(self) -> int:
         return 0

@@ -30,6 +30,7 @@ def tell(driver: Any, address: str) -> str:
     name = driver.find_element("id", "name")
     name.clear()
     name.send_keys(NAME)
+    driver.find_element("css selector", "#more > summary").click()
     driver.find_element("css selector", '#keep option[value="by"]').click()
     driver.find_element("id", "keep_labels").send_keys("service_name")
     press(driver, "Preview")
