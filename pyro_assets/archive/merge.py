@@ -30,7 +30,7 @@ _BATCH: Final = 64
 
 @dataclass(slots=True)
 class MergeReport:
-    """The result of a merge of hours (of a dry run: the expected one).
+    """What a merge of hours did (or, of a dry run, would do).
 
     Attributes:
         hours: that were merged, with how many files each had; those in which there was nothing to merge are not named.

@@ -43,7 +43,7 @@ _PAGE_KEYS: Final = 500
 
 @dataclass(slots=True)
 class RebuildReport:
-    """Counts of a rebuild.
+    """What a rebuild did.
 
     Attributes:
         records: commit records read; jobs: written to the ledger (the others were there from an earlier attempt).

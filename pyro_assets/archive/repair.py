@@ -25,7 +25,7 @@ from pyro_assets.storage.keys import retention_key
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """A damaged object after an attempt to put it back; `why_not` is "" where that succeeded."""
+    """A damaged object and what was done; `why_not` is "" where it was put back."""
 
     damage: Damage
     why_not: str = ""

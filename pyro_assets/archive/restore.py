@@ -90,7 +90,7 @@ class Restorer(Queries):
             put_fact(connection, _REBUILDING, str(now_ms) if rebuilding else None, now_ms)
 
     def restore(self, restored: Sequence[RestoredJob], now_ms: int) -> int:
-        """Inserts jobs with their sources, outputs and files; jobs that the ledger has stay unchanged.
+        """Writes jobs with their sources, outputs and files; those that are there already stay as they are.
 
         A source that two records name was tried again by a person: it belongs to the job in which it was done.
 

@@ -42,7 +42,7 @@ from pyro_assets.storage.ulid import first_ulid
 
 @dataclass(frozen=True, slots=True)
 class RetentionRecord:
-    """The record of what retention removed of an hour.
+    """What was removed of an hour.
 
     Attributes:
         hour: partition key.
@@ -213,7 +213,7 @@ class Expired:
 
 @dataclass(slots=True)
 class RetentionReport:
-    """Objects that were removed (of a dry run: that would be).
+    """What went (or, of a dry run, would go).
 
     Attributes:
         expired: by kind and hour.

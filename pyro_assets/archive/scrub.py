@@ -63,7 +63,7 @@ _ROT: Final = (BadRecord, ChecksumMismatch, ObjectChanged, ObjectMissing, Series
 
 @dataclass(slots=True)
 class ScrubReport:
-    """The result of a scrub.
+    """What a scrub found.
 
     Attributes:
         hours: that were looked at; left: that there was no time for.

@@ -1,4 +1,4 @@
-"""The objects that the archive must hold of each hour, and those that were damaged or missing at the last scrub.
+"""What the archive must hold of each hour, and what of it was found damaged or missing when it was read last.
 
 Add a kind of object here when upkeep shall look at it. Reading and comparing is `archive.scrub`'s; nothing here
 decides what becomes of a job.
@@ -19,7 +19,6 @@ from pyro_assets.ledger.upkeep import PlacedFile, ensure_row, files_of, hours_wi
 #: block: level-1; hour: a block of an hour, or its summary;
 #: record: of a commit; series: a file of them; receipt, retention, rules: records of these.
 DamageKind = Literal["block", "hour", "record", "series", "receipt", "retention", "rules"]
-_MOST_DAMAGED: Final = 1_000
 DAMAGE_KINDS: Final[tuple[DamageKind, ...]] = get_args(DamageKind)
 
 
@@ -36,7 +35,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The objects that were written of an hour.
+    """What was written of an hour.
 
     Attributes:
         records: job -> its shard and level-1 blocks, of every committed job.
@@ -66,7 +65,7 @@ class ScrubRecords(Queries):
         return sorted(found, key=lambda hour: (hour not in damaged, checked.get(hour, 0), hour))
 
     def written(self, hour: str) -> Written:
-        """The objects that the archive must hold of an hour whose rows are there."""
+        """What the archive must hold of an hour whose rows are there."""
         of_hour, is_committed = jobs.c.hour == hour, jobs.c.compacted_ms.is_not(None)
         with self.ledger.read() as connection:
             made: dict[str, list[Output]] = {}
@@ -124,9 +123,9 @@ class ScrubRecords(Queries):
                 .values(crc32c=crc32c)
             )
 
-    def damaged(self, hours: Collection[str] | None = None) -> list[Damage]:
-        """Objects that the last scrub found damaged or missing, by hour and key; of these hours or all."""
-        query = select(damage).order_by(damage.c.hour, damage.c.key).limit(_MOST_DAMAGED)
+    def damaged(self, hours: Collection[str] | None = None, limit: int = 1000) -> list[Damage]:
+        """What was damaged or missing when it was looked at last, by hour and key; of these hours or all."""
+        query = select(damage).order_by(damage.c.hour, damage.c.key).limit(limit)
         if hours is not None:
             query = query.where(damage.c.hour.in_(list(hours)))
         with self.ledger.read() as connection:
@@ -164,7 +163,7 @@ class ScrubRecords(Queries):
             )
 
     def compaction(self, job_id: str) -> Compaction:
-        """The result of a committed job's compaction, as its commit record has it."""
+        """What a committed job's compaction gave, as its commit record says it."""
         with self.ledger.read() as connection:
             return compaction_of(connection, job_id)
 

@@ -1,4 +1,4 @@
-"""BlockMeta, the message at the end of an object: the metadata of the block and its datasets.
+"""BlockMeta, the message at the end of an object: what it says of the block and its datasets.
 
 Reader and writer of the message belong here, with its string table resolved to bytes. Whether the offsets in it fit
 the object is checked in `object`, where the object's size is known. The message itself is in metadata.proto
@@ -26,7 +26,7 @@ INDEX_LABELS: Final[Labels] = ((b"__tenant_dataset__", b"dataset_tsdb_index"),)
 
 @dataclass(slots=True)
 class Dataset:
-    """The metadata of one dataset.
+    """What the metadata says of one dataset.
 
     Attributes:
         tenant, name: as bytes (not always UTF-8); the name of a dataset index is empty.
@@ -49,7 +49,7 @@ class Dataset:
 
 @dataclass(slots=True)
 class BlockMeta:
-    """The metadata of one object.
+    """What the metadata says of one object.
 
     Attributes:
         id: the block's ULID.

@@ -1,8 +1,8 @@
-"""Reads some datasets of some objects, and of these only the columns that sums need: for queries over many hours.
+"""Some datasets of some objects to columns, and of these only what sums need: for looking at much of an archive.
 
-Jobs read whole objects by `reader`; here ids, spans and labels of samples,
-mappings and addresses are left out, and symbols altogether where no name is asked for. Checks are the same:
-a damaged section raises the same errors. Choosing datasets and reading their bytes is the caller's.
+Whole objects are read by `reader`, which is what a job's work rests on; here ids, spans and labels of samples,
+mappings and addresses are left out, and symbols altogether where no name is asked for. What is read is checked as
+there: a damaged section raises the same errors. Which datasets are wanted and how their bytes come here is not known.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from pyro_assets.block.columns import I64, BlockColumns, DatasetInfo, ProfileRows, SeriesTable, SymbolTables
+from pyro_assets.block.columns import I64, BlockColumns, Bool, DatasetInfo, ProfileRows, SeriesTable, SymbolTables
 from pyro_assets.block.metadata import BlockMeta
 from pyro_assets.block.object import dataset_sections, parse_object
 from pyro_assets.block.parquet.rows import read_profiles
@@ -48,13 +48,16 @@ class ReadResult:
     set_aside: list[tuple[int, BlockError]] = field(default_factory=list)
 
 
-def read_blocks(objects: Sequence[RawObject], *, isolate: bool = True, most_bytes: int = 0) -> ReadResult:
+def read_blocks(
+    objects: Sequence[RawObject], *, isolate: bool = True, most_bytes: int = 0, job_of_object: Sequence[int] = ()
+) -> ReadResult:
     """Read all format-0 datasets of many objects.
 
     Args:
         objects: the objects, whole.
         isolate: set broken objects aside; otherwise the first error is raised.
         most_bytes: of memory that several objects together may need; 0: any.
+        job_of_object: sorts datasets before all else, where objects of several jobs are read; not while isolating.
 
     Raises:
         BlockError: an object is broken and `isolate` is off.
@@ -63,7 +66,7 @@ def read_blocks(objects: Sequence[RawObject], *, isolate: bool = True, most_byte
     if len(objects) == 1:
         most_bytes = 0
     try:
-        return _read_together(objects, most_bytes)
+        return _read_together(objects, most_bytes, job_of_object)
     except BlockError:
         if not isolate:
             raise
@@ -84,12 +87,12 @@ def read_blocks(objects: Sequence[RawObject], *, isolate: bool = True, most_byte
     return ReadResult(replace(result.columns, datasets=datasets), metas, set_aside)
 
 
-def _read_together(objects: Sequence[RawObject], most_bytes: int = 0) -> ReadResult:
+def _read_together(objects: Sequence[RawObject], most_bytes: int = 0, job_of_object: Sequence[int] = ()) -> ReadResult:
     metas = [parse_object(item.data, item.object_key, item.meta) for item in objects]
     for item, meta in zip(objects, metas, strict=True):
         _check_claims(meta, item.object_key)
     places = sorted(
-        (dataset.tenant, dataset.name, source, position)
+        (job_of_object[source] if job_of_object else 0, dataset.tenant, dataset.name, source, position)
         for source, meta in enumerate(metas)
         for position, dataset in enumerate(meta.datasets)
         if dataset.format == 0
@@ -97,7 +100,7 @@ def _read_together(objects: Sequence[RawObject], most_bytes: int = 0) -> ReadRes
     infos: list[DatasetInfo] = []
     names: list[tuple[str, str]] = []
     profiles, tsdb, symbols = [], [], []
-    for tenant, name, source, position in places:
+    for _, tenant, name, source, position in places:
         dataset = metas[source].datasets[position]
         sections = dataset_sections(objects[source].data, metas[source], position)
         profiles.append(sections.profiles)
@@ -167,7 +170,7 @@ def link(
             actual=int(rows.stack.view(np.uint64)[sample]),
         )
     linked = replace(rows, series=entry, unit=unit, stack=rows.stack + np.repeat(begin, count))
-    mismatches = _rows_whose_total_differs(linked)
+    mismatches = int(rows_whose_total_differs(linked).sum())
     facts = {"dangling": int(symbols.dangling.sum()), "total_mismatches": mismatches}
     return BlockColumns(datasets, series, linked, symbols, facts)
 
@@ -218,9 +221,10 @@ def _unit_of_rows(symbols: SymbolTables, rows: ProfileRows, dataset: I64, wheres
     return unit
 
 
-def _rows_whose_total_differs(rows: ProfileRows) -> int:
-    """How many rows claim another total than their samples have (both modulo 2**64, as they are stored)."""
+def rows_whose_total_differs(rows: ProfileRows) -> Bool:
+    """bool[n]: rows that claim another total than their samples have (both modulo 2**64, as they are stored)."""
     running = np.zeros(len(rows.value) + 1, dtype=np.int64)
     np.cumsum(rows.value, out=running[1:])
     total = running.take(rows.sample_start[1:]) - running.take(rows.sample_start[:-1])
-    return int((total != rows.total_value).sum())
+    differs: Bool = total != rows.total_value
+    return differs

@@ -20,7 +20,7 @@ from pyro_assets.block.tsdb.writer import write_index
 
 @dataclass(frozen=True, slots=True)
 class BlockIdentity:
-    """The identity of an object: ULID, shard, compaction level, and (level 0) the host that created it.
+    """What an object says of itself: ULID, shard, compaction level, and (level 0) who created it.
 
     `string_table`: strings that the metadata numbers first, see `BlockMeta`.
     """
@@ -62,13 +62,31 @@ def write_tenant_blocks(columns: BlockColumns, identities: dict[bytes, BlockIden
     Raises:
         Unwritable: the columns hold what the format cannot express.
     """
+    (blocks,) = write_job_blocks(columns, [0] * len(columns.datasets), [identities])
+    return blocks
+
+
+def write_job_blocks(
+    columns: BlockColumns, job_of_dataset: Sequence[int], identities: Sequence[dict[bytes, BlockIdentity]]
+) -> list[list[WrittenBlock]]:
+    """One object per job and tenant, those of each job as it gives them alone.
+
+    Args:
+        columns: datasets of all jobs, sorted by job first.
+        job_of_dataset: the job of each.
+        identities: by tenant, of each job.
+
+    Raises:
+        Unwritable: the columns hold what the format cannot express.
+    """
     sections = _write_sections(columns)
-    by_tenant: dict[bytes, list[int]] = {}
-    for position, dataset in enumerate(columns.datasets):
-        by_tenant.setdefault(dataset.tenant, []).append(position)
-    return [
-        _assemble(columns, sections, positions, identities[tenant], tenant) for tenant, positions in by_tenant.items()
-    ]
+    places: dict[tuple[int, bytes], list[int]] = {}
+    for position, (job, dataset) in enumerate(zip(job_of_dataset, columns.datasets, strict=True)):
+        places.setdefault((job, dataset.tenant), []).append(position)
+    blocks: list[list[WrittenBlock]] = [[] for _ in identities]
+    for (job, tenant), positions in places.items():
+        blocks[job].append(_assemble(columns, sections, positions, identities[job][tenant], tenant))
+    return blocks
 
 
 def _write_sections(columns: BlockColumns) -> list[tuple[bytes, bytes, bytes]]:

@@ -112,34 +112,34 @@ def run(
         config=series,
         receivers_file=receivers_file,
         secrets=environment_secrets(),
-    ) as app:
+    ) as pipeline:
         _demand_folder(source_url)
         # A mistake in the file of receivers is told before the work, not after it.
-        has_receivers = bool(app.receivers())
-        runs.check_archive(app)
-        for sentence in ticks.warnings(app):
+        has_receivers = bool(pipeline.receivers())
+        runs.check_archive(pipeline)
+        for sentence in ticks.warnings(pipeline):
             click.echo(f"Warning: {sentence}", err=True)
         run_id = f"cli-{time.time_ns():x}-{os.getpid()}"
         made: list[TickReport] = []
         with progress_bar("jobs") as bar:
             progress = lambda at: bar.update(at.done, at.total)  # noqa: E731 - a named function says no more
             if rules:
-                hours = hours_of_span(runs.hours(app), begin_ms, end_ms)
-                reports = runs.run(app, hours, SERIES_STEPS, run_id=run_id, rules=rules, progress=progress)
+                hours = hours_of_span(runs.hours(pipeline), begin_ms, end_ms)
+                reports = runs.run(pipeline, hours, SERIES_STEPS, run_id=run_id, rules=rules, progress=progress)
             elif jobs is not None:
-                reports = runs.run_exact(app, jobs, run_id=run_id, progress=progress)
+                reports = runs.run_exact(pipeline, jobs, run_id=run_id, progress=progress)
             else:
-                reports = _run_all_due(app, run_id, made, progress)
+                reports = _run_all_due(pipeline, run_id, made, progress)
         sent: Mapping[str, ExportCounts] = {}
         if has_receivers:
             # Receivers get a backfilled rule of hours that they have already, as live runs would have sent it.
             bounds = (END_SECONDS, IDLE_SECONDS)
             if rules:
-                sent = sending.exporter(app, hours, explicit=False).finish(*bounds)
+                sent = sending.exporter(pipeline, hours, explicit=False).finish(*bounds)
             else:
-                sent = sending.export(app, seconds=END_SECONDS, idle_seconds=IDLE_SECONDS)
-        left_out = [] if rules else _left_out(app, reports)
-        of_rules = _of_rules(app, rules, reports) if rules else {}
+                sent = sending.export(pipeline, seconds=END_SECONDS, idle_seconds=IDLE_SECONDS)
+        left_out = [] if rules else _left_out(pipeline, reports)
+        of_rules = _of_rules(pipeline, rules, reports) if rules else {}
     seconds = time.monotonic() - begun
     failures = [sentence for tick in made for sentence in (*tick.failures, *filter(None, [tick.source_problem]))]
     failures += [sentence for report in reports.values() for sentence in report.run.errors]
@@ -158,10 +158,10 @@ def run(
         raise click.ClickException(failures[0] if len(failures) == 1 else f"{len(failures)} failures: {failures[0]}")
 
 
-def _left_out(app: "App", reports: "Mapping[str, HourReport]") -> list[str]:
+def _left_out(pipeline: "App", reports: "Mapping[str, HourReport]") -> list[str]:
     """What is in no output of these hours, or waits for another attempt in any hour, in sentences."""
     waiting = [
-        one for one in QuarantineRecords(app.ledger).kept_failures() if one.subject == "job" and not one.given_up
+        one for one in QuarantineRecords(pipeline.ledger).kept_failures() if one.subject == "job" and not one.given_up
     ]
     said = [
         f"job {one.subject_id} of {one.hour} waits for its next attempt: {one.failure.cause}: {one.failure.message}"
@@ -170,13 +170,15 @@ def _left_out(app: "App", reports: "Mapping[str, HourReport]") -> list[str]:
     for hour, report in reports.items():
         if count := sum(report.left_out.values()):
             # Those of a job that was given up are listed with it.
-            first = next(iter(Pardons(app.ledger).unheld_sources(hour, limit=1)), report.set_aside[0])
+            first = next(iter(Pardons(pipeline.ledger).unheld_sources(hour, limit=1)), report.set_aside[0])
             more = f"{count:,} sources of {hour} are in no output, the first: "
             said.append(f"{more}{first.key}: {first.state}: {first.reason}")
     return said
 
 
-def _of_rules(app: "App", rules: "Sequence[str]", reports: "Mapping[str, HourReport]") -> dict[str, dict[str, int]]:
+def _of_rules(
+    pipeline: "App", rules: "Sequence[str]", reports: "Mapping[str, HourReport]"
+) -> dict[str, dict[str, int]]:
     """What rules have come to in the hours of a backfill."""
     from pyro_assets.explore.scan import Asked
     from pyro_assets.explore.series import SeriesReader
@@ -186,7 +188,7 @@ def _of_rules(app: "App", rules: "Sequence[str]", reports: "Mapping[str, HourRep
     begin_ms, end_ms = hour_start_ms(min(reports)), hour_start_ms(max(reports)) + HOUR_MS
     found = {}
     for rule in rules:
-        given, _ = SeriesReader(app.archive, app.ledger).rules(Asked(begin_ms, end_ms, rule=rule))
+        given, _ = SeriesReader(pipeline.archive, pipeline.ledger).rules(Asked(begin_ms, end_ms, rule=rule))
         made = given.get(rule)
         progress = [
             one for report in reports.values() if report.rules for one in report.rules.backfill if one.rule == rule
@@ -210,7 +212,7 @@ def _demand_folder(source_url: str) -> None:
 
 
 def _run_all_due(
-    app: "App", run_id: str, made: "list[TickReport]", progress: "Callable[[Progress], None]"
+    pipeline: "App", run_id: str, made: "list[TickReport]", progress: "Callable[[Progress], None]"
 ) -> "dict[str, HourReport]":
     """Ticks and runs until nothing is due any more; of an hour that was run twice, the counts are added.
 
@@ -219,14 +221,14 @@ def _run_all_due(
     reports: dict[str, HourReport] = {}
     has_looked = False
     while True:
-        made.append(ticks.tick(app))
+        made.append(ticks.tick(pipeline))
         if made[-1].due:
             # Hours that are over wait for whoever asks for them; that they are old is no lag.
-            over = set(hours_over(made[-1].due, app.settings.settle_ms, made[-1].now_ms))
+            over = set(hours_over(made[-1].due, pipeline.settings.settle_ms, made[-1].now_ms))
             done: dict[str, HourReport] = {}
             for hours in (sorted(set(made[-1].due) - over), sorted(over)):
                 asked = bool(over.intersection(hours))
-                done |= runs.run(app, hours, run_id=run_id, asked=asked, progress=progress) if hours else {}
+                done |= runs.run(pipeline, hours, run_id=run_id, asked=asked, progress=progress) if hours else {}
             for hour, report in done.items():
                 earlier = {"earlier": reports[hour]} if hour in reports else {}
                 reports[hour] = replace(report, run=total_run({**earlier, "now": report}))
@@ -236,7 +238,7 @@ def _run_all_due(
             if has_looked:
                 return reports
             has_looked = True
-            seen = ticks.list_hours(app, ticks.hours_to_list(app, _MOST_LISTED))
+            seen = ticks.list_hours(pipeline, ticks.hours_to_list(pipeline, _MOST_LISTED))
             made[-1] = replace(made[-1], failures=(*made[-1].failures, *seen.failures))
             if not seen.new:
                 return reports

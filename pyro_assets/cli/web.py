@@ -100,13 +100,13 @@ def web(
         raise click.UsageError(
             f"--host {host} lets others in than this machine; name a --token or a --trusted-header, or say --insecure"
         )
-    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as app:
-        metrics, ended = upkeep.health(app), threading.Event()
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
+        metrics, ended = upkeep.health(pipeline), threading.Event()
         doctor = partial(examine_here, source_url, archive_url, ledger_url)
-        site = Site(app, metrics, config_path, dagster_url, access, doctor=doctor,
+        site = Site(pipeline, metrics, config_path, dagster_url, access, doctor=doctor,
                     prometheus_url=prometheus_url, grafana_url=grafana_url)  # fmt: skip
         if push_seconds is not None:
-            pusher = threading.Thread(target=_push, args=(app, metrics, push_seconds, ended), daemon=True)
+            pusher = threading.Thread(target=_push, args=(pipeline, metrics, push_seconds, ended), daemon=True)
             pusher.start()
         shown = f"[{host}]" if ":" in host else host
 
@@ -130,11 +130,11 @@ def _token(place: str | None) -> str:
     return reference.resolve(environment_secrets(), "pages")
 
 
-def _push(app: "App", metrics: "HealthMetrics", seconds: float, ended: threading.Event) -> None:
+def _push(pipeline: "App", metrics: "HealthMetrics", seconds: float, ended: threading.Event) -> None:
     said: dict[str, str] = {}
     while not ended.wait(seconds):
         try:
-            troubles = upkeep.push_health(app, metrics, socket.gethostname())
+            troubles = upkeep.push_health(pipeline, metrics, socket.gethostname())
         except PyroAssetsError as error:
             troubles = {"metrics": str(error)}
         for name, trouble in troubles.items():

@@ -83,7 +83,7 @@ def without_unwritable(objects: Sequence[RawObject], make: Callable[[Sequence[Ra
     Returns:
         What was made; `metas` and `set_aside` are by position in `objects`.
     """
-    kept = sorted(range(len(objects)), key=lambda position: (_name(objects[position]), position))
+    kept = _job_order(objects)
     refused: list[tuple[int, BlockError]] = []
     try:
         made = make([objects[position] for position in kept])
@@ -102,6 +102,15 @@ def without_unwritable(objects: Sequence[RawObject], make: Callable[[Sequence[Ra
         metas[position] = meta
     set_aside = [*((kept[position], error) for position, error in made.set_aside), *refused]
     return replace(made, metas=metas, set_aside=set_aside)
+
+
+def in_job_order(objects: Sequence[RawObject]) -> list[RawObject]:
+    """The sources of a job by ULID, then by key."""
+    return [objects[position] for position in _job_order(objects)]
+
+
+def _job_order(objects: Sequence[RawObject]) -> list[int]:
+    return sorted(range(len(objects)), key=lambda position: (_name(objects[position]), position))
 
 
 def _of_source(error: Unwritable, object_key: str) -> Unwritable:
@@ -150,18 +159,22 @@ class MergedColumns:
     conflicts: int
 
 
-def merge(columns: BlockColumns, dedup: Dedup | None) -> MergedColumns:
+def merge(columns: BlockColumns, dedup: Dedup | None, job_of_dataset: Sequence[int] = ()) -> MergedColumns:
     """Merge datasets of equal tenant and name.
 
     Args:
         columns: datasets sorted by (tenant, name, source), as `read_blocks` returns them.
         dedup: see `compact`; None keeps every profile, as those of different jobs count each.
+        job_of_dataset: sorts datasets before all else, and keeps those of different jobs apart.
     """
     rows, series = columns.rows, columns.series
-    names = [(dataset.tenant, dataset.name) for dataset in columns.datasets]
-    outputs = list(dict.fromkeys(names))
-    place = {name: position for position, name in enumerate(outputs)}
-    output_of_dataset = np.array([place[name] for name in names], dtype=np.int64)
+    jobs = job_of_dataset or [0] * len(columns.datasets)
+    sources: dict[tuple[int, bytes, bytes], list[DatasetInfo]] = {}
+    for job, dataset in zip(jobs, columns.datasets, strict=True):
+        sources.setdefault((job, dataset.tenant, dataset.name), []).append(dataset)
+    outputs = list(sources.values())
+    sizes = np.array([len(group) for group in outputs], dtype=np.int64)
+    output_of_dataset = np.repeat(np.arange(len(outputs), dtype=np.int64), sizes)
     symbols = merge_symbols(columns.symbols, output_of_dataset)
     stack = symbols.node_code.take(rows.stack)
     ordered = order_series(series, output_of_dataset)
@@ -171,9 +184,8 @@ def merge(columns: BlockColumns, dedup: Dedup | None) -> MergedColumns:
     if dedup is None:
         kept = Deduplicated(order, 0, 0)
     elif dedup == "original":
-        sources = np.bincount(output_of_dataset, minlength=len(outputs))
         fingerprint = series.fingerprint.view(np.int64).take(rows.series)
-        kept = drop_neighbours(fingerprint, rows.time_ns, order, output, sources)
+        kept = drop_neighbours(fingerprint, rows.time_ns, order, output, sizes)
     else:
         kept = drop_copies(rows, rank, stack, order)
     row_start = range_starts(np.bincount(output.take(kept.kept), minlength=len(outputs)))
@@ -183,10 +195,7 @@ def merge(columns: BlockColumns, dedup: Dedup | None) -> MergedColumns:
     if node_row is not None:
         merged_rows.stack = node_row.take(merged_rows.stack)
     merged_series = _merge_series(series, ordered, merged_rows, len(outputs))
-    datasets = [
-        _merged_dataset([dataset for dataset in columns.datasets if (dataset.tenant, dataset.name) == name])
-        for name in outputs
-    ]
+    datasets = [_merged_dataset(group) for group in outputs]
     return MergedColumns(
         BlockColumns(datasets, merged_series, merged_rows, tables), kept.kept, kept.duplicates, kept.conflicts
     )

@@ -16,9 +16,9 @@ from pyro_assets.app import App
 from pyro_assets.defs.due import describe
 from pyro_assets.defs.metadata import verify_metadata
 from pyro_assets.jobs.counts import VerifyReport
-from pyro_assets.jobs.decide import Item, LeftOut
 from pyro_assets.monitoring.reports import HourReport
 from pyro_assets.operations import runs, upkeep
+from pyro_assets.operations.decide import Item, LeftOut
 from pyro_assets.planning.spans import over_since_ms
 
 ASSET: Final = "l1_blocks"

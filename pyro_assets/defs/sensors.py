@@ -41,10 +41,10 @@ from pyro_assets.defs.jobs import (
 from pyro_assets.defs.metadata import arrival_metadata
 from pyro_assets.defs.runs import end_silent_runs, opening
 from pyro_assets.errors import StorageUnavailable
-from pyro_assets.jobs.decide import LeftOut
 from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.now import Alert
 from pyro_assets.operations import runs, ticks, upkeep
+from pyro_assets.operations.decide import LeftOut
 from pyro_assets.planning.report import TickReport
 from pyro_assets.planning.spans import spans
 from pyro_assets.resources.environment import usable

@@ -86,8 +86,7 @@ class Preview:
         first: the first series by tenant, metric and labels; largest: those with the largest samples.
         functions: what the rule caught, by falling total; names_seen: function names looked at, over all jobs read.
         shares: what it counts of each profile type, by falling total.
-        points: (timestamp_ms, metric, sum over the job's series), for a plot; split: the same by the largest series of
-            each metric, called by the labels in which they differ, and by "" for the others.
+        points: (timestamp_ms, metric, sum over the job's series), for a plot.
         most_series: of one job and tenant, after limits; dropped_series: left out by limits.
         cost_ms: CPU time that the rule adds to a job that has something for it, without reading.
         seconds: what the preview took.
@@ -107,7 +106,6 @@ class Preview:
     shares: list[TypeShare] = field(default_factory=list)
     names_seen: int = 0
     points: list[tuple[int, str, float]] = field(default_factory=list)
-    split: list[tuple[int, str, str, float]] = field(default_factory=list)
     most_series: int = 0
     dropped_series: int = 0
     cost_ms: float = 0.0

@@ -5,7 +5,6 @@ time, and give the series that each gives alone.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,8 +28,6 @@ _SHOWN: Final = 20
 _MOST: Final = 100_000
 #: Distinct series are put together again once there are so many rows of them.
 _ROWS: Final = 200_000
-#: So many series of a metric are drawn each by itself.
-_DRAWN: Final = 5
 #: Stands for the shard of each job.
 _NO_SHARD: Final = -1
 
@@ -119,9 +116,7 @@ class Tally:
         self._samples += frame.height
         counts = frame.group_by("number", "tenant").len()["len"].max()
         found.most_series = max(found.most_series, int(str(counts)))
-        self._points.append(frame.group_by("at", "metric", "identity").agg(pl.col("value").sum()))
-        if sum(map(len, self._points)) > _ROWS:
-            self._points = [_together(pl.concat(self._points), "").select("at", "metric", "identity", "value")]
+        self._points.append(frame.group_by("at", "metric").agg(pl.col("value").sum()))
         self._series.append(_distinct(frame.select("tenant", "metric", "shard", "identity", "labels", "value")))
         if sum(map(len, self._series)) > _ROWS:
             self._series = [_distinct(pl.concat(self._series))]
@@ -165,18 +160,8 @@ class Tally:
         keys = sorted((tenant, metric, _labels(labels, shard), value) for tenant, metric, shard, labels, value in rows)
         largest = sorted(keys, key=lambda one: -one[3])[:_SHOWN]
         found.first, found.largest = ([PreviewSeries(*one) for one in some] for some in (keys[:_SHOWN], largest))
-        points = pl.concat(self._points)
-        found.points = list(_together(points, "").select("at", "metric", "value").iter_rows())
-        ranks = (
-            points.group_by("metric", "identity").agg(pl.col("value").sum()).sort("value", "identity", descending=True)
-        )
-        largest_ones = (
-            ranks.group_by("metric", maintain_order=True).head(_DRAWN).select("metric", "identity", is_one=True)
-        )
-        split = points.join(largest_ones, on=["metric", "identity"], how="left")
-        rows = _together(split, pl.when("is_one").then("identity").otherwise(pl.lit(""))).iter_rows()
-        names = _short_names(largest_ones["identity"].to_list())
-        found.split = [(at, metric, names.get(identity, ""), value) for at, metric, identity, value in rows]
+        points = pl.concat(self._points).group_by("at", "metric").agg(pl.col("value").sum()).sort("at", "metric")
+        found.points = list(points.select("at", "metric", "value").iter_rows())
 
     def _finish_shares(self, found: Preview) -> None:
         wholes = {(tenant, metric): total for (tenant, metric, _), total in self._sums["whole"].items()}
@@ -231,29 +216,6 @@ def _identity() -> "pl.Expr":
 
     label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
     return pl.col("labels").list.eval(label).list.join("\x1e")
-
-
-def _together(points: "pl.DataFrame", identity: "pl.Expr | str") -> "pl.DataFrame":
-    """Points of what has the same identity, added up."""
-    import polars as pl
-
-    named = points.with_columns(identity=pl.lit(identity) if isinstance(identity, str) else identity)
-    return named.group_by("at", "metric", "identity").agg(pl.col("value").sum()).sort("at", "metric", "identity")
-
-
-def _short_names(identities: Iterable[str]) -> dict[str, str]:
-    r"""Series by the labels in which they differ.
-
-    >>> _short_names(["pod\x1fa\x1eenv\x1fx", "pod\x1fb\x1eenv\x1fx", ""]) == {
-    ...     "pod\x1fa\x1eenv\x1fx": "pod=a", "pod\x1fb\x1eenv\x1fx": "pod=b"}
-    True
-    """
-    labels = {one: [part.partition("\x1f") for part in one.split("\x1e")] for one in identities if one}
-    seen = Counter((name, value) for of_one in labels.values() for name, _, value in of_one)
-    return {
-        one: ", ".join(f"{name}={value}" for name, _, value in of_one if seen[name, value] < len(labels)) or "all"
-        for one, of_one in labels.items()
-    }
 
 
 def _distinct(frame: "pl.DataFrame") -> "pl.DataFrame":

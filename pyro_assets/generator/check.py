@@ -1,4 +1,4 @@
-"""Compares the archive's series with those that a manifest demands, job by job, in slow plain Python.
+"""Compares the archive's series with what a manifest says, job by job, in slow plain Python.
 
 What is right for one job is decided in `expected.py`; here it is only held against what is there. A command, the demo
 and tests share this; it imports none of the code that made the series.
@@ -16,7 +16,7 @@ _PREFIX = "pyroscope_exported_metrics_"
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """One difference between archive and manifest.
+    """One thing that is not as it must be.
 
     `what` is one of: value, missing, unexpected, repeated (a series twice in one job), unknown source (a job lists a
     segment that the manifest lacks), dropped (a source that a job could not use), unprocessed (a segment in no job),
@@ -37,7 +37,7 @@ class Discrepancy:
 
 @dataclass(frozen=True, slots=True)
 class CommittedJob:
-    """A job by its commit record: id, shard, timestamp (Unix ms) of its samples, keys of the sources in its outputs.
+    """What a commit record says: id, shard, timestamp (Unix ms) of its samples, keys of the sources that went in.
 
     `dropped` are the keys of sources that are in no output.
     """

@@ -1,4 +1,4 @@
-"""Simulated profilers: values per stack of one pod, for one kind of profile at one moment.
+"""What a profiler would have counted: values per stack of one pod, for one kind of profile at one moment.
 
 These plain Python integers are both what is uploaded (`upload.py`) and what the manifest adds up (`manifest.py`), so
 a total never passes through the code under test. Add a kind of profile to `KINDS`.

@@ -162,7 +162,7 @@ def _public(row: ManifestRow) -> dict[str, str]:
 
 
 def totals_by_hour(manifest: Manifest) -> list[dict[str, object]]:
-    """Totals of a manifest per hour of creation, tenant, metric and labels, over all shards.
+    """What was made per hour of creation, tenant, metric and labels, over all shards.
 
     Flows are sums; of a gauge it is the last profile of each target in the hour. The labels are those of the uploads
     without private ones; per function of the manifest there is an entry with the label `function`.

@@ -22,7 +22,7 @@ _SYNC_EVERY = 64
 
 @dataclass(slots=True)
 class Produced:
-    """Counts of a run of the generator; `hours` are segments by hour of creation (Unix ms of its start)."""
+    """What a run of the generator made; `hours` counts segments by hour of creation (Unix ms of its start)."""
 
     segments: int = 0
     size_bytes: int = 0
@@ -33,8 +33,11 @@ class Produced:
 
     def add(self, other: "Produced") -> None:
         """Adds what another run made."""
-        for name in ("segments", "size_bytes", "rows", "late", "seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.segments += other.segments
+        self.size_bytes += other.size_bytes
+        self.rows += other.rows
+        self.late += other.late
+        self.seconds += other.seconds
         for hour_ms, segments in other.hours.items():
             self.hours[hour_ms] = self.hours.get(hour_ms, 0) + segments
 

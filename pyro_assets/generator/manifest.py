@@ -1,4 +1,4 @@
-"""The manifest: a record of every generated segment, as JSON lines, that results are checked against.
+"""What was made, segment by segment: the record that results are checked against, as JSON lines.
 
 Add a field to `SegmentEntry` when a checker needs it. Every number here was added up from the counts before they were
 encoded; nothing may be read back from a segment. How entries become expected series is said in `expected.py`.

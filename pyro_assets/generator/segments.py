@@ -1,4 +1,4 @@
-"""Uploads of some pods -> one segment object and its entry in the manifest.
+"""Uploads of some pods -> one segment object and what the manifest says of it.
 
 The default path is an agent's: counts -> pprof bytes -> parsed -> rows -> written. Which pods upload when is decided
 here; when segments are made, and where they go, in `generate.py`.
@@ -40,7 +40,7 @@ _SHARE = {"cpu": 1.0, "heap": 0.6, "goroutine": 0.4, "mutex": 0.4}
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Parameters of the generator: equal recipes make equal segments at equal times.
+    """What to make: equal recipes make equal segments at equal times.
 
     Attributes:
         seed: of everything that looks random.
@@ -116,7 +116,7 @@ class SegmentMaker:
         return [turn, *dice.sample(others, extra)]
 
     def _upload(self, pod: Pod, created_ms: int) -> list[Counts]:
-        """The profiles that a pod uploads shortly before `created_ms`; all of them cover the same seconds."""
+        """What a pod sends shortly before `created_ms`: all its profiles cover the same seconds."""
         dice = rng(self.recipe.seed, "upload", pod.service.tenant, pod.name, created_ms)
         ended_ms = created_ms - dice.randrange(20, 480)
         begun_ns = (ended_ms - PROFILE_SECONDS * 1000) * 1_000_000 + dice.randrange(1_000_000)

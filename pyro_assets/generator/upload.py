@@ -1,7 +1,7 @@
 """Counts -> the pprof bytes that an agent sends, encoded by hand from parts that are prepared once per program.
 
 Only a profile's samples and times are encoded anew, which makes an upload cheap. Reading pprof is the business of
-`pprof.reader`; that its reader agrees with this writer is a test.
+`pyro_assets.pprof`; that its reader agrees with this writer is a test.
 """
 
 import zlib

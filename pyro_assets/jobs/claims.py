@@ -7,7 +7,7 @@ what is done to a job in between belongs to the pipeline.
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, bindparam, case, func, select
@@ -70,34 +70,51 @@ class Claims(Queries):
         Returns:
             The job, or None when another worker has it, it waits for another try, or its state is another one.
         """
+        (job,) = self.claim_all([job_id], run_id, now_ms, lease_ms, retry, states=states, asked_ms=asked_ms)
+        return job
+
+    def claim_all(
+        self,
+        job_ids: Sequence[str],
+        run_id: str,
+        now_ms: int,
+        lease_ms: int,
+        retry: Retry,
+        *,
+        states: Sequence[JobState],
+        asked_ms: int | None = None,
+    ) -> list[Job | None]:
+        """The same for each of some jobs, by one transaction."""
+        values = {
+            "states": list(states),
+            "at_ms": now_ms,
+            "run_id": run_id,
+            "asked_ms": asked_ms,
+            "lease_expires_ms": now_ms + lease_ms,
+        }
+        found: dict[str, Job | None] = {}
         with self.ledger.write() as connection:
-            # One statement decides: of two workers, the second finds the lease taken.
-            row = connection.execute(
-                _CLAIM,
-                {
-                    "job_id": job_id,
-                    "states": list(states),
-                    "at_ms": now_ms,
-                    "run_id": run_id,
-                    "asked_ms": asked_ms,
-                    "lease_expires_ms": now_ms + lease_ms,
-                },
-            ).first()
-            if row is None:
+            # All take jobs in one order: two workers do not wait for each other.
+            for job_id in sorted(job_ids):
+                # One statement decides: of two workers, the second finds the lease taken.
+                row = connection.execute(_CLAIM, values | {"job_id": job_id}).first()
+                found[job_id] = None if row is None else self._claimed(connection, row, retry, now_ms)
+        return [found[job_id] for job_id in job_ids]
+
+    def _claimed(self, connection: Connection, row: Any, retry: Retry, now_ms: int) -> Job | None:
+        if row.level is not None and row.state == "planned" and row.attempts == 1:
+            # Once more, with planners kept out: no block that it may hold can be planned and begun meanwhile.
+            self.ledger.lock_planning(connection)
+            if has_lower(connection, row.id):
+                free = jobs.update().where(_THIS).values(attempts=0, lease_expires_ms=0)
+                connection.execute(free, {"job_id": row.id})
                 return None
-            if row.level is not None and row.state == "planned" and row.attempts == 1:
-                # Once more, with planners kept out: no block that it may hold can be planned and begun meanwhile.
-                self.ledger.lock_planning(connection)
-                if has_lower(connection, job_id):
-                    free = jobs.update().where(_THIS).values(attempts=0, lease_expires_ms=0)
-                    connection.execute(free, {"job_id": job_id})
-                    return None
-            job = job_of(connection, row, failed=row.cause is not None, isolate=_may_end_its_process(row))
-            if job.attempts > retry.max_attempts and job.state in ("planned", "compacted"):
-                died = Failure("WorkerDied", f"{retry.max_attempts} workers began this job and did not come back")
-                give_up(connection, job, died, now_ms)
-                return None
-            return job
+        job = job_of(connection, row, failed=row.cause is not None, isolate=_may_end_its_process(row))
+        if job.attempts > retry.max_attempts and job.state in ("planned", "compacted"):
+            died = Failure("WorkerDied", f"{retry.max_attempts} workers began this job and did not come back")
+            give_up(connection, job, died, now_ms)
+            return None
+        return job
 
     def heartbeat(self, job: Job, now_ms: int, lease_ms: int) -> None:
         """Renews the lease.
@@ -114,9 +131,7 @@ class Claims(Queries):
         Raises:
             LeaseLost: another worker has the job.
         """
-        with self._holding(
-            job, {"lease_expires_ms": 0} if undone else {"lease_expires_ms": 0, "attempts": 0}
-        ) as connection:
+        with self._holding(job, {"lease_expires_ms": 0} if undone else _FREE) as connection:
             if undone:
                 less = jobs.c.attempts - 1
                 connection.execute(jobs.update().where(jobs.c.id == job.id).values(attempts=less))
@@ -146,30 +161,8 @@ class Claims(Queries):
         Raises:
             LeaseLost: another worker has the job; nothing was committed.
         """
-        lost = bool(job.sources) and all(done.sources.get(source.key) == "lost" for source in job.sources)
-        state: JobState = "lost" if lost else "compacted"
-        values = {
-            "state": state,
-            "attempts": 1,
-            "compacted_ms": now_ms,
-            "verified_ms": None,
-            "compact_seconds": done.seconds,
-            **compacted_columns(done),
-        }
-        with self._holding(job, values | {"lease_expires_ms": 0} if lost else values) as connection:
-            if job.committed:
-                connection.execute(outputs.delete().where(outputs.c.job_id == job.id))
-            rows = [output_row(job.id, position, output) for position, output in enumerate(done.outputs)]
-            if rows:
-                connection.execute(outputs.insert(), rows)
-            _commit_sources(connection, job, done, now_ms)
-            if job.level is not None and done.newest_ms is not None:
-                _find_again(connection, job, done.newest_ms)
-            if job.failed:
-                forgive(connection, job.id)
-            if job.series_number is not None:
-                note_work(connection, job.hour, "compacted")
-        return state
+        with self.ledger.write() as connection:
+            return _commit_compacted(connection, job, done, now_ms)
 
     def commit_derived(self, job: Job, done: Derivation, now_ms: int, *, kinds: frozenset[str]) -> None:
         """Commits series files, replacing those of the same kinds, and gives the job back.
@@ -183,27 +176,31 @@ class Claims(Queries):
         Raises:
             LeaseLost: another worker has the job; nothing was committed.
         """
-        values: dict[str, Any] = {"attempts": 0, "next_attempt_ms": 0, "lease_expires_ms": 0}
-        facts = {**done.facts, **({"examples": done.examples} if done.examples else {})}
-        if done.rules is None:
-            values["config_hash"] = done.config_hash
-            values["derive_seconds"] = done.seconds
-            values["derive_facts"] = json.dumps(facts) if facts else None
-        # While the fence holds, nobody but this worker adds kinds.
-        derived = kinds <= job.kinds | {file.kind for file in done.files}
-        with self._holding(job, values) as connection:
-            _put_files(connection, job, done, now_ms)
-            if done.rules is not None:
-                facts = _with_facts(connection, job, done)
-                connection.execute(
-                    jobs.update().where(jobs.c.id == job.id).values(derive_facts=json.dumps(facts) if facts else None)
-                )
-            if derived:
-                connection.execute(_DERIVED, {"job_id": job.id, "at_ms": now_ms})
-                if job.failed:
-                    forgive(connection, job.id)
-            if job.series_number is not None:
-                note_work(connection, job.hour, "derived")
+        with self.ledger.write() as connection:
+            _commit_derived(connection, job, done, now_ms, kinds)
+
+    def commit(
+        self, commits: "Sequence[Commit]", now_ms: int, *, kinds: frozenset[str]
+    ) -> "list[JobState | LeaseLost | None]":
+        """Commits what was made of some jobs, by one transaction; one that another worker has stops no other.
+
+        Args:
+            commits: of different jobs.
+            now_ms: Unix milliseconds.
+            kinds: see `commit_derived`.
+
+        Returns:
+            For each what `commit_compacted` gives, None where nothing was compacted; or that the lease is lost.
+        """
+        found: dict[str, JobState | LeaseLost | None] = {}
+        with self.ledger.write() as connection:
+            for one in sorted(commits, key=lambda one: (one.job.hour, one.job.id)):
+                try:
+                    found[one.job.id] = _commit(connection, one, now_ms, kinds)
+                except LeaseLost as lost:
+                    # It is the first thing that a commit asks.
+                    found[one.job.id] = lost
+        return [found[one.job.id] for one in commits]
 
     def mark_verified(self, job_id: str, now_ms: int) -> None:
         """Notes that a job's level-1 blocks were read back and found equal to its sources."""
@@ -276,16 +273,11 @@ class Claims(Queries):
     def _holding(self, job: Job, values: Mapping[str, object] | None = None) -> Iterator[Connection]:
         """A transaction that only goes on while the job is this worker's, and sets columns of it."""
         with self.ledger.write() as connection:
-            # An update rather than a look: it keeps others out until the end of the transaction.
-            held = connection.execute(
-                _HELD,
-                {"job_id": job.id, "held_fence": job.fence, "held_by": job.run_id, **(values or {"fence": job.fence})},
-            )
-            if held.rowcount != 1:
-                raise LeaseLost(f"job {job.id} went to another worker while run {job.run_id} had it; its work stands")
+            _hold(connection, job, values)
             yield connection
 
 
+_FREE: Final = {"lease_expires_ms": 0, "attempts": 0}
 # Statements of every job are made once: making one takes longer than running it.
 _THIS: Final = jobs.c.id == bindparam("job_id")
 _HELD: Final = jobs.update().where(
@@ -337,6 +329,97 @@ SUDDEN: Final = ("LimitExceeded", "WorkerDied")
 def _may_end_its_process(row: Any) -> bool:
     """See `Job.isolate`; an attempt without a failure that was kept of it is one whose worker did not come back."""
     return row.cause in SUDDEN or row.attempts - 1 > (row.failures or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What was made of a claimed job; with neither series nor `goes_on` it is given back."""
+
+    job: Job
+    compacted: Compaction | None = None
+    derived: Derivation | None = None
+    goes_on: bool = False
+
+
+def _hold(connection: Connection, job: Job, values: Mapping[str, object] | None = None) -> None:
+    """Sets columns of a job while it is this worker's.
+
+    Raises:
+        LeaseLost: it is not.
+    """
+    # An update rather than a look: it keeps others out until the end of the transaction.
+    held = connection.execute(
+        _HELD,
+        {"job_id": job.id, "held_fence": job.fence, "held_by": job.run_id, **(values or {"fence": job.fence})},
+    )
+    if held.rowcount != 1:
+        raise LeaseLost(f"job {job.id} went to another worker while run {job.run_id} had it; its work stands")
+
+
+def _commit(connection: Connection, one: Commit, now_ms: int, kinds: frozenset[str]) -> JobState | None:
+    job, state = one.job, None
+    if one.compacted is not None:
+        done = one.compacted
+        state = _commit_compacted(connection, job, done, now_ms)
+        if state == "lost":
+            return state
+        job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
+    if one.derived is not None:
+        _commit_derived(connection, job, one.derived, now_ms, kinds)
+    elif not one.goes_on:
+        _hold(connection, job, _FREE)
+    return state
+
+
+def _commit_compacted(connection: Connection, job: Job, done: Compaction, now_ms: int) -> JobState:
+    lost = bool(job.sources) and all(done.sources.get(source.key) == "lost" for source in job.sources)
+    state: JobState = "lost" if lost else "compacted"
+    values = {
+        "state": state,
+        "attempts": 1,
+        "compacted_ms": now_ms,
+        "verified_ms": None,
+        "compact_seconds": done.seconds,
+        **compacted_columns(done),
+    }
+    _hold(connection, job, values | {"lease_expires_ms": 0} if lost else values)
+    if job.committed:
+        connection.execute(outputs.delete().where(outputs.c.job_id == job.id))
+    rows = [output_row(job.id, position, output) for position, output in enumerate(done.outputs)]
+    if rows:
+        connection.execute(outputs.insert(), rows)
+    _commit_sources(connection, job, done, now_ms)
+    if job.level is not None and done.newest_ms is not None:
+        _find_again(connection, job, done.newest_ms)
+    if job.failed:
+        forgive(connection, job.id)
+    if job.series_number is not None:
+        note_work(connection, job.hour, "compacted")
+    return state
+
+
+def _commit_derived(connection: Connection, job: Job, done: Derivation, now_ms: int, kinds: frozenset[str]) -> None:
+    values: dict[str, Any] = {"attempts": 0, "next_attempt_ms": 0, "lease_expires_ms": 0}
+    facts = {**done.facts, **({"examples": done.examples} if done.examples else {})}
+    if done.rules is None:
+        values["config_hash"] = done.config_hash
+        values["derive_seconds"] = done.seconds
+        values["derive_facts"] = json.dumps(facts) if facts else None
+    # While the fence holds, nobody but this worker adds kinds.
+    derived = kinds <= job.kinds | {file.kind for file in done.files}
+    _hold(connection, job, values)
+    _put_files(connection, job, done, now_ms)
+    if done.rules is not None:
+        facts = _with_facts(connection, job, done)
+        connection.execute(
+            jobs.update().where(jobs.c.id == job.id).values(derive_facts=json.dumps(facts) if facts else None)
+        )
+    if derived:
+        connection.execute(_DERIVED, {"job_id": job.id, "at_ms": now_ms})
+        if job.failed:
+            forgive(connection, job.id)
+    if job.series_number is not None:
+        note_work(connection, job.hour, "derived")
 
 
 def _put_files(connection: Connection, job: Job, done: Derivation, now_ms: int) -> None:

@@ -1,129 +1,36 @@
 """The first half of a job: sources to level-1 blocks and a commit record in the archive.
 
 Here, too:
-* reading the sources of a job: what is there, what is gone, what changed since it was listed;
+* the same for several small jobs at once, which share what costs by the call;
 * counts over the columns of a job, for its record and reports.
 
 Add what must be written before a job counts as compacted here; the ledger and series are `work`'s. Equal sources give
 equal blocks and records, so doing this again repairs whatever a crash left.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyro_assets.block.columns import BlockColumns
-from pyro_assets.errors import (
-    AccessRefused,
-    BadRecord,
-    BlockError,
-    ObjectChanged,
-    ObjectConflict,
-    ObjectMissing,
-    ObjectUnreadable,
-    StorageError,
-    StorageUnavailable,
-    Throttled,
-)
+from pyro_assets.block.columns import I64, BlockColumns
+from pyro_assets.errors import BadRecord, BlockError, ObjectConflict, ObjectMissing
 from pyro_assets.jobs.derive import Engine, read_committed
 from pyro_assets.jobs.record import CommitRecord, RecordedSource, parse_record, record_key
-from pyro_assets.ledger.records import Failure, Job, JobSource, Output
-from pyro_assets.series.facts import count_services
+from pyro_assets.jobs.sources import ReadSources, read_sources
+from pyro_assets.ledger.records import Failure, Job, Output
+from pyro_assets.series.facts import count_services_of_jobs
 from pyro_assets.storage.checksum import crc32c
-from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import block_key, parse_block_key
-from pyro_assets.storage.remote import remedy_of
 from pyro_assets.storage.shown import printable
 
 if TYPE_CHECKING:
     from pyro_assets.block.metadata import BlockMeta
-    from pyro_assets.block.reader import ReadResult
+    from pyro_assets.block.reader import RawObject, ReadResult
     from pyro_assets.compaction.compact import Compacted
-
-#: So many neighbours of an object are asked for before the bucket as a whole is to blame.
-_NEIGHBOURS = 3
-
-
-@dataclass(slots=True)
-class ReadSources:
-    """The bytes of a job's sources.
-
-    Attributes:
-        data: key -> bytes, in job order, of those that are there.
-        lost: keys of those that are gone.
-    """
-
-    data: dict[str, bytes] = field(default_factory=dict)
-    lost: list[str] = field(default_factory=list)
-
-
-def read_sources(bucket: ReadOnlyBucket, sources: Sequence[JobSource]) -> ReadSources:
-    """Reads all sources of a job.
-
-    A source that is not there, or does not have the size that was listed, is looked at and read once more: it may have
-    been listed while it was still being written, or before every copy of the store had it.
-
-    Raises:
-        ObjectChanged: a source changes while it is read; try again later.
-        ObjectUnreadable: some are not given out while others are, of this job or beside it.
-        StorageUnavailable: the bucket does not answer; nothing is known of the sources then.
-    """
-    found = bucket.get_many([ObjectInfo(source.key, source.size_bytes) for source in sources])
-    result = ReadSources()
-    failed: dict[str, StorageError] = {}
-    for source, data in zip(sources, found, strict=True):
-        try:
-            if isinstance(data, ObjectChanged | ObjectMissing):
-                data = bucket.get(source.key, bucket.size(source.key))
-            if isinstance(data, Exception):
-                raise data
-            result.data[source.key] = data
-        except ObjectMissing:
-            result.lost.append(source.key)
-        except (StorageUnavailable, ObjectUnreadable) as error:
-            failed[source.key] = error
-    if failed:
-        raise _judged(bucket, failed, bool(result.data) or _gives_out_others(bucket, failed))
-    return result
-
-
-def _judged(bucket: ReadOnlyBucket, failed: dict[str, StorageError], others: bool) -> StorageError:
-    """What these failures say: of the bucket, or of single objects."""
-    of_bucket = [error for error in failed.values() if not isinstance(error, ObjectUnreadable)]
-    if of_bucket and (not others or any(isinstance(error, Throttled) for error in of_bucket)):
-        return of_bucket[0]
-    final = {key: error for key, error in failed.items() if isinstance(error, AccessRefused | ObjectUnreadable)}
-    keys = tuple(final or failed)
-    error = failed[keys[0]]
-    text = str(error)
-    if not isinstance(error, ObjectUnreadable):
-        reason = error.reason if isinstance(error, AccessRefused) else text
-        text = f"{bucket.url} gives out other objects, but not {keys[0]}: {reason}; {remedy_of(reason)}"
-    more = f" ({len(keys)} such sources in this job)" if len(keys) > 1 else ""
-    retry = "; then `pyro-assets quarantine retry KEY`, where it was set aside meanwhile"
-    return ObjectUnreadable(text + retry + more, keys=keys, may_pass=not final)
-
-
-def _gives_out_others(bucket: ReadOnlyBucket, failed: dict[str, StorageError]) -> bool:
-    """Whether the bucket gives out an object beside those that it did not."""
-    key = next(iter(failed))
-    folder = key.rsplit("/", 2)[0] + "/"
-    try:
-        near = bucket.list_after(folder, key, _NEIGHBOURS) + bucket.list_after(folder, "", _NEIGHBOURS)
-    except StorageError:
-        return False
-    for item in near:
-        if item.key in failed or not item.size_bytes:
-            continue
-        try:
-            bucket.get_range(item.key, 0, 1)
-        except StorageError:
-            continue
-        return True
-    return False
-
+    from pyro_assets.compaction.together import CompactedJobs
 
 _NS_PER_MS = 1_000_000
 
@@ -156,19 +63,33 @@ class Summary:
 
 def summarise(columns: BlockColumns) -> Summary:
     """Counts what columns hold."""
+    return summarise_jobs(columns, np.zeros(len(columns.datasets), dtype=np.int64), 1)[0]
+
+
+def summarise_jobs(columns: BlockColumns, job_of_dataset: I64, jobs: int) -> list[Summary]:
+    """The same for each of some jobs, whose datasets are side by side."""
     rows = columns.rows
-    tenants: dict[bytes, tuple[int, int]] = {}
+    tenants: list[dict[bytes, tuple[int, int]]] = [{} for _ in range(jobs)]
     row_counts = np.diff(rows.dataset_start).tolist()
     sample_counts = np.diff(rows.sample_start.take(rows.dataset_start)).tolist()
-    for dataset, profiles, samples in zip(columns.datasets, row_counts, sample_counts, strict=True):
-        before = tenants.get(dataset.tenant, (0, 0))
-        tenants[dataset.tenant] = (before[0] + profiles, before[1] + samples)
-    return Summary(
-        tenants=tenants,
-        services=tuple((s.tenant, s.service, s.samples, s.unsymbolised_samples) for s in count_services(columns)),
-        oldest_ms=int(rows.time_ns.min()) // _NS_PER_MS if len(rows.time_ns) else None,
-        newest_ms=int(rows.time_ns.max()) // _NS_PER_MS if len(rows.time_ns) else None,
-    )
+    numbers = job_of_dataset.tolist()
+    for job, dataset, profiles, samples in zip(numbers, columns.datasets, row_counts, sample_counts, strict=True):
+        before = tenants[job].get(dataset.tenant, (0, 0))
+        tenants[job][dataset.tenant] = (before[0] + profiles, before[1] + samples)
+    bounds = rows.dataset_start.take(np.searchsorted(job_of_dataset, np.arange(jobs + 1))).tolist()
+    summaries = []
+    services = count_services_of_jobs(columns, job_of_dataset, jobs)
+    for own, its, begin, end in zip(tenants, services, bounds[:-1], bounds[1:], strict=True):
+        times = rows.time_ns[begin:end]
+        summaries.append(
+            Summary(
+                tenants=own,
+                services=tuple((s.tenant, s.service, s.samples, s.unsymbolised_samples) for s in its),
+                oldest_ms=int(times.min()) // _NS_PER_MS if len(times) else None,
+                newest_ms=int(times.max()) // _NS_PER_MS if len(times) else None,
+            )
+        )
+    return summaries
 
 
 #: Compaction level of the blocks that observe mode takes: those that replaced segments.
@@ -261,6 +182,46 @@ class Compactor:
             return CompactedJob(parse_record(self.archive.read(record.key), record.key))
         return CompactedJob(record, made.columns if made is not None else None)
 
+    def compact_jobs(self, jobs: Sequence[Job]) -> "tuple[list[CommitRecord], CompactedJobs] | None":
+        """The same for several jobs at once, whose engine can do that; each one's objects are as it gives them alone.
+
+        Args:
+            jobs: claimed for the first time, in own mode, with profiles that no other job has.
+
+        Returns:
+            Their records, and their columns; None where one of them has to be looked at alone.
+
+        Raises:
+            StorageError, BlockError, TooLarge: the same.
+        """
+        read = read_sources(self.source, [source for job in jobs for source in job.sources])
+        if read.lost or self.engine.compact_jobs is None:
+            return None
+        own = [ReadSources({source.key: read.data[source.key] for source in job.sources}) for job in jobs]
+        done = self.engine.compact_jobs([_raw(one.data) for one in own], jobs[0].dedup)
+        summaries = summarise_jobs(done.columns, done.job_of_dataset, len(jobs))
+        records = []
+        blocks: dict[str, bytes] = {}
+        for job, its, one, summary in zip(jobs, own, done.jobs, summaries, strict=True):
+            made = _Made(
+                [(block.tenant, block.id, block.data) for block in one.blocks],
+                done.columns,
+                {**one.metas},
+                {},
+                one.duplicates,
+                one.conflicts,
+                {name: one.facts[name] for name in _ODD if one.facts.get(name)},
+            )
+            record, data = self._record(job, its, made, summary)
+            records.append(record)
+            blocks |= {output.key: block for output, block in zip(record.outputs, data, strict=True)}
+        try:
+            self.archive.create_many(blocks)
+            self.archive.create_many({record.key: record.to_bytes() for record in records})
+        except ObjectConflict:
+            return None
+        return records, done
+
     def set_aside(self, job: Job, failure: Failure) -> CommitRecord:
         """Commits a job without outputs: all its sources are set aside for this reason.
 
@@ -330,10 +291,8 @@ class Compactor:
         return made
 
     def _merged(self, job: Job, data: dict[str, bytes]) -> _Made:
-        from pyro_assets.block.reader import RawObject
-
         keys = list(data)
-        objects = [RawObject(key, data[key]) for key in keys]
+        objects = _raw(data)
         if job.known:
             done = self.engine.compact_rest(objects, read_committed(self.archive, job.known), job.dedup, False)
         else:
@@ -353,19 +312,17 @@ class Compactor:
 
         Of what other jobs have already, only the rest counts: usually nothing of a higher level.
         """
-        from pyro_assets.block.reader import RawObject
-
         ((key, content),) = data.items()
         known = 0
         read: Compacted | ReadResult
         if job.known:
             # Of a single source the original drops nothing.
             others = read_committed(self.archive, job.known)
-            read = rest = self.engine.compact_rest([RawObject(key, content)], others, "original", True)
+            read = rest = self.engine.compact_rest(_raw(data), others, "original", True)
             known = rest.known
             blocks = [(block.tenant, block.id, block.data) for block in rest.blocks]
         else:
-            read, blocks = self.engine.read_blocks([RawObject(key, content)]), []
+            read, blocks = self.engine.read_blocks(_raw(data)), []
         meta = read.metas[0]
         made = _Made([], read.columns, {key: meta}, {}, facts=_known_fact(known))
         if meta is None:
@@ -381,9 +338,13 @@ class Compactor:
             made.blocks = blocks if known else [(meta.tenant, parse_block_key(key).ulid, content)]
         return made
 
-    def _record(self, job: Job, read: ReadSources, made: _Made | None) -> tuple[CommitRecord, list[bytes]]:
-        usable = made is not None and bool(made.blocks)
-        summary = self.engine.summarise(made.columns) if made is not None and usable else Summary({})
+    def _record(
+        self, job: Job, read: ReadSources, made: _Made | None, summary: Summary | None = None
+    ) -> tuple[CommitRecord, list[bytes]]:
+        if made is None or not made.blocks:
+            summary = Summary({})
+        elif summary is None:
+            summary = self.engine.summarise(made.columns)
         metas = made.metas if made is not None else {}
         broken = made.broken if made is not None else {}
         first = next((meta for key in read.data if (meta := metas.get(key)) is not None), None)
@@ -433,6 +394,12 @@ def failure_of(error: BaseException) -> Failure:
         offset = error.offset if error.offset >= 0 else None
         return Failure(type(error).__name__, message, error.where.section, offset)
     return Failure(type(error).__name__, message)
+
+
+def _raw(data: Mapping[str, bytes]) -> "list[RawObject]":
+    from pyro_assets.block.reader import RawObject
+
+    return [RawObject(key, content) for key, content in data.items()]
 
 
 def _recorded(key: str, listed_bytes: int, read: ReadSources, broken: dict[str, Failure]) -> RecordedSource:

@@ -26,9 +26,12 @@ from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import parse_series_name, series_key
 
 if TYPE_CHECKING:
-    from pyro_assets.block.columns import BlockColumns
+    from types import ModuleType
+
+    from pyro_assets.block.columns import I64, BlockColumns
     from pyro_assets.block.reader import RawObject, ReadResult
     from pyro_assets.compaction.compact import Compacted
+    from pyro_assets.compaction.together import CompactedJobs
     from pyro_assets.jobs.compact import Summary
     from pyro_assets.rules.config import SeriesConfig
     from pyro_assets.series.derive import Derived
@@ -179,6 +182,29 @@ def _compact_rest(
     return compact_rest(objects, known, dedup=dedup, same_level=same_level, most_bytes=most_bytes)
 
 
+def _compact_jobs(jobs: "Sequence[Sequence[RawObject]]", dedup: Any, most_bytes: int = 0) -> "CompactedJobs":
+    from pyro_assets.compaction.together import compact_jobs
+
+    return compact_jobs(jobs, dedup=dedup, most_bytes=most_bytes)
+
+
+def _derive_jobs(
+    columns: "BlockColumns",
+    job_of_dataset: "I64",
+    jobs: "Sequence[JobInfo]",
+    config: "SeriesConfig",
+    kinds: frozenset[str],
+) -> "list[Derived]":
+    derived: list[Derived] = _series().derive_jobs(columns, job_of_dataset, jobs, config, kinds)
+    return derived
+
+
+def _series() -> "ModuleType":
+    from pyro_assets.series import derive
+
+    return derive
+
+
 def _read_blocks(objects: "Sequence[RawObject]") -> "ReadResult":
     from pyro_assets.block.reader import read_blocks
 
@@ -192,9 +218,8 @@ def _summarise(columns: "BlockColumns") -> "Summary":
 
 
 def _derive(columns: "BlockColumns", job: "JobInfo", config: "SeriesConfig", kinds: frozenset[str]) -> "Derived":
-    from pyro_assets.series.derive import derive
-
-    return derive(columns, job, config, kinds)
+    derived: Derived = _series().derive(columns, job, config, kinds)
+    return derived
 
 
 def _series_to_parquet(frame: Any, notes: Mapping[str, str]) -> bytes:
@@ -206,12 +231,11 @@ def _series_to_parquet(frame: Any, notes: Mapping[str, str]) -> bytes:
 def _replace_rules(
     before: Mapping[str, bytes], derived: "Derived", ids: Collection[str]
 ) -> tuple[dict[str, Any], set[str]]:
-    from pyro_assets.series.derive import note_refused
     from pyro_assets.series.files import parquet_to_series, replace_rules
 
     frames = {kind: parquet_to_series(data, f"the file of {kind} series") for kind, data in before.items()}
     merged, refused = replace_rules(frames, derived.frames, ids)
-    note_refused(refused, derived.facts)
+    _series().note_refused(refused, derived.facts)
     return merged, {kind for kind, frame in frames.items() if not frame.equals(merged[kind])}
 
 
@@ -226,6 +250,7 @@ class Engine:
         summarise: columns -> Summary.
         derive: (columns, job, config, kinds) -> Derived.
         series_to_parquet: (frame, notes) -> bytes.
+        compact_jobs, derive_jobs: the same for several jobs at once; None: jobs are done one by one.
         replace_rules: (files by kind, what was derived of some rules, their ids) -> all frames, and the kinds that
             changed; its facts get what other rules have given already.
     """
@@ -236,6 +261,8 @@ class Engine:
     summarise: "Callable[[BlockColumns], Summary]" = _summarise
     derive: "Callable[[BlockColumns, JobInfo, SeriesConfig, frozenset[str]], Derived]" = _derive
     series_to_parquet: Callable[[Any, Mapping[str, str]], bytes] = _series_to_parquet
+    compact_jobs: "Callable[[Sequence[Sequence[RawObject]], str], CompactedJobs] | None" = None
+    derive_jobs: "Callable[..., list[Derived]] | None" = None
     replace_rules: "Callable[[Mapping[str, bytes], Derived, Collection[str]], tuple[dict[str, Any], set[str]]]" = (
         _replace_rules
     )
@@ -245,8 +272,13 @@ def within(engine: Engine, most_bytes: int) -> Engine:
     """The product's own engine, for jobs that need at most so much memory for symbols; another one as it is."""
     if engine != Engine():
         return engine
-    bounded = partial(_compact, most_bytes=most_bytes), partial(_compact_rest, most_bytes=most_bytes)
-    return replace(engine, compact=bounded[0], compact_rest=bounded[1])
+    return replace(
+        engine,
+        compact=partial(_compact, most_bytes=most_bytes),
+        compact_rest=partial(_compact_rest, most_bytes=most_bytes),
+        compact_jobs=partial(_compact_jobs, most_bytes=most_bytes),
+        derive_jobs=_derive_jobs,
+    )
 
 
 #: Facts that a rule has alone; the others are of the whole job.
@@ -298,27 +330,49 @@ class Deriver:
         work = _Work(job, columns, config or self.config, config.hash if config is not None else self.config_hash)
         if self.rules:
             done = self._put_in(work, still_ours)
-        elif not job.outputs:
-            nothing = tuple(SeriesFile(kind, None, 0, 0, work.config_hash) for kind in sorted(kinds))
-            done = Derivation(nothing, work.config_hash)
         else:
-            done = self._derive(work, kinds, still_ours)
+            derived = self._series(work, work.config, kinds) if job.outputs else None
+            done, files = self._written(work, derived, kinds)
+            still_ours()
+            self.archive.replace_many(files)
         return replace(done, seconds=time.perf_counter() - begun)
 
-    def _derive(self, work: "_Work", kinds: frozenset[str], still_ours: Callable[[], None]) -> Derivation:
-        derived = self._series(work, work.config, kinds)
+    def derive_jobs(
+        self, jobs: Sequence[Job], made: "CompactedJobs", kinds: frozenset[str], still_ours: Callable[[], None]
+    ) -> list[Derivation] | None:
+        """The same for several jobs that were compacted at once, with the rules in force; None where that cannot be."""
+        if self.rules or self.engine.derive_jobs is None:
+            return None
+        begun = time.perf_counter()
+        infos = [_info(job) for job in jobs]
+        derived = self.engine.derive_jobs(made.columns, made.job_of_dataset, infos, self.config, kinds)
+        done = []
+        files: dict[str, bytes] = {}
+        for job, own in zip(jobs, derived, strict=True):
+            derivation, written = self._written(_Work(job, None, self.config, self.config_hash), own, kinds)
+            done.append(derivation)
+            files |= written
+        still_ours()
+        self.archive.replace_many(files)
+        return [replace(one, seconds=(time.perf_counter() - begun) / len(jobs)) for one in done]
+
+    def _written(
+        self, work: "_Work", derived: "Derived | None", kinds: frozenset[str]
+    ) -> tuple[Derivation, dict[str, bytes]]:
+        """What a job's series came to, and its files by key."""
+        if derived is None or not work.job.outputs:
+            nothing = tuple(SeriesFile(kind, None, 0, 0, work.config_hash) for kind in sorted(kinds))
+            return Derivation(nothing, work.config_hash), {}
         files = [SeriesFile(kind, work.key(kind), 0, 0, work.config_hash) for kind in sorted(kinds)]
         written = [self._bytes(file, derived.frames[file.kind]) for file in files]
-        still_ours()
-        for file, data in written:
-            self.archive.replace(work.key(file.kind), data)
         facts = derived.facts.to_dict()
-        return Derivation(
+        derivation = Derivation(
             files=tuple(file for file, _ in written),
             config_hash=work.config_hash,
             facts={name: count for name, count in facts.items() if isinstance(count, int) and count},
             examples=tuple(derived.facts.examples),
         )
+        return derivation, {work.key(file.kind): data for file, data in written}
 
     def _put_in(self, work: "_Work", still_ours: Callable[[], None]) -> Derivation:
         """Puts the series of some rules in the place of what the job had of them; the others' rows stay."""
@@ -348,14 +402,10 @@ class Deriver:
         return Derivation(tuple(file for file, _ in written), work.config_hash, ids, facts, examples)
 
     def _series(self, work: "_Work", config: "SeriesConfig", kinds: frozenset[str]) -> "Derived":
-        from pyro_assets.series.facts import JobInfo
-
         job, columns = work.job, work.columns
         if columns is None:
             columns = read_outputs(self.archive, self.engine, job)
-        return self.engine.derive(
-            columns, JobInfo(job.id, job.shard, job.timestamp_ms, job.instance or ""), config, kinds
-        )
+        return self.engine.derive(columns, _info(job), config, kinds)
 
     def _noted(self, file: SeriesFile, config_hash: str) -> SeriesFile:
         later = {mark.rule: (mark.hash, config_hash) for mark in self.rules if mark.kind == file.kind}
@@ -378,6 +428,12 @@ class _Work:
     def key(self, kind: str) -> str:
         """Where the job's series of a kind lie."""
         return series_key(kind, self.job.hour, self.job.id, self.job.series_number or 0)
+
+
+def _info(job: Job) -> "JobInfo":
+    from pyro_assets.series.facts import JobInfo
+
+    return JobInfo(job.id, job.shard, job.timestamp_ms, job.instance or "")
 
 
 def _placed(file: SeriesFile, job: Job) -> PlacedFile:

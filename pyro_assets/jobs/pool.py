@@ -273,24 +273,24 @@ _teller: subprocess.Popen[bytes] | None = None
 
 
 @contextlib.contextmanager
-def limited(ledger: Ledger, job: Job, seconds: float, retry: Retry) -> Iterator[None]:
+def limited(ledger: Ledger, jobs: Sequence[Job], seconds: float, retry: Retry) -> Iterator[None]:
     """Ends this process, with status 1 and its stacks on stderr, if the block takes longer; 0 seconds: no limit.
 
     Not for blocks that are inside of each other, or in several threads: the process has one such timer, and the last
     one that was set counts.
 
     Args:
-        ledger: has the job.
-        job: as this process claimed it.
+        ledger: has the jobs.
+        jobs: as this process claimed them; which of several it was shows when each is alone.
         seconds: wall time.
-        retry: when the job is tried again.
+        retry: when they are tried again.
     """
     if not seconds:
         yield
         return
-    where = f"job {job.id} of {job.hour}, shard {job.shard}"
-    note = {"where": where, "seconds": seconds, "begun": time.monotonic(), "ledger": ledger.url, "retry": asdict(retry)}
-    _tell(note | {"job": job.id, "fence": job.fence, "run_id": job.run_id})
+    note = {"seconds": seconds, "begun": time.monotonic(), "ledger": ledger.url, "retry": asdict(retry)}
+    held = [{"id": job.id, "hour": job.hour, "shard": job.shard, "fence": job.fence} for job in jobs]
+    _tell(note | {"jobs": held, "run_id": jobs[0].run_id})
     faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
     try:
         yield
@@ -321,18 +321,22 @@ def _tell(note: dict[str, Any] | None) -> None:
 def _tell_the_end(note: dict[str, Any]) -> None:
     """Says that a job took its run with it, and notes it in the ledger."""
     run_id, limit = note["run_id"], f"it took more than {note['seconds']:g} s"
+    first, *others = note["jobs"]
+    where = f"job {first['id']} of {first['hour']}, shard {first['shard']}"
+    beside = f", or one of {len(others)} jobs at the same time" if others else ""
     sys.stderr.write(
-        f"Error: {note['where']}: {limit} (PYRO_ASSETS_JOB_SECONDS), so the run {run_id} was ended; its stacks stand "
+        f"Error: {where}{beside}: {limit} (PYRO_ASSETS_JOB_SECONDS), so the run {run_id} was ended; its stacks stand "
         "above. What it had done is committed. The next run does all other jobs, then this one in a process of its own "
         "that finds which source is to blame; `pyro-assets quarantine list --all` shows what came of it\n"
     )
+    failure = Failure("LimitExceeded", f"{limit}, and the run {run_id} was ended with it")
     try:
         ledger = Ledger.open(note["ledger"])
         try:
-            job, _ = JobRecords(ledger).look_up(note["job"])
-            failure = Failure("LimitExceeded", f"{limit}, and the run {run_id} was ended with it")
-            held = replace(job, fence=note["fence"], run_id=run_id)
-            Claims(ledger).fail(held, failure, time.time_ns() // 1_000_000, Retry(**note["retry"]))
+            for one in note["jobs"]:
+                job, _ = JobRecords(ledger).look_up(one["id"])
+                held = replace(job, fence=one["fence"], run_id=run_id)
+                Claims(ledger).fail(held, failure, time.time_ns() // 1_000_000, Retry(**note["retry"]))
         finally:
             ledger.close()
     except PyroAssetsError as error:

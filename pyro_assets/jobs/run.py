@@ -10,15 +10,16 @@ Add what concerns several jobs at once here; a single job is `work`'s.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pyro_assets.errors import ProgramError
+from pyro_assets.errors import LedgerUnavailable, ProgramError
 from pyro_assets.jobs.claims import Claims
+from pyro_assets.jobs.compute import MOST_TOGETHER, Answer, Task, passes, serve
 from pyro_assets.jobs.counts import Progress, RunCounts
 from pyro_assets.jobs.pool import NO_LIMITS, Died, Pool, keep_freed_memory, may_spawn
-from pyro_assets.jobs.work import Answer, Attempt, Leases, Outcome, Task, Worker, serve
+from pyro_assets.jobs.work import Attempt, Leases, Outcome, Worker
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import Job, Lane
 from pyro_assets.ledger.schema import COMMITTED_STATES, OPEN_STATES
@@ -226,69 +227,46 @@ def run_jobs(
     keep_freed_memory()
     tally = _Tally(worker, order, len(listed))
     with worker.keeping() as leases:
-        _run_jobs(worker, list(listed), order, tally, landed, leases)
+        queue = _Queue(worker, order, tally, deque(listed), landed, leases)
+        try:
+            _run_alone(worker, queue)
+        except (KeyboardInterrupt, SystemExit, LedgerUnavailable, ProgramError):
+            queue.give_back(queue.ready)
+            raise
     tally.suspects.end()
     return tally.counts
 
 
-def _run_jobs(
-    worker: Worker,
-    listed: list[Listed],
-    order: Order,
-    tally: "_Tally",
-    landed: Callable[[], list[Listed]],
-    leases: Leases,
-) -> None:
-    begun, may_pool, alone = time.perf_counter(), True, set[str]()
-    for position, (hour, job_id) in enumerate(listed):
-        if tally.is_over(hour):
+def _run_alone(worker: Worker, queue: "_Queue") -> None:
+    """Does jobs in this process, as long as others are not worth their start."""
+    begun, done, may_pool, isolated = time.perf_counter(), 0, True, set[str]()
+    while queue.ready or queue.waiting:
+        queue.claim_landed()
+        if not queue.ready:
+            left = len(queue.waiting)
+            # What the first ones took tells what the others will; a process takes a second to start.
+            needs = (time.perf_counter() - begun) / done * left if done else math.inf
+            if may_pool and (queue.waiting[0][1] in isolated or _wants_pool(worker, left, needs)):
+                if run_pooled(worker, queue):
+                    return
+                may_pool = False
+            queue.claim()
             continue
-        more = landed()
-        listed[position + 1 : position + 1] = more
-        tally.expect(len(more))
-        left = len(listed) - position
-        # What the first ones took tells what the others will; a process takes a second to start.
-        needs = math.inf if position == 0 else (time.perf_counter() - begun) / position * left
-        if may_pool and (job_id in alone or _wants_pool(worker, left, needs)):
-            if run_pooled(worker, listed[position:], order, tally, landed, leases):
-                return
-            may_pool = False
         started = time.perf_counter()
-        task = _claim(worker, job_id, order, leases)
-        if isinstance(task, Task) and task.job.isolate and may_pool and worker.limits != NO_LIMITS:
+        tasks = queue.ready.popleft()
+        job = tasks[0].job
+        if job.isolate and may_pool and worker.limits != NO_LIMITS:
             # After all others, in a process that may end.
-            leases.let_go(task.job)
-            worker.give_back([task.job])
-            listed.append((hour, job_id))
-            alone.add(job_id)
-        elif isinstance(task, Task):
-            answer = worker.compute(task)
-            listed += _settle(worker, task, answer, tally, leases, time.perf_counter() - started)
-        else:
-            tally.note(hour, job_id, task, time.perf_counter() - started)
+            queue.give_back([tasks])
+            queue.waiting.append((job.hour, job.id))
+            isolated.add(job.id)
+            continue
+        answers = worker.compute(tasks)
+        queue.settle(tasks, answers, time.perf_counter() - started)
+        done += len(tasks)
 
 
-def _settle(
-    worker: Worker, task: Task, answer: Answer | Died, tally: "_Tally", leases: Leases, seconds: float
-) -> list[Listed]:
-    """Commits what was computed of a job; the jobs that come after all others because of it."""
-    leases.let_go(task.job)
-    attempt = worker.settle(task, answer)
-    if attempt.outcome is Outcome.LATER:
-        return [(task.job.hour, task.job.id)]
-    tally.expect(len(attempt.parts))
-    tally.suspects.judge(task.job, attempt, seconds)
-    return [(task.job.hour, part) for part in attempt.parts]
-
-
-def run_pooled(
-    worker: Worker,
-    listed: Sequence[Listed],
-    order: Order,
-    tally: "_Tally",
-    landed: Callable[[], list[Listed]],
-    leases: Leases,
-) -> bool:
+def run_pooled(worker: Worker, queue: "_Queue") -> bool:
     """Does jobs in several processes, claimed and committed by this one.
 
     Returns:
@@ -300,11 +278,10 @@ def run_pooled(
     if not may_spawn():
         return False
     state = (worker.compactor, worker.deriver)
-    with Pool(serve, state, min(worker.processes, len(listed)), worker.limits) as pool:
+    with Pool(serve, state, min(worker.processes, len(queue.waiting)), worker.limits) as pool:
         if not pool.come_up(_START_SECONDS):
             return False
-        queue = _Queue(worker, order, tally, deque(listed), landed, leases)
-        answered: deque[tuple[Task, Answer | Died]] = deque()
+        answered: deque[tuple[list[Task], list[Answer] | Died]] = deque()
         try:
             while queue.fill(pool) or pool.tasks:
                 queue.claim_ahead(worker.processes)
@@ -312,19 +289,29 @@ def run_pooled(
                 # First work for the processes, then commits: these take this process alone.
                 queue.fill(pool)
                 while answered:
-                    task, answer = answered.popleft()
-                    queue.waiting += _settle(worker, task, answer, tally, leases, answer.seconds / worker.processes)
-        except (KeyboardInterrupt, SystemExit, ProgramError):
+                    tasks, answers = answered.popleft()
+                    if isinstance(answers, Died) and len(tasks) > 1:
+                        # Which of them it was shows when each is alone.
+                        queue.ready.extend([task] for task in tasks)
+                    elif isinstance(answers, Died):
+                        queue.settle(tasks, [answers], answers.seconds / worker.processes)
+                    else:
+                        seconds = sum(answer.seconds for answer in answers)
+                        queue.settle(tasks, answers, seconds / worker.processes)
+        except (KeyboardInterrupt, SystemExit, LedgerUnavailable, ProgramError):
             # What was answered and not looked at is with no process any more.
-            for task in [*(task for task, _ in answered), *pool.tasks, *queue.claimed]:
-                leases.let_go(task.job)
-                worker.give_back([task.job])
+            queue.give_back([*(tasks for tasks, _ in answered), *pool.tasks])
             raise
     return True
 
 
 class _Queue:
-    """Jobs on their way to processes: some are claimed before they are needed, so that no process waits for that."""
+    """Jobs on their way: listed, claimed and put into passes, settled.
+
+    Attributes:
+        waiting: not claimed yet.
+        ready: passes of claimed jobs. Some are claimed before they are needed, so that no process waits for that.
+    """
 
     def __init__(
         self,
@@ -335,57 +322,103 @@ class _Queue:
         landed: Callable[[], list[Listed]],
         leases: Leases,
     ) -> None:
-        self.claimed: deque[Task] = deque()
         self.waiting = waiting
+        self.ready: deque[list[Task]] = deque()
         self._worker = worker
         self._order = order
         self._tally = tally
         self._landed = landed
         self._leases = leases
+        # What is committed already is read from its own blocks, job by job.
+        can_share = order.compact and worker.compactor.engine.compact_jobs is not None
+        self._together = MOST_TOGETHER if can_share else 1
 
     def fill(self, pool: Pool) -> bool:
-        """Gives jobs to processes that take some; False when there are none any more."""
+        """Gives passes to processes that take some; False when there are none any more."""
         while pool.has_room and self.claim_ahead(1):
-            pool.submit(self.claimed.popleft())
-        return bool(self.claimed or self.waiting)
+            pool.submit(self.ready.popleft())
+        return bool(self.ready or self.waiting)
 
     def claim_ahead(self, number: int) -> bool:
-        """Claims jobs until there are so many; False when there is none."""
+        """Claims jobs until so many passes are ready; False when there is none."""
+        self.claim_landed()
+        while self.waiting and len(self.ready) < number:
+            # The last ones are dealt evenly.
+            self.claim(-(-len(self.waiting) // (2 * self._worker.processes)))
+        return bool(self.ready)
+
+    def claim_landed(self) -> None:
+        """Claims what has just landed: it goes before all others."""
         more = self._landed()
-        self.waiting.extendleft(reversed(more))
         self._tally.expect(len(more))
-        while self.waiting and len(self.claimed) < number:
-            hour, job_id = self.waiting.popleft()
-            if self._tally.is_over(hour):
-                continue
-            task = _claim(self._worker, job_id, self._order, self._leases)
+        self.ready.extendleft(reversed(self._claimed(more)))
+
+    def claim(self, most: int = MOST_TOGETHER) -> None:
+        """Claims jobs for a pass, at most so many."""
+        listed: list[Listed] = []
+        while self.waiting and len(listed) < min(most, self._together):
+            listed.append(self.waiting.popleft())
+        made = self._claimed(listed)
+        if made and self._together > 1:
+            # Large jobs are alone: those that this process does not come to soon are left for others.
+            self._together = min(MOST_TOGETHER, 2 * max(len(tasks) for tasks in made))
+        self.ready.extend(made)
+
+    def _claimed(self, listed: Sequence[Listed]) -> list[list[Task]]:
+        worker = self._worker
+        listed = [(hour, job_id) for hour, job_id in listed if not self._tally.is_over(hour)]
+        if not listed:
+            return []
+        claimed = Claims(worker.ledger).claim_all(
+            [job_id for _, job_id in listed],
+            worker.run_id,
+            worker.clock(),
+            worker.lease_ms,
+            worker.retry,
+            states=OPEN_STATES if self._order.compact else COMMITTED_STATES,
+            asked_ms=worker.asked_ms,
+        )
+        tasks = []
+        for (hour, job_id), job in zip(listed, claimed, strict=True):
+            task = None if job is None else self._task(job)
             if isinstance(task, Task):
-                self.claimed.append(task)
+                tasks.append(task)
             else:
                 self._tally.note(hour, job_id, task, 0.0)
-        return bool(self.claimed)
+        return list(passes(tasks, worker.compactor))
+
+    def _task(self, job: Job) -> Task | Attempt:
+        # Of an open job only what it lacks; of a backfilled one what was asked for.
+        kinds = self._order.kinds - job.kinds if self._order.compact else self._order.kinds
+        task = self._worker.task(job, kinds)
+        if isinstance(task, Task):
+            self._leases.hold(job)
+        return task
+
+    def settle(self, tasks: Sequence[Task], answers: Sequence[Answer | Died], seconds: float) -> None:
+        """Commits a pass, which took so long; what is left of its jobs comes after all others."""
+        for task in tasks:
+            self._leases.let_go(task.job)
+        for task, attempt in zip(tasks, self._worker.settle(tasks, answers), strict=True):
+            hour = task.job.hour
+            if attempt.outcome is Outcome.LATER:
+                self.waiting.append((hour, task.job.id))
+                continue
+            self.waiting.extend((hour, part) for part in attempt.parts)
+            self._tally.expect(len(attempt.parts))
+            self._tally.suspects.judge(task.job, attempt, seconds / len(tasks))
+
+    def give_back(self, passes: Iterable[Sequence[Task]]) -> None:
+        """Lets claimed jobs go as if they had not been tried."""
+        for task in [task for tasks in passes for task in tasks]:
+            self._leases.let_go(task.job)
+            self._worker.give_back([task.job])
 
 
 def _wants_pool(worker: Worker, left: int, needs_seconds: float) -> bool:
     if worker.limits.memory_bytes:
         return True
     return worker.processes > 1 and left > worker.processes and worker.pool_after_seconds < needs_seconds < math.inf
-
-
-def _claim(worker: Worker, job_id: str, order: Order, leases: Leases) -> Task | Attempt | None:
-    """Takes a job: what to compute of it, what came of it where that is impossible, or None where another has it."""
-    states = OPEN_STATES if order.compact else COMMITTED_STATES
-    ledger, now_ms, asked_ms = worker.ledger, worker.clock(), worker.asked_ms
-    job = Claims(ledger).claim(
-        job_id, worker.run_id, now_ms, worker.lease_ms, worker.retry, states=states, asked_ms=asked_ms
-    )
-    if job is None:
-        return None
-    # Of an open job only what it lacks; of a backfilled one what was asked for.
-    task = worker.task(job, order.kinds - job.kinds if order.compact else order.kinds)
-    if isinstance(task, Task):
-        leases.hold(job)
-    return task
 
 
 class _Tally:

@@ -14,10 +14,10 @@ from pyro_assets.block.reader import RawObject
 from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.errors import BlockError, StorageError, StorageUnavailable
 from pyro_assets.jobs.claims import Claims
-from pyro_assets.jobs.compact import read_sources
 from pyro_assets.jobs.counts import Difference, VerifyReport
 from pyro_assets.jobs.derive import Engine, read_outputs
 from pyro_assets.jobs.loading import JobRecords
+from pyro_assets.jobs.sources import read_sources
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import Job
 from pyro_assets.planning.due import DueJobs

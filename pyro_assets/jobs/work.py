@@ -1,164 +1,32 @@
-"""One job from claim to commit: blocks, commit record and series into the archive, then all of it into the ledger.
+"""What becomes of claimed jobs: they are computed under leases, and all of it is committed to the ledger.
 
-Any crash may interrupt that order, whichever process computes; what is in the archive and not in the ledger is found by
-the next attempt. Add a step of the job here, with what repairs it; how a step does its work stands in `compact` and
-`derive`. Doing a job again gives the same bytes, so nothing here asks how far an earlier attempt came, beyond what is
-committed.
+A job is claimed, computed (blocks, commit record and series files go into the archive) and settled, which tells the
+ledger. Any crash may interrupt that order, whichever process computes; what is in the archive and not in the ledger is
+found by the next attempt. Doing a job again gives the same bytes, so nothing here asks how far an earlier attempt came,
+beyond what is committed. Add what follows from a kind of failure here; computing is `compute`'s.
 """
 
-import os
-import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from pyro_assets.errors import (
-    LeaseLost,
-    LedgerUnavailable,
-    ObjectChanged,
-    ObjectUnreadable,
-    StorageError,
-    StorageUnavailable,
-    TooLarge,
-)
-from pyro_assets.jobs.claims import Claims, Retry
+from pyro_assets.errors import JobConflict, LeaseLost, LedgerUnavailable, ObjectUnreadable, StorageError, TooLarge
+from pyro_assets.jobs.claims import Claims, Commit, Retry
 from pyro_assets.jobs.compact import Compactor, HigherLevel, failure_of
+from pyro_assets.jobs.compute import Answer, Task, compute_pass, counts
 from pyro_assets.jobs.counts import Trust
 from pyro_assets.jobs.derive import Deriver
-from pyro_assets.jobs.pool import NO_LIMITS, Died, Limits, keep_freed_memory, limited
-from pyro_assets.jobs.record import CommitRecord
+from pyro_assets.jobs.pool import NO_LIMITS, Died, Limits, limited
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.records import Derivation, Failure, Job
+from pyro_assets.ledger.records import Failure, Job
+from pyro_assets.ledger.schema import JobState
 from pyro_assets.settings import KINDS
 
 if TYPE_CHECKING:
-    from pyro_assets.block.columns import BlockColumns
     from pyro_assets.rules.config import SeriesConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A claimed job and the kinds of series to derive; `config` where it is not derived with what is in force."""
-
-    job: Job
-    kinds: frozenset[str]
-    config: "SeriesConfig | None" = None
-
-
-@dataclass(slots=True)
-class Answer:
-    """What became of a task, before the ledger knows.
-
-    Attributes:
-        record: in the archive, of a job that was not committed; compact_seconds: how long that took.
-        derived: its series, in the archive.
-        failure: why it ended early; counts: whether that says something of the job; of_program: whether it looks like
-            a fault of the program; exception: the same where this process has it; unreadable: the same where the
-            bucket does not give out some sources.
-        too_large: nothing was done: its sources need too much memory together.
-        higher: nothing was done yet: it is a block of a higher level.
-        seconds: how long all of it took.
-    """
-
-    record: CommitRecord | None = None
-    compact_seconds: float = 0.0
-    derived: Derivation | None = None
-    failure: Failure | None = None
-    counts: bool = True
-    of_program: bool = False
-    exception: Exception | None = None
-    unreadable: ObjectUnreadable | None = None
-    too_large: TooLarge | None = None
-    higher: HigherLevel | None = None
-    seconds: float = 0.0
-
-    def fail(self, error: Exception) -> None:
-        """Notes why it ended early."""
-        self.failure = failure_of(error)
-        self.counts = counts(error)
-        self.of_program = is_of_program(error)
-        self.exception = error
-        self.unreadable = error if isinstance(error, ObjectUnreadable) else None
-        self.too_large = error if isinstance(error, TooLarge) else None
-
-
-def serve(state: tuple[Compactor, Deriver | None]) -> Callable[[Task], Answer]:
-    """Makes a process of a pool ready to compute tasks."""
-    # Ctrl-C reaches every process of a terminal: the parent decides what becomes of jobs.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep_freed_memory()
-    import pyarrow as pa
-
-    # Every core has a process already. Polars looks once, when it is first imported.
-    pa.set_cpu_count(1)
-    os.putenv("POLARS_MAX_THREADS", "1")
-
-    def answer(task: Task) -> Answer:
-        # Not every exception comes through a pipe; the parent renews the lease meanwhile.
-        return replace(compute(task, *state, lambda: None), exception=None)
-
-    return answer
-
-
-def compute(task: Task, compactor: Compactor, deriver: Deriver | None, still_ours: Callable[[], None]) -> Answer:
-    """Does the computing of one job; failures are part of the answer, together with what was done before them.
-
-    Args:
-        task: what to do.
-        compactor: does its first half.
-        deriver: does its second half.
-        still_ours: raises LeaseLost when the job is not; called before anything is replaced.
-
-    Raises:
-        LedgerUnavailable: `still_ours` cannot be answered.
-    """
-    answer, begun = Answer(), time.perf_counter()
-    try:
-        _compute(task, compactor, deriver, still_ours, answer)
-    except LedgerUnavailable:
-        raise
-    # Whatever a job does must not stop the others; it is recorded when the answer is settled.
-    except Exception as error:  # noqa: BLE001
-        answer.fail(error)
-    answer.seconds = time.perf_counter() - begun
-    return answer
-
-
-def counts(error: BaseException) -> bool:
-    """Whether a failure says something of the job, which a bucket that does not answer, or is written to, does not."""
-    return not isinstance(error, StorageUnavailable | ObjectChanged)
-
-
-def is_of_program(error: BaseException) -> bool:
-    """Whether an error looks like a fault of the program or its installation, and not of what a job holds.
-
-    >>> is_of_program(ModuleNotFoundError("no module")), is_of_program(ValueError("bad value"))
-    (True, False)
-    """
-    return isinstance(error, ImportError | NameError | AttributeError | TypeError | SyntaxError | NotImplementedError)
-
-
-def _compute(
-    task: Task, compactor: Compactor, deriver: Deriver | None, still_ours: Callable[[], None], answer: Answer
-) -> None:
-    job = task.job
-    columns: BlockColumns | None = None
-    if not job.committed:
-        begun = time.perf_counter()
-        compacted = compactor.compact(job, still_ours)
-        if isinstance(compacted, HigherLevel):
-            answer.higher = compacted
-            return
-        answer.compact_seconds = time.perf_counter() - begun
-        answer.record, columns = compacted.record, compacted.columns
-        done = compacted.record
-        job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
-    if task.kinds and deriver is not None:
-        answer.derived = deriver.derive(job, columns, task.kinds, still_ours, task.config)
 
 
 class Outcome(Enum):
@@ -270,40 +138,57 @@ class Worker:
             self.give_back([job])
             raise
 
-    def compute(self, task: Task) -> Answer:
-        """Computes a task in this process.
+    def compute(self, tasks: Sequence[Task]) -> list[Answer]:
+        """Computes a pass in this process.
 
         Raises:
-            LedgerUnavailable: nothing can be recorded now; the job is given back, or its lease runs out by itself.
+            LedgerUnavailable: nothing can be recorded now; the jobs are given back, or their leases run out.
         """
-        job, renewed_ms = task.job, self.clock()
+        jobs = [task.job for task in tasks]
+        renewed_ms = dict.fromkeys((job.id for job in jobs), self.clock())
 
-        def still_ours() -> None:
+        def still_ours(job: Job) -> None:
             """Renews the lease when it may run out; until then nobody else can have taken the job."""
-            nonlocal renewed_ms
             now_ms = self.clock()
-            if now_ms - renewed_ms >= self.lease_ms // 2:
+            if now_ms - renewed_ms[job.id] >= self.lease_ms // 2:
                 Claims(self.ledger).heartbeat(job, now_ms, self.lease_ms)
-                renewed_ms = now_ms
+                renewed_ms[job.id] = now_ms
 
         try:
-            with limited(self.ledger, job, self.limits.seconds, self.retry):
-                return compute(task, self.compactor, self.deriver, still_ours)
+            with limited(self.ledger, jobs, self.limits.seconds, self.retry):
+                return compute_pass(tasks, self.compactor, self.deriver, still_ours)
         except (LedgerUnavailable, KeyboardInterrupt, SystemExit):
             # A database that is full may still take this: its being full must not count as the job's failure.
-            self.give_back([job])
+            self.give_back(jobs)
             raise
 
-    def settle(self, task: Task, answer: Answer | Died) -> Attempt:
-        """Commits what was computed of a claimed job.
+    def settle(self, tasks: Sequence[Task], answers: Sequence[Answer | Died]) -> list[Attempt]:
+        """Commits what was computed of claimed jobs, by one transaction.
 
         Returns:
-            What came of it; failures are in the ledger, to be tried again.
+            What came of each; failures are in the ledger, to be tried again.
 
         Raises:
-            LedgerUnavailable: nothing can be recorded now; the job is given back, or its lease runs out by itself.
+            LedgerUnavailable: nothing can be recorded now; the jobs are given back, or their leases run out.
         """
-        job, attempt = task.job, Attempt(Outcome.DONE)
+        pairs = list(zip(tasks, answers, strict=True))
+        commits = {task.job.id: made for task, answer in pairs if (made := _commit_of(task.job, answer))}
+        states: dict[str, JobState | LeaseLost | None] = {}
+        try:
+            if commits:
+                found = Claims(self.ledger).commit([*commits.values()], self.clock(), kinds=KINDS)
+                states = dict(zip(commits, found, strict=True))
+            return [self._settled(task.job, answer, states.get(task.job.id)) for task, answer in pairs]
+        except JobConflict as error:
+            if len(pairs) == 1:
+                return [self._failed(tasks[0].job, Attempt(Outcome.DONE), error)]
+            return [attempt for task, answer in pairs for attempt in self.settle([task], [answer])]
+        except LedgerUnavailable:
+            self.give_back(task.job for task in tasks)
+            raise
+
+    def _settled(self, job: Job, answer: Answer | Died, state: JobState | LeaseLost | None) -> Attempt:
+        attempt = Attempt(Outcome.DONE)
         if isinstance(answer, Died):
             failure = Failure("LimitExceeded" if answer.limit else "WorkerDied", answer.reason)
             # A process may be killed for no fault of its job, once.
@@ -311,30 +196,15 @@ class Worker:
                 # A single source has two chances: the machine may have been slow, or its memory short.
                 return self._reduce(job, attempt, failure, is_last=job.attempts > 1)
             return self._note_failure(job, attempt, failure, counts=True)
-        try:
-            if answer.higher is not None:
-                self._note_level(job, attempt, answer.higher)
-                return attempt
-            if answer.record is not None:
-                done = answer.record.compaction(answer.compact_seconds)
-                state = Claims(self.ledger).commit_compacted(job, done, self.clock())
-                attempt.compacted = True
-                if state == "lost":
-                    return attempt
-                job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
-            if answer.failure is not None:
-                return self._blamed(job, attempt, answer, answer.failure)
-            if answer.derived is None:
-                Claims(self.ledger).release(job)
-                return attempt
-            Claims(self.ledger).commit_derived(job, answer.derived, self.clock(), kinds=KINDS)
-            attempt.derived = True
-        except LeaseLost as error:
-            return replace(attempt, outcome=Outcome.BUSY, error=str(error))
-        except LedgerUnavailable:
-            self.give_back([job])
-            raise
-        return attempt
+        if isinstance(state, LeaseLost):
+            return Attempt(Outcome.BUSY, error=str(state))
+        if answer.higher is not None:
+            return self._note_level(job, answer.higher)
+        attempt.compacted = answer.record is not None
+        attempt.derived = answer.derived is not None and state != "lost"
+        if answer.failure is None or state == "lost":
+            return attempt
+        return self._blamed(replace(job, committed=job.committed or attempt.compacted), attempt, answer, answer.failure)
 
     def give_back(self, jobs: Iterable[Job]) -> None:
         """Releases claimed jobs as if they had not been tried."""
@@ -362,9 +232,12 @@ class Worker:
         # One that is lost shows when it is settled.
         Claims(self.ledger).heartbeat(job, self.clock(), self.lease_ms)
 
-    def _note_level(self, job: Job, attempt: Attempt, higher: HigherLevel) -> None:
-        Claims(self.ledger).note_level(job, higher.level, higher.oldest_ms, higher.newest_ms)
-        attempt.outcome = Outcome.LATER
+    def _note_level(self, job: Job, higher: HigherLevel) -> Attempt:
+        try:
+            Claims(self.ledger).note_level(job, higher.level, higher.oldest_ms, higher.newest_ms)
+        except LeaseLost as error:
+            return Attempt(Outcome.BUSY, error=str(error))
+        return Attempt(Outcome.LATER)
 
     def _set_apart(self, job: Job, attempt: Attempt, error: ObjectUnreadable) -> Attempt:
         """Splits sources that are not given out from the others, which go on; alone they have attempts of their own."""
@@ -463,3 +336,13 @@ class Worker:
 
 def _text(job: Job, failure: Failure) -> str:
     return f"job {job.id} of {job.hour}, shard {job.shard}: {failure.cause}: {failure.message}"
+
+
+def _commit_of(job: Job, answer: Answer | Died) -> Commit | None:
+    """What the ledger is to know of an answer; None where nothing was made."""
+    if isinstance(answer, Died) or answer.higher is not None:
+        return None
+    if answer.failure is not None and answer.record is None:
+        return None
+    compacted = None if answer.record is None else answer.record.compaction(answer.compact_seconds)
+    return Commit(job, compacted, answer.derived, goes_on=answer.failure is not None)

@@ -128,13 +128,13 @@ def hours_between(first: str, last: str) -> tuple[str, ...]:
     return tuple(hour_of(begin_ms + number * HOUR_MS) for number in range(count))
 
 
-def known_part(app: App, hours: Sequence[str]) -> tuple[str, ...]:
+def known_part(pipeline: App, hours: Sequence[str]) -> tuple[str, ...]:
     """The part of consecutive hours from the first to the last that has sources: others are no partitions, or empty.
 
     Raises:
         SettingsError: none of them has any.
     """
-    known = [hour for hour in HourRecords(app.ledger).hours() if hours[0] <= hour <= hours[-1]]
+    known = [hour for hour in HourRecords(pipeline.ledger).hours() if hours[0] <= hour <= hours[-1]]
     if not known:
         raise SettingsError(
             f"nothing landed from {hours[0]} to {hours[-1]}; /status shows the hours that have something"
@@ -142,11 +142,11 @@ def known_part(app: App, hours: Sequence[str]) -> tuple[str, ...]:
     return tuple(hour for hour in hours if known[0] <= hour <= known[-1])
 
 
-def plan(app: App, config: "SeriesConfig", order: BackfillOrder, by: str) -> BackfillPlan:
+def plan(pipeline: App, config: "SeriesConfig", order: BackfillOrder, by: str) -> BackfillPlan:
     """Plans a backfill.
 
     Args:
-        app: its ledger is asked.
+        pipeline: its ledger is asked.
         config: the rules in force.
         order: what is wanted.
         by: who orders it.
@@ -155,17 +155,17 @@ def plan(app: App, config: "SeriesConfig", order: BackfillOrder, by: str) -> Bac
         SettingsError: there is no such thing to order.
     """
     kinds = kinds_of(config, order.what)
-    cost = HourCalendar(app.ledger).hours_cost(order.hours)
-    removed = _removed(app, order.what, order.hours)
+    cost = HourCalendar(pipeline.ledger).hours_cost(order.hours)
+    removed = _removed(pipeline, order.what, order.hours)
     if order.what == "pending":
         jobs, done, read = cost.undone, cost.derived, _share(cost.bytes_in, cost.undone, cost.jobs)
     elif order.rule:
-        done, total = _rule_progress(app, config, order.rule, order.hours)
+        done, total = _rule_progress(pipeline, config, order.rule, order.hours)
         jobs = max(0, total - done - cost.without_blocks)
         read = _share(cost.bytes_out, jobs, cost.jobs)
     else:
         jobs, done, read = cost.jobs, 0, cost.bytes_out
-    seconds, basis = _seconds(app, cost, order.hours, jobs)
+    seconds, basis = _seconds(pipeline, cost, order.hours, jobs)
     assets = [f"{kind}_series" for kind in kinds]
     if order.what == "pending":
         assets.insert(0, "l1_blocks")
@@ -196,11 +196,11 @@ def plan(app: App, config: "SeriesConfig", order: BackfillOrder, by: str) -> Bac
     )
 
 
-def progress(app: App, config: "SeriesConfig", tags: Mapping[str, str], since_ms: int) -> BackfillProgress | None:
+def progress(pipeline: App, config: "SeriesConfig", tags: Mapping[str, str], since_ms: int) -> BackfillProgress | None:
     """How far a backfill is, by its tags; None where it is not one of ours, or its rule is gone.
 
     Args:
-        app: its ledger is asked.
+        pipeline: its ledger is asked.
         config: the rules in force.
         tags: of its runs.
         since_ms: when it was started.
@@ -211,16 +211,16 @@ def progress(app: App, config: "SeriesConfig", tags: Mapping[str, str], since_ms
         kinds = kinds_of(config, what)
     except (KeyError, ValueError, SettingsError):
         return None
-    removed = _removed(app, what, hours)
+    removed = _removed(pipeline, what, hours)
     if RULE_TAG in tags:
-        done, total = _rule_progress(app, config, tags[RULE_TAG], hours)
+        done, total = _rule_progress(pipeline, config, tags[RULE_TAG], hours)
         # What was done before its blocks were removed counts as done.
-        total = max(done, total - HourCalendar(app.ledger).hours_cost(hours).without_blocks)
+        total = max(done, total - HourCalendar(pipeline.ledger).hours_cost(hours).without_blocks)
         return BackfillProgress(done, total, removed)
     if what == "pending":
-        cost = HourCalendar(app.ledger).hours_cost(hours)
+        cost = HourCalendar(pipeline.ledger).hours_cost(hours)
         return BackfillProgress(cost.derived, cost.derived + cost.undone)
-    return BackfillProgress(*HourCalendar(app.ledger).written_since(hours, kinds, since_ms), removed)
+    return BackfillProgress(*HourCalendar(pipeline.ledger).written_since(hours, kinds, since_ms), removed)
 
 
 def kinds_of(config: "SeriesConfig", what: str) -> tuple[str, ...]:
@@ -254,19 +254,21 @@ def title_of(order: BackfillOrder) -> str:
     return clean[: _TITLE_LENGTH - len(span)] + span
 
 
-def _rule_progress(app: App, config: "SeriesConfig", rule: str, hours: Sequence[str]) -> tuple[int, int]:
+def _rule_progress(pipeline: App, config: "SeriesConfig", rule: str, hours: Sequence[str]) -> tuple[int, int]:
     """(jobs that have this version of a rule, jobs that should) over hours that follow each other."""
     mark = RuleMark(rule, rule_kinds(config)[rule], rule_hash(config, rule))
-    return RuleUse(app.ledger).rule_progress(hours[0], mark, hours[-1])
+    return RuleUse(pipeline.ledger).rule_progress(hours[0], mark, hours[-1])
 
 
-def _seconds(app: App, cost: HoursCost, hours: Sequence[str], jobs: int) -> tuple[tuple[float, float], str]:
+def _seconds(pipeline: App, cost: HoursCost, hours: Sequence[str], jobs: int) -> tuple[tuple[float, float], str]:
     """Seconds of computing for a number of jobs, at least and at most, and on what that is based."""
     basis = f"{cost.measured:,} jobs of these hours"
     if not cost.measured:
         last_ms = hour_start_ms(hours[-1])
-        known = [hour for hour in HourRecords(app.ledger).hours() if hour_start_ms(hour) > last_ms - 24 * HOUR_MS][-24:]
-        cost = HourCalendar(app.ledger).hours_cost(known) if known else cost
+        known = [hour for hour in HourRecords(pipeline.ledger).hours() if hour_start_ms(hour) > last_ms - 24 * HOUR_MS][
+            -24:
+        ]
+        cost = HourCalendar(pipeline.ledger).hours_cost(known) if known else cost
         basis = f"{cost.measured:,} jobs of the last day"
     if not cost.measured:
         return (0.0, 0.0), "no job was measured yet"
@@ -275,9 +277,9 @@ def _seconds(app: App, cost: HoursCost, hours: Sequence[str], jobs: int) -> tupl
     return (jobs * derive, jobs * (derive + compact)), f"measured of {basis}, on one core"
 
 
-def _removed(app: App, what: str, hours: Sequence[str]) -> int:
+def _removed(pipeline: App, what: str, hours: Sequence[str]) -> int:
     """Jobs of hours that can only stay as they are; of work that is pending nothing was ever removed."""
-    return 0 if what == "pending" else sum(DueJobs(app.ledger).jobs_removed_in(hours).values())
+    return 0 if what == "pending" else sum(DueJobs(pipeline.ledger).jobs_removed_in(hours).values())
 
 
 def _share(amount: int, part: int, whole: int) -> int:

@@ -46,11 +46,11 @@ class Day:
     cells: tuple[HourCell, ...]
 
 
-def days(app: App, now_ms: int, *, count: int = 14, before: str = "") -> list[Day]:
+def days(pipeline: App, now_ms: int, *, count: int = 14, before: str = "") -> list[Day]:
     """The last days, the latest first.
 
     Args:
-        app: what is asked.
+        pipeline: what is asked.
         now_ms: Unix milliseconds.
         count: of days.
         before: a day (2026-11-25); the days before it instead of those up to today.
@@ -61,9 +61,9 @@ def days(app: App, now_ms: int, *, count: int = 14, before: str = "") -> list[Da
     """
     end_ms = hour_start_ms(f"{before}-00:00") if before else (now_ms // DAY_MS + 1) * DAY_MS
     first_ms = end_ms - count * DAY_MS
-    counts = HourCalendar(app.ledger).hour_counts(hour_of(first_ms), hour_of(end_ms))
-    unsent = _unsent(app)
-    settled_ms = now_ms - app.settings.settle_ms
+    counts = HourCalendar(pipeline.ledger).hour_counts(hour_of(first_ms), hour_of(end_ms))
+    unsent = _unsent(pipeline)
+    settled_ms = now_ms - pipeline.settings.settle_ms
     found = []
     for day_ms in range(end_ms - DAY_MS, first_ms - 1, -DAY_MS):
         cells = []
@@ -116,10 +116,10 @@ def cell(hour: str, counts: HourCounts | None, unsent: int, *, is_over: bool, is
     return HourCell(hour, state, counts.done_jobs, ", ".join(filter(None, parts)) or MEANINGS["nothing"])
 
 
-def _unsent(app: App) -> dict[str, int]:
+def _unsent(pipeline: App) -> dict[str, int]:
     """Hour -> jobs that some receiver lacks."""
     try:
-        return export_due_hours(app)
+        return export_due_hours(pipeline)
     except ConfigError:
         return {}  # the receivers' file is refused, which is said where receivers are shown
 

@@ -20,12 +20,12 @@ from pyro_assets.archive.retain import orphaned_blocks
 from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.archive.table import ArchiveTable
 from pyro_assets.errors import PyroAssetsError, StorageError, TableUnavailable
-from pyro_assets.jobs.configurations import ConfigurationRecords, contradictions, values_of
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.lag import LagRecords
 from pyro_assets.ledger.migrate import VERSION
 from pyro_assets.ledger.upkeep import UpkeepRecords
+from pyro_assets.monitoring.configurations import ConfigurationRecords, contradictions, values_of
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.listing import what_is_missing
 from pyro_assets.planning.sources import SourceRecords

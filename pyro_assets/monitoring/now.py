@@ -86,15 +86,15 @@ class Overview:
         return None if oldest_ms is None else max(0, self.now_ms - oldest_ms) / 1000
 
 
-def look(app: App, now_ms: int) -> Overview:
+def look(pipeline: App, now_ms: int) -> Overview:
     """Looks at everything.
 
     Raises:
         LedgerUnavailable: nothing is known right now.
     """
-    ledger = app.ledger
+    ledger = pipeline.ledger
     try:
-        receivers, problem = _receivers(app, now_ms), ""
+        receivers, problem = _receivers(pipeline, now_ms), ""
     except ConfigError as error:
         receivers, problem = (), str(error)
     return Overview(
@@ -109,8 +109,8 @@ def look(app: App, now_ms: int) -> Overview:
     )
 
 
-def _receivers(app: App, now_ms: int) -> tuple[ReceiverNow, ...]:
-    ledger, found = app.ledger, []
+def _receivers(pipeline: App, now_ms: int) -> tuple[ReceiverNow, ...]:
+    ledger, found = pipeline.ledger, []
     lately_ms = now_ms - next(iter(SPANS_MS.values()))
     accepted: Counter[str] = Counter()
     refusals: dict[str, Refused] = {}
@@ -123,8 +123,8 @@ def _receivers(app: App, now_ms: int) -> tuple[ReceiverNow, ...]:
         is_late = receipt.accepted and receipt.first_ms is not None and receipt.first_ms > lately_ms
         if is_late and receipt.first_ms is not None and created_ms is not None:
             lags.setdefault(receipt.receiver, {})[receipt.job_id] = receipt.first_ms - created_ms
-    starts = receiver_starts(app)
-    for receiver in app.receivers():
+    starts = receiver_starts(pipeline)
+    for receiver in pipeline.receivers():
         due = ReceiptRecords(ledger).export_due_hours(receiver.name, since_ms=starts[receiver.name])
         late = lag_of(list(lags.get(receiver.name, {}).values()))
         refused = reasons.get(receiver.name, Counter())

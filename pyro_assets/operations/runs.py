@@ -214,13 +214,14 @@ def worker_of(
     if kinds and app.config is None:
         raise SettingsError("a run that derives series needs their configuration; pass config=SeriesConfig()")
     settings = app.settings
+    engine = within(app.engine, settings.most_memory_bytes)
     config, deriver, config_for = app.config, None, None
     if config is not None and kinds:
-        deriver = Deriver(app.archive, app.engine, config, config.hash, rules)
+        deriver = Deriver(app.archive, engine, config, config.hash, rules)
         config_for = RuleKeeper(app.ledger, app.archive, config, app.clock).config_for
     return Worker(
         ledger=app.ledger,
-        compactor=Compactor(app.source, app.archive, within(app.engine, settings.most_memory_bytes)),
+        compactor=Compactor(app.source, app.archive, engine),
         deriver=deriver,
         config_for=config_for,
         run_id=run_id,

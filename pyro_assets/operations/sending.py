@@ -118,6 +118,18 @@ def pause(app: App, name: str, *, paused: bool, tenant: str = "") -> bool:
     )
 
 
+def keep_changed(app: App, name: str, begin_ms: int, end_ms: int) -> int:
+    """Lets a receiver keep what it was sent where samples of [begin_ms, end_ms) changed afterwards.
+
+    Returns:
+        How many receipts are not reported as changed any more.
+
+    Raises:
+        ConfigError, SettingsError: there is no receiver of this name.
+    """
+    return ReceiptRecords(app.ledger).keep_changed(app.receiver(name).name, begin_ms, end_ms, app.clock())
+
+
 def reconcile(
     app: App,
     name: str,

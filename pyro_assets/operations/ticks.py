@@ -5,11 +5,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyro_assets.app import App
-from pyro_assets.archive.rebuild import guard
 from pyro_assets.errors import ConfigError, StorageError, StorageUnavailable
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import Lane
-from pyro_assets.operations import sending
+from pyro_assets.operations import sending, upkeep
 from pyro_assets.planning import tick as ticking
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.listed_hours import ListedHours
@@ -35,7 +34,7 @@ def tick(app: App, now_ms: int | None = None) -> TickReport:
     """
     now_ms = app.clock() if now_ms is None else now_ms
     try:
-        guard(app.ledger, app.archive)
+        upkeep.guard_ledger(app)
     except StorageUnavailable as error:
         # An empty ledger may be a lost one: that cannot be told before the archive answers.
         return TickReport(now_ms, failures=(str(error),))
@@ -79,7 +78,7 @@ def sweep(app: App, max_keys: int) -> "RescanReport":
     """Goes on with the slow sweep of the whole source bucket; see `planning.sweep`."""
     from pyro_assets.planning.sweep import sweep
 
-    guard(app.ledger, app.archive)
+    upkeep.guard_ledger(app)
     return sweep(app.source, app.ledger, app.settings, app.clock(), max_keys)
 
 
@@ -87,7 +86,7 @@ def list_hours(app: App, hours: Sequence[str], *, deadline_monotonic: float | No
     """Looks, before a run of these hours, for all that was created in them; see `planning.sweep`."""
     from pyro_assets.planning.sweep import list_hours
 
-    guard(app.ledger, app.archive)
+    upkeep.guard_ledger(app)
     return list_hours(app.source, app.ledger, app.settings, hours, app.clock(), deadline_monotonic)
 
 
@@ -108,7 +107,7 @@ def source_problem(app: App) -> str:
 
 def other_configurations(app: App, what: str) -> list[str]:
     """Notes the configuration of this process, a tick or a run; sentences about others at work on the ledger."""
-    from pyro_assets.jobs.configurations import note, values_of
+    from pyro_assets.monitoring.configurations import note, values_of
 
     try:
         receivers = app.receivers()

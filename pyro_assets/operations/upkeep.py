@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pyro_assets.app import App
+from pyro_assets.archive.rebuild import guard
 from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.archive.units import hours_to_compact
 from pyro_assets.export.states import receiver_starts
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
     from pyro_assets.archive.scrub import ScrubReport
     from pyro_assets.archive.scrubs import Damage
     from pyro_assets.explore.preview import Resolved
-    from pyro_assets.jobs.decide import LeftOut
     from pyro_assets.monitoring.metrics import HealthMetrics
+    from pyro_assets.operations.decide import LeftOut
+
+
+def guard_ledger(app: App) -> None:
+    """Raises RebuildNeeded where the ledger lost what the archive remembers."""
+    guard(app.ledger, app.archive)
 
 
 def health(app: App) -> "HealthMetrics":
@@ -128,6 +134,11 @@ def scrub(
     )
 
 
+def archived_hours(app: App) -> list[str]:
+    """Hours that are over and have anything in the archive, as a scrub would take them."""
+    return ScrubRecords(app.ledger).hours_to_scrub(hour_of(app.clock() - app.settings.settle_ms))
+
+
 def damaged(app: App) -> "list[Damage]":
     """What of the archive is known to be damaged or missing."""
     return ScrubRecords(app.ledger).damaged()
@@ -140,7 +151,7 @@ def alerts(app: App, now_ms: int) -> tuple[now.Alert, ...]:
 
 def left_out(app: App) -> "LeftOut":
     """What is lost, set aside or given up in any hour, and not acknowledged."""
-    from pyro_assets.jobs.decide import left_out
+    from pyro_assets.operations.decide import left_out
 
     return left_out(app.ledger)
 

@@ -6,7 +6,7 @@ A `SecretRef` may be shown, stored and logged; what it refers to may not, so val
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -78,14 +78,14 @@ class SecretRef(BaseModel):
 class Redactor:
     """Removes secrets from text that others wrote, such as an answer that repeats the request's headers.
 
-    >>> redactor = Redactor()
-    >>> redactor.add("hunter22")
-    >>> redactor.redact("bad token hunter22")
+    >>> Redactor(["hunter22"]).redact("bad token hunter22")
     'bad token ***'
     """
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets: set[str] = set()
+        for secret in secrets:
+            self.add(secret)
 
     def __repr__(self) -> str:
         return f"Redactor({len(self._secrets)} secrets)"

@@ -5,8 +5,11 @@ has no way to write or delete: that Pyroscope's bucket is never touched holds by
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
 from urllib.parse import urlsplit
 
 from pyro_assets.errors import ObjectChanged, StorageError
@@ -179,6 +182,20 @@ class Bucket(ReadOnlyBucket):
     def replace(self, key: str, data: bytes) -> None:
         """Writes an object or puts new bytes in place of the old ones in one step."""
 
+    def create_many(self, objects: Mapping[str, bytes]) -> None:
+        """What `create` does, for each object; at the same time where that is faster.
+
+        Raises:
+            ObjectConflict: see `create`; which of the others were written is not known.
+        """
+        for key, data in objects.items():
+            self.create(key, data)
+
+    def replace_many(self, objects: Mapping[str, bytes]) -> None:
+        """What `replace` does, for each object; at the same time where that is faster."""
+        for key, data in objects.items():
+            self.replace(key, data)
+
     @abstractmethod
     def remove(self, keys: Sequence[str]) -> None:
         """Removes objects; a missing one is no error.
@@ -190,3 +207,24 @@ class Bucket(ReadOnlyBucket):
     def unfinished(self, before_ms: int) -> list[ObjectInfo]:  # noqa: ARG002 - most kinds leave nothing
         """Temporary objects that dead writers left before a moment, by keys that `remove` takes; in no listing."""
         return []
+
+
+_AT_ONCE: Final = 32
+
+
+@cache
+def threads() -> ThreadPoolExecutor:
+    """Where requests run side by side; one for all buckets of a process, which travel to others without it."""
+    return ThreadPoolExecutor(_AT_ONCE, "bucket")
+
+
+def each_at_once(write: Callable[[str, bytes], object], objects: Mapping[str, bytes]) -> None:
+    """Writes objects side by side; raises the first error when all have ended."""
+    if len(objects) < 2:
+        for key, data in objects.items():
+            write(key, data)
+        return
+    written = [threads().submit(write, key, data) for key, data in objects.items()]
+    wait(written)
+    for one in written:
+        one.result()

@@ -9,18 +9,20 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import ClassVar, Final, NoReturn
+from typing import ClassVar, Final, NoReturn, TypeVar
 
 from pyro_assets.errors import AccessRefused, ObjectChanged, ObjectConflict, ObjectMissing, StorageUnavailable
-from pyro_assets.storage.interface import Bucket, DeltaPlace, Folder, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import Bucket, DeltaPlace, Folder, ObjectInfo, ReadOnlyBucket, each_at_once
 
 #: Unfinished writes lie here, on the same file system as the objects, and are in no listing.
 TEMPORARY_FOLDER: Final = ".tmp"
+
+_Made = TypeVar("_Made")
 
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -182,7 +184,7 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
         with self._written(key, data) as temporary:
             try:
                 # A link, unlike a rename, does not replace what is there.
-                os.link(temporary, target)
+                _in_folder(target, lambda: os.link(temporary, target))
             except FileExistsError:
                 if target.read_bytes() == data:
                     return False
@@ -191,8 +193,17 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
 
     def replace(self, key: str, data: bytes) -> None:
         """See `Bucket.replace`."""
+        target = self._path(key)
         with self._written(key, data) as temporary:
-            temporary.replace(self._path(key))
+            _in_folder(target, lambda: temporary.replace(target))
+
+    def create_many(self, objects: Mapping[str, bytes]) -> None:
+        """See `Bucket.create_many`. A disk flushes several files in the time of one."""
+        each_at_once(self.create, objects)
+
+    def replace_many(self, objects: Mapping[str, bytes]) -> None:
+        """See `Bucket.replace_many`."""
+        each_at_once(self.replace, objects)
 
     def remove(self, keys: Sequence[str]) -> None:
         """See `Bucket.remove`. Folders that become empty go too: a listing would read each of them."""
@@ -237,9 +248,7 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
         target = self._path(key)
         temporary = self.folder / TEMPORARY_FOLDER / uuid.uuid4().hex
         try:
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+            with _in_folder(temporary, lambda: temporary.open("wb")) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -249,6 +258,15 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def _in_folder(path: Path, make: Callable[[], _Made]) -> _Made:
+    """Makes something of this path, and its folder where there is none."""
+    try:
+        return make()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return make()
 
 
 def _unavailable(what: str, error: OSError, key: str) -> StorageUnavailable:

@@ -5,10 +5,8 @@ times as much. Options that it lacks, and buckets that it cannot list, are s3fs'
 """
 
 import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -17,7 +15,15 @@ from obstore.exceptions import AlreadyExistsError, InvalidPathError, Preconditio
 from obstore.store import S3Store
 
 from pyro_assets.errors import SettingsError
-from pyro_assets.storage.interface import ByteRange, DeltaPlace, Folder, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import (
+    ByteRange,
+    DeltaPlace,
+    Folder,
+    ObjectInfo,
+    ReadOnlyBucket,
+    each_at_once,
+    threads,
+)
 from pyro_assets.storage.remote import NOT_IMPLEMENTED, RemoteBucket, RemoteReadOnlyBucket
 from pyro_assets.storage.s3_options import KEY, SECRET, TOKEN, S3Options
 
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
 
 _PAGE_KEYS: Final = 1000
-_AT_ONCE: Final = 32
 # Ticks and jobs come again anyway, and say meanwhile what is wrong. A large block may take long as long as it moves.
 _PATIENCE: Final = timedelta(seconds=15)
 _BACKOFF: Final = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2}
@@ -77,7 +82,7 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
 
     def fetch(self, ranges: Sequence[ByteRange]) -> list[bytes | Exception]:
         """See `RemoteReadOnlyBucket.fetch`."""
-        return [self._found(one) for one in ranges] if len(ranges) < 2 else list(self._threads.map(self._found, ranges))
+        return [self._found(one) for one in ranges] if len(ranges) < 2 else list(threads().map(self._found, ranges))
 
     def size(self, key: str) -> int:
         """See `ReadOnlyBucket.size`."""
@@ -150,10 +155,6 @@ class S3ReadOnlyBucket(RemoteReadOnlyBucket):
         except Exception as error:  # noqa: BLE001 - translated, one by one
             return error
 
-    @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(_AT_ONCE, "s3")
-
 
 class S3Bucket(S3ReadOnlyBucket, RemoteBucket):
     """A writable bucket of S3. Where the server knows conditional writes, nobody can slip in."""
@@ -162,6 +163,14 @@ class S3Bucket(S3ReadOnlyBucket, RemoteBucket):
         """See `Bucket.replace`. One request, so the object appears whole."""
         with self._translated(key):
             obstore.put(self._store, self._prefix + key, data, use_multipart=False)
+
+    def create_many(self, objects: Mapping[str, bytes]) -> None:
+        """See `Bucket.create_many`. The requests run at the same time."""
+        each_at_once(self.create, objects)
+
+    def replace_many(self, objects: Mapping[str, bytes]) -> None:
+        """See `Bucket.replace_many`. The requests run at the same time."""
+        each_at_once(self.replace, objects)
 
     def remove(self, keys: Sequence[str]) -> None:
         """See `Bucket.remove`. One request per thousand keys."""

@@ -1,7 +1,7 @@
 """The page Quarantine: jobs given up, sources set aside or lost, why, and what a person decides of them.
 
 Add what the page shows here, and what programs may ask for to `api_routes`; decisions take effect in
-`jobs.decide`, the same as on the command line, and are recorded with who and why.
+`operations.decide`, the same as on the command line, and are recorded with who and why.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pyro_assets.errors import LedgerUnavailable, PyroAssetsError
-from pyro_assets.jobs.decide import ACTIONS, Action, Item, decide, find, listed
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.ledger.decisions import DecisionRecords
 from pyro_assets.ledger.records import Job
+from pyro_assets.operations.decide import ACTIONS, Action, Item, decide, find, listed
 from pyro_assets.web.site import Site
 from pyro_assets.web.spans import asked_hour
 from pyro_assets.web.wire.endpoints import Endpoint, Parameter

@@ -13,16 +13,13 @@ import pytest
 
 from pyro_assets.archive import hours
 from pyro_assets.archive.hours import HourCompaction, compact_hour_blocks
-from pyro_assets.archive.publish import publish
 from pyro_assets.archive.rebuild import rebuild
 from pyro_assets.archive.repair import Repairer
 from pyro_assets.archive.retain import DAY_MS, Keep, retain
 from pyro_assets.archive.scrub import scrub
 from pyro_assets.archive.units import hours_to_compact, read_units
 from pyro_assets.block.columns import BlockColumns
-from pyro_assets.block.metadata import parse_metadata
 from pyro_assets.block.reader import RawObject, read_blocks
-from pyro_assets.errors import Where
 from pyro_assets.ledger.hour_blocks import HourBlockRecords, HourUnit
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
@@ -372,57 +369,3 @@ def test_an_object_that_vanished_is_made_again(world: Hours):
     assert key in world.compact().damaged[0]
     assert world.compact().is_done
     assert (world.made(), world.read()) == (made, expected)
-
-
-def offered(target: fakes.MemoryBucket) -> Counter[Any]:
-    """What a server gets that takes every offer."""
-    keys = [key for key in target.objects if key.startswith("dlq/")]
-    assert all(parse_metadata(target.objects[key], Where(key, "metadata")).size for key in keys)
-    blocks = [key.replace("dlq/", "blocks/").replace("meta.pb", "block.bin") for key in keys]
-    return profiles_of(target.objects[key] for key in blocks)
-
-
-def test_a_server_gets_blocks_of_the_hour_or_those_of_its_jobs(world: Hours, done: Path, tmp_path: Path):
-    expected, plain, target = world.level1(), fakes.MemoryBucket(), fakes.MemoryBucket()
-    assert publish(world.archive, plain, 0, 2**48).jobs == len(JOBS) - 1
-    world.compact()
-    # Who has them as level-1 blocks keeps them so.
-    again = publish(world.archive, plain, 0, 2**48)
-    assert (again.jobs, again.skipped) == (0, len(JOBS) - 1)
-    dry = publish(world.archive, target, 0, 2**48, dry_run=True)
-    assert target.objects == {}
-    report = publish(world.archive, target, 0, 2**48)
-    assert (report.jobs, report.blocks) == (dry.jobs, dry.blocks) == (len(JOBS) - 1, len(world.units()))
-    assert offered(target) == offered(plain) == expected
-    assert publish(world.archive, target, 0, 2**48).jobs == 0
-    # A later job comes by itself, though the hour's blocks were replaced.
-    do(world.folder, JOBS[-1:])
-    world.load()
-    world.compact()
-    expected = world.level1()
-    for bucket in (plain, target):
-        assert publish(world.archive, bucket, 0, 2**48).jobs == 1
-        assert offered(bucket) == expected
-
-
-def test_publishing_killed_after_every_step(world: Hours):
-    expected = world.level1()
-    world.compact()
-    for step in range(60):
-        target, calls = fakes.MemoryBucket(), iter(range(10_000))
-
-        def die(method: str, key: str, calls: Any = calls, step: int = step) -> None:
-            if method in ("create", "replace") and next(calls) == step:
-                raise fakes.Killed(f"{method} {key}")
-
-        target.before = die
-        finished = False
-        with contextlib.suppress(fakes.Killed):
-            publish(world.archive, target, 0, 2**48)
-            finished = True
-        target.before = None
-        publish(world.archive, target, 0, 2**48)
-        assert offered(target) == expected, step
-        if finished:
-            return
-    pytest.fail("publishing has more steps than were tried")

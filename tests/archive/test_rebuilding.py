@@ -8,10 +8,10 @@ import pytest
 from pyro_assets.archive.rebuild import rebuild
 from pyro_assets.archive.restore import Restorer
 from pyro_assets.errors import RebuildNeeded, SettingsError, ValueOverflow
-from pyro_assets.jobs.decide import decide
 from pyro_assets.jobs.quarantine import Pardons
 from pyro_assets.ledger.decisions import DecisionRecords
 from pyro_assets.operations import runs, ticks, upkeep
+from pyro_assets.operations.decide import decide
 from pyro_assets.storage.keys import block_key
 from pyro_assets.storage.ulid import make_ulid
 from tests.support import fakes

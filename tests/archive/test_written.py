@@ -15,8 +15,8 @@ import pytest
 
 from pyro_assets.app import App
 from pyro_assets.archive.rebuild import rebuild
-from pyro_assets.jobs.decide import left_out
 from pyro_assets.operations import runs, sending, ticks, upkeep
+from pyro_assets.operations.decide import left_out
 from pyro_assets.rules.stored import StoredRules
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 from tests.archive.writing import HOURS, LEDGER, digest_of, opened, series_of

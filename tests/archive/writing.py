@@ -20,8 +20,8 @@ from pyro_assets.generator.fleet import SERVICES
 from pyro_assets.generator.generate import generate_past
 from pyro_assets.generator.manifest import ManifestWriter
 from pyro_assets.generator.segments import Recipe, SegmentMaker
-from pyro_assets.jobs.decide import decide
 from pyro_assets.operations import runs, sending, ticks, upkeep
+from pyro_assets.operations.decide import decide
 from pyro_assets.rules.config import parse_config
 from pyro_assets.rules.in_force import plan_edits
 from pyro_assets.rules.stored import StoredRules

@@ -19,9 +19,9 @@ from pyro_assets.defs.checks import (
 )
 from pyro_assets.defs.exports import RECEIPTS, REFUSED
 from pyro_assets.jobs.counts import Difference, VerifyReport
-from pyro_assets.jobs.decide import Item, LeftOut
 from pyro_assets.ledger.records import Failure
 from pyro_assets.monitoring.reports import ExportReport, HourReport
+from pyro_assets.operations.decide import Item, LeftOut
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
 from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 

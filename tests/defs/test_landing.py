@@ -11,9 +11,9 @@ from pyro_assets.defs.due import LiveRun, Watch
 from pyro_assets.defs.jobs import lane_of
 from pyro_assets.defs.sensors import WELL, decide
 from pyro_assets.errors import LedgerUnavailable, StorageUnavailable
-from pyro_assets.jobs.decide import Item, LeftOut
 from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.now import Alert
+from pyro_assets.operations.decide import Item, LeftOut
 from pyro_assets.planning.report import HourArrivals, TickReport
 from pyro_assets.storage.keys import hour_start_ms
 from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with

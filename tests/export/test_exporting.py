@@ -111,7 +111,7 @@ def test_a_new_rule_is_sent_and_a_changed_one_is_reported(tmp_path: Path):
             assert sending.write_files(
                 pipeline, None, tmp_path / "om", "openmetrics", begin_ms, begin_ms + HOUR_MS
             ).samples
-            assert ReceiptRecords(pipeline.ledger).keep_changed("r", begin_ms, begin_ms + HOUR_MS, pipeline.clock()) > 0
+            assert sending.keep_changed(pipeline, "r", begin_ms, begin_ms + HOUR_MS) > 0
             (report,) = runs.hour_report(pipeline, HOUR).exports
             assert (report.changed, report.pending) == (0, 0)
         # The first rule again as it was: nothing differs from what was sent any more.

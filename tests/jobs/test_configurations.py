@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pyro_assets.jobs.configurations import SEEN_MS
+from pyro_assets.monitoring.configurations import SEEN_MS
 from pyro_assets.operations import ticks
 from tests.support.worlds import SETTINGS, World
 

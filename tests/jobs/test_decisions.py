@@ -3,10 +3,10 @@
 import pytest
 
 from pyro_assets.errors import LedgerError
-from pyro_assets.jobs.decide import forget_job, release_job
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 from pyro_assets.operations import runs, ticks
+from pyro_assets.operations.decide import forget_job, release_job
 from tests.support.worlds import HOUR, World
 
 

@@ -15,13 +15,12 @@ from tests.support.scripted_server import Reply, Request, scripted_server
 
 #: What a crash of the first job can come after, in order, and of the first export.
 BOUNDARIES = [
-    "claim",
+    "claim_all",
     "wrote rules",
     "wrote blocks",
     "wrote commits",
     "wrote series",
-    "commit_compacted",
-    "commit_derived",
+    "commit",
     "open_receipts",
     "request",
     "wrote receipts",
@@ -60,7 +59,7 @@ def test_killed_after_each_step_of_a_job_and_run_again(tmp_path: Path, forks: Fo
     steps, clean = clean_run
     assert list(dict.fromkeys(steps)) == BOUNDARIES
     # After the first of each kind: with several blocks or files, some are not written. After the last file, all are.
-    points = [*map(steps.index, BOUNDARIES), steps.index("wrote commits") - 1, steps.index("commit_compacted") - 1]
+    points = [*map(steps.index, BOUNDARIES), steps.index("wrote commits") - 1, steps.index("commit") - 1]
     for at in sorted(set(points)):
         folder = tmp_path / str(at)
         with scripted_server() as server:
@@ -99,7 +98,7 @@ def test_a_real_receiver_holds_what_one_clean_run_gives(
     steps, clean = clean_run
     begin_ms = min(time for samples in clean.values() for time, _ in samples)
     end_ms = max(time for samples in clean.values() for time, _ in samples) + 1
-    for name in ("commit_compacted", "wrote series", "request"):
+    for name in ("commit", "wrote series", "request"):
         folder, at = tmp_path / name.replace(" ", "_"), steps.index(name)
         with servers.prometheus(folder / "tsdb", window="3650d") as server:
             kill(forks, folder, server.write_url, steps, at)

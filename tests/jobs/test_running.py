@@ -454,4 +454,7 @@ def test_fakes_are_whole() -> None:
         "series_to_parquet",
         # Texts have no rules: what concerns these is tested with the real one.
         "replace_rules",
+        # Nor are they done several at once.
+        "compact_jobs",
+        "derive_jobs",
     }

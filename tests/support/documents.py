@@ -1,7 +1,7 @@
 """The documents as their readers take them: blocks of code with their marks, links, headings.
 
-Before a block of bash stands one of MARKS as a comment, which no page shows; before a file that readers put somewhere,
-its name. Commands of a document are carried out one after the other in one folder, by `Reader`.
+A block of bash has one of MARKS behind its language; a block of another kind may have the name of the file that readers
+put it into. Commands of a document are carried out one after the other in one folder, by `Reader`.
 """
 
 import json
@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import chdir
 from dataclasses import dataclass, field
@@ -34,13 +35,13 @@ DOCUMENTS: Final = (
 MARKS: Final = ("run", "server", "service", "parse")
 #: A document that begins with such a comment is about a project that is there.
 PROJECT: Final = "<!-- project: an hour of made-up programs, 2026-11-25T09 -->"
-_FENCE: Final = re.compile(r"^(?:<!-- (\S+) -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE: Final = re.compile(r"^( *)```(\w+)(?: (\S+))?\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 _SHELL: Final = re.compile(r"[|&;<>$`=*]")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code: its language, the word before it, its text, and the line that it begins in."""
+    """A block of code: its language, the word behind it, its text, and the line that it begins in."""
 
     language: str
     word: str
@@ -57,7 +58,7 @@ def blocks_of(path: Path) -> list[Block]:
     """The blocks of a document."""
     text = path.read_text("utf-8")
     return [
-        Block(match[2], match[1] or "", match[3], text.count("\n", 0, match.start()) + 1)
+        Block(match[2], match[3] or "", textwrap.dedent(match[4]), text.count("\n", 0, match.start()) + 1)
         for match in _FENCE.finditer(text)
     ]
 

@@ -20,11 +20,11 @@ from pyro_assets.errors import PyroAssetsError
 from pyro_assets.export.exporter import ExportCounts
 from pyro_assets.jobs.beats import Beat
 from pyro_assets.jobs.counts import Progress, RunCounts, VerifyReport
-from pyro_assets.jobs.decide import LeftOut
 from pyro_assets.ledger.lag import figures_of
 from pyro_assets.monitoring.now import Alert
 from pyro_assets.monitoring.reports import HourReport, Lag
 from pyro_assets.operations import runs, sending, ticks, upkeep
+from pyro_assets.operations.decide import LeftOut
 from pyro_assets.operations.runs import STEPS, Step
 from pyro_assets.planning.report import HourArrivals, TickReport
 from pyro_assets.planning.sweep import RescanReport

@@ -7,6 +7,7 @@ stdout, a line each. `python killed_run.py FOLDER URL KIND N`.
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,8 @@ def do_everything(pipeline: App) -> None:
 
 
 LEDGER_STEPS = (
-    (Claims, "claim"),
-    (Claims, "commit_compacted"),
-    (Claims, "commit_derived"),
+    (Claims, "claim_all"),
+    (Claims, "commit"),
     (ReceiptRecords, "open_receipts"),
     (ReceiptRecords, "put_receipts"),
 )
@@ -51,15 +51,18 @@ LEDGER_STEPS = (
 
 def main(folder: str, url: str, kind: str, kill_at: str) -> None:
     events = 0
+    # Objects are written side by side.
+    lock = threading.Lock()
 
     def watched(function: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             nonlocal events
             result = function(*args, **kwargs)
-            os.write(1, f"{name(*args)}\n".encode())
-            if events == int(kill_at):
-                os.kill(os.getpid(), signal.SIGKILL)
-            events += 1
+            with lock:
+                os.write(1, f"{name(*args)}\n".encode())
+                if events == int(kill_at):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                events += 1
             return result
 
         return call

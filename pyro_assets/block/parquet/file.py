@@ -2,7 +2,7 @@
 
 Opening a file costs as much as decoding 10 kB of it, a job has dozens of small ones, and Arrow should see no footer
 from outside. Only the arrangement of pages belongs here: they are copied as they are and must have been checked
-(`pages`). Columns have names of their own here, and each nested one stands alone, so that the lengths of
+(`profiles_pages`). Columns have names of their own here, and each nested one stands alone, so that the lengths of
 lists can be compared.
 """
 
@@ -47,7 +47,7 @@ class RowGroup:
     columns: dict[str, Column]
 
     def append(self, rows: int, columns: dict[str, Column]) -> None:
-        """Appends the pages of another row group."""
+        """Put more pages behind those that are there."""
         self.rows += rows
         for path, column in columns.items():
             own = self.columns[path]

@@ -195,7 +195,7 @@ def _leaves(elements: list[Any], where: Where) -> list[tuple[str, Leaf]]:
 
 
 def _kind(element: dict[int, Any]) -> str:
-    """A leaf's type in the words of `schema`."""
+    """A leaf's type in the words of `profiles_schema`."""
     number, converted = element.get(1), element.get(6)
     logical = element.get(10)
     logical = logical if isinstance(logical, dict) else {}

@@ -1,7 +1,7 @@
 """The pages of a column chunk, checked before Arrow decodes them: they fill their place and hold what was said.
 
 A run-length encoded page of a few bytes can claim 2^31 list elements, and Arrow believes the page. Pages of many
-sections are also put end to end (`file`), where one that is too long would swallow its neighbour. Checks of
+sections are also put end to end (`profiles_file`), where one that is too long would swallow its neighbour. Checks of
 page headers belong here; values are decoded by Arrow.
 """
 
@@ -48,7 +48,7 @@ _PAGE: Final = re.compile(
 _NO_DICTIONARY: Final = re.compile(
     rb"\x15\x04\x15\x00\x15\x00(?:" + _I32 + rb"\x3c|\x4c)\x15\x00" + _I32 + rb"[\x11\x12]?\x00\x00", re.DOTALL
 )
-#: Encodings of no values: nothing, delta headers that count none (the original's, Arrow's), an index of no
+#: What encoders make of no values: nothing, delta headers that count none (the original's, Arrow's), an index of no
 #: bits with an empty run or without. No encoding gets a value out of these bytes.
 _NO_VALUES: Final = (b"", b"\x80\x01\x04\x00\x00", b"\x80\x02\x04\x00\x00", b"\x00\x00", b"\x00")
 _LAST_OF_VERSION_2: Final = 5

@@ -1,6 +1,6 @@
 """The Parquet message of the profiles section: its columns, their types, and how a file's own schema is checked.
 
-Add a column here when the format gains one; reading and writing stand in `rows` and `writer`.
+Add a column here when the format gains one; reading and writing stand in `profiles` and `profiles_writer`.
 Nothing here touches values. The idea and the list of columns: FORMAT.md, section "profiles".
 """
 
@@ -64,7 +64,7 @@ PROFILE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The type of a leaf column: `kind` names physical and logical type; `levels` are (definition, repetition)."""
+    """What a leaf column must be: `kind` says physical and logical type; `levels` are (definition, repetition)."""
 
     kind: str
     levels: tuple[int, int]

@@ -1,6 +1,6 @@
 """Writes profiles sections: one Parquet file per dataset, as the original reads them.
 
-Add here what turns `ProfileRows` into Parquet; the columns stand in `schema`. No rows are ordered,
+Add here what turns `ProfileRows` into Parquet; the columns stand in `profiles_schema`. No rows are ordered,
 renumbered or summed here: the caller does that. Equal columns give equal bytes with the same pyarrow version.
 """
 

@@ -183,7 +183,7 @@ def parse_index(data: memoryview, array: U8, where: Where) -> list[Partition]:
 
 
 def _take(size: int, left: int, position: int, where: Where) -> int:
-    """Bytes that no table has claimed yet: none is read twice, or a small section could ask for any amount of work."""
+    """What is left of the data when no byte is read twice: small sections could otherwise ask for any amount."""
     if size > left:
         raise BadLength(
             "sizes of the symbols together", where, offset=position, expected=f"at most {left}", actual=size

@@ -25,14 +25,14 @@ from pyro_assets.block.symbols.index import (
 from pyro_assets.errors import BadCount, BadEncoding, BadLength, Truncated, Where
 from pyro_assets.storage.checksum import check_crc, crc32c
 
-# Items, sizes of the columns (strings: a byte that the original leaves undefined, bits of a length), CRC.
+# Items, sizes of the columns (strings: a byte that the original leaves to chance, bits of a length), CRC.
 _LAYOUT: Final = {
     STRINGS: struct.Struct(">IBBHI"),
     FUNCTIONS: struct.Struct(">6I"),
     MAPPINGS: struct.Struct(">8I"),
     LOCATIONS: struct.Struct(">7I"),
 }
-#: Encodings of no values at all, with and without a first value.
+#: What an encoder of integers makes of no values at all, with and without a first value.
 _EMPTY_STREAMS: Final = (b"", b"\x80\x01\x04\x00\x00", b"\x80\x01\x04\x00")
 
 
@@ -83,8 +83,8 @@ class Pieces:
             BlockError: an inner block is not what the format says.
         """
         self._add_strings(data, array, partition.strings, where)
-        self._add_columns(data, array, partition.functions, FUNCTIONS, where)
-        self._add_columns(data, array, partition.mappings, MAPPINGS, where)
+        self._add_functions(data, array, partition.functions, where)
+        self._add_mappings(data, array, partition.mappings, where)
         self._add_locations(data, array, partition.locations, where)
 
     def _add_strings(self, data: memoryview, array: U8, block: SymbolBlock, where: Where) -> None:
@@ -119,23 +119,36 @@ class Pieces:
             left -= items
         _must_end(position, end, STRINGS, where)
 
-    def _add_columns(self, data: memoryview, array: U8, block: SymbolBlock, kind: int, where: Where) -> None:
-        """Functions or mappings, whose inner blocks are a header and columns."""
-        counts, blocks = {
-            FUNCTIONS: (self.functions, self.function_blocks),
-            MAPPINGS: (self.mappings, self.mapping_blocks),
-        }[kind]
+    def _add_functions(self, data: memoryview, array: U8, block: SymbolBlock, where: Where) -> None:
         position, end, left = block.offset, block.offset + block.size, block.items
-        counts.append(left)
+        self.functions.append(left)
         while left:
             items = min(left, block.items_per_block)
-            _, *sizes, _ = _header(data, array, position, end, kind, items, where)
-            bounds = tuple(accumulate(sizes, initial=position + _LAYOUT[kind].size))
-            position = bounds[-1]
-            _must_fit(bounds[0], position, end, kind, where)
-            blocks.append((data, where, items, bounds))
+            _, name, system_name, file_name, start_line, _ = _header(
+                data, array, position, end, FUNCTIONS, items, where
+            )
+            b0 = position + 24
+            b1 = b0 + name
+            b2 = b1 + system_name
+            b3 = b2 + file_name
+            position = b3 + start_line
+            _must_fit(b0, position, end, FUNCTIONS, where)
+            self.function_blocks.append((data, where, items, (b0, b1, b2, b3, position)))
             left -= items
-        _must_end(position, end, kind, where)
+        _must_end(position, end, FUNCTIONS, where)
+
+    def _add_mappings(self, data: memoryview, array: U8, block: SymbolBlock, where: Where) -> None:
+        position, end, left = block.offset, block.offset + block.size, block.items
+        self.mappings.append(left)
+        while left:
+            items = min(left, block.items_per_block)
+            _, *sizes, _ = _header(data, array, position, end, MAPPINGS, items, where)
+            bounds = tuple(accumulate(sizes, initial=position + 32))
+            position = bounds[-1]
+            _must_fit(bounds[0], position, end, MAPPINGS, where)
+            self.mapping_blocks.append((data, where, items, bounds))
+            left -= items
+        _must_end(position, end, MAPPINGS, where)
 
     def _add_locations(self, data: memoryview, array: U8, block: SymbolBlock, where: Where) -> None:
         position, end, left = block.offset, block.offset + block.size, block.items
@@ -214,6 +227,6 @@ def _must_end(position: int, end: int, kind: int, where: Where) -> None:
 
 
 def inner_header(kind: int, *fields: int) -> bytes:
-    """An inner header: count and sizes (strings: count, an undefined byte, bits, 0) followed by their CRC."""
+    """An inner header: count and sizes (strings: count, byte of chance, bits, 0) followed by their CRC."""
     head = _LAYOUT[kind].pack(*fields, 0)[:-4]
     return head + crc32c(head).to_bytes(4, "big")

@@ -1,7 +1,7 @@
 """A tenant's dataset index: one TSDB index over the series of all its datasets in a block.
 
-A server finds in it the datasets that hold a series. Its entries are derived here from the datasets' own indices; the
-bytes are written by `writer` (FORMAT.md, 5.6).
+It tells a server which datasets hold a series. What it says is derived here from the datasets' own indices; its bytes
+are `writer`'s (FORMAT.md, 5.6).
 """
 
 from collections.abc import Sequence

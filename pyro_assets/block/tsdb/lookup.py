@@ -18,7 +18,7 @@ _crc = google_crc32c.value
 
 
 class Lookup(NamedTuple):
-    """The expected contents of the look-up parts of one index.
+    """What the look-up parts of one index are checked against.
 
     Attributes:
         data: the whole TSDB index.

@@ -88,7 +88,7 @@ _right_lookups: Memo[_LookupKey, bool] = Memo(_MEMO_BYTES)
 
 
 class _Job:
-    """Results so far: equal symbol tables are read once, and equal look-up parts checked once.
+    """What was read so far; equal symbol tables are read once and equal look-up parts checked once.
 
     The segments of a job come from the same programs, so most of their indices differ in nothing but times.
     """

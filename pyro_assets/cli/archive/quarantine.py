@@ -1,7 +1,7 @@
 """`pyro-assets quarantine`: what was given up, why, and what is to become of it.
 
 Add a sub-command for another decision that a person may take; the decisions themselves stand in `jobs.quarantine` and
-`jobs.decide`.
+`operations.decide`.
 """
 
 from dataclasses import asdict
@@ -17,9 +17,9 @@ from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 
 if TYPE_CHECKING:
-    from pyro_assets.jobs.decide import Action
     from pyro_assets.jobs.quarantine import Kept, UnheldSource
     from pyro_assets.ledger.database import Ledger
+    from pyro_assets.operations.decide import Action
 
 _NAMES = click.argument("names", metavar="JOB_OR_KEY…", nargs=-1, required=True)
 
@@ -118,7 +118,7 @@ def forget(ledger_url: str, archive_url: str, author: str, why: str, names: tupl
 
 def _decide(action: "Action", ledger_url: str, archive_url: str, names: tuple[str, ...], **how: Any) -> None:
     from pyro_assets.app import now_ms
-    from pyro_assets.jobs.decide import decide
+    from pyro_assets.operations.decide import decide
     from pyro_assets.storage.bucket import open_bucket
 
     with open_ledger(ledger_url) as ledger:

@@ -45,9 +45,9 @@ def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **d
         settings=job_settings(),
         receivers_file=here.receivers,
         secrets=environment_secrets(),
-    ) as app:
-        merged = upkeep.merge_series(app) if apply else None
-        report = upkeep.retain(app, keep, apply=apply)
+    ) as pipeline:
+        merged = upkeep.merge_series(pipeline) if apply else None
+        report = upkeep.retain(pipeline, keep, apply=apply)
     if as_json:
         show_json(
             {

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.times import hours_of_span
 from pyro_assets.operations import runs, upkeep
 from pyro_assets.resources.environment import job_settings
-from pyro_assets.storage.keys import hour_of
 
 if TYPE_CHECKING:
     from pyro_assets.archive.repair import Repaired
@@ -48,14 +46,13 @@ def verify_archive(
         ledger_url,
         settings=job_settings(),
         config=load_config(config) if config else parse_config("", "<defaults>"),
-    ) as app:
-        over = ScrubRecords(app.ledger).hours_to_scrub(hour_of(app.clock() - app.settings.settle_ms))
-        hours = hours_of_span(over, begin_ms, end_ms)
+    ) as pipeline:
+        hours = hours_of_span(upkeep.archived_hours(pipeline), begin_ms, end_ms)
         with progress_bar("hours") as bar:
-            report = upkeep.scrub(app, hours=hours, progress=bar.update)
+            report = upkeep.scrub(pipeline, hours=hours, progress=bar.update)
         done: list[Repaired] = []
         if repair and report.damaged:
-            done = runs.repair(app, report.damaged, run_id=f"repair-{time.time_ns():x}-{os.getpid()}")
+            done = runs.repair(pipeline, report.damaged, run_id=f"repair-{time.time_ns():x}-{os.getpid()}")
     if as_json:
         show_json({**asdict(report), "repaired": [asdict(one) for one in done]})
     else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def open_exporting(source_url: str, archive_url: str, ledger_url: str, receivers_file: str) -> "App":
-    """An app with its receivers, without a configuration of series."""
+    """The pipeline with its receivers, without a configuration of series."""
     from pyro_assets.app import open_app
 
     return open_app(source_url, archive_url, ledger_url, receivers_file=receivers_file, secrets=environment_secrets())
@@ -76,26 +76,26 @@ def export(
     check_span(begin_ms, end_ms)
     everything = begin_ms is None and end_ms is None
     begin_ms, end_ms = whole_span(begin_ms, end_ms)
-    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as app:
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
         if file_format is not None and out is not None:
-            _write(app, names, file_format, out, (begin_ms, end_ms), as_json=as_json)
+            _write(pipeline, names, file_format, out, (begin_ms, end_ms), as_json=as_json)
         elif again:
-            _show(_send_again(app, names, begin_ms, end_ms), as_json=as_json)
+            _show(_send_again(pipeline, names, begin_ms, end_ms), as_json=as_json)
         elif estimate:
-            _estimate(app, names, begin_ms, end_ms, as_json=as_json)
+            _estimate(pipeline, names, begin_ms, end_ms, as_json=as_json)
         else:
-            _need_receivers(app)
-            hours = None if everything else hours_of_span(runs.hours(app), begin_ms, end_ms)
-            _show(sending.export(app, hours, names=names), as_json=as_json)
+            _need_receivers(pipeline)
+            hours = None if everything else hours_of_span(runs.hours(pipeline), begin_ms, end_ms)
+            _show(sending.export(pipeline, hours, names=names), as_json=as_json)
 
 
-def _need_receivers(app: "App") -> None:
-    if not app.receivers():
+def _need_receivers(pipeline: "App") -> None:
+    if not pipeline.receivers():
         raise click.ClickException(f"no receiver is configured; name a file of receivers in {variable('receivers')}")
 
 
-def _send_again(app: "App", names: tuple[str, ...], begin_ms: int, end_ms: int) -> "dict[str, ExportCounts]":
-    for receiver in [app.receiver(name) for name in names]:
+def _send_again(pipeline: "App", names: tuple[str, ...], begin_ms: int, end_ms: int) -> "dict[str, ExportCounts]":
+    for receiver in [pipeline.receiver(name) for name in names]:
         name = receiver.name
         click.echo(f"{name} gets once more what it has acknowledged of these hours; its receipts stay", err=True)
         if not receiver.is_idempotent:
@@ -104,7 +104,7 @@ def _send_again(app: "App", names: tuple[str, ...], begin_ms: int, end_ms: int) 
                 "there, or count twice. Declare out_of_order_window, or dedup for VictoriaMetrics, where it is so",
                 err=True,
             )
-    return {name: sending.send_again(app, name, begin_ms, end_ms) for name in names}
+    return {name: sending.send_again(pipeline, name, begin_ms, end_ms) for name in names}
 
 
 def _show(done: "Mapping[str, ExportCounts]", *, as_json: bool) -> None:
@@ -128,13 +128,13 @@ def _show(done: "Mapping[str, ExportCounts]", *, as_json: bool) -> None:
         raise click.ClickException(troubled[0])
 
 
-def _estimate(app: "App", names: tuple[str, ...], begin_ms: int, end_ms: int, *, as_json: bool) -> None:
-    _need_receivers(app)
-    chosen = names or tuple(receiver.name for receiver in app.receivers())
+def _estimate(pipeline: "App", names: tuple[str, ...], begin_ms: int, end_ms: int, *, as_json: bool) -> None:
+    _need_receivers(pipeline)
+    chosen = names or tuple(receiver.name for receiver in pipeline.receivers())
     rows = [
         [name, hour_of(hour * HOUR_MS), one.samples, one.active_series, one.refused]
         for name in chosen
-        for hour, one in sending.estimate(app, name, begin_ms, end_ms).items()
+        for hour, one in sending.estimate(pipeline, name, begin_ms, end_ms).items()
     ]
     header = ["receiver", "hour", "samples", "series", "refused"]
     if as_json:
@@ -145,10 +145,10 @@ def _estimate(app: "App", names: tuple[str, ...], begin_ms: int, end_ms: int, *,
 
 
 def _write(
-    app: "App", names: tuple[str, ...], file_format: Any, out: Path, when: tuple[int, int], *, as_json: bool
+    pipeline: "App", names: tuple[str, ...], file_format: Any, out: Path, when: tuple[int, int], *, as_json: bool
 ) -> None:
-    receiver = app.receiver(names[0]) if names else None
-    report = sending.write_files(app, receiver, out, file_format, *when)
+    receiver = pipeline.receiver(names[0]) if names else None
+    report = sending.write_files(pipeline, receiver, out, file_format, *when)
     rows = [[str(file.path), file.day, file.samples, file.series, size_text(file.size_bytes)] for file in report.files]
     if as_json:
         show_json(

@@ -20,7 +20,6 @@ from pyro_assets.cli.options import (
 from pyro_assets.cli.output import show_json, show_table, time_text
 from pyro_assets.cli.receivers.export import open_exporting
 from pyro_assets.cli.times import check_span, span_options
-from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import sending
 from pyro_assets.resources.environment import environment_secrets
@@ -40,8 +39,8 @@ def receivers() -> None:
 @json_option
 def list_them(source_url: str, archive_url: str, ledger_url: str, receivers_file: str, as_json: bool) -> None:
     """List the receivers of the file, and how sending to them went last."""
-    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as app:
-        states = sending.receiver_states(app)
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
+        states = sending.receiver_states(pipeline)
         rows: list[dict[str, Any]] = [
             {
                 "receiver": one.name,
@@ -54,7 +53,7 @@ def list_them(source_url: str, archive_url: str, ledger_url: str, receivers_file
                 "error": state.error,
                 "held": state.held_words,
             }
-            for one in app.receivers()
+            for one in pipeline.receivers()
         ]
     if as_json:
         show_json(rows)
@@ -117,8 +116,8 @@ _tenant_option = click.option("--tenant", default="", help="Only this tenant (X-
 def _set(
     source_url: str, archive_url: str, ledger_url: str, receivers_file: str, name: str, tenant: str, *, paused: bool
 ) -> None:
-    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as app:
-        changed = sending.pause(app, name, paused=paused, tenant=tenant)
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
+        changed = sending.pause(pipeline, name, paused=paused, tenant=tenant)
     name += f", tenant {tenant!r}," if tenant else ""
     word = "paused" if paused else "resumed"
     click.echo(f"{name} is {word}" if changed else f"{name} was {'paused already' if paused else 'not paused'}")
@@ -166,6 +165,6 @@ def keep(
 ) -> None:
     """Let a receiver keep what it was sent where series changed afterwards (see the check no_sample_is_refused)."""
     check_span(begin_ms, end_ms)
-    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as app:
-        count = ReceiptRecords(app.ledger).keep_changed(app.receiver(name).name, begin_ms, end_ms, app.clock())
+    with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
+        count = sending.keep_changed(pipeline, name, begin_ms, end_ms)
     click.echo(f"{name} keeps what it has: {count} changes are not reported any more")

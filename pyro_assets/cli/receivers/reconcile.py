@@ -39,11 +39,11 @@ def reconcile(
     from pyro_assets.export.reconcile import KINDS
 
     with (
-        open_exporting(source_url, archive_url, ledger_url, receivers_file) as app,
+        open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline,
         progress_bar("minutes") as bar,
     ):
         found = sending.reconcile(
-            app,
+            pipeline,
             name,
             begin_ms,
             end_ms,

@@ -254,7 +254,9 @@ class Transport:
         Raises:
             SecretMissing, ReceiverMisconfigured: the request cannot be made.
         """
-        headers = WRITE_HEADERS | _of_org(org_id)
+        headers = dict(WRITE_HEADERS)
+        if org_id:
+            headers[ORG_ID_HEADER] = org_id
         if attempt:
             headers["Retry-Attempt"] = str(attempt)  # Mimir makes its Retry-After longer by it
         return self._request("POST", self.receiver.url, headers=headers, data=body)
@@ -265,7 +267,8 @@ class Transport:
         Raises:
             SecretMissing, ReceiverMisconfigured: the request cannot be made.
         """
-        return self._request("GET", url, headers=_of_org(org_id), params=dict(params), max_bytes=max_bytes)
+        headers = {ORG_ID_HEADER: org_id} if org_id else {}
+        return self._request("GET", url, headers=headers, params=dict(params), max_bytes=max_bytes)
 
     def post_form(
         self, url: str, form: Mapping[str, str], org_id: str = "", max_bytes: int = _READ_BYTES
@@ -275,7 +278,8 @@ class Transport:
         Raises:
             SecretMissing, ReceiverMisconfigured: the request cannot be made.
         """
-        return self._request("POST", url, headers=_of_org(org_id), data=dict(form), max_bytes=max_bytes)
+        headers = {ORG_ID_HEADER: org_id} if org_id else {}
+        return self._request("POST", url, headers=headers, data=dict(form), max_bytes=max_bytes)
 
     def _request(
         self, method: str, url: str, *, headers: dict[str, str], max_bytes: int = _TEXT_CHARACTERS, **content: Any
@@ -377,10 +381,6 @@ class Transport:
         reason = getattr(inner, "reason", None) or inner
         text = str(reason).replace(self.receiver.url, self.receiver.shown_url)
         return self.redactor.redact(f"{type(error).__name__}: {text.rpartition('>: ')[2] or text}")
-
-
-def _of_org(org_id: str) -> dict[str, str]:
-    return {ORG_ID_HEADER: org_id} if org_id else {}
 
 
 def _decoded(data: bytes, encoding: str | None) -> str:

@@ -201,5 +201,5 @@ def join_symbols(builders: Sequence[SymbolsBuilder]) -> SymbolTables:
 
 
 def _base(target_start: I64, start: I64) -> I64:
-    """The offset of each item's references: the first row of its unit in the table that they refer to."""
+    """What to add to references of each unit's items: the unit's first row in the table that they refer to."""
     return np.repeat(target_start[:-1], np.diff(start))

@@ -146,7 +146,7 @@ def editor(
         hours = hours_of(site, draft.wanted, known)
         if hours:
             found = preview(site, rule, beside, hours, draft.wanted)
-            drawings = charts(found, rule, beside.gauges)
+            drawings = charts(found, rule)
     return site.page(
         request,
         "rule_edit.html",

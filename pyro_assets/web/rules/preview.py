@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup
 
 from pyro_assets.explore.preview import closed_hours, preview_rule
-from pyro_assets.explore.series import Step
 from pyro_assets.operations import runs
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.rules.language import Rule
+from pyro_assets.rules.names import METRIC_PREFIX
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
-from pyro_assets.web import words
-from pyro_assets.web.drawing.charts import Line, bin_times, time_chart
+from pyro_assets.web.drawing.charts import Line, time_chart
 from pyro_assets.web.meanings import meaning_of
 from pyro_assets.web.site import Site
 from pyro_assets.web.spans import Span
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 MAX_HOURS: Final = 168
 MAX_SECONDS: Final = 60.0
 _MAX_CHARTS: Final = 4
-_BINS: Final = 80
+_BUCKETS: Final = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,35 +114,33 @@ def preview(site: Site, rule: Rule, config: SeriesConfig, hours: Sequence[str], 
         )
 
 
-def charts(found: "Preview", rule: Rule, gauges: Sequence[str] = ()) -> list[Markup]:
-    """The largest series of the largest metrics, each metric as a chart: rates of flows, or levels."""
-    if not found.split:
+def charts(found: "Preview", rule: Rule) -> list[Markup]:
+    """The points of the largest metrics, each as a chart."""
+    per_metric: dict[str, dict[int, float]] = {}
+    if not found.points:
         return []
-    begin_ms = min(found.split[0][0], hour_start_ms(found.hours[0]))
-    end_ms = max(found.split[-1][0] + 1, hour_start_ms(found.hours[-1]) + HOUR_MS)
-    step_ms, _ = bin_times(begin_ms, end_ms, _BINS)
-    # Of a job's timestamps each series has one, so many milliseconds apart.
-    interval_ms = (end_ms - begin_ms) * found.series / max(found.samples, 1)
-    values: dict[str, dict[str, dict[int, list[float]]]] = {}
-    for time_ms, metric, name, value in found.split:
-        steps = values.setdefault(metric, {}).setdefault(name, {})
-        steps.setdefault(time_ms // step_ms * step_ms, []).append(value)
-    ranked = sorted(values, key=lambda metric: (-sum(map(len, values[metric].values())), metric))[:_MAX_CHARTS]
-    drawings = []
-    for metric in ranked:
-        meaning, lines = meaning_of(metric, gauges, [rule]), []
-        for name, bins in sorted(values[metric].items(), key=lambda one: (not one[0], one[0])):
-            steps_of = {at: Step(sum(own), sum(own) / len(own)) for at, own in bins.items()}
-            drawn = meaning.drawn(steps_of, step_ms, interval_ms)
-            lines.append(Line(name or "all others", drawn.points))
-        title = f"{words.short_metric(metric)}, mean over {words.duration(drawn.step_ms / 1000)}"
-        drawings.append(
-            time_chart(
-                lines, title=title, begin_ms=begin_ms, end_ms=end_ms, unit=drawn.unit, kind="bars",
-                bar_ms=drawn.step_ms, height=170,
-            )
-        )  # fmt: skip
-    return drawings
+    begin_ms = min(found.points[0][0], hour_start_ms(found.hours[0]))
+    end_ms = max(found.points[-1][0] + 1, hour_start_ms(found.hours[-1]) + HOUR_MS)
+    bucket_ms = max(1000, -(-(end_ms - begin_ms) // _BUCKETS // 1000) * 1000)
+    adds_up = rule.aggregate in (None, "sum", "count")
+    for time_ms, metric, value in found.points:
+        buckets, at = per_metric.setdefault(metric, {}), (time_ms - begin_ms) // bucket_ms * bucket_ms + begin_ms
+        buckets[at] = (buckets.get(at, 0.0) + value) if adds_up else max(buckets.get(at, value), value)
+    ranked = sorted(per_metric, key=lambda metric: (-len(per_metric[metric]), metric))[:_MAX_CHARTS]
+    how = "summed up" if adds_up else "the largest"
+    return [
+        time_chart(
+            [Line(metric, sorted(per_metric[metric].items()))],
+            title=f"{metric.removeprefix(METRIC_PREFIX)}: all series together, {how} per {_length(bucket_ms)}",
+            begin_ms=begin_ms,
+            end_ms=end_ms,
+            unit=meaning_of(metric, (), [rule]).unit,
+            kind="bars",
+            bar_ms=bucket_ms,
+            height=170,
+        )
+        for metric in ranked
+    ]
 
 
 def _is_hour(text: str) -> bool:
@@ -152,3 +149,8 @@ def _is_hour(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _length(length_ms: int) -> str:
+    seconds = length_ms // 1000
+    return f"{seconds // 60} min" if seconds >= 60 and seconds % 60 == 0 else f"{seconds} s"
