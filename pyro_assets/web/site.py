@@ -149,16 +149,20 @@ class Site:
 
     def troubles(self) -> Mapping[str, int]:
         """How much is wrong, by the address of the page that tells more; nothing where the ledger does not answer."""
-        now_ms = self.clock()
-        with self._troubled:
-            if self._troubles is None or not 0 <= now_ms - self._troubles[0] < _FRESH_MS:
-                try:
-                    now = look(self.pipeline, now_ms)
-                except PyroAssetsError:
-                    return {}
+        now_ms, known = self.clock(), self._troubles
+        is_fresh = known is not None and 0 <= now_ms - known[0] < _FRESH_MS
+        # No page waits for another one's question to a slow ledger.
+        if not is_fresh and self._troubled.acquire(blocking=False):
+            try:
+                now = look(self.pipeline, now_ms)
                 lost = sum(now.unheld.get(state, 0) for state in ("set_aside", "lost"))
-                self._troubles = now_ms, {"/status": len(alerts(now)), "/quarantine": now.given_up + lost}
-            return self._troubles[1]
+                known = now_ms, {"/status": len(alerts(now)), "/quarantine": now.given_up + lost}
+            except PyroAssetsError:
+                known = now_ms, {}
+            finally:
+                self._troubles = known
+                self._troubled.release()
+        return {} if known is None else known[1]
 
     def page(self, request: Request, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
         """A page from `templates/`, with what `base.html` needs."""

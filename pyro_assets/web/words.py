@@ -36,6 +36,7 @@ _TURNS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _MARKUP_OR_TURN: Final = re.compile(rf"(<textarea\b.*?</textarea>|<[^>]*>)|({_TURNS.pattern})", re.DOTALL)
 #: After these a name may be broken; not inside of an escaped character, which ends with a semicolon.
 _BREAKS: Final = re.compile(r"([_./:]+)(?=[^_./:])")
+_PARTS: Final = "_./: "
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -275,14 +276,22 @@ def spell_turns(page: str) -> str:
 def shorten(text: str, length: int = 80) -> str:
     """Visible text of at most so many characters: its middle makes room, as names differ at both ends.
 
-    >>> shorten("github.com/very/long/path/to.Function", 20), shorten("short")
-    ('github.com/…Function', 'short')
+    It is cut between the parts of a name where there are some.
+
+    >>> shorten("github.com/very/long/path/to.Function", 20), shorten("short"), shorten("x" * 30, 9)
+    ('github.com/…Function', 'short', 'xxxxx…xxx')
+    >>> shorten("process_cpu_cpu_nanoseconds_cpu_nanoseconds", 32)
+    'process_cpu_cpu_…_nanoseconds'
     """
     text = visible(text)
     if len(text) <= length:
         return text
     end = max(0, (length - 1) // 2 - 1)
-    return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
+    head, tail = text[: length - 1 - end], text[len(text) - end :]
+    last = max(map(head.rfind, _PARTS))
+    first = min((place for place in map(tail.find, _PARTS) if place >= 0), default=-1)
+    head = head[: last + 1] if last >= len(head) // 2 else head
+    return f"{head}…{tail[first:] if 0 <= first <= len(tail) // 2 else tail}"
 
 
 def short_metric(metric: str) -> str:

@@ -1,5 +1,6 @@
 """The page Explore and its API over three real jobs: figures, links, filters, what is empty, what is wrong."""
 
+import gzip
 import html
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pyro_assets.app import App
 from pyro_assets.explore.call_tree import TreeBuilder
 from pyro_assets.explore.over_time import Timeline
 from pyro_assets.explore.profiles import Choices, Explored, Explorer, Moment, Question
+from pyro_assets.explore.pyroscope.messages.profile_pb2 import Profile
 from pyro_assets.operations import ticks
 from pyro_assets.rules.config import DEFAULT_GAUGES
 from pyro_assets.storage.shown import show_bytes
@@ -132,6 +134,42 @@ def test_a_rule_is_one_link_away(client: Client):
     assert form.status == 200
     assert rows(page)[0] in html.unescape(form.text)
     assert CPU in form.text
+
+
+def test_downloads_hold_what_the_page_shows(client: Client, pipeline: App):
+    found = known(pipeline)
+    folded = client.get("/explore/download/folded")
+    assert folded.headers["content-disposition"] == "attachment; filename*=UTF-8''all-process_cpu-cpu.txt"
+    stacks = [line.rpartition(" ") for line in folded.text.splitlines()]
+    assert sum(int(value) for *_, value in stacks) == found.total
+    assert {name for stack, *_ in stacks for name in stack.split(";")} - {"(no function)", "(no stack)"} <= set(
+        found.tree.names
+    )
+    answer = client.get("/explore/download/pprof", {"service": "ride-sharing-app"})
+    profile = Profile.FromString(gzip.decompress(answer.body))
+    assert "ride-sharing-app" in answer.headers["content-disposition"]
+    part = known(pipeline, selector='{service_name="ride-sharing-app"}')
+    assert sum(one.value[0] for one in profile.sample) == part.total
+    assert client.get("/explore/download/svg").status == 404
+    assert client.get("/explore/download/pprof", {"selector": "{"}).status == 422
+
+
+def test_callers_and_comparisons(client: Client, pipeline: App):
+    found = known(pipeline)
+    name = max(zip(found.totals.tolist(), found.tree.names, strict=True))[1]
+    page = client.get("/explore", {"around": name})
+    assert page.text.count('class="flame"') == 2
+    assert "Choose a frame to put its function in the middle" in page.words
+    assert "No stack of these profiles contains" in client.get("/explore", {"around": "nobody"}).words
+    other = client.get("/explore", {"against": "labels", "other": '{service_name="ride-sharing-app"}'})
+    assert "What has changed" in other.words
+    assert re.search(r"change-(more|less)-\d", other.text)
+    assert other.field("other") == '{service_name="ride-sharing-app"}'
+    # Nothing was there an hour before.
+    assert "the time before no profile" in client.get("/explore", {"against": "before"}).words
+    split = client.get("/explore", {"split": "service_name"})
+    assert "CPU time by service_name, mean over" in split.words
+    assert '<ul class="legend">' in split.text
 
 
 def test_filters(client: Client, pipeline: App):

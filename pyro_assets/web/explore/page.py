@@ -145,11 +145,13 @@ def answer(site: Site, asked: ExploreForm, known: Sequence[str], now_ms: int) ->
     except ConfigError:
         # Looking at profiles must not depend on the file of rules being sound.
         gauges = list(DEFAULT_GAUGES)
-    # Who walks through an answer wants the same one, though new jobs come every few seconds; "Show" is up to date.
+    # Who walks through an answer wants the same one, though new jobs come every few seconds; "Show" and pages that are
+    # made anew by themselves are up to date.
     walked = replace(asked, at="", search="", sort="self", rows=ROWS, split="", around="", against="", other="")
+    is_walking = walked != asked and not asked.refresh
     explorer: Explorer = site.explorer
     with site.reading.take():
-        return explorer.explore(question, gauges, max_age_seconds=_WALK_SECONDS if walked != asked else 0.0)
+        return explorer.explore(question, gauges, max_age_seconds=_WALK_SECONDS if is_walking else 0.0)
 
 
 def step_of(span: Span) -> int:
