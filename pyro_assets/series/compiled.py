@@ -10,7 +10,7 @@ What profiles make of rules is in `engine`, which stacks hold which features in 
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
@@ -25,45 +25,6 @@ from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.series.label_sets import LabelMemory
 from pyro_assets.series.name_sets import NameMemory, NameSet, NameSets
 from pyro_assets.series.rules import Selection, SeriesRule, rules_of
-
-T = TypeVar("T")
-
-
-class Compiler(Generic[T]):
-    """Works something out per configuration, and remembers it for the last few. Safe to share between threads.
-
-    Args:
-        compile_config: what is worked out.
-        size: for so many configurations it is remembered.
-    """
-
-    def __init__(self, compile_config: Callable[[SeriesConfig], T], size: int) -> None:
-        self._compile, self._size = compile_config, size
-        # The hash of a large configuration takes longer than a small job; the same object is recognised without it.
-        self._latest: tuple[SeriesConfig, T] | None = None
-        self._known: OrderedDict[str, T] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __call__(self, config: SeriesConfig) -> T:
-        """What belongs to a configuration; equal ones share it."""
-        latest = self._latest
-        if latest is not None and latest[0] is config:
-            return latest[1]
-        key = config.hash
-        with self._lock:
-            if key not in self._known:
-                self._known[key] = self._compile(config)
-                while len(self._known) > self._size:
-                    self._known.popitem(last=False)
-            self._known.move_to_end(key)
-            self._latest = (config, self._known[key])
-            return self._known[key]
-
-    def known(self) -> list[T]:
-        """All that is remembered."""
-        with self._lock:
-            return list(self._known.values())
-
 
 _T = TypeVar("_T", bound=Hashable)
 _COMPILED: Final = 16
@@ -169,8 +130,37 @@ class CompiledRules:
         self.names.forget()
 
 
-#: The rules of a configuration; equal configurations share one set, and with it what it remembers.
-compile_rules: Final = Compiler(lambda config: CompiledRules(rules_of(config), config.gauges), _COMPILED)
+class Compiler:
+    """Compiles rules once per configuration, and remembers those of the last few. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        # The hash of a large configuration takes longer than a small job; the same object is recognised without it.
+        self._latest: tuple[SeriesConfig, CompiledRules] | None = None
+        self._known: OrderedDict[str, CompiledRules] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, config: SeriesConfig) -> CompiledRules:
+        """The rules of a configuration; equal ones share them, and with them what they remember."""
+        latest = self._latest
+        if latest is not None and latest[0] is config:
+            return latest[1]
+        key = config.hash
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = CompiledRules(rules_of(config), config.gauges)
+                while len(self._known) > _COMPILED:
+                    self._known.popitem(last=False)
+            self._known.move_to_end(key)
+            self._latest = (config, self._known[key])
+            return self._known[key]
+
+    def known(self) -> list[CompiledRules]:
+        """All that are remembered."""
+        with self._lock:
+            return list(self._known.values())
+
+
+compile_rules: Final = Compiler()
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from pyro_assets.rules.choice import KINDS
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.rules.names import SHARD_LABEL
 from pyro_assets.series.compiled import CompiledRules, compile_rules
-from pyro_assets.series.engine import add_up, ask, choose, find_owners, settle
+from pyro_assets.series.engine import Chosen, add_up, choose, settle
 from pyro_assets.series.facts import (
     MAX_EXAMPLES,
     JobInfo,
@@ -100,15 +100,10 @@ def derive_jobs(
     note_collisions(sets, facts, [{SHARD_LABEL: str(job.shard)} for job in jobs])
     for fact, negative in zip(facts, count_negative(columns, job_of_dataset, len(jobs)), strict=True):
         fact.negative_samples = negative
-    wanted = rules.of_kinds(kinds)
-    chosen = choose(sets, wanted)
-    owners = find_owners(columns, sets, chosen)
-    asked = ask(chosen, owners)
-    groups = groups_of(sets)
-    values = add_up(columns, rules, wanted, names, owners, asked)
-    series, unfit = settle(values, rules, groups, len(names.shown), facts)
-    _note_other_units(chosen, wanted, facts)
-    _note_zeros(wanted, asked, series, groups, facts)
+    chosen, groups = choose(columns, sets, rules.of_kinds(kinds)), groups_of(sets)
+    series, unfit = settle(add_up(columns, rules, names, chosen), rules, groups, len(names.shown), facts)
+    _note_other_units(chosen, facts)
+    _note_zeros(chosen, series, groups, facts)
 
     if len(unfit):
         note_overflows(name_series(unfit, rules.rules, sets, jobs, names.shown)[0], unfit["job"].to_list(), facts)
@@ -131,22 +126,20 @@ def derive_jobs(
     return derived
 
 
-def _note_other_units(chosen: pl.DataFrame, wanted: pl.DataFrame, facts: Sequence[SeriesFacts]) -> None:
+def _note_other_units(chosen: Chosen, facts: Sequence[SeriesFacts]) -> None:
     """Count label sets that rules left out because their unit is no time."""
-    if chosen["times"].null_count():
-        left_out = chosen.filter(pl.col("times").is_null()).join(wanted, on="selection")
+    if chosen.selected["times"].null_count():
+        left_out = chosen.selected.filter(pl.col("times").is_null()).join(chosen.wanted, on="selection")
         for job, count in left_out["job"].value_counts().iter_rows():
             facts[job].other_units = count
 
 
-def _note_zeros(
-    wanted: pl.DataFrame, asked: pl.DataFrame, series: pl.DataFrame, groups: pl.DataFrame, facts: Sequence[SeriesFacts]
-) -> None:
+def _note_zeros(chosen: Chosen, series: pl.DataFrame, groups: pl.DataFrame, facts: Sequence[SeriesFacts]) -> None:
     """Count the series of native function rules that would be 0."""
-    native = wanted.lazy().filter("is_native")
-    if not wanted["is_native"].any():
+    if not chosen.wanted["is_native"].any():
         return
-    possible = asked.lazy().select("selection", "group").unique().join(native, on="selection")
+    native = chosen.wanted.lazy().filter("is_native")
+    possible = chosen.asked.lazy().select("selection", "group").unique().join(native, on="selection")
     missing = possible.join(series.lazy(), on=["rule", "group"], how="anti").join(groups.lazy(), on="group")
     for job, count in run(missing.group_by("job").len()).iter_rows():
         facts[job].skipped_zero_series = count

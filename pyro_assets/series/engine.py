@@ -3,15 +3,16 @@
 Here, too:
 * what becomes of summed values: their order, rules' limits, the rest of a total, and whether values fit 64 bits.
 
-Rules that select the same label sets into the same groups of labels share a selection. Frames are joined: `chosen` is
-selection, label set and group. `owners` are what a label set has, with its total: its last and its earlier profiles, or
-each row where profiles are looked at one by one. `asked` is selection, owner and group. `samples` are owner, class of
-stack and value, and `counted` class and selection, and the rule and function that count it. Sums are 128 bits wide;
-what does not fit 64 at the end is told. What rules mean is in `rules`, which label sets they select in `label_sets`,
-which stacks hold which names in `stacks`, and what a profile is in `profiles`.
+Rules that select the same label sets into the same groups of labels share a selection. `Chosen` says which label sets
+are selected, which owners these have (its last and its earlier profiles, or each row where profiles are looked at one
+by one), and where the owners' values go. `samples` are owner, class of stack and value, and `counted` class and
+selection, and the rule and function that count it. Sums are 128 bits wide; what does not fit 64 at the end is told.
+What rules mean is in `rules`, which label sets they select in `label_sets`, which stacks hold which names in `stacks`,
+and what a profile is in `profiles`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Final
 
@@ -47,24 +48,48 @@ _TIMES: Final = (
 _IS_ASKED: Final = (pl.col("is_each") == pl.col("profile").is_not_null()) & (~pl.col("only_last") | pl.col("is_last"))
 
 
-def choose(sets: LabelSets, wanted: pl.DataFrame) -> pl.DataFrame:
-    """What selections of wanted rules select: the columns selection, set, group, job, only_last, is_each and times.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What rules select of jobs, as frames.
 
-    Times is null where rules leave a label set out, because its unit is no time.
+    Attributes:
+        wanted: the rules, see `CompiledRules.frame`.
+        selected: selection, set, group, job, only_last, is_each, and times, which is null where the rules leave a label
+            set out because its unit is no time.
+        owners: row, owner, set, is_last, profile (null of whole label sets) and total.
+        asked: selection, owner, group, profile and times.
     """
+
+    wanted: pl.DataFrame
+    selected: pl.DataFrame
+    owners: pl.DataFrame
+    asked: pl.DataFrame
+
+    @property
+    def of_group(self) -> list[str]:
+        """What sums are apart by, beside rule and function: the group, and the profile where rules look at each."""
+        is_each = self.asked["profile"].null_count() < len(self.asked)
+        return ["group", "profile"] if is_each else ["group"]
+
+
+def choose(columns: BlockColumns, sets: LabelSets, wanted: pl.DataFrame) -> Chosen:
+    """What wanted rules select: which label sets, which owners these have, and where the owners' values go."""
     selections = wanted.lazy().select("selection", "aggregate", "is_scaled", "is_each").unique()
-    return run(
+    selected = run(
         sets.pairs()
         .join(selections, on="selection")
         .join(sets.frame(), on="set")
         .select("selection", "set", "group", "job", "is_each", only_last=_ONLY_LAST, times=_TIMES)
     )
+    owners = _find_owners(columns, sets, selected)
+    of_sets = owners.lazy().select("set", "owner", "is_last", "profile").unique()
+    asked = selected.lazy().filter(pl.col("times").is_not_null()).join(of_sets, on="set").filter(_IS_ASKED)
+    return Chosen(wanted, selected, owners, run(asked.select("selection", "owner", "group", "profile", "times")))
 
 
-def find_owners(columns: BlockColumns, sets: LabelSets, chosen: pl.DataFrame) -> pl.DataFrame:
-    """What selections may ask for: the columns row, owner, set, is_last, profile (null of whole sets) and total."""
+def _find_owners(columns: BlockColumns, sets: LabelSets, selected: pl.DataFrame) -> pl.DataFrame:
     rows = columns.rows
-    looked_at = chosen["set"].filter(chosen["only_last"] | chosen["is_each"])
+    looked_at = selected["set"].filter(selected["only_last"] | selected["is_each"])
     is_asked = pl.Series(sets.of_entry).is_in(looked_at.implode()).to_numpy()
     profiles = find_profiles(rows, columns.series.labels, sets.scope, is_asked).with_columns(
         pl.Series("row", np.arange(len(rows.series), dtype=np.int64)),
@@ -72,28 +97,14 @@ def find_owners(columns: BlockColumns, sets: LabelSets, chosen: pl.DataFrame) ->
         _totals(rows),
     )
     owners = profiles.with_columns(owner=2 * pl.col("set") + pl.col("is_last"), profile=pl.lit(None, pl.Int64))
-    if chosen["is_each"].any():
-        each = chosen.lazy().filter("is_each")
+    if selected["is_each"].any():
+        each = selected.lazy().filter("is_each")
         by_row = profiles.join(each, on="set", how="semi").with_columns(owner=2 * len(sets.meanings) + pl.col("row"))
         owners = pl.concat([owners, by_row])
     return run(owners)
 
 
-def ask(chosen: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
-    """Which owners' values go where: the columns selection, owner, group, profile and times."""
-    of_sets = owners.lazy().select("set", "owner", "is_last", "profile").unique()
-    asked = chosen.lazy().filter(pl.col("times").is_not_null()).join(of_sets, on="set").filter(_IS_ASKED)
-    return run(asked.select("selection", "owner", "group", "profile", "times"))
-
-
-def add_up(
-    columns: BlockColumns,
-    rules: CompiledRules,
-    wanted: pl.DataFrame,
-    names: NameSets,
-    owners: pl.DataFrame,
-    asked: pl.DataFrame,
-) -> pl.LazyFrame:
+def add_up(columns: BlockColumns, rules: CompiledRules, names: NameSets, chosen: Chosen) -> pl.LazyFrame:
     """Values of series, exactly.
 
     Returns:
@@ -101,28 +112,25 @@ def add_up(
         it is divided), one row per series; those that are 0 too, and for `other` the whole that its functions are taken
         from, as the last function.
     """
-    is_each = asked["profile"].null_count() < len(asked)
-    of_group = ["group", "profile"] if is_each else ["group"]
+    wanted, asked, of_group = chosen.wanted.lazy(), chosen.asked.lazy(), chosen.of_group
     rest = pl.lit(len(names.shown) + 1, pl.Int64)
-    has_rest = pl.col("has_other") | ~pl.col("has_function")
     totals = (
-        owners.lazy()
+        chosen.owners.lazy()
         .select("owner", "total")
-        .join(asked.lazy(), on="owner")
+        .join(asked, on="owner")
         .group_by("selection", *of_group)
         .agg(value=(pl.col("total") * pl.col("times")).sum())
-        .join(wanted.lazy().filter(has_rest), on="selection")
+        .join(wanted.filter(pl.col("has_other") | ~pl.col("has_function")), on="selection")
         .with_columns(function=pl.when("has_other").then(rest).otherwise(_NO_FUNCTION))
     )
-    parts = [totals]
+    parts = [totals, *_functions(columns, rules, names, chosen)]
     if rules.any("keeps_zero"):
         # These have a series wherever they select, even if nothing is found.
-        empty = wanted.lazy().filter(pl.col("has_function") & pl.col("keeps_zero"))
-        possible = asked.lazy().select("selection", *of_group).unique()
+        empty = wanted.filter(pl.col("has_function") & pl.col("keeps_zero"))
+        possible = asked.select("selection", *of_group).unique()
         parts.append(possible.join(empty, on="selection").with_columns(function=_NO_FUNCTION, value=_NOTHING))
-    parts += _functions(columns, rules, wanted, names, owners, asked, of_group)
     # Of a series as one number: Polars adds up by it in half of the time that three columns take.
-    functions, groups = len(names.shown) + 2, int(asked["group"].to_numpy().max(initial=0)) + 1
+    functions, groups = len(names.shown) + 2, int(chosen.asked["group"].to_numpy().max(initial=0)) + 1
     series, (_, *profile) = pl.col("series"), of_group
     number = ((pl.col("rule") * groups + pl.col("group")) * functions + pl.col("function")).alias("series")
     added = (
@@ -136,11 +144,11 @@ def add_up(
             function=series % functions,
         )
     )
-    if not is_each:
+    if not profile:
         return added.with_columns(profiles=_ONE)
     value, how = pl.col("exact"), pl.col("aggregate").first()
     return (
-        added.join(wanted.lazy().select("rule", "aggregate"), on="rule")
+        added.join(wanted.select("rule", "aggregate"), on="rule")
         .group_by("rule", "group", "function")
         .agg(
             exact=pl.when(how == "max").then(value.max()).when(how == "min").then(value.min())
@@ -164,22 +172,15 @@ def _totals(rows: ProfileRows) -> pl.Series:
     return both.sort("row").select(total=pl.when(has_wrapped).then("value").otherwise("total"))["total"]
 
 
-def _functions(
-    columns: BlockColumns,
-    rules: CompiledRules,
-    wanted: pl.DataFrame,
-    names: NameSets,
-    owners: pl.DataFrame,
-    asked: pl.DataFrame,
-    of_group: Sequence[str],
-) -> list[pl.LazyFrame]:
+def _functions(columns: BlockColumns, rules: CompiledRules, names: NameSets, chosen: Chosen) -> list[pl.LazyFrame]:
     """Sums of the samples whose stacks hold what rules ask for."""
-    counting = run(wanted.lazy().filter("has_function").join(asked.lazy(), on="selection", how="semi"))
+    asked, of_group = chosen.asked.lazy(), chosen.of_group
+    counting = run(chosen.wanted.lazy().filter("has_function").join(asked, on="selection", how="semi"))
     if counting.is_empty():
         return []
     questions = find_questions(rules, names, counting["rule"].sort().to_numpy())
-    of_functions = asked.lazy().join(counting.lazy(), on="selection", how="semi")
-    used = run(owners.lazy().join(of_functions, on="owner", how="semi").select("row", "owner"))
+    of_functions = asked.join(counting.lazy(), on="selection", how="semi")
+    used = run(chosen.owners.lazy().join(of_functions, on="owner", how="semi").select("row", "owner"))
     row, rows = used["row"].to_numpy(), columns.rows
     owner = np.repeat(used["owner"].to_numpy(), np.diff(rows.sample_start).take(row))
     place = gather_ranges(rows.sample_start, row)[1]

@@ -8,7 +8,7 @@ from pyro_assets.compaction.compact import compact
 from pyro_assets.rules.config import SeriesConfig, parse_config
 from pyro_assets.series.compiled import compile_rules
 from pyro_assets.series.derive import ALL_KINDS, derive
-from pyro_assets.series.engine import add_up
+from pyro_assets.series.engine import Chosen, add_up
 from pyro_assets.series.facts import JobInfo
 from pyro_assets.series.name_sets import find_names
 from tests.support import golden_bucket
@@ -58,7 +58,7 @@ def test_no_function_is_worth_more_than_its_profile(number: int):
     asked = row.join(wanted.select("selection").unique(), how="cross").select(
         "selection", "owner", group="row", profile="row", times=pl.lit(1, pl.Int64)
     )
-    values = add_up(columns, compiled, wanted, names, owners, asked).collect()
+    values = add_up(columns, compiled, names, Chosen(wanted, asked, owners, asked)).collect()
     sums: dict[str, dict[tuple[int, int], int]] = {rule.id: {} for rule in compiled.rules}
     for number, owner, function, value in values.select("rule", "group", "function", "exact").iter_rows():
         if value or compiled.rules[number].wanted is None:
