@@ -23,7 +23,10 @@ from pyro_assets.resources.environment import Environment
 def publish(
     archive_url: str, target_url: str, begin_ms: int, end_ms: int, again: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Copy level-1 blocks of these hours to a Pyroscope server's own bucket, and offer them to it.
+    """Copy blocks of these hours to a Pyroscope server's own bucket, and offer them to it.
+
+    Of an hour and shard these are the blocks of the hour, or those of its jobs where some were published before or
+    are in no block of the hour.
 
     The server imports what is offered while it runs. It compacts and deletes in its bucket: never name the archive.
     """

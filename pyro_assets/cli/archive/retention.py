@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 @click.option("--apply", is_flag=True, help="Do it; otherwise only list what would go.")
 @json_option
 def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **days: float) -> None:
-    """List what is older than it is to be kept; with --apply, remove it and put hours that are over into the table.
+    """List what is older than it is to be kept; with --apply, remove it, and do for hours that are over what is due.
+
+    Their series enter the table, and their level-1 blocks become blocks of the hour.
 
     Nothing is removed that a receiver still lacks, or of which a job is open. Commit records stay, so that nothing is
     compacted again, and so do receipts. The source bucket is never touched.
@@ -48,6 +50,7 @@ def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **d
     ) as pipeline:
         merged = upkeep.merge_series(pipeline) if apply else None
         report = upkeep.retain(pipeline, keep, apply=apply)
+        compacted = upkeep.compact_hours(pipeline, upkeep.hours_without_blocks(pipeline)) if apply else {}
     if as_json:
         show_json(
             {
@@ -56,6 +59,7 @@ def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **d
                 "applied": apply,
                 "merged": merged.hours if merged is not None else {},
                 "no_table": merged.why_not if merged is not None else "",
+                "hour_blocks": {hour: asdict(one) for hour, one in compacted.items()},
             }
         )
         return
@@ -66,6 +70,13 @@ def retention(archive_url: str, ledger_url: str, apply: bool, as_json: bool, **d
         click.echo(
             f"series of {len(merged.hours):,} hours entered the table: {merged.files_before:,} files became "
             f"{merged.files_after:,}; {len(merged.busy):,} hours are not at rest"
+        )
+    if compacted:
+        damaged = [why for one in compacted.values() for why in one.damaged]
+        click.echo(
+            f"{sum(one.blocks for one in compacted.values()):,} level-1 blocks of {len(compacted):,} hours are in "
+            "blocks of their hours"
+            + (f"; {len(damaged):,} places are left as they are: {damaged[0]}" if damaged else "")
         )
 
 
