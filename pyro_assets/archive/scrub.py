@@ -1,7 +1,7 @@
 """The scrub: all that the archive holds is read and compared with what was written, hour by hour, oldest check first.
 
-What vanished or changed is found before somebody needs it; what is found stands in the ledger until a later look at
-the hour does not find it any more. Add a kind of object in `_Hour`; the remedies are `repair`'s.
+Missing and changed objects are found before they are needed; they stand in the ledger as damage until a later scrub of
+the hour finds them sound. Add a kind of object in `_Hour`; the remedies are `repair`'s.
 """
 
 import math
@@ -50,7 +50,7 @@ from pyro_assets.storage.keys import (
 
 __all__ = ["Damage", "ScrubReport", "scrub"]
 
-#: In so many nights all of the archive is looked at, where the time suffices.
+#: Nights in which the whole archive is scrubbed once, where the time suffices.
 NIGHTS: Final = 30
 #: Bytes in memory at a time, but for a single larger object.
 _AT_ONCE_BYTES: Final = 64 << 20
@@ -294,7 +294,7 @@ def _bytes(data: bytes | StorageError) -> bytes:
 
 
 def _read_whole(data: bytes, key: str) -> None:
-    """Reads all rows of a file that has no recorded checksum: what is there now is believed from now on."""
+    """Reads all rows of a file that has no recorded checksum: its bytes of now are believed from now on."""
     from pyro_assets.export.samples import open_series
     from pyro_assets.series.files import MergedFile
 

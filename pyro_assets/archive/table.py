@@ -1,7 +1,7 @@
 """The series of closed hours as one Delta Lake table, `series_table/`, that any tool reads: which files belong to it.
 
 An hour enters it, is replaced and leaves it by one commit for both kinds. Its number is kept in the table's own log, so
-that whoever began earlier and comes later changes nothing. Files are written by our own bucket before (see
+that a writer that began earlier and commits later changes nothing. Files are written by our own bucket before (see
 `series.files`); when an hour is merged is decided by `merge`.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Other writers that may be faster: each of them has done its part then.
 _TRIES: Final = 20
 _PARTITIONS: Final = ["kind", "hour"]
-#: Replaced files stay for whoever reads an older version of the table; so long no writer is at an hour.
+#: Replaced files stay for readers of an older version of the table; no merge of an hour takes longer than this.
 GRACE_HOURS: Final = 24
 _CONFIGURATION: Final = {
     "delta.checkpointInterval": "24",

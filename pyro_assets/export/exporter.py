@@ -135,7 +135,7 @@ class Exporter:
         receivers: to whom; each is sent to by a thread of its own.
         secrets: where references to environment variables are looked up.
         hours: the partition keys that may be touched.
-        explicit: somebody asked for these hours, so a receiver's start does not matter.
+        explicit: a person asked for these hours, so a receiver's start does not matter.
         everyone: all receivers, where `receivers` are only some of them.
         lane: the share of the shards that is sent; all by default. Shards of another lane are another run's.
         stay: keep looking for more until `finish`; otherwise a thread ends when nothing is left.

@@ -178,7 +178,7 @@ _FIELDS: Final = ("kind", "state", "samples", "accepted", "refused", "sample_has
 
 @dataclass(slots=True)
 class ReceiptFiles:
-    """The receipts of one receiver in the archive; what was there at the first look is remembered."""
+    """The receipts of one receiver in the archive; the first listing of an hour and shard is remembered."""
 
     archive: Bucket
     receiver: str

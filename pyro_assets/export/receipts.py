@@ -56,7 +56,7 @@ class ReceiptRecords(Queries):
             hours: partition keys; None for all that are not exported to everyone yet.
             since_ms: only jobs whose samples are of this time or later; with hours, also those of which the receiver
                 has something already.
-            limit: at most so many.
+            limit: the most jobs to return.
             lane: only jobs of these shards.
             tenant: what is owed to it alone; "": what is due to all others.
         """
@@ -396,7 +396,7 @@ def _may_open(there: Receipt, wanted: Receipt, owner: str, now_ms: int) -> bool:
     if there.state == "owed":
         return True
     if there.state != "sending":
-        return there.file_ms != wanted.file_ms  # else somebody was faster
+        return there.file_ms != wanted.file_ms  # else another process has sent it
     if there.owner in ("", owner) or now_ms - there.opened_ms >= _OWNED_MS:
         return True
     host, _, pid = there.owner.rpartition("/")

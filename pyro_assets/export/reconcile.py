@@ -36,7 +36,7 @@ from pyro_assets.storage.shown import show_bytes
 Lacking = dict[tuple[str, int], float]
 MAX_EXAMPLES: Final = 20
 KINDS: Final = ("missing", "extra", "differing", "doubled")
-#: Samples per window, about: so many are in memory from either side.
+#: Samples per window, about, that are in memory from either side.
 WINDOW_SAMPLES: Final = 100_000
 _WINDOW_MS: Final = 3_600_000
 #: VictoriaMetrics keeps whole numbers exactly up to here, and others to 14 digits and more.
@@ -268,7 +268,7 @@ def _compare(
                 continue
             is_equal = value == first or (is_decimal and _is_close(value, first))
             if may_lack and value is not None and not is_equal:
-                # Refused because another value was there already: that one is somebody else's.
+                # Refused because another value was there already, which is another writer's.
                 lacking[tenant, time] -= 1
                 result.refused += 1
                 continue

@@ -1,6 +1,6 @@
 """Compares the archive's series with what a manifest says, job by job, in slow plain Python.
 
-What is right for one job is decided in `expected.py`; here it is only held against what is there. A command, the demo
+What is right for one job is decided in `expected.py`; here it is compared with the archive. A command, the demo
 and tests share this; it imports none of the code that made the series.
 """
 

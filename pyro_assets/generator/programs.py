@@ -6,17 +6,20 @@ ids in list order; a stack lists its locations leaf first, as pprof does.
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from random import Random
 from types import ModuleType
+from typing import TypeVar
 
 from pyro_assets.generator import trees_go, trees_java, trees_python
 from pyro_assets.generator.calltree import Node, Path, SampleLabels, Weight, chain, flatten, parse_tree
 from pyro_assets.generator.fleet import Service
 from pyro_assets.generator.load import rng
 
+_Key = TypeVar("_Key")
+_Item = TypeVar("_Item")
 _VOCABULARY: Mapping[str, ModuleType] = {"go": trees_go, "java": trees_java, "python": trees_python}
 _RUNTIMES = {"go": "/app/{service}", "java": "/opt/java/openjdk/bin/java", "python": "/usr/local/bin/python3.12"}
 
@@ -152,41 +155,31 @@ class _Symbols:
         return tuple(reversed(numbers))
 
     def _location(self, lines: tuple[tuple[int, int], ...]) -> int:
-        number = self._locations.get(lines)
-        if number is None:
-            compiled = self._program.service.language == "go"
-            address = 0x401000 + 0x1A4 * len(self._locations) if compiled else 0
-            self._program.locations.append(Location(1, address, lines))
-            number = self._locations[lines] = len(self._program.locations)
-        return number
+        compiled = self._program.service.language == "go"
+        address = 0x401000 + 0x1A4 * len(self._locations) if compiled else 0
+        return _numbered(self._locations, lines, self._program.locations, lambda: Location(1, address, lines))
 
     def _native(self, name: str) -> int:
-        number = self._locations.get((name,))
-        if number is None:
+        def make() -> Location:
             library, offset = name.split("+")
             mapping = self._mapping(f"/usr/lib/x86_64-linux-gnu/{library}", has_symbols=False)
-            address = self._program.mappings[mapping - 1].memory_start + int(offset, 16)
-            self._program.locations.append(Location(mapping, address, ()))
-            number = self._locations[(name,)] = len(self._program.locations)
-        return number
+            return Location(mapping, self._program.mappings[mapping - 1].memory_start + int(offset, 16), ())
+
+        return _numbered(self._locations, (name,), self._program.locations, make)
 
     def _mapping(self, file_name: str, *, has_symbols: bool) -> int:
-        number = self._mappings.get(file_name)
-        if number is None:
-            build_id = f"{zlib.crc32(file_name.encode()):08x}" * 5
-            memory_start = 0x400000 if has_symbols else 0x7F3A_0000_0000 + 0x1000_0000 * len(self._mappings)
-            self._program.mappings.append(MappedFile(file_name, build_id, memory_start, has_symbols))
-            number = self._mappings[file_name] = len(self._program.mappings)
-        return number
+        build_id = f"{zlib.crc32(file_name.encode()):08x}" * 5
+        memory_start = 0x400000 if has_symbols else 0x7F3A_0000_0000 + 0x1000_0000 * len(self._mappings)
+        made = MappedFile(file_name, build_id, memory_start, has_symbols)
+        return _numbered(self._mappings, file_name, self._program.mappings, lambda: made)
 
     def _function(self, name: str) -> int:
-        number = self._functions.get(name)
-        if number is None:
+        def make() -> Function:
             short, file_name = self._split(name)
             start_line = zlib.crc32(name.encode()) % 900 + 1 if self._program.service.language == "go" else 0
-            self._program.functions.append(Function(short, short, file_name, start_line))
-            number = self._functions[name] = len(self._program.functions)
-        return number
+            return Function(short, short, file_name, start_line)
+
+        return _numbered(self._functions, name, self._program.functions, make)
 
     def _split(self, name: str) -> tuple[str, str]:
         """A node's name as (function name, file name), by the habits of the language's profiler."""
@@ -201,3 +194,11 @@ class _Symbols:
         base = directory.rsplit("/", 1)[-1]
         root = "/go/pkg/mod/" if "." in directory.split("/")[0] else "/usr/local/go/src/"
         return name, f"{root}{directory}/{base}.go"
+
+
+def _numbered(numbers: dict[_Key, int], key: _Key, items: list[_Item], make: Callable[[], _Item]) -> int:
+    """The number of an item, counted from 1; one that has none yet is made and appended."""
+    if key not in numbers:
+        items.append(make())
+        numbers[key] = len(items)
+    return numbers[key]

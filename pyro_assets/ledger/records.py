@@ -18,10 +18,8 @@ from pyro_assets.storage.keys import HOUR_MS, hour_of
 class Lane:
     """A share of the shards, dealt by a hash of their numbers so that no pattern of them leaves a lane empty.
 
-    >>> [next(index for index in range(4) if Lane(index, 4).has_shard(shard)) for shard in (1, 2, 3, 4)]
+    >>> [lane_of_shard(shard, count=4) for shard in (1, 2, 3, 4)]
     [2, 0, 3, 1]
-    >>> Lane().has_shard(5)
-    True
     """
 
     index: int = 0
@@ -30,10 +28,6 @@ class Lane:
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.count:
             raise SettingsError(f"lane {self.index} of {self.count} does not exist; lanes are numbered from 0")
-
-    def has_shard(self, shard: int) -> bool:
-        """Whether the lane takes this shard."""
-        return bool(lane_of_shard(shard, self.count) == self.index)
 
 
 def lane_of_shard(shard: Any, count: int) -> Any:

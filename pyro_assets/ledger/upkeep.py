@@ -45,7 +45,7 @@ class MergeOrder:
     """An hour whose files may enter the table of series.
 
     Attributes:
-        number: of this merge; whoever derives a job of the hour from now on writes a file with this number.
+        number: of this merge; jobs of the hour that are derived from now on write files with this number.
         files: of both kinds, by kind and then by time.
         is_needed: the table has not all of them.
     """
@@ -109,7 +109,7 @@ class UpkeepRecords(Queries):
     def begin_merge(
         self, hour: str, now_ms: int, quiet_ms: int, table: Collection[str], others: Sequence[PlacedFile] = ()
     ) -> MergeOrder | None:
-        """Lets the files of an hour enter the table: whoever derives one of its jobs later writes beside them.
+        """Lets the files of an hour enter the table: jobs that are derived later write files with a higher number.
 
         Args:
             hour: partition key of an hour that is over.

@@ -130,7 +130,7 @@ def _values(path: Path, found: dict[str, Any]) -> Iterator[Finding]:
 _FREE_BYTES: Final = 1 << 30
 _FREE_SHARE: Final = 0.05
 _DAY_MS: Final = 24 * HOUR_MS
-#: Less room than for so many days is a reason to act.
+#: Less room than for this many days is a reason to act.
 _SHORT_DAYS: Final = 14.0
 _MANY_HOURS: Final = 24
 _MANY_ORPHANS: Final = 1_000

@@ -77,7 +77,7 @@ def read_body(name: str, body: str) -> Rule:
     """A rule from the ledger.
 
     Raises:
-        ConfigError: the language has changed, or somebody wrote into the database.
+        ConfigError: the language has changed, or the text was edited in the database.
     """
     [rule] = parse_config(f'{{"rules": [{body}]}}', f"<rule {name}>").rules
     return rule

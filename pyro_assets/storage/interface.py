@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from pyro_assets.errors import ObjectChanged, StorageError
 
+_AT_ONCE: Final = 500
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
@@ -111,13 +113,13 @@ class ReadOnlyBucket(ABC):
             yield page
             start_after = page[-1].key
 
-    def read_all(self, prefix: str, at_once: int = 500) -> Iterator[tuple[str, bytes]]:
-        """Keys and bytes of all objects whose keys begin with `prefix`, in key order; `at_once` are in memory.
+    def read_all(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """Keys and bytes of all objects whose keys begin with `prefix`, in key order; some hundred are in memory.
 
         Raises:
             StorageError: one cannot be read.
         """
-        for page in self.pages(prefix, limit=at_once):
+        for page in self.pages(prefix, limit=_AT_ONCE):
             for item, data in zip(page, self.get_many(page), strict=True):
                 if isinstance(data, Exception):
                     raise data

@@ -183,7 +183,7 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
         target = self._path(key)
         with self._written(key, data) as temporary:
             try:
-                # A link, unlike a rename, does not replace what is there.
+                # A link, unlike a rename, does not replace an object.
                 _in_folder(target, lambda: os.link(temporary, target))
             except FileExistsError:
                 if target.read_bytes() == data:
@@ -240,7 +240,7 @@ class LocalBucket(LocalReadOnlyBucket, Bucket):
         try:
             folder.rmdir()
         except OSError:
-            return False  # not empty, or somebody was faster
+            return False  # not empty, or another process removed it
         return True
 
     @contextlib.contextmanager

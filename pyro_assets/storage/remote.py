@@ -52,7 +52,7 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
     def fetch(self, ranges: Sequence[ByteRange]) -> list[bytes | Exception]:
         """The bytes of ranges of one byte or more, or what the client raised, in order; asked for at the same time.
 
-        A range that ends behind its object gives what is there.
+        A range that ends behind its object gives the bytes up to the object's end.
         """
 
     def get_range(self, key: str, start: int, length: int) -> bytes:

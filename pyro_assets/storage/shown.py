@@ -1,8 +1,8 @@
 r"""Untrusted bytes as text: names of tenants, services, labels and functions, everywhere the same and never two as one.
 
 Text that is UTF-8 stays as it is; any other byte becomes `\xff`. So that no text looks like such a byte, a backslash
-before an `x` and two hexadecimal digits becomes `\x5c`: whoever turns every `\x..` back into its byte has what was
-there. Names that were different are different wherever they are shown, sent or compared.
+before an `x` and two hexadecimal digits becomes `\x5c`: turning every `\x..` back into its byte
+gives the original. Names that were different are different wherever they are shown, sent or compared.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""The footer of a profiles section: its schema checked, its row groups found, whoever wrote it.
-
-Here, too:
-* footers of the usual form, found by a pattern: the fast way to where a section's columns are.
+"""The footer of a profiles section: its schema checked, its row groups found, from any writer.
 
 The careful way goes field by field, the fast one finds footers of the usual form by a pattern. Checks that need only
 the footer belong here. What the numbers mean is said in the Parquet specification, parquet.thrift.
@@ -287,7 +284,7 @@ class _Form:
 #: Forms seen last. Real files have a handful; made ones may have any number.
 _forms: list[_Form] = []
 _MOST_FORMS: Final = 8
-#: Field 3, the number of rows; field 4, a list of one struct, which begins with a list of structs: so many columns.
+#: Field 3, the number of rows; field 4, a list of one struct, which begins with a list of structs, one for each column.
 _ROW_GROUP: Final = re.compile(rb"\x16" + NUMBER + rb"\x19\x1c\x19([\x1c-\xec]|\xfc" + NUMBER + rb")", re.DOTALL)
 
 
