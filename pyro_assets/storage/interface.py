@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from pyro_assets.errors import ObjectChanged, StorageError
 
-_AT_ONCE: Final = 500
+#: Objects of `read_all` in memory at a time.
+_READ_TOGETHER: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class ReadOnlyBucket(ABC):
         Raises:
             StorageError: one cannot be read.
         """
-        for page in self.pages(prefix, limit=_AT_ONCE):
+        for page in self.pages(prefix, limit=_READ_TOGETHER):
             for item, data in zip(page, self.get_many(page), strict=True):
                 if isinstance(data, Exception):
                     raise data
