@@ -41,13 +41,14 @@ def build_defs(resources: Mapping[str, Any] | None = None, *, start_hour: str | 
     settings, _ = usable()
     first = start_hour or first_partition(settings)
     partitions = hours(first)
+    in_runs = dg.BackfillPolicy.multi_run(settings.backfill_hours)
     selection = dg.AssetSelection.assets(*ASSETS)
     live, backfill = live_job(selection), backfill_job(selection)
     rules = rules_job(dg.AssetSelection.assets(*SERIES, EXPORTED))
     assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
         segments_spec(partitions),
-        made_assets(partitions, reconcile=settings.reconcile),
-        hour_blocks_asset(partitions),
+        made_assets(partitions, in_runs, reconcile=settings.reconcile),
+        hour_blocks_asset(partitions, in_runs),
         archive_asset(),
     ]
     upkeep, hour_blocks, resolve, scrub = upkeep_jobs(), hour_blocks_job(), resolve_job(), scrub_job()

@@ -212,6 +212,11 @@ class RunSettings(SettingsGroup):
         "any other run takes no further job after this time",
         "below Dagster's limit of six hours, so that a run ends in order",
     )
+    backfill_hours: _Count = _setting(
+        12,
+        "a backfill of more hours becomes several runs of so many; read when the code location is loaded",
+        "a run costs 3 s to start; several are what a run launcher can spread over machines",
+    )
 
 
 class RetentionSettings(SettingsGroup):

@@ -52,8 +52,10 @@ class Choice(dg.Config):
     )
 
 
-def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False) -> dg.AssetsDefinition:
-    """The multi-asset; a range of hours is one run."""
+def made_assets(
+    partitions: dg.PartitionsDefinition, in_runs: dg.BackfillPolicy, *, reconcile: bool = False
+) -> dg.AssetsDefinition:
+    """The multi-asset; a range of hours is one run, a backfill of a long one several."""
 
     @dg.multi_asset(
         name="compact_and_derive",
@@ -61,7 +63,7 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
         check_specs=[*check_specs(), *export_check_specs(reconcile=reconcile)],
         partitions_def=partitions,
         can_subset=True,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=in_runs,
     )
     def compact_and_derive(
         context: dg.AssetExecutionContext, config: Choice, pipeline: PipelineResource
@@ -117,6 +119,7 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                 turn.leave()
                 if live:
                     _warn(context, opened)
+                failing = partial(still_failing, context.instance)
                 yield from check_results(
                     opened,
                     hours,
@@ -124,10 +127,10 @@ def made_assets(partitions: dg.PartitionsDefinition, *, reconcile: bool = False)
                     settle_ms,
                     _LIVE_CHECK_SECONDS if live else _CHECK_SECONDS,
                     live=live,
-                    failing=partial(still_failing, context.instance),
+                    failing=failing,
                     web_url=usable()[0].web_url,
                 )
-                yield from export_check_results(opened, hours, checks, time.time_ns() // 10**6, settle_ms)
+                yield from export_check_results(opened, hours, checks, time.time_ns() // 10**6, settle_ms, failing)
             if exported:
                 # What was sent after the last look.
                 now = {hour: runs.hour_report(opened, hour) for hour in reports or hours}

@@ -7,7 +7,7 @@ compared belongs to `jobs`.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import dagster as dg
@@ -19,7 +19,7 @@ from pyro_assets.jobs.counts import VerifyReport
 from pyro_assets.monitoring.reports import HourReport
 from pyro_assets.operations import runs, upkeep
 from pyro_assets.operations.decide import Item, LeftOut
-from pyro_assets.planning.spans import over_since_ms
+from pyro_assets.planning.spans import over_since_ms, spans
 
 ASSET: Final = "l1_blocks"
 TOTALS: Final = "totals_equal_sources"
@@ -32,11 +32,12 @@ _UNMADE: Final = {
     "overflowing_series": "series have values that do not fit 64 bits",
     "refused_rules": "rules with overflow: error gave a tenant more than max_series, and so none",
 }
-#: Metadata of a verdict: the hours for which it is bad.
+#: Metadata of a verdict: the hours for which it is bad, and those that were looked at, as first and last of spans.
 HOURS: Final = "hours_that_fail"
+LOOKED: Final = "hours_looked_at"
 _MOST_HOURS: Final = 100
 _LINKED: Final = 10
-#: So many runs at most are at work at the same time.
+#: So many evaluations at most are made while a run is at its checks.
 _HISTORY: Final = 50
 #: An hour that is over has been closed after this time, unless the queue is long or something is wrong.
 _CLOSING_MS: Final = 600_000
@@ -130,7 +131,7 @@ def totals_result(reports: Sequence[VerifyReport]) -> dg.AssetCheckResult:
         if different
         else f"{compared} jobs compared, {before} before; all totals equal",
         metadata={
-            HOURS: dg.MetadataValue.json([report.hour for report in different][:_MOST_HOURS]),
+            **of_hours([report.hour for report in different], [report.hour for report in reports]),
             **verify_metadata(combined(reports)),
         },
     )
@@ -164,7 +165,7 @@ def undone_result(
         if not waiting
         else f"{waiting} sources wait for their job in an hour that is still running",
         metadata={
-            HOURS: dg.MetadataValue.json(sorted({*(report.hour for report in left), *unlisted})[:_MOST_HOURS]),
+            **of_hours({*(report.hour for report in left), *unlisted}, [report.hour for report in reports]),
             "left": failed,
             "waiting": waiting,
             "hours_not_listed": len(unlisted),
@@ -238,16 +239,41 @@ def _items(items: Sequence[Item]) -> dg.MetadataValue:
     return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name, "string") for name in records[0].data]))
 
 
-def still_failing(instance: dg.DagsterInstance, check: str) -> list[str]:
-    """The hours for which a check failed when it was made last: they are looked at again until they pass."""
-    key = dg.AssetCheckKey(dg.AssetKey(ASSET), check)
-    # The latest record may be of a run that has not come to the check yet, such as the one that asks.
+def of_hours(failing: Collection[str], looked_at: Collection[str]) -> dict[str, dg.MetadataValue]:
+    """Metadata by which later runs know the hours for which a check failed, see `still_failing`."""
+    # Failing hours that are not named are not said to have been looked at either.
+    named = sorted(failing)[:_MOST_HOURS]
+    seen = spans(set(looked_at) - (set(failing) - set(named)))
+    return {HOURS: dg.MetadataValue.json(named), LOOKED: dg.MetadataValue.json([list(span) for span in seen])}
+
+
+def still_failing(instance: dg.DagsterInstance, check: str, asset: str = ASSET) -> list[str]:
+    """The hours for which a check failed when it was made last for them: they are looked at again until they pass.
+
+    Several runs are at work at the same time: the latest record may be of one that did not know yet what another
+    found, or that has not come to the check yet, such as the one that asks.
+    """
+    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+    failing: set[str] = set()
+    seen: list[tuple[str, str]] = []
     for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=_HISTORY):
         found = record.evaluation
-        if isinstance(found, dg.AssetCheckEvaluation):
-            hours = None if found.passed else found.metadata.get(HOURS)
-            return list(map(str, hours.value)) if isinstance(hours, dg.JsonMetadataValue) and hours.value else []
-    return []
+        if not isinstance(found, dg.AssetCheckEvaluation):
+            continue
+        failing |= {
+            hour for hour in _listed(found, HOURS) or () if not any(first <= hour <= last for first, last in seen)
+        }
+        looked = _listed(found, LOOKED)
+        if looked is None:
+            break  # of an older version, which looked at all that had failed before
+        seen += [(first, last) for first, last in looked]
+    return sorted(failing)
+
+
+def _listed(found: dg.AssetCheckEvaluation, name: str) -> list[Any] | None:
+    """A list in the metadata of a verdict; None where there is none."""
+    value = found.metadata.get(name)
+    return value.value if isinstance(value, dg.JsonMetadataValue) and isinstance(value.value, list) else None
 
 
 def is_closed(hour: str, now_ms: int, settle_ms: int) -> bool:

@@ -5,7 +5,7 @@ what people should see of an export here; what is sent, to whom and when belongs
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -14,6 +14,7 @@ import dagster as dg
 
 from pyro_assets.app import App
 from pyro_assets.defs.catalogue import EXPORTED
+from pyro_assets.defs.checks import of_hours
 from pyro_assets.defs.due import describe
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.ledger.records import Lane
@@ -122,15 +123,21 @@ def exporting(opened: App, hours: Sequence[str], how: Sending) -> Iterator[Expor
 
 
 def export_check_results(
-    opened: App, hours: Sequence[str], wanted: Collection[str], now_ms: int, settle_ms: int
+    opened: App,
+    hours: Sequence[str],
+    wanted: Collection[str],
+    now_ms: int,
+    settle_ms: int,
+    failing: Callable[[str, str], Collection[str]],
 ) -> Iterator[dg.AssetCheckResult]:
-    """The checks over the hours of a run; `wanted` are the names of those to make."""
+    """The checks over the hours of a run; `wanted` are the names of those to make, `failing` is as in `checks`."""
     if {RECEIPTS, REFUSED} & set(wanted):
         reports = [runs.hour_report(opened, hour) for hour in hours]
         if not any(report.exports for report in reports):
             return  # without a receiver nothing is sent, and nothing has passed
         if RECEIPTS in wanted:
-            yield receipts_result(reports, now_ms, settle_ms)
+            others = [runs.hour_report(opened, hour) for hour in failing(RECEIPTS, EXPORTED) if hour not in hours]
+            yield receipts_result([*reports, *others], now_ms, settle_ms)
         if REFUSED in wanted:
             yield refused_result(reports)
     if RECONCILED in wanted:
@@ -161,7 +168,11 @@ def receipts_result(reports: Sequence[HourReport], now_ms: int, settle_ms: int) 
         asset_key=EXPORTED,
         passed=not left,
         description=text,
-        metadata={"pending": pending, "receivers": len(receivers)},
+        metadata={
+            "pending": pending,
+            "receivers": len(receivers),
+            **of_hours({hour for hour, _ in left}, [report.hour for report in reports]),
+        },
     )
 
 

@@ -5,8 +5,9 @@ Here, too:
 
 dagster.yaml allows one run at a time for each value of the tag `lane`. Live runs have `live`, `live-next` and
 `live-late`; with several live lanes `live-0`, `live-0-next`, …, and the tag `lanes` says how many there are, because
-that may change between two restarts. Add a job when something must be started apart from these; a run over a range of
-hours is the same job with range tags.
+that may change between two restarts. Runs over hours of the past have `backfill`, `rules` and `asked`, which the run
+coordinator deals to `backfill-2`, … where dagster.yaml lets several of them run at the same time. Add a job when
+something must be started apart from these; a run over a range of hours is the same job with range tags.
 """
 
 from typing import Any, Final, Literal
@@ -38,6 +39,14 @@ PRIORITY: Final = "dagster/priority"
 PARTITION: Final = "dagster/partition"
 RANGE_START: Final = "dagster/asset_partition_range_start"
 RANGE_END: Final = "dagster/asset_partition_range_end"
+#: States of a run that is not over.
+IN_FLIGHT: Final = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 #: A live run ends by its budget (a minute by default); one that is still there after this is dead.
 _LIVE_MAX_RUNTIME_SECONDS: Final = 300
 _BACKFILL_MAX_RUNTIME_SECONDS: Final = 21_600
@@ -60,7 +69,7 @@ def live_job(selection: dg.AssetSelection) -> AssetJob:
 
 
 def backfill_job(selection: dg.AssetSelection) -> AssetJob:
-    """What people start for hours of the past; a range of hours becomes one run."""
+    """What people start for hours of the past; a long range of hours becomes several runs."""
     return dg.define_asset_job(
         BACKFILL,
         selection,

@@ -28,6 +28,7 @@ from pyro_assets.defs.due import (
     why_no_run,
 )
 from pyro_assets.defs.jobs import (
+    IN_FLIGHT,
     LIVE,
     PARTITION,
     RANGE_END,
@@ -159,13 +160,6 @@ def _clock(time_ms: int) -> str:
 INTERVAL_SECONDS: Final = 4
 _LOOK_MS: Final = 60_000
 _MOST_LANES: Final = 1_000
-IN_FLIGHT: Final = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 Verdicts = Sequence[dg.AssetCheckEvaluation]
 
 

@@ -271,8 +271,8 @@ _RANGES: Final = 10
 _HOURS_A_RUN: Final = 48
 
 
-def hour_blocks_asset(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """Blocks of hours; a range of hours is one run."""
+def hour_blocks_asset(partitions: dg.PartitionsDefinition, in_runs: dg.BackfillPolicy) -> dg.AssetsDefinition:
+    """Blocks of hours; a range of hours is one run, a backfill of a long one several."""
 
     @dg.multi_asset(
         name="compact_hours",
@@ -286,7 +286,7 @@ def hour_blocks_asset(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinitio
             )
         ],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=in_runs,
     )
     def compact_hours(
         context: dg.AssetExecutionContext, pipeline: PipelineResource

@@ -19,7 +19,7 @@ from pyro_assets.archive.rebuild import guard
 from pyro_assets.archive.retain import orphaned_blocks
 from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.archive.table import ArchiveTable
-from pyro_assets.errors import PyroAssetsError, StorageError, TableUnavailable
+from pyro_assets.errors import PyroAssetsError, SettingsError, StorageError, TableUnavailable
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.lag import LagRecords
@@ -77,6 +77,8 @@ class Installation:
 _DAGSTER: Final = ("run_coordinator", "run_monitoring", "run_retries", "retention")
 #: The first is ours; with Dagster's own, runs of single hours from the asset graph have no limit.
 _QUEUES: Final = ("LaneRunCoordinator", "QueuedRunCoordinator")
+#: What Dagster's queue has where nothing is said.
+_QUEUE_PLACES: Final = 10
 
 
 def check_dagster(it: Installation) -> Iterator[Finding]:
@@ -108,6 +110,21 @@ def check_dagster(it: Installation) -> Iterator[Finding]:
     elif not missing:
         yield Finding("Dagster", "ok", f"{path} queues, watches and retries runs")
     yield from _values(path, found)
+    yield from _room(path, found, it)
+
+
+def _room(path: Path, found: dict[str, Any], it: Installation) -> Iterator[Finding]:
+    """Whether every lane finds a place at the same time: otherwise live runs may wait for others."""
+    config = (found.get("run_coordinator") or {}).get("config") or {}
+    places, backfill_runs = config.get("max_concurrent_runs", _QUEUE_PLACES), config.get("backfill_runs", 1)
+    try:
+        needed = 3 * it.settings().lanes + 2 + 3 * int(backfill_runs)
+        is_short = 0 <= int(places) < needed
+    except (SettingsError, TypeError, ValueError):
+        return  # what they refer to is known elsewhere, or told by another check
+    if is_short:
+        text = f"{path} has room for {places} runs at the same time; all lanes together need {needed}: live may wait"
+        yield Finding("Dagster", "warning", text, f"set max_concurrent_runs: {needed}, or fewer backfill_runs or lanes")
 
 
 def _values(path: Path, found: dict[str, Any]) -> Iterator[Finding]:

@@ -148,6 +148,7 @@ def test_a_bucket_in_which_nothing_happens(home: Path):
             ("at once", "LaneRunCoordinator"),
         ),
         (("  sensor: {purge_after_days:", "  other: {purge_after_days:"), "warning", ("every tick of a sensor",)),
+        (("backfill_runs: 1", "backfill_runs: 4"), "warning", ("room for 8 runs", "max_concurrent_runs: 17")),
     ],
 )
 def test_a_setting_of_dagster_that_runs_rely_on(

@@ -13,7 +13,9 @@ from pyro_assets.defs.checks import (
     TOTALS,
     UNDONE,
     left_out_result,
+    of_hours,
     series_result,
+    still_failing,
     totals_result,
     undone_result,
 )
@@ -178,6 +180,51 @@ def test_a_bad_verdict_over_an_hour_outlives_runs_of_other_hours_until_the_hour_
         fake.hours_known[HOUR] = hour_of_work(HOUR, done=True)
         last = run(NEXT)
         assert (last[TOTALS].passed, last[UNDONE].passed) == (True, True)
+
+
+def test_a_bad_verdict_outlives_one_that_another_run_gave_at_the_same_time():
+    bad, good = (replace(HourReport(hour), pending=pending, listed_ms=1) for hour, pending in ((HOUR, 5), (NEXT, 0)))
+    now_ms = hour_start_ms(NEXT) + HOUR_MS + SETTLE_MS
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def give(*reports: HourReport) -> list[str]:
+            result = undone_result(reports, now_ms, SETTLE_MS)
+            verdict = dg.AssetCheckEvaluation(
+                dg.AssetKey("l1_blocks"), UNDONE, passed=result.passed, metadata=result.metadata
+            )
+            instance.report_runless_asset_event(verdict)
+            return still_failing(instance, UNDONE)
+
+        assert give(bad) == [HOUR]
+        # Two runs of a backfill end together: the second has not seen what the first says.
+        assert give(good) == [HOUR]
+        assert give(replace(bad, pending=0), good) == []
+        assert give(good) == []
+
+
+def test_a_bad_verdict_over_more_hours_than_are_named_forgets_none():
+    metadata = of_hours([f"2026-11-{day}-{hour:02}:00" for day in range(10, 20) for hour in range(24)], [HOUR])
+    assert len(metadata["hours_that_fail"].value) == 100
+    hidden = of_hours(
+        {"2026-11-19-23:00", *(f"2026-11-1{day}-{hour:02}:00" for day in range(5) for hour in range(24))},
+        ["2026-11-19-23:00", HOUR],
+    )
+    assert hidden["hours_looked_at"].value == [[HOUR, HOUR]]
+
+
+def test_hours_that_are_not_sent_are_looked_at_until_they_are():
+    bad = replace(hour_of_work(HOUR, done=True), exports=(ExportReport("vm", pending=3),))
+    fake = FakePipeline({HOUR: bad, NEXT: replace(hour_of_work(NEXT, done=True), exports=(ExportReport("vm"),))})
+    live = build_defs(resources_with(fake), start_hour="2026-11-20-00:00").resolve_job_def("live")
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def run(hour: str) -> dg.AssetCheckEvaluation:
+            result = live.execute_in_process(instance=instance, partition_key=hour)
+            return {one.check_name: one for one in result.get_asset_check_evaluations()}[RECEIPTS]
+
+        assert [run(HOUR).passed, run(NEXT).passed] == [False, False]
+        fake.hours_known[HOUR] = replace(bad, exports=(ExportReport("vm"),))
+        assert run(NEXT).passed
 
 
 @pytest.mark.parametrize("exports", [(), (ExportReport("vm"),)])

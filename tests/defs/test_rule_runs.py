@@ -68,7 +68,7 @@ def test_the_lane_of_rules_is_its_own():
         "live": "live",
         "backfill": "backfill",
         "rules": "rules",
-        **dict.fromkeys(("merge_series", "sweep", "retention", "resolve_rules", "scrub"), "upkeep"),
+        **dict.fromkeys(("merge_series", "sweep", "retention", "resolve_rules", "scrub", "hour_blocks"), "upkeep"),
     }
 
 

@@ -11,7 +11,10 @@ from pyro_assets.settings import Settings
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 TEXT = (RESOURCES / "docs" / "launchers.md").read_text("utf-8")
-BLOCKS: list[dict[str, Any]] = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)]
+ALL_BLOCKS: list[dict[str, Any]] = [
+    yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+]
+BLOCKS = [block for block in ALL_BLOCKS if "run_launcher" in block]
 
 
 def test_both_launchers_are_there_and_change_nothing_else_of_the_monitoring():
@@ -42,3 +45,11 @@ def test_silence_is_as_long_as_is_said():
     assert "after a minute of silence" in TEXT.replace("\n", " ")
     assert Settings().lease_ms == 60_000
     assert BEAT_SECONDS * 4 < 60
+
+
+def test_more_runs_of_backfills_come_with_the_room_for_them():
+    (more,) = [block["run_coordinator"]["config"] for block in ALL_BLOCKS if "run_coordinator" in block]
+    own = yaml.safe_load((RESOURCES / "dagster.yaml").read_text())["run_coordinator"]["config"]
+    assert set(more) <= set(own)
+    added = more["backfill_runs"] - own["backfill_runs"]
+    assert more["max_concurrent_runs"] == own["max_concurrent_runs"] + 3 * added
