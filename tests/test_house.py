@@ -21,7 +21,6 @@ NAMESAKES: Final[frozenset[str]] = frozenset()
 #: Modules below the least size: what stands there belongs to nobody else.
 SMALL: Final = frozenset(
     {
-        "defs/coordinator.py",
         "planning/spans.py",
         "rules/report.py",
         "storage/shown.py",
