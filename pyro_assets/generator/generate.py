@@ -73,7 +73,9 @@ def generate_past(
         if produced.segments % _SYNC_EVERY == 0:
             manifest.sync()
         bucket.create(segment.entry.key, segment.data)
-        _count(produced, segment, begun, progress)
+        _count(produced, segment, begun)
+        if progress:
+            progress(produced)
     manifest.sync()
     return produced
 
@@ -106,7 +108,6 @@ def generate_live(
     seconds: float | None,
     stop: threading.Event,
     late_share: float = 0.0,
-    progress: Progress | None = None,
 ) -> Produced:
     """Makes segments as time passes, until `seconds` are over (None: for ever) or `stop` is set.
 
@@ -118,7 +119,6 @@ def generate_live(
         seconds: how long.
         stop: ends it early; what was begun is finished.
         late_share: how often (0 to 1) an upload takes some seconds, so that its key sorts before ones already there.
-        progress: called after each upload.
     """
     begun = time.monotonic()
     deadline = begun + seconds if seconds is not None else float("inf")
@@ -129,7 +129,7 @@ def generate_live(
     while not stop.is_set():
         at, shard = due[0]
         while late and late[0][0] <= min(time.monotonic(), at):
-            _land(heapq.heappop(late)[2], bucket, produced, begun, progress)
+            _land(heapq.heappop(late)[2], bucket, produced, begun)
         now = time.monotonic()
         if max(at, now) >= deadline:
             break
@@ -147,24 +147,22 @@ def generate_live(
             produced.late += 1
             heapq.heappush(late, (now + 1 + produced.late % 3, segment.entry.key, segment))
         else:
-            _land(segment, bucket, produced, begun, progress)
+            _land(segment, bucket, produced, begun)
     for _, _, segment in sorted(late, key=lambda item: item[:2]):
-        _land(segment, bucket, produced, begun, progress)
+        _land(segment, bucket, produced, begun)
     manifest.sync()
     return produced
 
 
-def _land(segment: Segment, bucket: Bucket, produced: Produced, begun: float, progress: Progress | None) -> None:
+def _land(segment: Segment, bucket: Bucket, produced: Produced, begun: float) -> None:
     bucket.create(segment.entry.key, segment.data)
-    _count(produced, segment, begun, progress)
+    _count(produced, segment, begun)
 
 
-def _count(produced: Produced, segment: Segment, begun: float, progress: Progress | None) -> None:
+def _count(produced: Produced, segment: Segment, begun: float) -> None:
     produced.segments += 1
     produced.size_bytes += len(segment.data)
     produced.rows += len(segment.entry.rows)
     hour_ms = segment.entry.created_ms // 3_600_000 * 3_600_000
     produced.hours[hour_ms] = produced.hours.get(hour_ms, 0) + 1
     produced.seconds = time.monotonic() - begun
-    if progress:
-        progress(produced)
