@@ -76,6 +76,7 @@ def child(name: str, folder: str) -> None:
 
 def bench_set(name: str, folder: Path, seconds: float) -> dict[str, Any]:
     """All figures of one data set."""
+    from pyro_assets.jobs.compute import MOST_TOGETHER
     from tests.bench import stages, work
 
     data = work.load(name, folder)
@@ -89,6 +90,8 @@ def bench_set(name: str, folder: Path, seconds: float) -> dict[str, Any]:
         run(job)
     rounds = max(3, int(seconds / (time.perf_counter() - warm)))
     wall, best, cpu = measure(run, jobs, rounds, work.forget)
+    passes = [jobs[begin : begin + MOST_TOGETHER] for begin in range(0, len(jobs), MOST_TOGETHER)]
+    many = measure(lambda tasks: work.run_together(tasks, data.config), passes, rounds, work.forget)
     staged_rounds = max(rounds // 3, 1)
     with stages.clocked() as spent:
         total = 0.0
@@ -124,6 +127,7 @@ def bench_set(name: str, folder: Path, seconds: float) -> dict[str, Any]:
         "ms": wall,
         "best_ms": best,
         "cpu_ms": cpu,
+        "together_cpu_ms": many[2] * len(passes) / len(jobs),
         "mb_per_second": data.size_bytes / len(jobs) / wall / 1e3,
         "required_ms": data.required_ms,
         "aim_ms": data.aim_ms,
@@ -146,6 +150,8 @@ def show(result: dict[str, Any]) -> None:
     )
     busy = "" if ms < 1.1 * cpu else "; the machine is busy with other things, so this is compared below"
     print(f"  {cpu:8.2f} ms of CPU time{busy}")
+    together = result["together_cpu_ms"]
+    print(f"  {together:8.2f} ms of CPU time a job, several at once as in a run: {together / cpu:.2f} of it")
     judged = min(ms, cpu)
     for label, key in (("required", "required_ms"), ("aimed at", "aim_ms"), ("the original", "original_ms")):
         if result[key] is None:

@@ -27,4 +27,5 @@ def test_it_measures_the_committed_jobs(tmp_path):
     assert min(stages.values()) > 0
     assert {"read symbols", "merge rows", "write tsdb", "series", "the rest"} <= set(stages)
     assert set(result["functions_ms"]) == set(result["rules_ms"]) == {"0", "1", "25", "200"}
+    assert 0 < result["together_cpu_ms"] < result["cpu_ms"]
     assert result["peak_mib"] < 450

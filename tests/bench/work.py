@@ -18,9 +18,10 @@ import numpy as np
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.tsdb.memo import Memo
 from pyro_assets.compaction.compact import compact
+from pyro_assets.compaction.together import compact_jobs
 from pyro_assets.rules.config import SeriesConfig, parse_config
 from pyro_assets.series.compiled import compile_rules
-from pyro_assets.series.derive import derive, instance_hash
+from pyro_assets.series.derive import derive, derive_jobs, instance_hash
 from pyro_assets.series.facts import JobInfo
 from pyro_assets.series.files import series_to_parquet
 
@@ -84,6 +85,18 @@ def run_job(job: list[RawObject], config: SeriesConfig) -> int:
     derived = derive(result.columns, JobInfo("job", first.shard, 0, instance), config)
     written = sum(len(block.data) for block in result.blocks)
     return written + sum(len(series_to_parquet(frame)) for frame in derived.frames.values())
+
+
+def run_together(tasks: list[list[RawObject]], config: SeriesConfig) -> int:
+    """The same for several jobs at once, as a run does them; bytes that they would write."""
+    result = compact_jobs(tasks)
+    jobs = []
+    for number, one in enumerate(result.jobs):
+        first = next(iter(one.metas.values()))
+        jobs.append(JobInfo(f"job-{number}", first.shard, 0, instance_hash(first.shard, first.created_by_index)))
+    derived = derive_jobs(result.columns, result.job_of_dataset, jobs, config)
+    written = sum(len(block.data) for one in result.jobs for block in one.blocks)
+    return written + sum(len(series_to_parquet(frame)) for one in derived for frame in one.frames.values())
 
 
 def forget() -> None:
