@@ -369,7 +369,7 @@ def test_a_block_that_only_the_archive_knows_is_no_orphan(world: ParquetWorld):
     for number in range(3):
         world.segment(-60 + number, f"acme {number}")
     world.clock.forward(10)
-    world.ledger.kill_at = world.ledger.writes + 10  # after the record, before the commit
+    world.ledger.kill_at = world.ledger.writes + 14  # after the record, before the commit
     with contextlib.suppress(fakes.Killed):
         world.tick_and_run()
     world.ledger.kill_at = None
