@@ -139,7 +139,7 @@ def find_paths(symbols: SymbolTables, code_of_line: I64, members: Bool, paths: P
         int64[nodes], a number per node, and bool[numbers, p], which paths the stacks that end at such nodes hold.
     """
     code, parent, last = frames_of(symbols, code_of_line)
-    part, name = np.nonzero(members.take(_parts(paths), axis=0))
+    part, name = np.divmod(np.flatnonzero(members.take(_parts(paths), axis=0)), max(members.shape[1], 1))
     order = np.argsort(name, kind="stable")
     part, name = part.take(order), name.take(order)
     begin = np.flatnonzero(np.append(True, name[1:] != name[:-1])[: len(name)])

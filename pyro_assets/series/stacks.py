@@ -86,9 +86,11 @@ def _number(held: Words) -> tuple[I32, I64, I64]:
     classes, member = [], []
     rows = max(1, _BITS // (width * 8))
     for begin in range(0, len(distinct), rows):
-        bit = np.flatnonzero(np.unpackbits(distinct[begin : begin + rows], bitorder="little"))
-        classes.append(bit // (width * 8) + begin)
-        member.append(bit % (width * 8))
+        # NumPy finds what is set among bool five times as fast as among uint8, and divides int32 four times as fast.
+        bits = np.unpackbits(distinct[begin : begin + rows], bitorder="little").view(np.bool_)
+        holder, own = np.divmod(np.flatnonzero(bits).astype(np.int32), np.int32(width * 8))
+        classes.append(holder.astype(np.int64) + begin)
+        member.append(own.astype(np.int64))
     member_start = np.zeros(len(distinct) + 1, dtype=np.int64)
     np.cumsum(np.bincount(np.concatenate(classes), minlength=len(distinct)), out=member_start[1:])
     return of_row, member_start, np.concatenate(member)
