@@ -38,11 +38,19 @@ def test_from_a_profile_type_to_a_rule(address: str, tmp_path: Path):
     with chrome(tmp_path) as driver:
         driver.get(address)
         screenshot(driver, "explore")
-        driver.execute_script("window.isSame = true")
+        # A link to a part of the page leaves it as it is.
+        asked = driver.execute_async_script(
+            "const done = arguments[0]; let asked = 0; const ask = window.fetch;"
+            "window.fetch = (...all) => { asked += 1; return ask(...all); };"
+            "addEventListener('popstate', () => done(asked), { once: true }); location.hash = 'functions';"
+        )
+        assert asked == 0
         # A choice is shown at once, and in place: the script's state outlives it.
+        driver.execute_script("window.isSame = true")
         Select(driver.find_element("id", "type")).select_by_value("memory:alloc_space:bytes:space:bytes")
         arrived(driver, "type=memory")
         wait(driver, lambda one: "memory allocated" in one.find_element("css selector", ".chart figcaption").text, "")
+        assert driver.execute_script("return window.isSame === true")
         driver.back()
         wait(
             driver, lambda one: "CPU time" in one.find_element("css selector", ".chart figcaption").text, "the way back"

@@ -4,8 +4,10 @@
 
 (() => {
   const root = document.documentElement;
+  const here = () => location.pathname + location.search;
   let asking = null;
   let timer = 0;
+  let shown = here();
 
   // Put the page of an address in the place of this one; where that cannot be done, go there.
   const go = async (address, { push = true, quiet = false } = {}) => {
@@ -27,6 +29,7 @@
       document.body.dataset.refresh = page.body.dataset.refresh || 0;
       document.querySelector("nav[aria-label=Pages]")?.replaceWith(page.querySelector("nav[aria-label=Pages]"));
       if (push) history.pushState(null, "", address);
+      shown = here();
       prepare();
       if (focused) fresh.querySelector(focused)?.focus({ preventScroll: true });
     } catch (error) {
@@ -85,7 +88,8 @@
     if (event.target.tagName === "SELECT" && form?.matches(".filters")) form.requestSubmit();
   });
 
-  addEventListener("popstate", () => go(location.href, { push: false }));
+  // Links to a part of the page arrive here, too, and need no other page.
+  addEventListener("popstate", () => here() === shown || go(location.href, { push: false }));
   addEventListener("pageshow", () => delete root.dataset.busy);
 
   // Flame graphs.
