@@ -77,11 +77,15 @@ def keep_house(
     # that was killed has left blocks only.
     reports = {hour: runs.hour_report(opened, hour) for hour in over}
     unknown = [hour for hour, report in reports.items() if not report.segments and not materialised(instance, hour)]
-    end = time.monotonic() + _LISTING_SECONDS
-    if unknown and not ticks.list_hours(opened, unknown, deadline_monotonic=end).finished:
-        # The next tick tries again, and goes on from there.
-        over = over[: over.index(unknown[0])]
-        closed = over[-1] if over else cursor or closed
+    trouble: list[str] = []
+    if unknown:
+        listed = ticks.list_hours(opened, unknown, deadline_monotonic=time.monotonic() + _LISTING_SECONDS)
+        if not listed.finished:
+            # The next tick tries again, and goes on from there.
+            over = over[: over.index(unknown[0])]
+            closed = over[-1] if over else cursor or closed
+            why = listed.failures[0] if listed.failures else "there was no time for the rest"
+            trouble.append(f"{describe(unknown)} could not be listed: {why}")
     empty = materialise_empty(instance, opened, [hour for hour in unknown if hour in over])
     wanted = [hour for hour in over if materialised(instance, hour) or reports[hour].blocks]
     wanted = [hour for hour in wanted if hour not in empty]
@@ -89,7 +93,7 @@ def keep_house(
     if wanted:
         requests = [dg.RunRequest(partition_key=hour, tags={LANE: CLOSE}) for hour in wanted]
         return dg.SensorResult(run_requests=requests, cursor=closed)
-    done = [f"pruned {pruned} live runs"] if pruned else []
+    done = [*trouble, *([f"pruned {pruned} live runs"] if pruned else [])]
     done += [f"listed and empty: {describe(empty)}"] if empty else []
     return dg.SensorResult(skip_reason="; ".join(done) or "nothing to close or prune", cursor=closed)
 

@@ -47,8 +47,8 @@ IN_FLIGHT: Final = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-#: A live run ends by its budget (a minute by default); one that is still there after this is dead.
-_LIVE_MAX_RUNTIME_SECONDS: Final = 300
+#: A live run ends by its budget (a minute by default) and a minute more at most; one that is there after this is dead.
+_LIVE_MAX_RUNTIME_SECONDS: Final = 420
 _BACKFILL_MAX_RUNTIME_SECONDS: Final = 21_600
 #: A run of upkeep begins nothing new after this time, and is dead after twice as long; the next one goes on.
 UPKEEP_SECONDS: Final = 1_800.0

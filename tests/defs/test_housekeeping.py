@@ -162,6 +162,7 @@ def test_an_hour_that_could_not_be_listed_stays_missing_and_is_listed_again(
     fake.seen = RescanReport(failures=["503 SlowDown"])
     result = keep(instance, fake, "2026-11-20-01:00", datetime(2026, 11, 20, 5, 30, tzinfo=UTC))
     assert (requested(result), result.cursor) == ([], "2026-11-20-01:00")
+    assert result.skip_reason.skip_message == ("2026-11-20-02:00 could not be listed: 503 SlowDown")
     assert latest(instance, "l1_blocks", "2026-11-20-02:00") is None
     fake.seen = RescanReport(finished=True)
     result = keep(instance, fake, result.cursor, datetime(2026, 11, 20, 5, 31, tzinfo=UTC))

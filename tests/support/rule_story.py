@@ -50,7 +50,7 @@ def tell(driver: Any, address: str) -> str:
     wait(driver, lambda one: one.find_elements("id", "state"), "the backfill")
     picture(6, "started")
     # A page that loads itself again, at a moment that nobody knows, cannot be asked safely: we load it ourselves.
-    assert driver.find_elements("css selector", "meta[http-equiv=refresh]")
+    assert driver.find_elements("css selector", "body[data-refresh]")
     press(driver, "Stop reloading this page")
     arrived(driver, "refresh=0")
     wait(driver, _is_done, "the end of the backfill", seconds=_BACKFILL_SECONDS, every=1)
