@@ -15,6 +15,7 @@ from pyro_assets.errors import ConfigError
 from pyro_assets.rules.config import SeriesConfig, parse_config
 from pyro_assets.rules.language import Rule, warnings_of
 from pyro_assets.rules.patterns import FAMILIES, Pattern, match_names, normalize
+from pyro_assets.rules.re2 import match_whole
 
 
 def text_array(*names: str) -> Any:
@@ -63,6 +64,16 @@ def test_globs_match_as_those_of_the_standard_library(names, globs):
     found = match_names(text_array(*names), patterns)
     for pattern, matched in zip(patterns, found, strict=True):
         expected = [bool(name) and fnmatchcase(name, (pattern.glob or "").replace("[", "[[]")) for name in names]
+        assert matched.tolist() == expected, pattern
+
+
+@given(st.lists(NAMES, max_size=8), st.lists(st.text(st.sampled_from("ab*?\\"), min_size=1, max_size=5), max_size=8))
+def test_globs_that_are_a_beginning_match_as_their_expressions(names, globs):
+    names = text_array(*sorted(set(names)))
+    patterns = [Pattern(glob=glob) for glob in dict.fromkeys(globs)]
+    for pattern, matched in zip(patterns, match_names(names, patterns), strict=True):
+        whole = match_whole(names, pattern.expression).tolist()
+        expected = [bool(name) and found for name, found in zip(names.to_pylist(), whole, strict=True)]
         assert matched.tolist() == expected, pattern
 
 
