@@ -12,7 +12,7 @@ from typing import Final
 
 from pyro_assets.archive.expire import ExpiryRecords
 from pyro_assets.archive.hour_files import HourFiles
-from pyro_assets.archive.restore import RestoredJob, RestoredSource, Restorer, restore_verdicts
+from pyro_assets.archive.restore import RestoredJob, Restorer, restore_verdicts
 from pyro_assets.archive.rows import SourceRows
 from pyro_assets.archive.table import ArchiveTable
 from pyro_assets.archive.units import read_units
@@ -181,7 +181,7 @@ def _restore_jobs(
             found = files.of([record.job for record in of_hour if record.outputs])
             restored = [_job(record, found.get(record.job, ())) for record in of_hour]
             report.jobs += Restorer(ledger).restore(restored, now_ms)
-            report.sources += sum(len(job.sources) for job in restored)
+            report.sources += sum(len(job.blocks) for job in restored)
             report.damaged_series += [why for why in files.damaged.values() if why not in report.damaged_series]
             report.series_files += sum(file.key is not None for job in restored for file in job.files)
             if files.series_number or files.retention.blocks:
@@ -213,33 +213,18 @@ def _records(archive: ReadOnlyBucket, listed: Sequence[ObjectInfo], report: Rebu
 
 def _job(record: CommitRecord, files: Sequence[SeriesFile]) -> RestoredJob:
     try:
-        sources = tuple(
-            RestoredSource(parse_block_key(s.key), s.size_bytes, s.state, s.reason, s.failure) for s in record.sources
-        )
+        blocks = tuple(parse_block_key(source.key) for source in record.sources)
     except NotABlockKey as error:
         raise BadRecord(f"{record.key}: {error}", key=record.key) from error
     state: JobState = "compacted"
-    if sources and all(source.state == "lost" for source in sources):
+    if record.sources and all(source.state == "lost" for source in record.sources):
         state = "lost"
     elif not record.outputs:
         # It was, or would be, derived to nothing.
         state, files = "derived", [SeriesFile(kind, None, 0, 0) for kind in sorted(KINDS)]
     elif {file.kind for file in files} >= KINDS:
         state = "derived"
-    return RestoredJob(
-        id=record.job,
-        kind=record.kind,
-        shard=record.shard,
-        tenant=record.tenant,
-        hour=record.hour,
-        timestamp_ms=record.timestamp_ms,
-        mode=record.mode,
-        dedup=record.dedup,
-        state=state,
-        sources=sources,
-        compaction=record.compaction(0.0),
-        files=tuple(files),
-    )
+    return RestoredJob(record, blocks, state, tuple(files))
 
 
 def _restore_receivers(ledger: Ledger, archive: ReadOnlyBucket) -> tuple[str, ...]:

@@ -16,12 +16,12 @@ from sqlalchemy import Connection, select
 from pyro_assets.errors import BadRecord, LedgerError
 from pyro_assets.jobs.loading import JobRecords, compacted_columns, output_row, series_file_row
 from pyro_assets.jobs.quarantine import Pardons
+from pyro_assets.jobs.record import CommitRecord, RecordedSource
 from pyro_assets.ledger.database import Ledger, Queries, fact, put_fact
 from pyro_assets.ledger.decisions import Decision, DecisionRecords
-from pyro_assets.ledger.records import Compaction, Failure, SeriesFile
+from pyro_assets.ledger.records import Failure, SeriesFile
 from pyro_assets.ledger.schema import (
     JobState,
-    SourceState,
     collapsed_sources,
     job_sources,
     jobs,
@@ -41,31 +41,18 @@ _REBUILDING: Final = "rebuilding"
 
 
 @dataclass(frozen=True, slots=True)
-class RestoredSource:
-    """A source as a record names it."""
-
-    block: BlockKey
-    size_bytes: int
-    state: SourceState
-    reason: str | None
-    failure: Failure | None
-
-
-@dataclass(frozen=True, slots=True)
 class RestoredJob:
-    """A job as its record and its series files tell it; `state` is the furthest that the archive proves."""
+    """A job as its record and its series files tell it.
 
-    id: str
-    kind: str
-    shard: int
-    tenant: str
-    hour: str
-    timestamp_ms: int
-    mode: str
-    dedup: str
+    Attributes:
+        record: the record; blocks: what the keys of its sources say, in their order.
+        state: the furthest that the archive proves.
+        files: its series.
+    """
+
+    record: CommitRecord
+    blocks: tuple[BlockKey, ...]
     state: JobState
-    sources: tuple[RestoredSource, ...]
-    compaction: Compaction
     files: tuple[SeriesFile, ...]
 
 
@@ -100,30 +87,30 @@ class Restorer(Queries):
         written = 0
         with self.ledger.write(planning=True) as connection:
             known: set[str] = set()
-            for chunk in chunks([job.id for job in restored]):
+            for chunk in chunks([job.record.job for job in restored]):
                 known |= set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
             for job in restored:
-                if job.id not in known:
+                if job.record.job not in known:
                     _restore(connection, job, now_ms)
                     written += 1
         return written
 
 
 def _restore(connection: Connection, job: RestoredJob, now_ms: int) -> None:
-    created = [source.block.created_ms for source in job.sources] or [job.timestamp_ms]
-    done = job.compaction
+    record = job.record
+    created = [block.created_ms for block in job.blocks] or [record.timestamp_ms]
     connection.execute(
         jobs.insert().values(
-            id=job.id,
-            kind=job.kind,
-            shard=job.shard,
-            tenant=job.tenant,
-            hour=job.hour,
-            timestamp_ms=job.timestamp_ms,
-            mode=job.mode,
-            dedup=job.dedup,
-            sources=len(job.sources),
-            bytes_in=sum(source.size_bytes for source in job.sources),
+            id=record.job,
+            kind=record.kind,
+            shard=record.shard,
+            tenant=record.tenant,
+            hour=record.hour,
+            timestamp_ms=record.timestamp_ms,
+            mode=record.mode,
+            dedup=record.dedup,
+            sources=len(record.sources),
+            bytes_in=sum(source.size_bytes for source in record.sources),
             first_created_ms=min(created),
             last_created_ms=max(created),
             planned_ms=max(created),
@@ -131,28 +118,29 @@ def _restore(connection: Connection, job: RestoredJob, now_ms: int) -> None:
             compacted_ms=max(created),
             derived_ms=max(created) if job.state == "derived" else None,
             config_hash=next((file.config_hash for file in job.files), None),
-            **compacted_columns(done),
+            **compacted_columns(record.compaction(0.0)),
         )
     )
     _restore_sources(connection, job, now_ms)
-    rows = [output_row(job.id, position, output) for position, output in enumerate(done.outputs)]
+    rows = [output_row(record.job, position, output) for position, output in enumerate(record.outputs)]
     if rows:
         connection.execute(outputs.insert(), rows)
     if job.files:
-        connection.execute(series_files.insert(), [series_file_row(job.id, file, now_ms) for file in job.files])
+        connection.execute(series_files.insert(), [series_file_row(record.job, file, now_ms) for file in job.files])
 
 
 def _restore_sources(connection: Connection, job: RestoredJob, now_ms: int) -> None:
+    record = job.record
     there: dict[str, Mapping[str, Any]] = {}
-    for chunk in chunks([source.block.key for source in job.sources]):
+    for chunk in chunks([source.key for source in record.sources]):
         rows = connection.execute(
             select(sources.c.key, sources.c.id, sources.c.state, job_sources.c.job_id)
             .outerjoin(job_sources, job_sources.c.source_id == sources.c.id)
             .where(sources.c.key.in_(chunk))
         )
         there |= {row.key: row._mapping for row in rows}
-    for position, source in enumerate(job.sources):
-        before = there.get(source.block.key)
+    for position, (source, block) in enumerate(zip(record.sources, job.blocks, strict=True)):
+        before = there.get(source.key)
         if before is not None and before["job_id"] is not None:
             if before["state"] == "done" or source.state != "done":
                 continue
@@ -163,23 +151,22 @@ def _restore_sources(connection: Connection, job: RestoredJob, now_ms: int) -> N
                 sources.update().where(sources.c.id == source_id).values(state=source.state, reason=source.reason)
             )
             connection.execute(
-                quarantine.delete().where(quarantine.c.subject == "source", quarantine.c.subject_id == source.block.key)
+                quarantine.delete().where(quarantine.c.subject == "source", quarantine.c.subject_id == source.key)
             )
         else:
-            made = connection.execute(sources.insert().values(_source_row(source, job)))
+            made = connection.execute(sources.insert().values(_source_row(source, block, record.tenant)))
             (source_id,) = made.inserted_primary_key or (None,)
-        connection.execute(job_sources.insert().values(source_id=source_id, job_id=job.id, position=position))
+        connection.execute(job_sources.insert().values(source_id=source_id, job_id=record.job, position=position))
         if source.failure is not None:
-            connection.execute(quarantine.insert().values(_failure_row(source, source.failure, job, now_ms)))
+            connection.execute(quarantine.insert().values(_failure_row(source.key, source.failure, record, now_ms)))
 
 
-def _source_row(source: RestoredSource, job: RestoredJob) -> dict[str, object]:
-    block = source.block
+def _source_row(source: RecordedSource, block: BlockKey, tenant: str) -> dict[str, object]:
     return {
         "key": block.key,
         "kind": block.level_kind,
         "shard": block.shard,
-        "tenant": job.tenant,
+        "tenant": tenant,
         "ulid": block.ulid,
         "hour": block.hour,
         "created_ms": block.created_ms,
@@ -190,12 +177,12 @@ def _source_row(source: RestoredSource, job: RestoredJob) -> dict[str, object]:
     }
 
 
-def _failure_row(source: RestoredSource, failure: Failure, job: RestoredJob, now_ms: int) -> dict[str, object]:
+def _failure_row(key: str, failure: Failure, record: CommitRecord, now_ms: int) -> dict[str, object]:
     return {
         "subject": "source",
-        "subject_id": source.block.key,
-        "job_id": job.id,
-        "hour": job.hour,
+        "subject_id": key,
+        "job_id": record.job,
+        "hour": record.hour,
         "cause": failure.cause,
         "message": failure.message,
         "section": failure.section,

@@ -17,7 +17,7 @@ import numpy as np
 from pyro_assets.block.columns import I64, BlockColumns
 from pyro_assets.errors import BadRecord, BlockError, ObjectConflict, ObjectMissing
 from pyro_assets.jobs.derive import Engine, read_committed
-from pyro_assets.jobs.record import CommitRecord, RecordedSource, parse_record, record_key
+from pyro_assets.jobs.record import CommitRecord, RecordedSource, new_record, parse_record, record_key
 from pyro_assets.jobs.sources import ReadSources, read_sources
 from pyro_assets.ledger.records import Failure, Job, Output
 from pyro_assets.series.facts import count_services_of_jobs
@@ -349,15 +349,8 @@ class Compactor:
         broken = made.broken if made is not None else {}
         first = next((meta for key in read.data if (meta := metas.get(key)) is not None), None)
         blocks = made.blocks if made is not None else []
-        record = CommitRecord(
-            job=job.id,
-            mode=job.mode,
-            dedup=job.dedup,
-            kind=job.kind,
-            shard=job.shard,
-            tenant=job.tenant,
-            hour=job.hour,
-            timestamp_ms=job.timestamp_ms,
+        record = replace(
+            new_record(job),
             instance=None if first is None else _instance(job, first),
             sources=tuple(_recorded(source.key, source.size_bytes, read, broken) for source in job.sources),
             outputs=tuple(_output(job, *block, summary) for block in blocks),

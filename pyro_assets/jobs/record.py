@@ -5,7 +5,7 @@ not read it. No clock, no host, no version of a library: equal work gives equal 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast, get_args
 
 from pyro_assets.ledger.records import Compaction, Failure, Job, Output
@@ -91,8 +91,8 @@ class CommitRecord:
         )
 
 
-def record_of(job: Job, done: Compaction) -> CommitRecord:
-    """The record of a committed job, as the ledger knows it."""
+def new_record(job: Job) -> CommitRecord:
+    """The record of a job of which nothing came."""
     return CommitRecord(
         job=job.id,
         mode=job.mode,
@@ -102,6 +102,16 @@ def record_of(job: Job, done: Compaction) -> CommitRecord:
         tenant=job.tenant,
         hour=job.hour,
         timestamp_ms=job.timestamp_ms,
+        instance=None,
+        sources=(),
+        outputs=(),
+    )
+
+
+def record_of(job: Job, done: Compaction) -> CommitRecord:
+    """The record of a committed job, as the ledger knows it."""
+    return replace(
+        new_record(job),
         instance=done.instance,
         sources=tuple(
             RecordedSource(one.key, one.size_bytes, one.state, one.reason, done.failures.get(one.key))

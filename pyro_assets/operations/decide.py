@@ -8,14 +8,14 @@ Add what they need to know here; giving up is decided by `claims`.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 from pyro_assets.errors import LedgerError, ObjectConflict, ObjectMissing
 from pyro_assets.jobs.claims import Claims, Retry
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.jobs.quarantine import Kept, Pardons, QuarantineRecords, UnheldSource
-from pyro_assets.jobs.record import CommitRecord, RecordedSource, parse_record, record_key
+from pyro_assets.jobs.record import CommitRecord, RecordedSource, new_record, parse_record, record_key
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.decisions import Decision, DecisionRecords
 from pyro_assets.ledger.records import Derivation, Failure, Job, SeriesFile
@@ -155,19 +155,8 @@ def _record_of(archive: Bucket, job: Job) -> CommitRecord | None:
 
 def _without_outputs(job: Job, failure: Failure | None) -> CommitRecord:
     why = f"its job was given up{f' ({failure.cause}: {failure.message})' if failure else ''} and forgotten by a person"
-    return CommitRecord(
-        job=job.id,
-        mode=job.mode,
-        dedup=job.dedup,
-        kind=job.kind,
-        shard=job.shard,
-        tenant=job.tenant,
-        hour=job.hour,
-        timestamp_ms=job.timestamp_ms,
-        instance=None,
-        sources=tuple(RecordedSource(source.key, source.size_bytes, "set_aside", why) for source in job.sources),
-        outputs=(),
-    )
+    sources = tuple(RecordedSource(source.key, source.size_bytes, "set_aside", why) for source in job.sources)
+    return replace(new_record(job), sources=sources)
 
 
 _MOST_KEPT: Final = 100_000
