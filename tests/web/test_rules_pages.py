@@ -101,6 +101,12 @@ def test_a_link_from_explore_fills_the_form(client: Client):
     assert "acme</textarea>" in page.text
 
 
+def test_a_rule_has_a_query_for_its_function(client: Client):
+    page = client.get("/rules/show/function:main.fibonacci")
+    assert "sum by (function) (sum_over_time(" in page.words
+    assert '{function="main.fibonacci"}[5m])) / 300 / 1e9' in page.words
+
+
 def test_names_keep_their_slashes(client: Client):
     name = "net/http.conn.serve-2"
     assert save(client, name).headers["location"].startswith(f"/rules/show/{name}?saved=")

@@ -81,7 +81,7 @@ def routes(site: Site) -> list[Route]:
             listed=listed,
             text="" if one.rule is None else rules_text([one.rule]),
             newest=one.history[0] if one.history else None,
-            metrics=drawn_metrics(site, one.id),
+            metrics=drawn_metrics(site, one.id, one.rule),
             saved=request.query_params.get("saved", ""),
         )
 
@@ -131,8 +131,9 @@ class DrawnMetric:
     graphs: Mapping[str, str]
 
 
-def drawn_metrics(site: Site, rule_id: str) -> list[DrawnMetric]:
-    """The metrics of a rule in the last hour, CPU time first."""
+def drawn_metrics(site: Site, rule_id: str, rule: Rule | None = None) -> list[DrawnMetric]:
+    """The metrics of a rule in the last hour, CPU time first; with the rule, queries are of its one function alone."""
+    exact = None if rule is None or rule.combine or len(rule.functions) != 1 else rule.functions[0].exact
     now_ms = site.clock()
     series = site.watch.standings(now_ms).series.get(rule_id)
     if series is None:
@@ -141,7 +142,8 @@ def drawn_metrics(site: Site, rule_id: str) -> list[DrawnMetric]:
     for metric, steps in series.metrics.items():
         meaning = means(metric, [rule_id])
         drawn = meaning.drawn(steps, STEP_MS, HOUR_MS * series.series / series.samples)
-        query = meaning.promql(by=[FUNCTION_LABEL] if metric.startswith(FUNCTION_METRIC_PREFIX) else ["service_name"])
+        by = [FUNCTION_LABEL] if metric.startswith(FUNCTION_METRIC_PREFIX) else ["service_name"]
+        query = meaning.promql({FUNCTION_LABEL: exact} if exact else {}, by=by)
         found.append(
             DrawnMetric(
                 metric,
