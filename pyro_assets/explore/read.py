@@ -133,6 +133,13 @@ class ArchivedJobs(Queries):
                 found.append(ArchivedJob(job, shard, hour, timestamp_ms, instance or "", blocks))
         return sorted(found, key=lambda one: (one.timestamp_ms, one.shard, one.id))
 
+    def knows(self, tenant: str) -> bool:
+        """Whether a tenant has any blocks; costs a look at all blocks only where it has none."""
+        with self.ledger.read() as connection:
+            return (
+                connection.execute(select(outputs.c.key).where(outputs.c.tenant == tenant).limit(1)).first() is not None
+            )
+
     def archived_services(self, hours: Sequence[str]) -> list[tuple[str, str]]:
         """Tenants and services of these hours, as text, sorted."""
         found: set[tuple[str, str]] = set()

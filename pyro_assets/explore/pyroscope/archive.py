@@ -57,6 +57,7 @@ class ProfileArchive:
         hours: Callable[[], Sequence[str]],
         explorable: Explorable,
         *,
+        knows: Callable[[str], bool] = lambda _: True,
         seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,10 +67,11 @@ class ProfileArchive:
             archive: where blocks are.
             hours: all partition keys that there are, oldest first.
             explorable: what to read of some hours, see `ArchivedJobs.explorable`.
+            knows: whether there is anything of a tenant, so that not all hours are looked at for one that has nothing.
             seconds: no question is read for longer.
             clock: counts seconds.
         """
-        self._archive, self._hours, self._explorable = archive, hours, explorable
+        self._archive, self._hours, self._explorable, self._knows = archive, hours, explorable, knows
         self._seconds, self._clock = seconds, clock
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, ...], SeriesTimes] = OrderedDict()
@@ -131,7 +133,7 @@ class ProfileArchive:
         Of profiles that were uploaded out of order, those of the first and the last hour with blocks count.
         """
         found, begun = [], self._clock()
-        hours = list(self._hours())
+        hours = list(self._hours()) if self._knows(tenant) else []
         for ordered in (hours, hours[::-1]):
             for hour in ordered:
                 self._look_at_clock(begun)

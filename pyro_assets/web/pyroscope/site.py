@@ -29,7 +29,10 @@ PROGRAMS: Final = Programs((*(f"/{service}/" for service in _SERVICES), render.P
 def routes(site: Site) -> list[Route]:
     """Every address."""
     ledger = site.pipeline.ledger
-    answers = Querier(ProfileArchive(site.pipeline.archive, HourRecords(ledger).hours, ArchivedJobs(ledger).explorable))
+    jobs = ArchivedJobs(ledger)
+    answers = Querier(
+        ProfileArchive(site.pipeline.archive, HourRecords(ledger).hours, jobs.explorable, knows=jobs.knows)
+    )
     methods = [*_methods(site, answers), *rules.methods(site)]
     return [
         *(method.route() for method in methods),

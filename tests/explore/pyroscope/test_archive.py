@@ -134,6 +134,13 @@ def test_series_are_those_with_profiles_in_the_range(pipeline: App, profiles: li
     ends = [profile.time_ns // 10**6 for profile in profiles]
     assert asking.ends_ms("acme") == (min(ends), max(ends))
     assert asking.ends_ms("nobody") is None
+    # Nobody's hours are not looked at one by one.
+    hours: list[str] = []
+    jobs = ArchivedJobs(pipeline.ledger)
+    ProfileArchive(pipeline.archive, lambda: hours.append("asked") or [], jobs.explorable, knows=jobs.knows).ends_ms(
+        "nobody"
+    )
+    assert hours == []
 
 
 def test_what_is_known_of_jobs_is_not_read_again(pipeline: App):
