@@ -45,10 +45,6 @@ BUSY_TIMEOUT_SECONDS: Final = 30
 _CONNECT_SECONDS: Final = 10
 _DRIVERS: Final = ("psycopg2", "psycopg")
 _INSTALL_DRIVER: Final = "pip install 'pyro-assets[postgres]'"
-#: Pages of SQLite's log until they are copied to the file, which waits for the disk twice: with its default, 1,000, a
-#: disk that others use is waited for after every hundred jobs. The log takes 40 MB; what a power failure may take back
-#: ends, as ever, with the latest plan, which is on the disk when it is committed.
-_LOG_PAGES: Final = 10_000
 #: SQLite's codes of a file that will not become better by trying again.
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 # Any constant that no other user of the same Postgres is likely to lock.
@@ -231,7 +227,6 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
         cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 

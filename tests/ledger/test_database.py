@@ -3,7 +3,7 @@
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,6 @@ def test_makes_folder_file_and_tables(tmp_path: Path) -> None:
         assert set(inspect(connection).get_table_names()) == set(schema.metadata.tables)
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     engine.dispose()
-
-
-def test_sqlites_log_is_not_copied_to_the_file_after_every_hundred_jobs(tmp_path: Path) -> None:
-    with closing(Ledger.open(str(tmp_path / "ledger.db"))) as ledger, ledger.write() as connection:
-        assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar() == 10_000
 
 
 def test_opens_again_without_change(tmp_path: Path) -> None:
