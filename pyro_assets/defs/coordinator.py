@@ -1,7 +1,8 @@
 """The run coordinator that dagster.yaml names: Dagster's queue, in which every run of our assets has a lane.
 
 Here, too:
-* lanes side by side for runs over hours of the past: `backfill_runs` in dagster.yaml says how many.
+* lanes side by side for runs over hours of the past: `backfill_runs` in dagster.yaml says how many;
+* what to say of an instance that has no such queue.
 
 Runs from the asset graph carry no tag of ours, and a queue can only limit what has one: several of them would take all
 places, those of live runs too. Web server and daemon import this; add what every queued run must carry.
@@ -64,6 +65,18 @@ class LaneRunCoordinator(QueuedRunCoordinator):
         # The run that asks is not queued yet.
         queued = [status for status in IN_FLIGHT if status is not dg.DagsterRunStatus.NOT_STARTED]
         return self._instance.get_runs_count(dg.RunsFilter(tags={LANE: lane}, statuses=queued))
+
+
+def lanes_problem(instance: dg.DagsterInstance) -> str:
+    """Says what to do where an instance limits no lane, as one without our dagster.yaml; "" where it does."""
+    queue = instance.run_coordinator
+    limits = queue.get_run_queue_config().tag_concurrency_limits if isinstance(queue, QueuedRunCoordinator) else ()
+    if any(limit.get("key") == LANE for limit in limits or ()):
+        return ""
+    return (
+        "this Dagster instance limits no lane, so that live runs may wait for others: start it in a folder that "
+        "`pyro-assets init` made, or with DAGSTER_HOME at one that has a copy of resources/dagster.yaml"
+    )
 
 
 def is_ours(run: dg.DagsterRun) -> bool:

@@ -18,6 +18,7 @@ import dagster as dg
 from pyro_assets.app import App
 from pyro_assets.defs.catalogue import LANDED, SEGMENTS
 from pyro_assets.defs.checks import ASSET, LEFT_OUT, left_out_result
+from pyro_assets.defs.coordinator import lanes_problem
 from pyro_assets.defs.due import (
     Landed,
     LiveRun,
@@ -177,6 +178,8 @@ def landing_sensor(job: AssetJob, first_hour: str) -> dg.SensorDefinition:
     )
     def segments_landed(context: dg.SensorEvaluationContext, pipeline: PipelineResource) -> dg.SensorResult:
         """One tick."""
+        if problem := lanes_problem(context.instance):
+            context.log.warning(problem)
         with pipeline.open() as opened:
             tick = ticks.tick(opened)
             for sentence in tick.others:

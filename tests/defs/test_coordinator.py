@@ -20,6 +20,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.catalogue import ASSETS
+from pyro_assets.defs.coordinator import lanes_problem
 from pyro_assets.defs.jobs import ASKED, LANE, RANGE_END, RANGE_START
 from tests.support.dagster_disk import instance_in
 from tests.support.fake_pipeline import FakePipeline, resources_with
@@ -70,6 +71,12 @@ def test_single_hours_from_the_asset_graph_go_one_at_a_time_and_never_take_lives
     assert instance.get_run_by_id(live).tags[LANE] == "live"
     # Live goes first though it came last; of the others only the first.
     assert dequeued(instance) == [live, asked[0]]
+
+
+def test_an_instance_without_our_queue_is_told_how_to_get_one(instance: dg.DagsterInstance):
+    assert lanes_problem(instance) == ""
+    with dg.DagsterInstance.ephemeral() as bare:
+        assert "a copy of resources/dagster.yaml" in lanes_problem(bare)
 
 
 def test_runs_of_a_backfill_go_side_by_side_where_dagster_yaml_says_so(tmp_path: Path):
