@@ -99,7 +99,7 @@ def _outcome(path: str, mutant: bytes) -> str:
     try:
         columns = read_blocks([RawObject(path, mutant)], isolate=False).columns
         # What the reader lets through must not break what comes after it.
-        merged, _, _ = merge(columns, "exact")
+        merged = merge(columns, "exact").columns
         write_segment(merged, BlockIdentity("01M891VPM4XX31MPMZXPGM0RMZ", 1, 1))
     except BlockError as error:
         return type(error).__name__
