@@ -104,7 +104,8 @@ def test_list_pause_and_resume(place: Path):
         fails(run("receivers", "pause", *where, "other"), "no receiver 'other'")
 
 
-def test_check_says_whether_it_would_take_samples(place: Path):
+def test_check_says_whether_it_would_take_samples(place: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(place)
     with scripted_server() as server:
         result = run("receivers", "check", "--receivers", file_of(place, server.url), "--json")
         assert result.exit_code == 0, result.output
