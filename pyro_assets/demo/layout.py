@@ -172,6 +172,8 @@ class DemoFolder:
         # or with the first hour that the ledger knows.
         start = now - timedelta(hours=HISTORY_HOURS + 1)
         begin = {} if self.is_used else variables(start_date=start.replace(minute=0).strftime(HOUR_FORMAT))
+        # What lands from now on is live, also where the sensor's first tick comes in the next hour.
+        begin |= variables(live_since=now.replace(minute=0).strftime(HOUR_FORMAT))
         ours = {variable(name) for name in Environment.model_fields}
         return {
             **{name: value for name, value in base.items() if name not in ours},

@@ -3,13 +3,19 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
+from pyro_assets.definitions import build_defs
 from pyro_assets.demo.layout import FUNCTIONS, DemoFolder
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.generator.segments import WATCHED
+from pyro_assets.planning.report import TickReport
+from pyro_assets.resources.environment import Environment
 from pyro_assets.rules.config import load_config
+from pyro_assets.storage.keys import hour_start_ms
+from tests.support.fake_pipeline import FakePipeline, resources_with
 
 
 def test_a_second_start_keeps_data_and_rules_until_it_is_cleared(tmp_path: Path):
@@ -42,6 +48,27 @@ def test_partitions_begin_with_the_history_of_a_new_demo_and_with_what_an_old_on
     assert "PYRO_ASSETS_START_DATE" not in layout.environment({}, now)
 
 
+@pytest.mark.parametrize("is_used", [False, True])
+def test_what_lands_before_the_first_tick_is_live_though_that_comes_in_the_next_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_used: bool
+):
+    layout, now = DemoFolder(tmp_path), datetime(2026, 11, 25, 13, 59, 58, tzinfo=UTC)
+    layout.prepare(1)
+    if is_used:
+        (tmp_path / "ledger.db").touch()
+    for name, value in layout.environment({}, now).items():
+        monkeypatch.setenv(name, value)
+    hour, next_hour = "2026-11-25-13:00", "2026-11-25-14:00"
+    tick = TickReport(hour_start_ms(next_hour) + 7_000, due={hour: 4}, unfinished_jobs=4)
+    fake = FakePipeline({}, [tick])
+    resources = resources_with(fake, live_since=Environment().live_since)
+    definitions = build_defs(resources, start_hour=hour)
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources)
+        result = definitions.resolve_sensor_def("segments_landed")(context)
+    assert [request.partition_key for request in result.run_requests] == [hour]
+
+
 def test_one_demo_at_a_time(tmp_path: Path):
     layout = DemoFolder(tmp_path / "demo")
     with layout.lock(), pytest.raises(PyroAssetsError, match="another demo is running"):
@@ -54,7 +81,7 @@ def test_the_environment_of_another_installation_is_left_out(tmp_path: Path):
     made = DemoFolder(tmp_path).environment(base, datetime(2026, 11, 25, 13, 5, tzinfo=UTC))
     assert made["PATH"] == "/bin"
     assert made["PYRO_ASSETS_SOURCE_URL"] == str(tmp_path / "bucket")
-    assert "PYRO_ASSETS_LIVE_SINCE" not in made
+    assert made["PYRO_ASSETS_LIVE_SINCE"] == "2026-11-25-13:00"
     assert made["DAGSTER_HOME"] == str(tmp_path / "dagster_home")
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyro_assets.app import now_ms
 from pyro_assets.demo.processes import Processes
+from pyro_assets.storage.keys import hour_of
 from tests.support.postgres_server import PostgresServer
 from tests.support.servers import free_port
 
@@ -48,6 +50,8 @@ class Roles:
             "PYRO_ASSETS_SOURCE_URL": f"{seen}/bucket",
             "PYRO_ASSETS_ARCHIVE_URL": f"{seen}/archive",
             "PYRO_ASSETS_LIVE_BUDGET_SECONDS": "10",
+            # The first tick may come in the next hour.
+            "PYRO_ASSETS_LIVE_SINCE": hour_of(now_ms()),
         }
         for name in ("bucket", "archive"):
             (self.folder / name).mkdir()
