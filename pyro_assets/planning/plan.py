@@ -3,6 +3,7 @@
 Add what must hold for every job from its birth on; the rules of grouping are in `policy`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -70,18 +71,23 @@ class Planner(Queries):
             The jobs' ids in the order given; jobs that exist already are not made again.
 
         Raises:
-            JobConflict: a source is in another job, twice in one, or a job is empty or has several shards or tenants.
+            JobConflict: a source is in another job, or twice in these, or a job is empty or has several shards or
+                tenants.
         """
-        ids = []
+        keys = [[item.block.key for item in blocks] for blocks in wanted]
+        ids = [job_id(policy.mode, policy.dedup, own) for own in keys]
         with self.ledger.write(planning=True) as connection:
-            for blocks in wanted:
-                keys = [item.block.key for item in blocks]
-                identity = job_id(policy.mode, policy.dedup, keys)
-                ids.append(identity)
-                if connection.execute(select(jobs.c.id).where(jobs.c.id == identity)).first() is None:
-                    group = _group_of(blocks, keys)
-                    waiting = _take_exactly(connection, blocks, now_ms, policy)
-                    _insert(connection, [(group, [waiting])], now_ms, policy)
+            there = _there(connection, ids)
+            new = {identity: blocks for identity, blocks in zip(ids, wanted, strict=True) if identity not in there}
+            groups = [_group_of(blocks) for blocks in new.values()]
+            every = [item for blocks in new.values() for item in blocks]
+            taken = iter(_take_exactly(connection, every, now_ms, policy))
+            cuts: dict[_Group, list[list[Waiting]]] = {}
+            for group, blocks in zip(groups, new.values(), strict=True):
+                cuts.setdefault(group, []).append([next(taken) for _ in blocks])
+            for kind in sorted({group.kind for group in cuts}):
+                # The timestamps of one kind are looked at by the next.
+                _insert(connection, [one for one in cuts.items() if one[0].kind == kind], now_ms, policy)
         return ids
 
     def _plan_slice(self, now_ms: int, policy: Policy) -> tuple[int, bool]:
@@ -133,24 +139,26 @@ def _has_come_into_range(now_ms: int, policy: Policy) -> ColumnElement[bool]:
     )
 
 
-def _group_of(blocks: Sequence[FoundBlock], keys: Sequence[str]) -> _Group:
+def _group_of(blocks: Sequence[FoundBlock]) -> _Group:
     groups = {
         _Group(b.block.level_kind, b.block.shard, b.block.tenant if b.block.level_kind == "blocks" else "")
         for b in blocks
     }
-    if len(groups) != 1 or len(set(keys)) != len(keys):
+    if len(groups) != 1:
+        first = blocks[0].block.key if blocks else "nothing"
         raise JobConflict(
-            f"the job that begins with {keys[0] if keys else 'nothing'} cannot be: a job has at least one source, each "
-            "once, all of one shard and kind (and tenant, where they are level-1 blocks)"
+            f"the job that begins with {first} cannot be: a job has at least one source, all of one shard and "
+            "kind (and tenant, where they are level-1 blocks)"
         )
     return groups.pop()
 
 
 def _take_exactly(connection: Connection, blocks: Sequence[FoundBlock], now_ms: int, policy: Policy) -> list[Waiting]:
-    """Sources of an exact job, recorded where they were not known, in the order given."""
-    known: dict[str, Any] = {}
-    for chunk in chunks([item.block.key for item in blocks]):
-        known |= {row.key: row for row in connection.execute(select(sources).where(sources.c.key.in_(chunk)))}
+    """Sources of exact jobs, recorded where they were not known, in the order given."""
+    keys = [item.block.key for item in blocks]
+    if twice := [key for key, times in Counter(keys).items() if times > 1]:
+        raise JobConflict(f"{twice[0]} is named twice; a source is in one job, once")
+    known = _rows_of(connection, keys)
     missing = [item for item in blocks if item.block.key not in known]
     for key in sorted(collapsed_among(connection, missing)):
         raise JobConflict(
@@ -158,13 +166,28 @@ def _take_exactly(connection: Connection, blocks: Sequence[FoundBlock], now_ms: 
         )
     for rows in chunks([source_row(item, now_ms, policy) for item in missing]):
         connection.execute(sources.insert(), rows)
-    for chunk in chunks([item.block.key for item in missing]):
-        known |= {row.key: row for row in connection.execute(select(sources).where(sources.c.key.in_(chunk)))}
+    known |= _rows_of(connection, [item.block.key for item in missing])
     for row in known.values():
         if row.state not in ("pending", "out_of_range"):
             raise JobConflict(f"{row.key} is {row.state}: it already belongs to another job or was set aside")
-    taken = [known[item.block.key] for item in blocks]
-    return [Waiting(r.id, r.key, r.created_ms, r.first_seen_ms, r.size_bytes) for r in taken]
+    return [Waiting(r.id, r.key, r.created_ms, r.first_seen_ms, r.size_bytes) for r in map(known.__getitem__, keys)]
+
+
+def _rows_of(connection: Connection, keys: Sequence[str]) -> dict[str, Row[Any]]:
+    found: dict[str, Row[Any]] = {}
+    query = select(sources).where(among(connection, sources.c.key))
+    for chunk in chunks(keys):
+        found |= {row.key: row for row in connection.execute(query, {"among": values_of(connection, chunk)})}
+    return found
+
+
+def _there(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of some jobs that exist."""
+    found: set[str] = set()
+    query = select(jobs.c.id).where(among(connection, jobs.c.id))
+    for chunk in chunks(ids):
+        found |= set(connection.execute(query, {"among": values_of(connection, chunk)}).scalars())
+    return found
 
 
 def _insert(
@@ -251,10 +274,7 @@ def _compares(group: _Group, job: Sequence[Waiting], policy: Policy, parent: Row
 def _free_ids(connection: Connection, wanted: Sequence[Sequence[Waiting]], policy: Policy) -> list[str]:
     """Ids for new jobs. Sources that were retried may make a job that was there before: it gets another id."""
     ids = [job_id(policy.mode, policy.dedup, [source.key for source in job]) for job in wanted]
-    used: set[str] = set()
-    for chunk in chunks(ids):
-        there = select(jobs.c.id).where(among(connection, jobs.c.id))
-        used |= set(connection.execute(there, {"among": values_of(connection, chunk)}).scalars())
+    used = _there(connection, ids)
     for position, job in enumerate(wanted):
         number = 1
         while ids[position] in used:
