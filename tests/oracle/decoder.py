@@ -43,7 +43,10 @@ def metadata_of(data: bytes) -> dict[str, Any]:
     message = data[-8 - length : -8]
     fields = protobuf_fields(message)
     must(set(fields) <= set(range(1, 13)), "unknown fields of BlockMeta", sorted(fields))
-    one = lambda number: fields.get(number, [0])[-1]  # noqa: E731
+
+    def one(number: int) -> Any:
+        return fields.get(number, [0])[-1]
+
     datasets = []
     for raw in fields.get(10, []):
         sub = protobuf_fields(raw)
@@ -189,7 +192,8 @@ def _column(table: pa.Table, name: str) -> list[Any]:
     column = table.column(name)
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
-    return column.to_pylist()
+    found: list[Any] = column.to_pylist()
+    return found
 
 
 def _bytes16(value: Any) -> bytes | None:

@@ -110,7 +110,7 @@ def evaluate(rule: Mapping[str, Any], rows: Sequence[Row], shard: int, is_gauge:
     for (base, function), parts in values_of.items():
         values = list(parts.values())
         aggregate = rule.get("aggregate", "sum")
-        value = {
+        aggregated = {
             "sum": Fraction(sum(values)),
             "last": Fraction(sum(values)),
             "mean": Fraction(sum(values), len(values)),
@@ -119,18 +119,18 @@ def evaluate(rule: Mapping[str, Any], rows: Sequence[Row], shard: int, is_gauge:
             "count": Fraction(len(values)),
         }[aggregate]
         own = {"function": function} if has_functions and not rule.get("combine") else {}
-        value = value / 10**9 if rule.get("unit") else value
-        if value or not has_functions:
-            result[base[0], base[1], tuple(sorted((*base[2], *own.items())))] = value
+        if aggregated or not has_functions:
+            key = base[0], base[1], tuple(sorted((*base[2], *own.items())))
+            result[key] = aggregated / 10**9 if rule.get("unit") else aggregated
     result = limited(rule, result)
     for base, total in totals.items():
-        value = Fraction(total, 10**9 if rule.get("unit") else 1)
-        for (tenant, metric, labels), one in result.items():
-            rest = tuple(label for label in labels if label[0] != "function")
-            if (tenant, metric, rest) == base and ("function", "__other__") not in labels:
-                value -= one
-        if value:
-            result[base[0], base[1], tuple(sorted((*base[2], ("function", "__other__"))))] = value
+        left = Fraction(total, 10**9 if rule.get("unit") else 1)
+        for (tenant, metric, series), one in result.items():
+            rest = tuple(label for label in series if label[0] != "function")
+            if (tenant, metric, rest) == base and ("function", "__other__") not in series:
+                left -= one
+        if left:
+            result[base[0], base[1], tuple(sorted((*base[2], ("function", "__other__"))))] = left
     return result
 
 

@@ -63,7 +63,7 @@ class _BlockHeader(NamedTuple):
     offset: int
     size: int
     crc: int
-    count: int
+    items: int
     per_block: int
     header_size: int
     format: int
@@ -79,7 +79,7 @@ def _inner_blocks(
     must(header.offset + header.size <= len(section), "a symbol block past the end", header)
     data = section[header.offset : header.offset + header.size]
     check_crc(data, header.crc, f"symbol block {kind}")
-    reader, left = Reader(data), header.count
+    reader, left = Reader(data), header.items
     while left:
         n = min(left, header.per_block)
         raw = reader.take(header_size)

@@ -10,14 +10,14 @@ from tests.oracle.bytes import Reader, check_crc, must
 from tests.oracle.values import Series
 
 
-def _framed(data: bytes, offset: int, what: str) -> Reader:
-    """A part framed as u32 length, content, u32 CRC of the content."""
-    reader = Reader(data, offset)
-    content = reader.take(reader.u32())
-    check_crc(content, reader.u32(), what)
-    inner = Reader(content)
-    inner.end = reader.position  # type: ignore[attr-defined]
-    return inner
+class _Framed(Reader):
+    """A part framed as u32 length, content, u32 CRC of the content; `end` is where the next part begins."""
+
+    def __init__(self, data: bytes, offset: int, what: str) -> None:
+        outer = Reader(data, offset)
+        super().__init__(outer.take(outer.u32()))
+        check_crc(self.data, outer.u32(), what)
+        self.end = outer.position
 
 
 def read_tsdb(data: bytes, is_dataset_index: bool = False) -> list[Series]:
@@ -31,7 +31,7 @@ def read_tsdb(data: bytes, is_dataset_index: bool = False) -> list[Series]:
     through_from = struct.unpack(">2q", data[-20:-4])
     must(symbols_at == 5, "symbols do not follow the version", symbols_at)
 
-    reader = _framed(data, symbols_at, "TSDB symbols")
+    reader = _Framed(data, symbols_at, "TSDB symbols")
     symbols = [reader.text() for _ in range(reader.u32())]
     must(reader.at_end(), "bytes after the TSDB symbols")
     must(symbols == sorted(set(symbols)), "TSDB symbols are not sorted and unique")
@@ -46,17 +46,17 @@ def read_tsdb(data: bytes, is_dataset_index: bool = False) -> list[Series]:
         offset = outer.position
         entry = outer.take(outer.uvarint())
         check_crc(entry, outer.u32(), "series")
-        reader = Reader(entry)
-        fingerprint = reader.u64()
-        pairs = [(reader.uvarint(), reader.uvarint()) for _ in range(reader.uvarint())]
+        inner = Reader(entry)
+        fingerprint = inner.u64()
+        pairs = [(inner.uvarint(), inner.uvarint()) for _ in range(inner.uvarint())]
         chunks, end = [], 0
-        for number in range(reader.uvarint()):
-            start = reader.varint() + (end if number else 0)
-            end = start + reader.uvarint()
-            must(reader.uvarint() == 0, "KB of a chunk")
-            chunks.append((start, end, reader.uvarint()))
-            must(reader.u32() == 0, "checksum of a chunk")
-        must(reader.at_end(), "bytes after a series entry", offset)
+        for number in range(inner.uvarint()):
+            start = inner.varint() + (end if number else 0)
+            end = start + inner.uvarint()
+            must(inner.uvarint() == 0, "KB of a chunk")
+            chunks.append((start, end, inner.uvarint()))
+            must(inner.u32() == 0, "checksum of a chunk")
+        must(inner.at_end(), "bytes after a series entry", offset)
         must(all(name < len(symbols) and value < len(symbols) for name, value in pairs), "symbol out of range")
         labels = tuple((symbols[name], symbols[value]) for name, value in pairs)
         series.append(Series(labels, fingerprint, tuple(chunks), offset // 16))
@@ -69,7 +69,7 @@ def read_tsdb(data: bytes, is_dataset_index: bool = False) -> list[Series]:
     for name in names:
         position = outer.position + -outer.position % 4
         offset_of[symbols[name]] = position
-        reader = _framed(data, position, "label index")
+        reader = _Framed(data, position, "label index")
         must(reader.u32() == 1, "names of a label index")
         values = [reader.u32() for _ in range(reader.u32())]
         must(reader.at_end(), "bytes after a label index")
@@ -89,28 +89,28 @@ def read_tsdb(data: bytes, is_dataset_index: bool = False) -> list[Series]:
     for pair in sorted(lists):
         position = outer.position + -outer.position % 4
         posting_offset[pair] = position
-        reader = _framed(data, position, "postings")
+        reader = _Framed(data, position, "postings")
         references = [reader.u32() for _ in range(reader.u32())]
         must(reader.at_end(), "bytes after a postings list")
         must(references == lists[pair], "postings list", pair)
         outer.position = reader.end
 
     must(outer.position == indices_table_at, "label-index table", indices_table_at, outer.position)
-    reader = _framed(data, indices_table_at, "label-index table")
+    reader = _Framed(data, indices_table_at, "label-index table")
     found: list[tuple[Any, int]] = []
     for _ in range(reader.u32()):
         must(reader.uvarint() == 1, "entry of the label-index table")
         found.append((reader.text(), reader.uvarint()))
     must(reader.at_end() and found == list(offset_of.items()), "label-index table", found)
     must(reader.end == postings_table_at, "postings table does not follow", postings_table_at)
-    reader = _framed(data, postings_table_at, "postings table")
+    reader = _Framed(data, postings_table_at, "postings table")
     found = []
     for _ in range(reader.u32()):
         must(reader.uvarint() == 2, "entry of the postings table")
         found.append(((reader.text(), reader.text()), reader.uvarint()))
     must(reader.at_end() and found == list(posting_offset.items()), "postings table", found)
     must(reader.end == fingerprints_at, "fingerprint offsets do not follow", fingerprints_at)
-    reader = _framed(data, fingerprints_at, "fingerprint offsets")
+    reader = _Framed(data, fingerprints_at, "fingerprint offsets")
     pairs64 = [(reader.u64(), reader.u64()) for _ in range(reader.u32())]
     must(reader.at_end(), "bytes after the fingerprint offsets")
     must(pairs64 == [(s.reference, s.fingerprint) for s in series[::1024]], "fingerprint offsets", pairs64)

@@ -2,6 +2,7 @@
 
 import subprocess
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class Roles:
         """Starts roles, each when the one before it is well."""
         for name in names:
             self.processes.start(name, self.command("role", name), self.folder)
-            self.processes.wait_until(lambda name=name: self.is_healthy(name), name, 120)
+            self.processes.wait_until(partial(self.is_healthy, name), name, 120)
 
     def is_healthy(self, name: str) -> bool:
         """What the image's HEALTHCHECK asks of a role."""

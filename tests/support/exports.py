@@ -70,8 +70,8 @@ def derive(pipeline: App, golden: GoldenBucket = GOLDEN) -> None:
 
 def scripted(server: ScriptedServer, name: str = "r", **fields: Any) -> Receiver:
     """A receiver of history that is a scripted server."""
-    fields = {"kind": "prometheus", "out_of_order_window": "30d", "start": HOUR} | fields
-    return Receiver(**({"name": name, "url": f"{server.url}/api/v1/write"} | fields))
+    plain = {"name": name, "url": f"{server.url}/api/v1/write", "kind": "prometheus", "start": HOUR}
+    return Receiver.model_validate({**plain, "out_of_order_window": "30d", **fields})
 
 
 def got(server: ScriptedServer) -> Held:

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pyro_assets import app
 from pyro_assets.block.reader import RawObject
 from pyro_assets.cli.main import main
-from pyro_assets.compaction.compact import Compacted, Dedup, compact
+from pyro_assets.compaction.compact import Compacted, compact
 from pyro_assets.jobs.compact import summarise
 from pyro_assets.jobs.derive import Engine
 from pyro_assets.series.derive import derive
@@ -25,7 +26,7 @@ from tests.support import golden_bucket
 GUILTY = golden_bucket.committed().jobs[0][2]
 
 
-def hang(objects: Sequence[RawObject], dedup: Dedup) -> Compacted:
+def hang(objects: Sequence[RawObject], dedup: Any) -> Compacted:
     """Compacts, but for one object: no thread of Python goes on while a pattern is matched."""
     if any(GUILTY.endswith(item.object_key) for item in objects):
         re.match(r"(a+)+$", "a" * 60 + "!")

@@ -5,7 +5,7 @@ spans, values of all signs. Nothing of the package's own reading is used.
 """
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -16,6 +16,33 @@ NAMES = st.sampled_from([b"main", b"main.work", b"net/http.Serve", b"\xff\xfe", 
 HEX = st.sampled_from([b"00f067aa0ba902b7", b"00000000000000ff", b"not a span", b"00F067AA0BA902B7", b""])
 LABEL_KEYS = (b"vehicle", b"pod", b"span_id", b"profile_id", b"trace_id", b"bytes", b"region")
 TYPES = ((b"samples", b"count"), (b"cpu", b"nanoseconds"), (b"alloc_space", b"bytes"))
+
+
+class MadeLine(NamedTuple):
+    """A line of a frame, with the names that its function has."""
+
+    name: bytes
+    system_name: bytes
+    filename: bytes
+    start_line: int
+    line: int
+
+
+class MadeMapping(NamedTuple):
+    """A mapping as a segment has it: flags are what is known, and a mapping with functions has no place."""
+
+    filename: bytes = b""
+    build_id: bytes = b""
+    flags: int = 8
+    memory_start: int = 0
+    memory_limit: int = 0
+    file_offset: int = 0
+
+
+#: (lines, address, mapping, is folded), leaf first
+MadeStack = tuple[tuple[tuple[MadeLine, ...], int, MadeMapping, bool], ...]
+#: (series labels, stack, span id, trace id)
+MadeFact = tuple[frozenset[tuple[bytes, bytes]], MadeStack, int | None, bytes | None]
 
 
 class Strings:
@@ -100,7 +127,7 @@ def unhex(text: bytes, size: int) -> bytes | None:
     return bytes(int(digits[at : at + 2], 16) for at in range(0, 2 * size, 2)) if good else None
 
 
-def frames_of(message: profile_pb2.Profile, sample: Any) -> tuple:
+def frames_of(message: profile_pb2.Profile, sample: profile_pb2.Sample) -> MadeStack:
     """A sample's stack, leaf first, as a segment has it: names, without what differs from process to process."""
     text = message.string_table
     frames = []
@@ -108,47 +135,38 @@ def frames_of(message: profile_pb2.Profile, sample: Any) -> tuple:
         [location] = [one for one in message.location if one.id == number]
         lines = []
         for line in location.line:
-            found = [one for one in message.function if one.id == line.function_id]
-            lines.append(
-                (
-                    text[found[0].name],
-                    text[found[0].system_name],
-                    text[found[0].filename],
-                    found[0].start_line,
-                    line.line,
-                )
-                if found
-                else (b"", b"", b"", 0, line.line)
-            )
-        found = [one for one in message.mapping if one.id == location.mapping_id]
-        mapping = (b"", b"", 8, 0, 0, 0)
-        if found:
-            one = found[0]
+            named = [one for one in message.function if one.id == line.function_id]
+            names = [(text[one.name], text[one.system_name], text[one.filename], one.start_line) for one in named]
+            lines.append(MadeLine(*(names[0] if names else (b"", b"", b"", 0)), line.line))
+        mapping = MadeMapping()
+        for one in [one for one in message.mapping if one.id == location.mapping_id][:1]:
             flags = one.has_functions << 3 | one.has_filenames << 2 | one.has_line_numbers << 1 | one.has_inline_frames
             place = (0, 0, 0) if one.has_functions else (one.memory_start, one.memory_limit, one.file_offset)
-            mapping = (text[one.filename], text[one.build_id], flags, *place)
-        address = 0 if lines and mapping[2] & 8 else location.address
+            mapping = MadeMapping(text[one.filename], text[one.build_id], flags, *place)
+        address = 0 if lines and mapping.flags & 8 else location.address
         frames.append((tuple(lines), address, mapping, location.is_folded))
     return tuple(frames)
 
 
-def facts_of(message: profile_pb2.Profile, labels: dict[bytes, bytes]) -> Counter:
+def facts_of(message: profile_pb2.Profile, labels: dict[bytes, bytes]) -> Counter[MadeFact]:
     """(series labels, stack, span id, trace id) -> value, zeros left out, of one upload with these labels."""
     text = message.string_table
-    totals: Counter = Counter()
+    totals: Counter[MadeFact] = Counter()
     for sample in message.sample:
-        series, span, trace = dict(labels), None, None
+        series = dict(labels)
+        span: int | None = None
+        trace: bytes | None = None
         for label in sample.label:
-            key, value = text[label.key], text[label.str]
-            if not value:
+            key, named = text[label.key], text[label.str]
+            if not named:
                 continue
             if key in (b"span_id", b"profile_id"):
-                raw = unhex(value, 8)
+                raw = unhex(named, 8)
                 span = None if raw is None else int.from_bytes(raw, "little")
             elif key == b"trace_id":
-                trace = unhex(value, 16)
+                trace = unhex(named, 16)
             else:
-                series[key] = value
+                series[key] = named
         for kind, value in zip(message.sample_type, sample.value, strict=True):
             own = {
                 b"__type__": text[kind.type],
@@ -160,6 +178,5 @@ def facts_of(message: profile_pb2.Profile, labels: dict[bytes, bytes]) -> Counte
             }
             parts = (b"__name__", b"__type__", b"__unit__", b"__period_type__", b"__period_unit__")
             own[b"__profile_type__"] = b":".join(own[part] for part in parts)
-            key = (frozenset((series | own).items()), frames_of(message, sample), span, trace)
-            totals[key] += value
-    return Counter({key: (value + 2**63) % 2**64 - 2**63 for key, value in totals.items() if value % 2**64})
+            totals[frozenset((series | own).items()), frames_of(message, sample), span, trace] += value
+    return Counter({fact: (value + 2**63) % 2**64 - 2**63 for fact, value in totals.items() if value % 2**64})

@@ -146,7 +146,8 @@ def _lists(values: list[Any], kind: Any) -> Any:
 def columns_of(model: ModelObject) -> BlockColumns:
     """A model as columns."""
     noise = random.Random(model.seed) if model.seed else None
-    infos, series_labels, series_counts, times = [], [], [], []
+    infos, series_counts, times = [], [], []
+    series_labels: list[Labels] = []
     units: list[tuple[int, int, _Unit]] = []
     rows: list[tuple[Profile, int, int, list[tuple[int, Sample]]]] = []
     node_base = 0

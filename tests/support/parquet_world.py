@@ -26,8 +26,8 @@ from pyro_assets.series.frame import SCHEMA
 from pyro_assets.storage.interface import DeltaPlace
 from pyro_assets.storage.keys import HOUR_MS, TABLE
 from tests.support import fakes
-from tests.support.ledgers import HOUR_START_MS
-from tests.support.worlds import HOUR, SETTINGS, World
+from tests.support.ledgers import HOUR, HOUR_START_MS
+from tests.support.worlds import SETTINGS, World
 
 #: When the hour of a world is over.
 OVER_MS = HOUR_START_MS + HOUR_MS + SETTINGS.settle_ms
@@ -127,8 +127,8 @@ class ParquetWorld(World):
             rows += frame.select("job", "tenant", "timestamp_ms", "value").collect().rows()
         listed = [key for key in self._below(f"series/kind={kind}/") if parse_series_key(key)[1] not in table]
         for file in current_files(listed):
-            frame = parquet_to_series(self.archive.objects[file.key], file.key)
-            rows += without_jobs(frame, file.without).select("job", "tenant", "timestamp_ms", "value").rows()
+            series = parquet_to_series(self.archive.objects[file.key], file.key)
+            rows += without_jobs(series, file.without).select("job", "tenant", "timestamp_ms", "value").rows()
         return sorted(rows)
 
     def ledger_values(self, kind: str = "dimension", ledger: Ledger | None = None) -> list[Row]:

@@ -32,7 +32,7 @@ SAMPLE = st.fixed_dictionaries(
         "labels": st.lists(SAMPLE_LABEL, max_size=2),
     }
 )
-PLAIN_SAMPLE = st.fixed_dictionaries(
+PLAIN_SAMPLE: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"stack": U64, "value": I64, "span": st.none(), "trace": st.none(), "labels": st.just([])}
 )
 #: A row: half of all jobs are as plain as nearly all real ones.
@@ -117,9 +117,10 @@ def make_rows(datasets: list[list[dict[str, Any]]]) -> ProfileRows:
 def plain_rows(rows: int = 3, samples: int = 4, seed: int = 0) -> ProfileRows:
     """One dataset without anything unusual: `samples` samples in each row, a duration in every second one."""
     dice = np.random.default_rng(seed)
-    nothing = {"drop": None, "keep": None, "period": None, "default": None, "comments": [], "annotations": []}
-    plain = {"span": None, "trace": None, "labels": []}
-    dataset = []
+    nothing: dict[str, Any] = dict.fromkeys(("drop", "keep", "period", "default"))
+    nothing |= {"comments": [], "annotations": []}
+    plain: dict[str, Any] = {"span": None, "trace": None, "labels": []}
+    dataset: list[dict[str, Any]] = []
     for number in range(rows):
         values = dice.integers(1, 9, samples).tolist()
         row = {

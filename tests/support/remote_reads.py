@@ -27,7 +27,7 @@ from tests.support.remote_write import table
 
 NAME = "__name__"
 EVER = (0, 2**53)
-_TYPES = {"=": 0, "!=": 1, "=~": 2, "!~": 3}
+_TYPES = {"=": pb.LabelMatcher.EQ, "!=": pb.LabelMatcher.NEQ, "=~": pb.LabelMatcher.RE, "!~": pb.LabelMatcher.NRE}
 #: (name, operator, value)
 Condition = tuple[str, str, str]
 #: labels, sorted by name -> (time, value)
@@ -41,7 +41,9 @@ def query(*conditions: Condition, span: tuple[int, int] = EVER, **hints: Any) ->
     return pb.Query(start_timestamp_ms=span[0], end_timestamp_ms=span[1], matchers=matchers, hints=given)
 
 
-def body(*queries: pb.Query, accepts: Sequence[int] = (pb.ReadRequest.STREAMED_XOR_CHUNKS,)) -> bytes:
+def body(
+    *queries: pb.Query, accepts: Sequence[pb.ReadRequest.ResponseType] = (pb.ReadRequest.STREAMED_XOR_CHUNKS,)
+) -> bytes:
     """A request as it is sent."""
     message = pb.ReadRequest(queries=queries, accepted_response_types=accepts).SerializeToString()
     return bytes(cramjam.snappy.compress_raw(message))

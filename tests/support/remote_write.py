@@ -4,7 +4,7 @@ Nothing of the code under test is used to decode.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cramjam
@@ -37,19 +37,19 @@ def row(
     }  # fmt: skip
 
 
-def table(*rows: dict[str, Any]) -> pa.Table:
+def table(*rows: Mapping[str, Any]) -> pa.Table:
     """Rows as a table of stored series."""
     return pa.Table.from_pylist(list(rows), schema=SCHEMA)
 
 
-def samples(*rows: dict[str, Any]) -> Samples:
+def samples(*rows: Mapping[str, Any]) -> Samples:
     """Rows as samples."""
     return read_samples(table(*rows))
 
 
-def many(count: int, **fields: Any) -> Samples:
+def many(count: int, timestamp_ms: int = NOW_MS, **labels: str) -> Samples:
     """`count` series that differ in the label `pod`."""
-    return samples(*(row(value=float(number), pod=f"p{number:05d}", **fields) for number in range(count)))
+    return samples(*(row("m", float(number), timestamp_ms, pod=f"p{number:05d}", **labels) for number in range(count)))
 
 
 def series_file(count: int, labels: int = 8) -> bytes:
@@ -61,7 +61,7 @@ def series_file(count: int, labels: int = 8) -> bytes:
         codes = rng.integers(0, 40, len(names)).tolist()
         own = {name: f"value-{code}" for name, code in zip(names, codes, strict=True)}
         own |= {"pod": f"checkout-7d9c5b{number // 9:08x}", "pyroscope_shard": "3"}
-        rows.append(row(f"pyroscope_exported_metrics_type_{number % 9}", float(number * 1_000_003), **own))
+        rows.append(row(f"pyroscope_exported_metrics_type_{number % 9}", float(number * 1_000_003), NOW_MS, **own))
     return series_to_parquet(to_polars(table(*rows)))
 
 
@@ -74,7 +74,8 @@ def decode_message(message: bytes) -> Iterator[DecodedSeries]:
     """All series of a WriteRequest."""
     for number, series in _fields(message):
         assert number == 1
-        labels, found = [], []
+        labels: list[tuple[str, str]] = []
+        found: list[tuple[float, int]] = []
         for inner, content in _fields(series):
             parts = dict(_fields(content))
             if inner == 1:
@@ -89,6 +90,7 @@ def decode_message(message: bytes) -> Iterator[DecodedSeries]:
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
     at = 0
+    content: int | bytes
     while at < len(data):
         key, at = _varint(data, at)
         if key & 7 == 0:
@@ -98,8 +100,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
         else:
             assert key & 7 == 2
             size, at = _varint(data, at)
+            assert at + size <= len(data)
             content, at = data[at : at + size], at + size
-            assert len(content) == size
         yield key >> 3, content
 
 

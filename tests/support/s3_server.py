@@ -66,7 +66,7 @@ def s3_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Both clients by turns: an option that obstore lacks leaves buckets of S3 to s3fs."""
     if request.param == "s3fs":
         use_s3fs(monkeypatch)
-    return request.param
+    return str(request.param)
 
 
 def use_s3fs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,10 +77,10 @@ def job(*given: Given, split: bool = False, seed: int = 0) -> tuple[BlockColumns
         split: one dataset per profile, as if each came from a source of its own.
         seed: arranges symbol tables, 0 plainly.
     """
-    datasets: dict[object, list[Profile]] = {}
+    datasets: dict[tuple[bytes, bytes, int], list[Profile]] = {}
     for position, (tenant, service, one) in enumerate(given):
         datasets.setdefault((tenant, service, position if split else 0), []).append(one)
-    models = tuple(ModelDataset(key[0], key[1], tuple(own)) for key, own in sorted(datasets.items()))  # type: ignore[index, type-var]
+    models = tuple(ModelDataset(key[0], key[1], tuple(own)) for key, own in sorted(datasets.items()))
     columns = columns_of(ModelObject(ulid(1_700_000_000_000, 1), 3, models, seed))
     return columns, [Row(tenant, service, 0, one) for tenant, service, one in given]
 

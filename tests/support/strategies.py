@@ -169,10 +169,11 @@ def jobs(draw: st.DrawFn, max_objects: int = 3, max_tenants: int = 2) -> list[Mo
     for number in range(draw(st.integers(1, max_objects))):
         datasets = []
         for tenant, service in sorted(chosen):
-            own = draw(st.lists(st.sampled_from(pool[tenant, service]), max_size=5))
-            own.sort(key=lambda profile: (profile.labels, profile.time_ns))
-            if own or draw(st.booleans()):
-                datasets.append(ModelDataset(tenant, service, tuple(own)))
+            drawn = draw(st.lists(st.sampled_from(pool[tenant, service]), max_size=5))
+            drawn.sort(key=lambda profile: (profile.labels, profile.time_ns))
+            is_kept = bool(drawn) or draw(st.booleans())
+            if is_kept:
+                datasets.append(ModelDataset(tenant, service, tuple(drawn)))
         seed = draw(st.integers(0, 1000))
         objects.append(ModelObject(ulid(time_ms + number, number), shard, tuple(datasets), seed))
     return objects

@@ -10,6 +10,15 @@ from tests.oracle.bytes import crc32c
 
 CHUNK, HEADERS = 12, 12 + 64  # offsets from a partition's headers
 KINDS = ("locations", "mappings", "functions", "strings")  # in the order of their headers
+HEADER_FIELDS = (  # name, offset in the header, struct format
+    ("offset", 0, "Q"),
+    ("size", 8, "I"),
+    ("crc", 12, "I"),
+    ("items", 16, "I"),
+    ("per block", 20, "I"),
+    ("header size", 24, "H"),
+    ("format", 26, "H"),
+)
 INNER_BYTES = {"locations": 28, "mappings": 32, "functions": 24, "strings": 12}
 INNER_FIELDS = {
     "locations": ("count", "mapping_size", "lines", "lines_size", "address_size", "folded_size"),
@@ -48,9 +57,7 @@ class SymbolSurgery:
         }
         for number, kind in enumerate(KINDS):
             header = partition + HEADERS + 32 * number
-            fields = (("offset", 0, "Q"), ("size", 8, "I"), ("crc", 12, "I"), ("items", 16, "I"))
-            fields += (("per block", 20, "I"), ("header size", 24, "H"), ("format", 26, "H"))
-            for name, offset, form in fields:
+            for name, offset, form in HEADER_FIELDS:
                 self.places[f"{kind} {name}"] = (header + offset, form)
             inner = int(struct.unpack_from(">Q", section, header)[0])
             for place, name in enumerate(INNER_FIELDS.get(kind, ("count",))):
