@@ -162,9 +162,10 @@ class JobSettings(SettingsGroup):
         ge=0.001,
     )
     job_age_seconds: _Amount = _setting(
-        5.0,
+        4.0,
         "a job is due when its oldest source is this old",
-        "lag against cost: half the age is lag, a job costs about 10 ms beside its bytes",
+        "lag against cost: it is most of the lag; a job costs about 10 ms beside its bytes, and a live run lists the "
+        "shards twice in that time, at most every 2 s",
     )
     order: Literal["oldest", "newest"] = _setting(
         "oldest",

@@ -14,13 +14,12 @@ import dagster as dg
 from pydantic import Field
 
 from pyro_assets.app import App
-from pyro_assets.defs.catalogue import ASSETS, EXPORTED, SEGMENTS, made_specs
+from pyro_assets.defs.catalogue import ASSETS, EXPORTED, made_specs
 from pyro_assets.defs.checks import check_results, check_specs, still_failing
-from pyro_assets.defs.due import Landed
 from pyro_assets.defs.exports import Exports, Sending, export_check_results, export_check_specs, exporting
 from pyro_assets.defs.jobs import CLOSE, LANE, lane_of, turn_of
-from pyro_assets.defs.metadata import Metadata, arrival_metadata, hour_metadata
-from pyro_assets.defs.runs import Lookout, Stay, opening, stay
+from pyro_assets.defs.metadata import Metadata, hour_metadata
+from pyro_assets.defs.runs import Lookout, Stay, look_seconds, opening, stay
 from pyro_assets.errors import SettingsError
 from pyro_assets.jobs.counts import Progress
 from pyro_assets.ledger.records import Lane
@@ -110,10 +109,8 @@ def made_assets(
                 if live:
                     say(reports)
                     how = Stay(deadline, say, is_relieved=lambda: turn.is_over)
-                    lookout = _lookout(context, opened, hours) if pipeline.compaction == "observe" else None
+                    lookout = Lookout(opened, hours, lane, look_seconds(pipeline.settings()))
                     reports = stay(partial(_due, opened, lane, min(hours), lookout), run, reports, how)
-                    if lookout is not None:
-                        lookout.tell()
                 exports.finish()
                 # From here on the next run is at work: what follows is no lag of anything.
                 turn.leave()
@@ -166,22 +163,12 @@ def _as_run(now: HourReport, report: HourReport) -> HourReport:
     return replace(now, run=report.run, rules=report.rules)
 
 
-def _lookout(context: dg.AssetExecutionContext, opened: App, hours: Sequence[str]) -> Lookout:
-    def report(landed: Landed) -> None:
-        for hour, arrivals in sorted(landed.hours.items()):
-            metadata = arrival_metadata(arrivals, opened.clock())
-            context.log_event(dg.AssetMaterialization(SEGMENTS, partition=hour, metadata=metadata))
-
-    return Lookout(opened, hours, report)
-
-
-def _due(opened: App, lane: Lane | None, since_hour: str, lookout: Lookout | None) -> dict[str, int]:
-    """What a live run could take now; it does not wait for a tick to make jobs of what has become old enough.
+def _due(opened: App, lane: Lane | None, since_hour: str, lookout: Lookout) -> dict[str, int]:
+    """What a live run could take now; it does not wait for a tick to see what landed and became old enough.
 
     History that waits for a backfill may be long, and this is asked several times a second: it is left out.
     """
-    if lookout is not None:
-        lookout.look()
+    lookout.look()
     ticks.plan_aged(opened)
     return ticks.due_hours(opened, lane, since_hour)
 

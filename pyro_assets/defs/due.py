@@ -105,6 +105,7 @@ class Watch:
         said: check -> the description of its last verdict that a tick gave; a tick gives one only when it is another.
         wrong: alert that holds -> since when, as a tick saw it first (Unix ms).
         looked_ms: when a tick looked at alerts last.
+        ticked_ms: when a tick listed all that there was.
     """
 
     live_since: str
@@ -113,6 +114,7 @@ class Watch:
     said: Mapping[str, str] = field(default_factory=dict)
     wrong: Mapping[str, int] = field(default_factory=dict)
     looked_ms: int = 0
+    ticked_ms: int = 0
 
     @classmethod
     def from_cursor(cls, cursor: str | None, live_since: str) -> "Watch":
@@ -135,6 +137,7 @@ class Watch:
                 {str(check): str(text) for check, text in state["said"].items()},
                 {str(name): _ms(since) for name, since in state["wrong since"].items()},
                 _ms(state["looked"]),
+                _ms(state.get("ticked", "never")),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls(live_since)
@@ -149,6 +152,7 @@ class Watch:
             "said": dict(self.said),
             "wrong since": {name: _time(since) for name, since in self.wrong.items()},
             "looked": _time(self.looked_ms),
+            "ticked": _time(self.ticked_ms),
         }
         return json.dumps(state, indent=1)
 

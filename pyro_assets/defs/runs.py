@@ -2,8 +2,7 @@
 
 Here, too:
 * runs that died without Dagster's knowledge: runs say that they are alive, and who is silent is ended;
-* how a live run stays: it does what is due, then what ticks plan meanwhile, until its time is over; in observe mode it
-  looks for blocks itself.
+* how a live run stays: it looks for what landed and does what is due until its time is over.
 
 Add here what every run must have before its first job. Ticks open the pipeline themselves: a tick that fails is seen.
 """
@@ -11,21 +10,22 @@ Add here what every run must have before its first job. Ticks open the pipeline 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import dagster as dg
 
 from pyro_assets.app import App
-from pyro_assets.defs.due import Landed
 from pyro_assets.defs.jobs import lane_of
 from pyro_assets.errors import ConfigError, LedgerError, SettingsError
 from pyro_assets.jobs.counts import RunCounts
+from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.reports import HourReport
 from pyro_assets.operations import runs, ticks
 from pyro_assets.resources.pipeline import PipelineResource
+from pyro_assets.settings import Settings
 
 BEAT_SECONDS: Final = 5.0
 
@@ -188,28 +188,33 @@ def stay(
     return reports
 
 
-#: Between two looks of a live run in observe mode; a slow bucket is looked at a fifth of the time at most.
+#: Between two looks of a live run, at least; a slow bucket is looked at a fifth of the time at most.
 _LOOK_SECONDS: Final = 2.0
 _LOOK_SHARE: Final = 4.0
 
 
+def look_seconds(settings: Settings) -> float:
+    """Between two looks: segments wait for others before they are a job, blocks of Pyroscope's are one each."""
+    return max(_LOOK_SECONDS, settings.job_age_seconds / 2) if settings.compaction == "own" else _LOOK_SECONDS
+
+
 @dataclass(slots=True)
 class Lookout:
-    """Looks for Pyroscope's blocks while a live run stays: each is a job of its own, so that a tick would be its lag.
+    """Looks for new sources while a live run stays: ticks, five seconds and more apart, would be most of the lag.
 
-    Segments wait some seconds for others in any case; ticks are early enough for them.
+    What it saw is the next tick's to tell.
 
     Attributes:
         opened: what is looked at.
         hours: those of the run; others are the sensor's.
-        report: told what appeared, at most once a minute, as the sensor would have.
-        landed: what was not reported yet.
+        lane: looks at these shards only.
+        every_seconds: so long is between two looks, at least.
     """
 
     opened: App
-    hours: Sequence[str]
-    report: Callable[[Landed], None]
-    landed: Landed = field(default_factory=Landed)
+    hours: Collection[str]
+    lane: Lane | None
+    every_seconds: float
     clock: Callable[[], float] = time.monotonic
     next_look: float = 0.0
 
@@ -218,17 +223,9 @@ class Lookout:
         begun = self.clock()
         if begun < self.next_look:
             return
-        self.landed = self.landed.plus(ticks.look(self.opened, self.hours))
+        ticks.look(self.opened, self.hours, self.lane)
         ended = self.clock()
-        self.next_look = ended + max(_LOOK_SECONDS, _LOOK_SHARE * (ended - begun))
-        if self.landed.is_due(self.opened.clock()):
-            self.tell()
-
-    def tell(self) -> None:
-        """Report what was not reported yet."""
-        if self.landed.hours:
-            self.report(self.landed)
-        self.landed = Landed(reported_ms=self.opened.clock())
+        self.next_look = ended + max(self.every_seconds, _LOOK_SHARE * (ended - begun))
 
 
 def added(before: RunCounts, more: RunCounts) -> RunCounts:

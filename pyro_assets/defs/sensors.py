@@ -184,10 +184,11 @@ def landing_sensor(job: AssetJob, first_hour: str) -> dg.SensorDefinition:
         if problem := lanes_problem(context.instance):
             context.log.warning(problem)
         with pipeline.open() as opened:
-            tick = ticks.tick(opened)
+            watch = Watch.from_cursor(context.cursor, pipeline.live_since)
+            tick = ticks.tick(opened, since_ms=watch.ticked_ms or None)
             for sentence in tick.others:
                 context.log.warning(sentence)
-            watch = _watch(context.cursor, pipeline.live_since, tick, opened)
+            watch = _after(watch, tick, opened)
             end_silent_runs(context.instance, opened, tick.now_ms, pipeline.settings().lease_ms)
             watch, verdicts = _verdicts(opened, tick, watch)
         result, line = decide(
@@ -337,9 +338,11 @@ def live_runs(instance: dg.DagsterInstance, now_ms: int) -> Sequence[LiveRun]:
     ]
 
 
-def _watch(cursor: str | None, live_since: str, tick: TickReport, opened: App) -> Watch:
+def _after(watch: Watch, tick: TickReport, opened: App) -> Watch:
     def began(hour: str) -> bool:
         return runs.hour_report(opened, hour).blocks > 0
 
-    watch = Watch.from_cursor(cursor, live_since or hour_of(tick.now_ms))
+    # What a listing hid is told by the tick that gets it.
+    ticked_ms = watch.ticked_ms if tick.failures else tick.now_ms
+    watch = replace(watch, live_since=watch.live_since or hour_of(tick.now_ms), ticked_ms=ticked_ms)
     return watch.after(tick.arrivals, tick.unfinished_jobs, began)

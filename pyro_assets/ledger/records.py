@@ -29,6 +29,10 @@ class Lane:
         if not 0 <= self.index < self.count:
             raise SettingsError(f"lane {self.index} of {self.count} does not exist; lanes are numbered from 0")
 
+    def has(self, shard: int) -> bool:
+        """Whether a shard belongs to it."""
+        return bool(lane_of_shard(shard, self.count) == self.index)
+
 
 def lane_of_shard(shard: Any, count: int) -> Any:
     """The number of the lane that a shard belongs to; of a database's column, the expression for it.

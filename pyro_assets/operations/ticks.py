@@ -14,7 +14,7 @@ from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.listed_hours import ListedHours
 from pyro_assets.planning.listing import what_is_missing
 from pyro_assets.planning.plan import Planner
-from pyro_assets.planning.report import HourArrivals, TickReport
+from pyro_assets.planning.report import TickReport
 from pyro_assets.planning.spans import hours_over
 from pyro_assets.planning.tick import lanes_of, policy_of
 from pyro_assets.rules.archive import keep_versions
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from pyro_assets.planning.sweep import RescanReport
 
 
-def tick(app: App, now_ms: int | None = None) -> TickReport:
+def tick(app: App, now_ms: int | None = None, since_ms: int | None = None) -> TickReport:
     """Looks for new sources and plans jobs. A listing that fails is reported, not raised.
+
+    Args:
+        app: what is looked at.
+        now_ms: Unix milliseconds.
+        since_ms: when the tick before was: what live runs saw first after it has landed since, too.
 
     Raises:
         LedgerUnavailable: nothing was recorded.
@@ -38,7 +43,7 @@ def tick(app: App, now_ms: int | None = None) -> TickReport:
     except StorageUnavailable as error:
         # An empty ledger may be a lost one: that cannot be told before the archive answers.
         return TickReport(now_ms, failures=(str(error),))
-    found = ticking.tick(app.source, app.ledger, app.settings, now_ms, app.archive)
+    found = ticking.tick(app.source, app.ledger, app.settings, now_ms, app.archive, since_ms)
     found = replace(found, others=tuple(other_configurations(app, "tick")))
     try:
         keep_versions(app.ledger, app.archive)
@@ -55,9 +60,9 @@ def tick(app: App, now_ms: int | None = None) -> TickReport:
     return replace(found, due=sending.with_exports(app, found.due, worth), lanes=lanes)
 
 
-def look(app: App, hours: Collection[str]) -> dict[str, HourArrivals]:
-    """What appeared in these hours since the last tick, recorded and planned; see `planning.tick.look`."""
-    return ticking.look(app.source, app.ledger, app.settings, hours, app.clock())
+def look(app: App, hours: Collection[str], lane: Lane | None = None) -> int:
+    """Records and plans what appeared in these hours since the last tick; see `planning.tick.look`."""
+    return ticking.look(app.source, app.ledger, app.settings, hours, app.clock(), lane)
 
 
 def plan_aged(app: App) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pyro_assets.errors import AccessRefused, NotABlockKey, StorageUnavailable
+from pyro_assets.ledger.records import Lane
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, SEGMENTS, BlockKey, LevelKind, parse_block_key, parse_shard
 from pyro_assets.storage.ulid import first_ulid, is_ulid, ulid_time_ms
@@ -77,7 +78,13 @@ class Discovery:
             self.examples.append(key)
 
 
-def discover(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str], window: Window) -> Discovery:
+def discover(
+    bucket: ReadOnlyBucket,
+    kind: LevelKind,
+    cursors: Mapping[str, str],
+    window: Window,
+    lane: Lane | None = None,
+) -> Discovery:
     """Lists what is new under `kind`.
 
     Args:
@@ -87,10 +94,11 @@ def discover(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str]
             of all clocks, begins anew, and one that was set back lists again: that costs time and loses nothing. One
             that was set forward to a moment in the past hides what lies before it from all but a sweep.
         window: how far to look.
+        lane: the shards to list; None for all.
     """
     result = Discovery()
     # Whoever is furthest behind comes first, so that none waits for ever.
-    folders = sorted(folders_of(bucket, kind, cursors, result), key=lambda folder: cursors.get(folder, ""))
+    folders = sorted(folders_of(bucket, kind, cursors, result, lane), key=lambda folder: cursors.get(folder, ""))
     share = max(window.max_keys // max(len(folders), 1), window.page_keys)
     left = window.max_keys
     begun = time.monotonic()
@@ -126,7 +134,13 @@ def what_is_missing(bucket: ReadOnlyBucket) -> str:
     )
 
 
-def folders_of(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str], result: Discovery) -> Iterator[str]:
+def folders_of(
+    bucket: ReadOnlyBucket,
+    kind: LevelKind,
+    cursors: Mapping[str, str],
+    result: Discovery,
+    lane: Lane | None = None,
+) -> Iterator[str]:
     """The folders that hold blocks; those with a cursor where a listing fails, which `result` is told."""
     try:
         top = bucket.list_folder(f"{kind}/")
@@ -143,20 +157,23 @@ def folders_of(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, st
     for item in top.objects:
         result.stray(item.key)
     for name in top.folders:
-        if parse_shard(name) is None:
+        shard = parse_shard(name)
+        if shard is None:
             result.stray(f"{kind}/{name}/")
+        elif lane is not None and not lane.has(shard):
+            continue
         elif kind == "segments":
             yield f"{kind}/{name}/{ANONYMOUS}/"
         else:
             try:
-                shard = bucket.list_folder(f"{kind}/{name}/")
+                inside = bucket.list_folder(f"{kind}/{name}/")
             except StorageUnavailable as error:
                 result.failures.append(str(error))
                 yield from sorted(folder for folder in cursors if folder.startswith(f"{kind}/{name}/"))
                 continue
-            for item in shard.objects:
+            for item in inside.objects:
                 result.stray(item.key)
-            yield from (f"{kind}/{name}/{tenant}/" for tenant in shard.folders)
+            yield from (f"{kind}/{name}/{tenant}/" for tenant in inside.folders)
 
 
 def _list(bucket: ReadOnlyBucket, folder: str, cursor: str, window: Window, share: int, result: Discovery) -> int:

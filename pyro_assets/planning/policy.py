@@ -36,7 +36,7 @@ class Policy:
     dedup: str = "exact"
     max_blocks: int = 20
     max_bytes: int = 64 << 20
-    max_age_ms: int = 5_000
+    max_age_ms: int = 4_000
     start_ms: int = 0
     future_ms: int = 3_600_000
     bounds: Mapping[int, int] = field(default_factory=dict)

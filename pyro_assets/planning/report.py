@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class HourArrivals:
-    """Sources of one hour that a tick saw for the first time."""
+    """Sources of one hour that were seen for the first time."""
 
     objects: int
     size_bytes: int
@@ -25,7 +25,7 @@ class TickReport:
 
     Attributes:
         now_ms: when.
-        arrivals: hour -> sources first seen by this tick, oldest hour first; hours without any are absent.
+        arrivals: hour -> sources first seen since the tick before, oldest hour first; hours without any are absent.
         planned_jobs: jobs that this tick planned.
         due: hour -> jobs that a run could take now, oldest hour first. Empty: request no run.
         lanes: the same for each lane where there are several, else empty.

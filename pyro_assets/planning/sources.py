@@ -5,7 +5,7 @@ Add what is known of a source before it is in a job; planning and what jobs do w
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, select
 
@@ -26,10 +26,17 @@ LIVE: Final = "live"
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a tick saw for the first time: sources of the partitions, and how many are outside them."""
+    """What a listing showed for the first time.
 
-    new: tuple[FoundBlock, ...]
-    out_of_range: int
+    Attributes:
+        new: sources of the partitions.
+        out_of_range: how many are outside them.
+        lately: known sources of the partitions that somebody else saw first, after a given time.
+    """
+
+    new: tuple[FoundBlock, ...] = ()
+    out_of_range: int = 0
+    lately: tuple[FoundBlock, ...] = ()
 
 
 class SourceRecords(Queries):
@@ -42,6 +49,7 @@ class SourceRecords(Queries):
         now_ms: int,
         policy: Policy,
         purpose: str = LIVE,
+        since_ms: int | None = None,
     ) -> Recorded:
         """Records what a listing found, and only then moves its cursors, in one transaction.
 
@@ -53,18 +61,21 @@ class SourceRecords(Queries):
             now_ms: Unix milliseconds.
             policy: tells what is out of range.
             purpose: whose cursors these are.
+            since_ms: what others saw first after this time is told, too.
         """
         by_key = {
             item.block.key: item for item in found if policy.is_after_change(item.block.shard, item.block.created_ms)
         }
         with self.ledger.read() as connection:
             known = _known(connection, by_key)
-        stale = [key for key, (size, state) in known.items() if state == "pending" and size != by_key[key].size_bytes]
+        stale = [
+            key for key, row in known.items() if row.state == "pending" and row.size_bytes != by_key[key].size_bytes
+        ]
         if len(known) == len(by_key) and not stale and not moved:
-            return Recorded((), 0)
+            return Recorded(lately=_lately(known, by_key, since_ms))
         with self.ledger.write(planning=True) as connection:
             if in_force(connection, policy) is None:
-                return Recorded((), 0)
+                return Recorded()
             # Looked up again: another tick may have been faster.
             known |= _known(connection, [key for key in by_key if key not in known])
             new = [item for key, item in by_key.items() if key not in known]
@@ -87,7 +98,7 @@ class SourceRecords(Queries):
                     cursors.insert().values(folder=folder, purpose=purpose, ulid=ulid, updated_ms=now_ms)
                 )
         inside = [item for item, row in zip(new, rows, strict=True) if row["state"] == "pending"]
-        return Recorded(tuple(inside), len(new) - len(inside))
+        return Recorded(tuple(inside), len(new) - len(inside), _lately(known, by_key, since_ms))
 
     def record_lost(self, found: Sequence[FoundBlock], reason: str, now_ms: int, policy: Policy) -> int:
         """Records what was gone before any listing showed it; what is known already stays as it is.
@@ -161,10 +172,19 @@ def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
         yield items[start : start + CHUNK]
 
 
-def _known(connection: Connection, keys: Mapping[str, object] | Sequence[str]) -> dict[str, tuple[int, str]]:
-    known: dict[str, tuple[int, str]] = {}
-    query = select(sources.c.key, sources.c.size_bytes, sources.c.state).where(among(connection, sources.c.key))
+def _known(connection: Connection, keys: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    columns = sources.c.key, sources.c.size_bytes, sources.c.state, sources.c.first_seen_ms
+    query = select(*columns).where(among(connection, sources.c.key))
     for chunk in chunks(list(keys)):
         rows = connection.execute(query, {"among": values_of(connection, chunk)})
-        known |= {row.key: (row.size_bytes, row.state) for row in rows}
+        known |= {row.key: row for row in rows}
     return known
+
+
+def _lately(known: Mapping[str, Any], by_key: Mapping[str, FoundBlock], since_ms: int | None) -> tuple[FoundBlock, ...]:
+    if since_ms is None:
+        return ()
+    return tuple(
+        by_key[key] for key, row in known.items() if row.first_seen_ms > since_ms and row.state != "out_of_range"
+    )

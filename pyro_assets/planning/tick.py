@@ -150,9 +150,14 @@ def lanes_of(settings: Settings) -> list[Lane]:
 
 
 def tick(
-    source: ReadOnlyBucket, ledger: Ledger, settings: Settings, now_ms: int, archive: Bucket | None = None
+    source: ReadOnlyBucket,
+    ledger: Ledger,
+    settings: Settings,
+    now_ms: int,
+    archive: Bucket | None = None,
+    since_ms: int | None = None,
 ) -> TickReport:
-    """One tick; see `App.tick`."""
+    """One tick; see `operations.ticks`."""
     begun = time.perf_counter()
     policy = Modes(ledger).enter_mode(policy_of(settings), now_ms)
     window = Window(now_ms, settings.window_ms, settings.list_page_keys, settings.tick_keys)
@@ -160,14 +165,14 @@ def tick(
     found = discover(source, kind_of_mode(settings.compaction), cursors, window)
     if settings.compaction == "own":
         _look_into_gaps(source, ledger, policy, cursors, found, now_ms, archive)
-    recorded = SourceRecords(ledger).record_sources(found.found, found.cursors, now_ms, policy)
+    recorded = SourceRecords(ledger).record_sources(found.found, found.cursors, now_ms, policy, since_ms=since_ms)
     planned = Planner(ledger).plan(now_ms, policy)
     if recorded.new:
         HourRecords(ledger).remember_first_hour(now_ms)
     backlog = DueJobs(ledger).backlog(now_ms, KINDS)
     return TickReport(
         now_ms=now_ms,
-        arrivals=_arrivals(recorded.new),
+        arrivals=_arrivals(recorded.new + recorded.lately),
         planned_jobs=planned,
         due=backlog.due,
         lanes=tuple(DueJobs(ledger).due_hours(now_ms, KINDS, lane) for lane in lanes_of(settings)),
@@ -186,23 +191,37 @@ def tick(
 
 
 def look(
-    source: ReadOnlyBucket, ledger: Ledger, settings: Settings, hours: Collection[str], now_ms: int
-) -> dict[str, HourArrivals]:
+    source: ReadOnlyBucket,
+    ledger: Ledger,
+    settings: Settings,
+    hours: Collection[str],
+    now_ms: int,
+    lane: Lane | None = None,
+) -> int:
     """Looks between two ticks for what appeared in some hours, records it and plans jobs; what else appeared waits.
 
-    No cursor moves, so that the next tick looks at all of it. A listing that fails is the next tick's to tell.
+    No cursor moves, so that the next tick looks at all of it and tells what landed. A listing that fails is the next
+    tick's to tell, too.
+
+    Args:
+        source: the bucket.
+        ledger: takes what is new.
+        settings: of this process.
+        hours: the only ones that are touched.
+        now_ms: Unix milliseconds.
+        lane: looks at these shards only.
 
     Returns:
-        Hour -> sources seen for the first time.
+        The number of sources seen for the first time.
     """
     policy = Modes(ledger).enter_mode(policy_of(settings), now_ms)
     window = Window(now_ms, settings.window_ms, settings.list_page_keys, settings.tick_keys)
-    found = discover(source, kind_of_mode(settings.compaction), SourceRecords(ledger).cursors(), window)
+    found = discover(source, kind_of_mode(settings.compaction), SourceRecords(ledger).cursors(), window, lane)
     mine = [item for item in found.found if item.block.hour in hours]
     new = SourceRecords(ledger).record_sources(mine, {}, now_ms, policy).new
     if new:
         Planner(ledger).plan(now_ms, policy)
-    return _arrivals(new)
+    return len(new)
 
 
 def _look_into_gaps(

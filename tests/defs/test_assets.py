@@ -3,18 +3,23 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import dagster as dg
 import pytest
 
+from pyro_assets.app import App
 from pyro_assets.definitions import build_defs
 from pyro_assets.defs.catalogue import ASSETS
 from pyro_assets.defs.metadata import hour_metadata
+from pyro_assets.defs.runs import Lookout, look_seconds
 from pyro_assets.ledger.hours import SetAside
+from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.reports import ExportReport, Lag
-from pyro_assets.planning.report import HourArrivals
+from pyro_assets.operations import ticks
 from pyro_assets.planning.sweep import RescanReport
 from pyro_assets.rules.report import RulesReport
+from pyro_assets.settings import Settings
 from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 
 START = "2026-11-20-00:00"
@@ -289,20 +294,40 @@ def test_a_live_run_stays_and_says_what_it_did_meanwhile(instance: dg.DagsterIns
 
 
 @pytest.mark.parametrize("mode", ["own", "observe"])
-def test_in_observe_mode_a_live_run_looks_for_blocks_and_reports_them(instance: dg.DagsterInstance, mode: str):
-    arrivals = {HOURS[0]: HourArrivals(2, 3 << 20, 1, 0, 0)}
-    fake = FakePipeline({HOURS[0]: hour_of_work(HOURS[0])}, appears=[arrivals])
+def test_a_live_run_looks_for_what_landed_in_its_hours_and_leaves_telling_to_ticks(
+    instance: dg.DagsterInstance, mode: str
+):
+    fake = FakePipeline({HOURS[0]: hour_of_work(HOURS[0])})
     resources = resources_with(fake, live_budget_seconds=0.4, compaction=mode)
     job = build_defs(resources, start_hour=START).resolve_job_def("live")
     result = job.execute_in_process(instance=instance, partition_key=HOURS[0])
     assert result.success
-    landed = [event for event in result.get_asset_materialization_events() if event.asset_key.path == ["segments"]]
-    if mode == "own":
-        assert (fake.looked, landed) == ([], [])
-        return
-    assert fake.looked == [[HOURS[0]]]
-    (event,) = landed
-    assert (event.partition, event.materialization.metadata["segments"].value) == (HOURS[0], 2)
+    assert fake.looked == [([HOURS[0]], Lane())]
+    assert ("segments", HOURS[0]) not in materialised(result)
+
+
+def test_how_often_a_live_run_looks_follows_the_age_of_jobs():
+    def seconds(**values: Any) -> float:
+        return look_seconds(Settings(**values))
+
+    assert (seconds(), seconds(job_age_seconds=0), seconds(job_age_seconds=30)) == (2.0, 2.0, 15.0)
+    assert seconds(job_age_seconds=30, compaction="observe") == 2.0
+
+
+def test_a_slow_bucket_is_looked_at_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch):
+    now, looks = [100.0], []
+
+    def look(*what: object) -> int:
+        looks.append(now[0])
+        now[0] += 3.0
+        return 0
+
+    monkeypatch.setattr(ticks, "look", look)
+    lookout = Lookout(cast("App", None), HOURS[:1], None, 2.0, clock=lambda: now[0])
+    while now[0] < 130.0:
+        lookout.look()
+        now[0] += 0.25
+    assert looks == [100.0, 115.0]
 
 
 def test_a_live_run_observes_its_progress_and_materialises_each_hour_once(instance: dg.DagsterInstance):

@@ -30,8 +30,8 @@ LANDED = f"landed: 3 segments (0.1 MiB) of {NOW}"
 YOUNG = "3 segments wait for more or for their age"
 
 
-def tick(**what) -> TickReport:
-    return TickReport(NOW_MS, **what)
+def tick(now_ms: int = NOW_MS, **what) -> TickReport:
+    return TickReport(now_ms, **what)
 
 
 @dataclass
@@ -281,7 +281,24 @@ def test_the_cursor_can_be_read():
         "said": {"source_is_pyroscopes_bucket": "passes", "nothing_is_left_out": "passes", WELL: "passes"},
         "wrong since": {},
         "looked": "2026-11-25T13:10:00.000+00:00",
+        "ticked": "2026-11-25T13:10:00.000+00:00",
     }
+
+
+def test_what_landed_counts_from_the_last_tick_that_listed_all():
+    failed = tick(now_ms=NOW_MS + 9_000, failures=("a listing failed",), arrivals={NOW: ARRIVALS})
+    fake = FakePipeline({}, [tick(), failed, tick(now_ms=NOW_MS + 18_000), tick()])
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = None
+        for _ in range(4):
+            cursor = evaluate(fake, instance, cursor).cursor
+    assert fake.since == [None, NOW_MS, NOW_MS, NOW_MS + 18_000]
+
+
+def test_a_cursor_without_the_time_of_its_tick_keeps_all_else():
+    state = json.loads(Watch(LATE, (BEFORE,), looked_ms=NOW_MS, ticked_ms=NOW_MS).to_cursor())
+    del state["ticked"]
+    assert Watch.from_cursor(json.dumps(state), NOW) == Watch(LATE, (BEFORE,), looked_ms=NOW_MS)
 
 
 def test_a_cursor_of_an_older_version_keeps_where_live_begins():

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from pyro_assets.errors import StorageUnavailable
+from pyro_assets.ledger.records import Lane, lane_of_shard
 from pyro_assets.planning.listing import Discovery, Window, discover
 from pyro_assets.storage.keys import block_key, segment_key
 from pyro_assets.storage.ulid import make_ulid
@@ -200,6 +201,21 @@ def test_known_shards_are_listed_where_the_list_of_shards_fails() -> None:
     bucket.before = fault
     result = look(bucket, {FOLDER: ulid(-900)})
     assert (seconds_of(result), result.failures) == ([-5], ["no folders"])
+
+
+def test_a_lane_lists_its_shards_only() -> None:
+    bucket = bucket_of([-5], 1)
+    for shard in (2, 3, 4):
+        bucket.objects |= bucket_of([-5], shard).objects
+    asked: list[str] = []
+    bucket.before = lambda method, key: asked.append(key) if method == "list_after" else None
+    bucket.objects |= {block_key(shard, b"acme", ulid(-1)): b"x" for shard in (3, 4)}
+    assert [lane_of_shard(shard, 2) for shard in (1, 2, 3, 4)] == [1, 0, 1, 0]
+    for kind, shards in (("segments", {2, 4}), ("blocks", {4})):
+        asked.clear()
+        found = discover(bucket, kind, {}, Window(NOW_MS, 60_000), Lane(0, 2)).found
+        assert {item.block.shard for item in found} == shards
+        assert {int(key.split("/")[1]) for key in asked} == shards
 
 
 def test_blocks_of_all_tenants() -> None:

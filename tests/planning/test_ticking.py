@@ -4,6 +4,7 @@ import pytest
 
 from pyro_assets.errors import SettingsError, StorageUnavailable
 from pyro_assets.ledger.hours import HourRecords
+from pyro_assets.ledger.records import Lane, lane_of_shard
 from pyro_assets.operations import runs, ticks
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.report import HourArrivals
@@ -43,6 +44,20 @@ def test_reports_what_landed_per_hour(world: World) -> None:
     assert report.arrivals[HOUR] == HourArrivals(2, 9, 2, NOW_MS - 9_000, NOW_MS - 8_000)
     assert report.arrivals[HOUR].oldest_age_seconds(NOW_MS) == 9
     assert report.to_dict()["due"] == {"2026-11-25-12:00": 1, HOUR: 2}
+
+
+def test_what_a_live_run_saw_since_the_last_tick_is_told_once(world: World) -> None:
+    world.segment(-9)
+    before = ticks.tick(world.pipeline).now_ms
+    world.clock.forward(1)
+    world.segment(-2, shard=1)
+    world.segment(-1, shard=2)
+    assert ticks.look(world.pipeline, [HOUR], Lane(lane_of_shard(1, 7), 7)) == 1
+    assert ticks.look(world.pipeline, ["2026-11-25-12:00"]) == 0
+    report = ticks.tick(world.pipeline, since_ms=before)
+    assert report.arrivals[HOUR] == HourArrivals(2, 12, 2, NOW_MS - 2_000, NOW_MS - 1_000)
+    assert ticks.tick(world.pipeline, since_ms=report.now_ms).arrivals == {}
+    assert ticks.tick(world.pipeline).arrivals == {}
 
 
 def test_the_age_rule_fires_without_an_arrival(world: World) -> None:

@@ -26,7 +26,7 @@ from pyro_assets.monitoring.reports import HourReport, Lag
 from pyro_assets.operations import runs, sending, ticks, upkeep
 from pyro_assets.operations.decide import LeftOut
 from pyro_assets.operations.runs import STEPS, Step
-from pyro_assets.planning.report import HourArrivals, TickReport
+from pyro_assets.planning.report import TickReport
 from pyro_assets.planning.sweep import RescanReport
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 
@@ -58,15 +58,16 @@ class FakePipeline:
     compacted: dict[str, HourCompaction] = field(default_factory=dict)
     scrubbed: ScrubReport = field(default_factory=ScrubReport)
     wrong: list[Alert] = field(default_factory=list)
-    appears: list[dict[str, HourArrivals]] = field(default_factory=list)
-    looked: list[list[str]] = field(default_factory=list)
+    looked: list[tuple[list[str], object]] = field(default_factory=list)
+    since: list[int | None] = field(default_factory=list)
     opened: int = 0
     closed: int = 0
 
     def warnings(self) -> list[str]:
         return []
 
-    def tick(self, now_ms: int | None = None) -> TickReport:
+    def tick(self, now_ms: int | None = None, since_ms: int | None = None) -> TickReport:
+        self.since.append(since_ms)
         tick = self.ticks.pop(0) if len(self.ticks) > 1 else self.ticks[0]
         if isinstance(tick, PyroAssetsError):
             raise tick
@@ -147,9 +148,9 @@ class FakePipeline:
     def receivers(self) -> tuple[()]:
         return ()
 
-    def look(self, hours: Sequence[str]) -> dict[str, HourArrivals]:
-        self.looked.append(list(hours))
-        return self.appears.pop(0) if self.appears else {}
+    def look(self, hours: Sequence[str], lane: object = None) -> int:
+        self.looked.append((list(hours), lane))
+        return 0
 
     def plan_aged(self) -> int:
         return 0
