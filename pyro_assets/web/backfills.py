@@ -72,7 +72,7 @@ def routes(site: Site) -> list[Route]:
     """The page's routes."""
 
     def index(request: Request) -> Response:
-        known, problem, backfills = runs.hours(site.pipeline), "", []
+        known, problem, backfills = runs.hours(site.app), "", []
         try:
             with _client(site) as client:
                 backfills = client.backfills(_LISTED)
@@ -118,7 +118,7 @@ def routes(site: Site) -> list[Route]:
             "backfill.html",
             backfill=found,
             state=_STATES.get(found.status, (found.status, "")),
-            progress=progress(site.pipeline, site.config(), found.tags, found.created_ms),
+            progress=progress(site.app, site.config(), found.tags, found.created_ms),
             link=backfill_url(site.dagster_url, found.id),
             runs=[(run, run_url(site.dagster_url, run.id)) for run in found.runs],
             refresh=0 if found.is_over or refresh == "0" else _REFRESH_SECONDS,
@@ -163,7 +163,7 @@ def api_routes(site: Site) -> list[Endpoint]:
         return {
             "backfill": found,
             "is_over": found.is_over,
-            "progress": progress(site.pipeline, site.config(), found.tags, found.created_ms),
+            "progress": progress(site.app, site.config(), found.tags, found.created_ms),
         }
 
     def cancel(request: Request) -> Mapping[str, Any]:
@@ -233,8 +233,8 @@ def _plan(site: Site, request: Request, ordered: Ordered) -> BackfillPlan:
         SettingsError: there is no such thing to order, or nothing landed in these hours.
     """
     hours = hours_between(asked_hour(ordered.first, "from"), asked_hour(ordered.last, "to"))
-    order = BackfillOrder(ordered.what, known_part(site.pipeline, hours), ordered.send)
-    return plan(site.pipeline, site.config(), order, request.state.user)
+    order = BackfillOrder(ordered.what, known_part(site.app, hours), ordered.send)
+    return plan(site.app, site.config(), order, request.state.user)
 
 
 def _start(site: Site, request: Request, ordered: Ordered) -> str:
@@ -247,9 +247,7 @@ def _start(site: Site, request: Request, ordered: Ordered) -> str:
         backfill_id = client.start_backfill(found.assets, found.order.hours, found.title, found.tags, found.run_config)
     why = f"{found.order.hours[0]} to {found.order.hours[-1]}, Dagster's backfill {backfill_id}"
     subject = found.order.rule or found.order.what
-    DecisionRecords(site.pipeline.ledger).note_decision(
-        Decision(site.clock(), request.state.user, "backfill", subject, why)
-    )
+    DecisionRecords(site.app.ledger).note_decision(Decision(site.clock(), request.state.user, "backfill", subject, why))
     return backfill_id
 
 
@@ -266,7 +264,7 @@ def _cancel(site: Site, request: Request) -> None:
     found = _backfill(site, request)
     with _client(site) as client:
         client.cancel_backfill(found.id)
-    DecisionRecords(site.pipeline.ledger).note_decision(
+    DecisionRecords(site.app.ledger).note_decision(
         Decision(site.clock(), request.state.user, "cancel", found.tags.get(RULE_TAG, found.title), found.id)
     )
 

@@ -53,7 +53,7 @@ def routes(site: Site) -> list[Route]:
 
     def index(request: Request) -> Response:
         hour, everything = _hour(request), bool(request.query_params.get("all"))
-        items = listed(site.pipeline.ledger, hour, everything=everything)
+        items = listed(site.app.ledger, hour, everything=everything)
         return site.page(
             request,
             "quarantine.html",
@@ -61,19 +61,19 @@ def routes(site: Site) -> list[Route]:
             total=len(items),
             hour=hour or "",
             everything=everything,
-            decisions=DecisionRecords(site.pipeline.ledger).past_decisions(limit=20),
+            decisions=DecisionRecords(site.app.ledger).past_decisions(limit=20),
             actions=ACTIONS,
         )
 
     def show(request: Request) -> Response:
         name = request.query_params.get("name", "")
         item, job = _found(site, name)
-        decisions = DecisionRecords(site.pipeline.ledger).past_decisions(subject=name)
+        decisions = DecisionRecords(site.app.ledger).past_decisions(subject=name)
         return site.page(request, "quarantine_item.html", item=item, job=job, decisions=decisions)
 
     def confirm(request: Request) -> Response:
         wanted = _wanted(request)
-        items = {item.name: item for item in find(site.pipeline.ledger, wanted.names)}
+        items = {item.name: item for item in find(site.app.ledger, wanted.names)}
         return site.page(request, "quarantine_confirm.html", wanted=wanted, items=items)
 
     def carry_out(request: Request) -> Response:
@@ -95,7 +95,7 @@ def api_routes(site: Site) -> list[Endpoint]:
 
     def index(request: Request) -> Mapping[str, Any]:
         everything = request.query_params.get("all") in ("1", "true")
-        items = listed(site.pipeline.ledger, _hour(request), everything=everything)
+        items = listed(site.app.ledger, _hour(request), everything=everything)
         return {"total": len(items), "items": [asdict(item) | {"actions": item.actions} for item in items[:_MOST]]}
 
     def show(request: Request) -> Mapping[str, Any]:
@@ -104,7 +104,7 @@ def api_routes(site: Site) -> list[Endpoint]:
         return {
             "item": item,
             "job": job,
-            "decisions": DecisionRecords(site.pipeline.ledger).past_decisions(subject=name),
+            "decisions": DecisionRecords(site.app.ledger).past_decisions(subject=name),
         }
 
     def carry_out(request: Request) -> Mapping[str, Any]:
@@ -158,11 +158,11 @@ def _found(site: Site, name: str) -> tuple[Item, Job | None]:
     Raises:
         HTTPException: it is not in quarantine.
     """
-    items = find(site.pipeline.ledger, [name])
+    items = find(site.app.ledger, [name])
     if not items:
         raise HTTPException(404, "this is not in quarantine (any more); /quarantine lists what is")
     job_id = items[0].job_id
-    return items[0], JobRecords(site.pipeline.ledger).look_up(job_id)[0] if job_id else None
+    return items[0], JobRecords(site.app.ledger).look_up(job_id)[0] if job_id else None
 
 
 def _wanted(request: Request) -> Decided:
@@ -198,12 +198,12 @@ def _check(wanted: Decided) -> None:
 
 def _decide(site: Site, request: Request, wanted: Decided) -> list[QuarantineOutcome]:
     """Carries out a decision for one after the other; one that cannot be decided does not hold up the rest."""
-    pipeline, outcomes = site.pipeline, []
+    outcomes = []
     for name in dict.fromkeys(wanted.names):
         try:
             text = decide(
-                pipeline.ledger,
-                pipeline.archive,
+                site.app.ledger,
+                site.app.archive,
                 wanted.action,
                 name,
                 site.clock(),

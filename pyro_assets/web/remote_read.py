@@ -29,7 +29,7 @@ _MOST_SECONDS: Final = 240
 
 def api_routes(site: Site) -> list[Endpoint]:
     """The one call of the protocol."""
-    reader = RemoteReader(site.pipeline.archive, site.pipeline.ledger)
+    reader = RemoteReader(site.app.archive, site.app.ledger)
 
     def read(request: Request) -> Response:
         view, seconds = _view(site, request), whole_number(request, "seconds", _SECONDS, least=1, most=_MOST_SECONDS)
@@ -65,7 +65,7 @@ def _view(site: Site, request: Request) -> View:
     name = request.query_params.get("receiver")
     if name is None:
         return View(_PLAIN if org_id is None else _PLAIN.model_copy(update={"tenant_label": None}), org_id)
-    receivers = {one.name: one for one in site.pipeline.receivers()}
+    receivers = {one.name: one for one in site.app.receivers()}
     if name not in receivers:
         known = ", ".join(sorted(receivers)) or "none is configured"
         raise HTTPException(404, f"there is no receiver {name[:100]!r}; there are: {known}")

@@ -37,7 +37,7 @@ _FILTERS: Final = ("tenant", "kind", "rule", "text")
 
 def routes(site: Site) -> list[Route]:
     """The page's routes."""
-    reader = SeriesReader(site.pipeline.archive, site.pipeline.ledger)
+    reader = SeriesReader(site.app.archive, site.app.ledger)
 
     def index(request: Request) -> Response:
         span, start = _span(site, request), _start(request)
@@ -46,7 +46,7 @@ def routes(site: Site) -> list[Route]:
             step_ms, _ = bin_times(span.begin_ms, span.end_ms, _SPARK_BINS)
             found = reader.metrics(asked, start, _PAGE, step_ms)
         means = meanings(site)
-        newest = runs.hours(site.pipeline)[-1:] if not found.total else []
+        newest = runs.hours(site.app)[-1:] if not found.total else []
         return site.page(
             request,
             "series.html",
@@ -111,7 +111,7 @@ def routes(site: Site) -> list[Route]:
                 address=_address(span, asked),
             )
         means = meanings(site)(asked.metric, [found.series.rule])
-        job = ShownJobs(site.pipeline.ledger).shown_job(found.samples[-1].job)
+        job = ShownJobs(site.app.ledger).shown_job(found.samples[-1].job)
         return site.page(
             request,
             "series_one.html",
@@ -142,7 +142,7 @@ def routes(site: Site) -> list[Route]:
 
 def api_routes(site: Site) -> list[Endpoint]:
     """The same for programs."""
-    reader = SeriesReader(site.pipeline.archive, site.pipeline.ledger)
+    reader = SeriesReader(site.app.archive, site.app.ledger)
 
     def metrics(request: Request) -> Any:
         limit = whole_number(request, "limit", _PAGE, least=1, most=1000)
@@ -164,7 +164,7 @@ def api_routes(site: Site) -> list[Endpoint]:
 
     def job(request: Request) -> Mapping[str, Any]:
         found = _job(site, request)
-        return {"job": found, "receipts": ReceiptRecords(site.pipeline.ledger).receipts_of(found.job.id)}
+        return {"job": found, "receipts": ReceiptRecords(site.app.ledger).receipts_of(found.job.id)}
 
     filters = (
         *PARAMETERS,
@@ -267,7 +267,7 @@ def _job(site: Site, request: Request) -> ShownJob:
     Raises:
         HTTPException: there is none.
     """
-    found = ShownJobs(site.pipeline.ledger).shown_job(str(request.path_params["job_id"]))
+    found = ShownJobs(site.app.ledger).shown_job(str(request.path_params["job_id"]))
     if found is None:
         raise HTTPException(404, "there is no job of this id (any more: retention may have removed its rows)")
     return found
@@ -279,10 +279,10 @@ def _job_facts(site: Site, found: ShownJob | None, tenant: str) -> dict[str, Any
         return {"job": None}
     job = found.job
     receipts: dict[str, list[Receipt]] = {}
-    for receipt in ReceiptRecords(site.pipeline.ledger).receipts_of(job.id):
+    for receipt in ReceiptRecords(site.app.ledger).receipts_of(job.id):
         receipts.setdefault(receipt.receiver, []).append(receipt)
     try:
-        starts = receiver_starts(site.pipeline)
+        starts = receiver_starts(site.app)
     except ConfigError:
         starts = {}
     lacking = [name for name, since in starts.items() if name not in receipts and job.timestamp_ms >= since]

@@ -1,4 +1,4 @@
-"""What every page and every call of the API needs: pipeline, rules in force, settings of the process, templates.
+"""What every page and every call of the API needs: the app, rules in force, settings of the process, templates.
 
 Add what several pages share. What one page shows is its own module's; nothing here knows a route.
 """
@@ -60,7 +60,7 @@ class Site:
     """One web process.
 
     Attributes:
-        pipeline: open; its ledger and archive are used from many threads.
+        app: open; its ledger and archive are used from many threads.
         metrics: what `/metrics` shows.
         config_path: the file or folder of series, "" for none.
         dagster_url, prometheus_url, grafana_url: of these webservers, without a slash at the end; "" where not known.
@@ -73,7 +73,7 @@ class Site:
         doctor: examines the whole installation; None where this process does not know it.
     """
 
-    pipeline: App
+    app: App
     metrics: HealthMetrics
     config_path: str = ""
     dagster_url: str = ""
@@ -90,7 +90,7 @@ class Site:
         self._lock = threading.Lock()
         self._troubled = threading.Lock()
         self._troubles: tuple[int, Mapping[str, int]] | None = None
-        self.watch = RuleWatch(self.pipeline)
+        self.watch = RuleWatch(self.app)
         self.sessions, self.guesses = Sessions(), Guesses()
         # Two cores are better spent on one large question after the other. Who waits holds a thread of the server.
         self.reading = Turns(2, waiting=8, wait_seconds=20.0)
@@ -115,7 +115,7 @@ class Site:
         """Answers questions about past profiles, and remembers the last answers."""
         from pyro_assets.explore.profiles import Explorer
 
-        return Explorer(self.pipeline.archive, self.pipeline.ledger)
+        return Explorer(self.app.archive, self.app.ledger)
 
     def file_config(self) -> "SeriesConfig":
         """What the file says, read again when it has changed; without a file, what none means.
@@ -141,7 +141,7 @@ class Site:
         """
         from pyro_assets.rules.in_force import merge_rules
 
-        return merge_rules(self.file_config(), StoredRules(self.pipeline.ledger).rules())
+        return merge_rules(self.file_config(), StoredRules(self.app.ledger).rules())
 
     def config(self) -> "SeriesConfig":
         """The configuration in force; see `rules`."""
@@ -154,7 +154,7 @@ class Site:
         # No page waits for another one's question to a slow ledger.
         if not is_fresh and self._troubled.acquire(blocking=False):
             try:
-                now = look(self.pipeline, now_ms)
+                now = look(self.app, now_ms)
                 lost = sum(now.unheld.get(state, 0) for state in ("set_aside", "lost"))
                 known = now_ms, {"/status": len(alerts(now)), "/quarantine": now.given_up + lost}
             except PyroAssetsError:

@@ -60,7 +60,7 @@ def routes(site: Site) -> list[Route]:
     """The page's routes."""
 
     def show(request: Request) -> Response:
-        now = look(site.pipeline, site.clock())
+        now = look(site.app, site.clock())
         shown, before = _days(site, request)
         span = asked_span(request, site.clock(), "3h")
         return site.page(
@@ -80,7 +80,7 @@ def routes(site: Site) -> list[Route]:
 
     def show_hour(request: Request) -> Response:
         hour = _hour(request)
-        report = runs.hour_report(site.pipeline, hour)
+        report = runs.hour_report(site.app, hour)
         links = {name: partition_url(site.dagster_url, name, hour) for name in _ASSETS if site.dagster_url}
         start_ms = hour_start_ms(hour)
         beside = [hour_of(start_ms - 3_600_000), hour_of(start_ms + 3_600_000)]
@@ -113,7 +113,7 @@ def api_routes(site: Site) -> list[Endpoint]:
     """The same for programs."""
 
     def overview(_: Request) -> Mapping[str, Any]:
-        now = look(site.pipeline, site.clock())
+        now = look(site.app, site.clock())
         found = [asdict(alert) | {"severity": alert.severity} for alert in alerts(now)]
         return asdict(now) | {"oldest_pending_seconds": now.oldest_pending_seconds, "alerts": found}
 
@@ -122,7 +122,7 @@ def api_routes(site: Site) -> list[Endpoint]:
         return {"days": shown}
 
     def hour(request: Request) -> Mapping[str, Any]:
-        return runs.hour_report(site.pipeline, _hour(request)).to_dict()
+        return runs.hour_report(site.app, _hour(request)).to_dict()
 
     def pause(request: Request) -> Mapping[str, Any]:
         return {"changed": _switch(site, request, paused=True)}
@@ -150,7 +150,7 @@ def api_routes(site: Site) -> list[Endpoint]:
 def why_incomplete(site: Site, report: HourReport) -> list[tuple[str, str, str]]:
     """Why an hour is not complete, in sentences, each with what can be done: words and address of a link."""
     now_ms, hour = site.clock(), report.hour
-    over_ms = over_since_ms(hour, site.pipeline.settings.settle_ms)
+    over_ms = over_since_ms(hour, site.app.settings.settle_ms)
     ordered = f"/backfills?{urlencode({'from': hour, 'to': hour})}"
     found = []
     if over_ms > now_ms:
@@ -178,7 +178,7 @@ def why_incomplete(site: Site, report: HourReport) -> list[tuple[str, str, str]]
 def _charts(site: Site, span: Span, stage: Stage) -> list[Markup]:
     """Lag, what waits, and what gets done, over time."""
     step_ms, (begin_ms, *_) = bin_times(span.begin_ms, span.end_ms, _BINS)
-    steps = LagRecords(site.pipeline.ledger).over_time(stage, begin_ms, span.end_ms, step_ms)
+    steps = LagRecords(site.app.ledger).over_time(stage, begin_ms, span.end_ms, step_ms)
     each = f"per {words.duration(step_ms / 1000)}"
 
     def chart(title: str, lines: list[Line], unit: str, kind: Literal["line", "bars"] = "bars") -> Markup:
@@ -205,7 +205,7 @@ def _days(site: Site, request: Request) -> tuple[list[Day], str]:
     count = whole_number(request, "days", _DAYS, least=1, most=_MOST_DAYS)
     before = request.query_params.get("before", "")
     try:
-        return days(site.pipeline, site.clock(), count=count, before=before), before
+        return days(site.app, site.clock(), count=count, before=before), before
     except ValueError:
         raise HTTPException(400, f"before={before[:50]!r} is no day such as 2026-11-25") from None
 
@@ -230,12 +230,10 @@ def _hour(request: Request) -> str:
 def _switch(site: Site, request: Request, *, paused: bool) -> bool:
     name = str(request.path_params["name"])
     try:
-        changed = sending.pause(site.pipeline, name, paused=paused)
+        changed = sending.pause(site.app, name, paused=paused)
     except SettingsError as error:
         raise HTTPException(404, str(error)) from error
     if changed:
         action = "pause" if paused else "resume"
-        DecisionRecords(site.pipeline.ledger).note_decision(
-            Decision(site.clock(), request.state.user, action, name, "")
-        )
+        DecisionRecords(site.app.ledger).note_decision(Decision(site.clock(), request.state.user, action, name, ""))
     return changed

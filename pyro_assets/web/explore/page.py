@@ -47,7 +47,7 @@ def routes(site: Site) -> list[Route]:
     def show(request: Request) -> Response:
         asked = read_asked(request)
         now_ms = site.clock()
-        known = runs.hours(site.pipeline)
+        known = runs.hours(site.app)
         span = asked.span(now_ms)
         hours = hours_of(span, known)
         choices = site.explorer.choices(hours, asked.tenant)
@@ -84,7 +84,7 @@ def routes(site: Site) -> list[Route]:
         )  # fmt: skip
 
     def download(request: Request) -> Response:
-        asked, now_ms, known = read_asked(request), site.clock(), runs.hours(site.pipeline)
+        asked, now_ms, known = read_asked(request), site.clock(), runs.hours(site.app)
         span = asked.span(now_ms)
         asked = completed(
             replace(asked, budget=_FILE_SECONDS), site.explorer.choices(hours_of(span, known), asked.tenant)
@@ -115,20 +115,20 @@ def api_routes(site: Site) -> list[Endpoint]:
     """The same for programs."""
 
     def asked_of(request: Request) -> tuple[ExploreForm, Explored]:
-        asked, known, now_ms = read_asked(request), runs.hours(site.pipeline), site.clock()
+        asked, known, now_ms = read_asked(request), runs.hours(site.app), site.clock()
         asked = completed(asked, choices_of(request))
         return asked, answer(site, asked, known, now_ms)
 
     def choices_of(request: Request) -> Choices:
         asked = read_asked(request)
-        hours = hours_of(asked.span(site.clock()), runs.hours(site.pipeline))
+        hours = hours_of(asked.span(site.clock()), runs.hours(site.app))
         return site.explorer.choices(hours, asked.tenant)
 
     return api.endpoints(asked_of, choices_of)
 
 
 def answer(site: Site, asked: ExploreForm, known: Sequence[str], now_ms: int) -> Explored:
-    """What the pipeline says.
+    """What the archive says.
 
     Raises:
         SelectorError: the filter does not parse.
@@ -168,7 +168,7 @@ def completed(asked: ExploreForm, choices: Choices) -> ExploreForm:
 
 def _pprof(site: Site, asked: ExploreForm, span: Span) -> bytes:
     """Profiles as pprof has them, with files and lines."""
-    archive = ProfileArchive(site.pipeline.archive, site.explorer.hours, ArchivedJobs(site.pipeline.ledger).explorable)
+    archive = ProfileArchive(site.app.archive, site.explorer.hours, ArchivedJobs(site.app.ledger).explorable)
     selector = parse_selector(full_selector(asked))
     times = TimeRange(span.begin_ms, span.end_ms - 1)
     meant = ProfileQuery(asked.tenant, ProfileKind.parse(asked.kind), selector, times)

@@ -22,7 +22,7 @@ LEFT_OUT_HEADER: Final = "Pyro-Assets-Rules-Left-Out"
 
 def methods(site: Site) -> list[ConnectMethod]:
     """The service's methods."""
-    ledger = site.pipeline.ledger
+    ledger = site.app.ledger
     rules = RecordingRules(
         site.rules,
         lambda edit, author, why: StoredRules(ledger).edit_rules([edit], author=author, why=why, now_ms=site.clock())[

@@ -28,11 +28,9 @@ PROGRAMS: Final = Programs((*(f"/{service}/" for service in _SERVICES), render.P
 
 def routes(site: Site) -> list[Route]:
     """Every address."""
-    ledger = site.pipeline.ledger
+    ledger = site.app.ledger
     jobs = ArchivedJobs(ledger)
-    answers = Querier(
-        ProfileArchive(site.pipeline.archive, HourRecords(ledger).hours, jobs.explorable, knows=jobs.knows)
-    )
+    answers = Querier(ProfileArchive(site.app.archive, HourRecords(ledger).hours, jobs.explorable, knows=jobs.knows))
     methods = [*_methods(site, answers), *rules.methods(site)]
     return [
         *(method.route() for method in methods),

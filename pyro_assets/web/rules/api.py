@@ -165,7 +165,7 @@ class _Calls:
         return self._version(made)
 
     def history(self, request: Request) -> Any:
-        found = StoredRules(self._site.pipeline.ledger).rule_history(request.path_params["name"])
+        found = StoredRules(self._site.app.ledger).rule_history(request.path_params["name"])
         if not found:
             raise HTTPException(404, f"the ledger never had a rule {request.path_params['name']!r}")
         return [_shown(version) for version in found]

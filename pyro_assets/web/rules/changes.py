@@ -78,7 +78,7 @@ def restore_rule(site: Site, name: str, version: int, seen_version: int, *, auth
         HTTPException: there is no such version, or it would not work beside today's rules.
         StaleRule: somebody saved another version meanwhile.
     """
-    wanted = next((one for one in StoredRules(site.pipeline.ledger).rule_history(name) if one.version == version), None)
+    wanted = next((one for one in StoredRules(site.app.ledger).rule_history(name) if one.version == version), None)
     if wanted is None:
         raise HTTPException(404, f"rule {name!r} has no version {version}")
     checked = check_text(version_text(wanted), rules_now(site)[0])
@@ -95,12 +95,12 @@ def stored_version(site: Site, name: str) -> RuleVersion:
     Raises:
         HTTPException: there is none.
     """
-    found = next((one for one in StoredRules(site.pipeline.ledger).rules() if one.name == name), None)
+    found = next((one for one in StoredRules(site.app.ledger).rules() if one.name == name), None)
     if found is None:
         raise HTTPException(404, f"the ledger has no rule {name!r}; it may have been deleted: see /rules/show/{name}")
     return found
 
 
 def _edit(site: Site, edit: RuleEdit, author: str, why: str) -> RuleVersion:
-    [made] = StoredRules(site.pipeline.ledger).edit_rules([edit], author=author, why=why.strip(), now_ms=site.clock())
+    [made] = StoredRules(site.app.ledger).edit_rules([edit], author=author, why=why.strip(), now_ms=site.clock())
     return made

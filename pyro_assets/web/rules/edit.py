@@ -140,7 +140,7 @@ def editor(
     """The page with the form, what is wrong with it, and what the rule would give `beside` a configuration."""
     found: Preview | None = None
     drawings: list[Markup] = []
-    known = runs.hours(site.pipeline)
+    known = runs.hours(site.app)
     rule = None if checked is None else checked.rule
     if rule is not None and beside is not None:
         hours = hours_of(site, draft.wanted, known)

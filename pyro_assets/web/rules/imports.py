@@ -49,7 +49,7 @@ def read_import(site: Site, text: str) -> Import:
     rules = [*config.rules, *equivalent_rules(config)]
     if not rules:
         return Import(problems=("the text holds no rules; see the forms that can be read",))
-    plan = plan_edits(rules, StoredRules(site.pipeline.ledger).rules(), site.file_config())
+    plan = plan_edits(rules, StoredRules(site.app.ledger).rules(), site.file_config())
     plain = SeriesConfig()
     left_out = tuple(part for part in ("dimensions", "gauges") if getattr(config, part) != getattr(plain, part))
     return Import(tuple(rules), plan, plan.problems, left_out)
@@ -63,7 +63,7 @@ def save_import(site: Site, found: Import, *, author: str, why: str) -> int:
     """
     edits = found.plan.edits if found.plan is not None else ()
     if edits:
-        StoredRules(site.pipeline.ledger).edit_rules(
+        StoredRules(site.app.ledger).edit_rules(
             edits, author=author, why=why.strip() or "imported", now_ms=site.clock()
         )
     return len(edits)

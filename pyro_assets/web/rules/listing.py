@@ -91,9 +91,7 @@ def rules_now(site: Site) -> tuple[RulesInForce, list[str]]:
     try:
         return site.rules(), []
     except ConfigError as error:
-        return merge_rules(SeriesConfig(), StoredRules(site.pipeline.ledger).rules()), [
-            str(one) for one in error.problems
-        ]
+        return merge_rules(SeriesConfig(), StoredRules(site.app.ledger).rules()), [str(one) for one in error.problems]
 
 
 def list_rules(site: Site, in_force: RulesInForce, problems: Sequence[str]) -> RuleList:

@@ -87,7 +87,7 @@ def routes(site: Site) -> list[Route]:
 
     def compare(request: Request) -> Response:
         name = request.path_params["name"]
-        history = {version.version: version for version in StoredRules(site.pipeline.ledger).rule_history(name)}
+        history = {version.version: version for version in StoredRules(site.app.ledger).rule_history(name)}
         if not history:
             raise HTTPException(404, f"the ledger never had a rule {name!r}")
         newest = max(history)
@@ -162,7 +162,7 @@ def find_rule(site: Site, in_force: RulesInForce, name: str) -> Shown:
     Raises:
         HTTPException: there never was one of this name.
     """
-    history = StoredRules(site.pipeline.ledger).rule_history(name)
+    history = StoredRules(site.app.ledger).rule_history(name)
     for known in in_force.known:
         # What the file has under the name is what counts; the ledger's rule is told beside it.
         if known.name == name:

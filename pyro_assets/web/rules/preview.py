@@ -87,11 +87,11 @@ def hours_of(site: Site, wanted: PreviewForm, known: Sequence[str] | None = None
         known: all hours with sources; None where the caller has not asked for them, which takes long with many.
     """
     if not wanted.last:
-        ledger = site.pipeline.ledger
+        ledger = site.app.ledger
         closed = closed_hours(ledger, site.clock(), wanted.hours)
         if any(map(DueJobs(ledger).committed_jobs, closed)):
             return closed
-    known = runs.hours(site.pipeline) if known is None else known
+    known = runs.hours(site.app) if known is None else known
     return [hour for hour in known if not wanted.last or hour <= wanted.last][-wanted.hours :]
 
 
@@ -104,8 +104,8 @@ def preview(site: Site, rule: Rule, config: SeriesConfig, hours: Sequence[str], 
     """
     with site.reading.take():
         return preview_rule(
-            site.pipeline.archive,
-            site.pipeline.ledger,
+            site.app.archive,
+            site.app.ledger,
             rule,
             config,
             hours,

@@ -23,8 +23,8 @@ _BUDGET_SECONDS: Final = 1.0
 class RuleWatch:
     """Remembers; safe to be asked by several threads."""
 
-    def __init__(self, pipeline: App) -> None:
-        self._pipeline = pipeline
+    def __init__(self, app: App) -> None:
+        self._app = app
         self._lock = threading.Lock()
         self._standings: tuple[int, Standings] | None = None
         self._left_out: tuple[int, str, Mapping[str, int]] | None = None
@@ -40,7 +40,7 @@ class RuleWatch:
 
         with self._lock:
             if self._standings is None or not 0 <= now_ms - self._standings[0] < _FRESH_MS:
-                self._standings = now_ms, standings(self._pipeline.archive, self._pipeline.ledger, now_ms)
+                self._standings = now_ms, standings(self._app.archive, self._app.ledger, now_ms)
             return self._standings[1]
 
     def left_out(self, now_ms: int) -> tuple[str, Mapping[str, int]]:
@@ -51,8 +51,8 @@ class RuleWatch:
         """
         with self._lock:
             if self._left_out is None or not 0 <= now_ms - self._left_out[0] < _FRESH_MS:
-                hour = "".join(runs.hours(self._pipeline)[-1:])
-                self._left_out = now_ms, hour, runs.hour_report(self._pipeline, hour).facts if hour else {}
+                hour = "".join(runs.hours(self._app)[-1:])
+                self._left_out = now_ms, hour, runs.hour_report(self._app, hour).facts if hour else {}
             return self._left_out[1:]
 
     def costs(self, config: "SeriesConfig", now_ms: int) -> Mapping[str, float]:
@@ -70,8 +70,8 @@ class RuleWatch:
             lacking = [name for name, key in keys.items() if key not in known]
             if lacking:
                 measured = measure_costs(
-                    self._pipeline.archive,
-                    self._pipeline.ledger,
+                    self._app.archive,
+                    self._app.ledger,
                     parts,
                     wanted=lacking,
                     budget_seconds=_BUDGET_SECONDS,
