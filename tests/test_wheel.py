@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.support.servers import free_port
 
 ROOT = Path(__file__).parent.parent
 #: what building needs of the checkout; nothing is left behind there.
-PARTS = ("pyproject.toml", "README.md", "LICENSE", "pyro_assets", "resources")
+PARTS = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "pyro_assets", "resources")
 
 
 def bare(folder: Path) -> dict[str, str]:
@@ -43,7 +44,7 @@ def run(*command: str | Path, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for name in PARTS:
         part = ROOT / name
@@ -51,6 +52,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(part, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(part, source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path) -> Path:
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", "made", ".", folder=source)
     (made,) = (source / "made").glob("*.whl")
     return made
@@ -75,6 +81,21 @@ def test_the_wheel_brings_one_top_level_name_and_what_resources_holds(wheel: Pat
     brought = {name.removeprefix("pyro_assets/") for name in names}
     for path in (*(ROOT / "resources").glob("*.*"), *(ROOT / "resources" / "observability").iterdir()):
         assert path.relative_to(ROOT).as_posix() in brought
+
+
+@pytest.mark.service
+def test_the_sdist_holds_what_builds_the_wheel_and_no_test(source: Path, wheel: Path):
+    (source / "tests").mkdir()
+    (source / "tests" / "test_one.py").touch()
+    run(sys.executable, "-c", "from setuptools.build_meta import build_sdist; build_sdist('made')", folder=source)
+    (made,) = (source / "made").glob("*.tar.gz")
+    with tarfile.open(made) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert {name.split("/")[0] for name in held if name} == {
+        *(name for name in PARTS if name != "resources"),
+        *("PKG-INFO", "pyro_assets.egg-info", "setup.cfg"),
+    }
+    assert {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name} <= held
 
 
 @pytest.mark.service
