@@ -1,6 +1,7 @@
 """The files around the code: records of decisions, versions of builds, workflows."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -36,11 +37,28 @@ def test_workflows_call_the_one_script_and_pin_what_they_use():
     workflows = list((ROOT / ".github" / "workflows").glob("*.yaml"))
     assert workflows
     for path in workflows:
-        steps = [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
+        workflow = yaml.safe_load(path.read_text())
+        assert workflow["permissions"] == {"contents": "read"}, path.name
+        steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
         used = [step["uses"] for step in steps if "uses" in step]
+        checkouts = [step["with"] for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+        assert all(one["persist-credentials"] is False for one in checkouts), path.name
         assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", one) for one in used), path.name
     ci = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text())
     assert "bash .ci/run" in [step.get("run") for step in ci["jobs"]["test"]["steps"]]
+
+
+def test_the_release_check_names_the_step_that_fails(tmp_path: Path):
+    programs = {"git": "echo 1"} | {f"python3.{minor}": '[ "$1" = -c ]' for minor in range(11, 15)}
+    for name, does in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    script = ROOT / ".ci" / "release-check"
+    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "\n== FAILED: tools\n"
+    assert {path.name for path in tmp_path.iterdir()} == programs.keys()
 
 
 def test_the_glossary_has_twenty_words_each_said_once():
