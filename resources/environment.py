@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from dotenv import dotenv_values
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pyro_assets.errors import SettingsError
@@ -59,6 +60,15 @@ def job_settings(**given: Any) -> Settings:
 def variables(**given: str) -> dict[str, str]:
     """Settings by the names of their variables, for the environment of another process."""
     return {variable(name): value for name, value in given.items()}
+
+
+def contradicted(path: str = ".env") -> list[str]:
+    """Variables of which a file of settings says something else than the environment.
+
+    Of the two, commands take what the environment says, Dagster's processes what the file says.
+    """
+    said = dotenv_values(path)
+    return [name for name, value in said.items() if value is not None and os.environ.get(name, value) != value]
 
 
 def dagster_home() -> Path | None:

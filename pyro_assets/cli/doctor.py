@@ -11,7 +11,7 @@ import click
 
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json
-from pyro_assets.resources.environment import dagster_home, job_settings, usable
+from pyro_assets.resources.environment import contradicted, dagster_home, job_settings, usable
 
 if TYPE_CHECKING:
     from pyro_assets.monitoring.doctor import Finding
@@ -48,9 +48,12 @@ def doctor(source_url: str, archive_url: str, ledger_url: str, quiet: bool, as_j
 def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Finding]":
     """Examines the installation that the environment describes."""
     from pyro_assets.app import now_ms
-    from pyro_assets.monitoring.doctor import Installation, examine
+    from pyro_assets.monitoring.doctor import Finding, Installation, examine
 
-    return examine(
+    text = f"the environment has other values than .env: {', '.join(contradicted())}"
+    remedy = "say it in one of them: Dagster's processes take .env, commands take the environment, so they part"
+    found = [Finding("environment", "warning", text, remedy)] if contradicted() else []
+    return found + examine(
         Installation(
             source_url=source_url,
             archive_url=archive_url,

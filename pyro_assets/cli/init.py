@@ -93,8 +93,10 @@ def _lines(folder: Path, settings: Environment) -> Iterator[str]:
     """All settings: set where they are no default, or where a person is to see them; otherwise as a comment."""
     chosen = {name: getattr(settings, name) for name in ("source_url", "archive_url", "ledger_url")}
     chosen |= {"config": "rules.yaml", "receivers": "receivers.yaml"}
-    yield "# The settings of this folder: commands and Dagster's processes that are started here read them. What the"
-    yield "# environment says wins for commands. Credentials of s3:// may stand here: AWS_ACCESS_KEY_ID and the like."
+    yield "# The settings of this folder, for commands and Dagster's processes that start here. Say each only here:"
+    yield "# where the environment says something else, commands follow that, and Dagster's processes this file."
+    yield "# For s3:// also AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION; for MinIO and the like, too,"
+    yield "# AWS_ENDPOINT_URL, such as http://minio:9000."
     yield f"DAGSTER_HOME={_quoted(str(folder))}"
     for group in GROUPS:
         yield f"\n# {(group.__doc__ or '').rstrip('.')}"

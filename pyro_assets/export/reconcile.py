@@ -420,14 +420,14 @@ def _may_lack(receiver: Receiver, file: StoredFile, receipts: Sequence[Receipt],
 
 
 def estimate(
-    archive: Bucket, ledger: Ledger, receiver: Receiver, begin_ms: int, end_ms: int
+    archive: Bucket, ledger: Ledger, receiver: Receiver, begin_ms: int, end_ms: int, now_ms: int
 ) -> dict[int, HourEstimate]:
-    """Hour (ms // 3,600,000) -> what the receiver would get of it."""
+    """Hour (ms // 3,600,000) -> what the receiver would get of it, at a time (Unix ms)."""
     found: dict[int, HourEstimate] = {}
     files = files_between(ledger, begin_ms, end_ms)
     for (time_ms, _), samples in zip(files, read_files(archive, ledger, files), strict=True):
         hour = found.setdefault(time_ms // HOUR_MS, HourEstimate())
-        prepared = prepare(samples, receiver, 0, ageless=True)
+        prepared = prepare(samples, receiver, now_ms)
         hour.samples += len(prepared.samples)
         hour.refused += prepared.refusals.total
         hashes = prepared.samples.series_hash([receiver.org_of(tenant) for tenant in prepared.samples.tenants])

@@ -389,7 +389,7 @@ def _clock(it: Installation) -> Iterator[Finding]:
         text = f"the newest object is {-ahead / 60_000:.0f} minutes old"
         yield Finding("clock", "warning", text, "check that Pyroscope is running, that this is its bucket, the clocks")
     else:
-        yield Finding("clock", "ok", f"the newest object is {-ahead / 1000:.1f} s old")
+        yield Finding("clock", "ok", f"the newest object is {max(-ahead, 0) / 1000:.1f} s old")
 
 
 def _newest_ms(source: ReadOnlyBucket, it: Installation) -> int | None:

@@ -175,7 +175,7 @@ def estimate(app: App, name: str, begin_ms: int, end_ms: int) -> "dict[int, Hour
     """
     from pyro_assets.export.reconcile import estimate
 
-    return estimate(app.archive, app.ledger, app.receiver(name), begin_ms, end_ms)
+    return estimate(app.archive, app.ledger, app.receiver(name), begin_ms, end_ms, app.clock())
 
 
 def write_files(

@@ -217,7 +217,7 @@ def _chosen(request: Request, known: list[str]) -> dict[str, Any]:
     query = request.query_params
     begin, end = query.get("from", ""), query.get("to", "")
     return {
-        "what": query.get("what") or ("rule" if query.get("rule") else ""),
+        "what": query.get("what") or ("rule" if query.get("rule") else "pending"),
         "rule": query.get("rule", ""),
         "first": asked_hour(begin, "from") if begin else known[-_DEFAULT_HOURS:][0] if known else "",
         "last": asked_hour(end, "to") if end else known[-1] if known else "",

@@ -36,6 +36,13 @@ mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillPara
   ... on RunConfigValidationInvalid { errors { message } }
   ... on Error { message } } }
 """
+#: Refusals that an older set of partitions may be the reason of.
+_PERHAPS_OLD: Final = frozenset({"PythonError", "PartitionKeysNotFoundError"})
+#: The code is imported anew.
+_RELOAD_SECONDS: Final = 60.0
+_RELOAD: Final = """
+mutation { reloadWorkspace { __typename ... on Error { message } } }
+"""
 _FACTS: Final = """
 fragment Facts on PartitionBackfill {
   id status title timestamp endTimestamp numPartitions tags { key value } assetSelection { path } error { message } }
@@ -56,7 +63,7 @@ mutation ($id: String!) { cancelPartitionBackfill(backfillId: $id) { __typename 
 
 
 #: Everything that is ever asked, for the test that Dagster's schema has it.
-QUERIES: Final = (_READY, _LAUNCH, _BACKFILL, _BACKFILLS, _CANCEL)
+QUERIES: Final = (_READY, _LAUNCH, _RELOAD, _BACKFILL, _BACKFILLS, _CANCEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +183,10 @@ class DagsterClient:
         tags: Mapping[str, str],
         run_config: Mapping[str, Any] | None = None,
     ) -> str:
-        """Start a backfill of assets over hours (partition keys), as the UI's "Materialize" does; returns its id."""
+        """Start a backfill of assets over hours (partition keys), as the UI's "Materialize" does; returns its id.
+
+        Hours that came to light since Dagster loaded the code are no partitions there: where it refuses, it loads anew.
+        """
         params: dict[str, Any] = {
             "assetSelection": [{"path": [asset]} for asset in assets],
             "partitionNames": list(hours),
@@ -186,9 +196,15 @@ class DagsterClient:
         if run_config is not None:
             params["runConfigData"] = dict(run_config)
         launched = self.ask(_LAUNCH, {"params": params})["launchPartitionBackfill"]
+        if launched["__typename"] in _PERHAPS_OLD:
+            self.ask(_RELOAD, seconds=_RELOAD_SECONDS)
+            launched = self.ask(_LAUNCH, {"params": params})["launchPartitionBackfill"]
         if "backfillId" not in launched:
-            hint = f"are its partitions there, from {hours[0]} to {hours[-1]}?"
-            raise DagsterError(f"Dagster refuses the backfill ({hint}): {_message(launched)}")
+            raise DagsterError(
+                f"Dagster refuses the backfill: are its partitions there, from {hours[0]} to {hours[-1]}? Hours that "
+                "came to light since the code server was started are partitions after its restart; then start the "
+                f"backfill once more. Dagster says: {_message(launched)}"
+            )
         return str(launched["backfillId"])
 
     def backfill(self, backfill_id: str) -> Backfill | None:
@@ -213,12 +229,15 @@ class DagsterClient:
         if answer["__typename"] != "CancelBackfillSuccess":
             raise DagsterError(f"Dagster does not cancel backfill {backfill_id}: {_message(answer)}")
 
-    def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The data of an answer."""
+    def ask(
+        self, query: str, variables: Mapping[str, Any] | None = None, *, seconds: float | None = None
+    ) -> dict[str, Any]:
+        """The data of an answer, which may take other seconds than usual."""
         url = f"{self.url}/graphql"
+        timeout = self._timeout if seconds is None else (self._timeout[0], seconds)
         try:
             response = self._session.post(
-                url, json={"query": query, "variables": dict(variables or {})}, timeout=self._timeout
+                url, json={"query": query, "variables": dict(variables or {})}, timeout=timeout
             )
         except requests.RequestException as error:
             raise DagsterUnavailable(

@@ -6,7 +6,7 @@ characters, which no escaping makes visible, are spelled by `visible`.
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -136,6 +136,15 @@ def hour(key: str) -> str:
     '2026-11-25 13:00'
     """
     return f"{key[:10]} {key[11:]}" if key[10:11] == "-" else key
+
+
+def hours(keys: Sequence[str]) -> str:
+    """The first and the last of some hours, by their partition keys.
+
+    >>> hours(["2026-11-25-13:00"]), hours(["2026-11-25-13:00", "2026-11-25-14:00"])
+    ('2026-11-25 13:00', '2026-11-25 13:00 to 2026-11-25 14:00')
+    """
+    return " to ".join(dict.fromkeys(hour(key) for key in (keys[0], keys[-1])))
 
 
 def share(part: float | None) -> str:
@@ -350,6 +359,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "age": age,
     "time": time,
     "hour": hour,
+    "hours": hours,
     "share": share,
     "change": change,
     "amount": amount,

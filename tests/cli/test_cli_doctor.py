@@ -61,6 +61,14 @@ def test_nothing_is_wrong(home: Path):
         assert f" {check}: " in text.stdout
 
 
+def test_a_file_of_settings_that_says_something_else_than_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(home)
+    (home / ".env").write_text("PYRO_ASSETS_LANES=2\nPYRO_ASSETS_WORKERS=1\nSECRET=hidden-1\nALONE=1\n")
+    found = findings(home, env={"PYRO_ASSETS_LANES": "1", "PYRO_ASSETS_WORKERS": "1", "SECRET": "hidden-2"})
+    only(found, "environment", "warning", "than .env: PYRO_ASSETS_LANES, SECRET", "Dagster's processes take .env")
+    assert "hidden" not in str([one for one in found if one["check"] == "environment"])
+
+
 def test_source_and_archive_in_one_place(home: Path):
     only(findings(home, "--archive-url", home / "source" / "x"), "configuration", "problem", "same place")
 

@@ -79,6 +79,17 @@ def test_what_is_too_old_is_offered_as_files(place: Path):
         fails(result, "too_old")
         assert "pyro-assets export --receiver local --format openmetrics" in result.stdout
         assert server.requests == []
+        # It could be known before; and where the receiver takes them by now, a person may send them.
+        (hour,) = json.loads(run("export", *where, *HOURS, "--estimate", "--json").stdout)
+        refused = sum(map(len, expected(place).values()))
+        assert (hour["samples"], hour["refused"]) == (0, refused)
+        later = options(place, server.url)
+        idle = run("export", *later, *HOURS)
+        assert f"local refused {refused:,} samples of these hours before" in idle.stdout
+        assert "pyro-assets export --again --receiver local" in idle.stdout
+        assert server.requests == []
+        assert run("export", "--again", "--receiver", "local", *later, *HOURS).exit_code == 0
+        assert server.requests
 
 
 def test_trouble_is_a_sentence(place: Path):

@@ -19,6 +19,10 @@ def raw(value: Any) -> Reply:
     return Reply(200, json.dumps(value).encode())
 
 
+#: Dagster has loaded its code locations again.
+RELOADED = reply("reloadWorkspace", {"__typename": "Workspace"})
+
+
 def ready(*entries: dict[str, Any], daemons: tuple[dict[str, Any], ...] = ()) -> Reply:
     """Dagster with these code locations."""
     workspace = {"__typename": "Workspace", "locationEntries": list(entries)}

@@ -1,5 +1,6 @@
 """The page Backfills: what an order means and costs on golden jobs, and how it talks to a Dagster that is scripted."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pyro_assets.rules.patterns import Pattern
 from pyro_assets.rules.stored import RuleEdit, StoredRules
 from pyro_assets.web.app import make_app
 from pyro_assets.web.wire.access import Access
-from tests.support.dagster_answers import backfill, followed, launched, listed, location, params, ready, reply
+from tests.support.dagster_answers import RELOADED, backfill, followed, launched, listed, location, params, ready, reply
 from tests.support.exports import HOUR, derive, opened
 from tests.support.scripted_server import ScriptedServer, scripted_server
 from tests.support.web_client import Client, site_of
@@ -111,7 +112,7 @@ def test_choose_estimate_start_follow_cancel(client: Client, dagster: ScriptedSe
     estimate = client.get("/backfills/estimate", {"what": "rule", "rule": "later", **SPAN})
     assert "Backfill the rule later" in estimate.words
     # Only the part of the span that has anything.
-    assert "1 hour, 2026-11-25 09:00 to 2026-11-25 09:00 UTC." in estimate.words
+    assert "1 hour, 2026-11-25 09:00 UTC." in estimate.words
     fields = {name: estimate.field(name) for name in ("what", "from", "to")}
     dagster.script += [ready(location()), launched()]
     started = client.post("/backfills/start", fields)
@@ -170,7 +171,12 @@ def test_what_goes_wrong_is_said_with_what_to_do(client: Client, dagster: Script
     assert "It cannot be started now: Dagster is still loading" in page.words
     assert 'id="start"' not in page.text
     error = {"__typename": "PythonError", "message": "unknown partition"}
-    dagster.script += [ready(location()), reply("launchPartitionBackfill", error)]
+    dagster.script += [
+        ready(location()),
+        reply("launchPartitionBackfill", error),
+        RELOADED,
+        reply("launchPartitionBackfill", error),
+    ]
     assert ": unknown partition" in client.post("/backfills/start", order).words
     for changed, status, words in (
         ({"what": "rule:" + HOSTILE}, 400, "is in force"),
@@ -182,6 +188,15 @@ def test_what_goes_wrong_is_said_with_what_to_do(client: Client, dagster: Script
         assert found.status == status
         assert words in found.words
         assert "<script>" not in found.text
+
+
+def test_the_form_begins_with_what_the_address_says_and_else_with_hours_that_are_not_done(
+    client: Client, dagster: ScriptedServer
+):
+    for query, chosen in (({}, "pending"), ({"rule": "later"}, "rule"), ({"what": "series"}, "series")):
+        dagster.script += [listed()]
+        page = client.get("/backfills", query)
+        assert re.findall(r'name="what" value="(\w+)"[^>]* checked', page.text) == [chosen]
 
 
 def test_without_dagster(derived: tuple[Path, App]):

@@ -77,7 +77,7 @@ def test_hostile_names_are_text():
 
 
 def test_nothing_to_draw_is_said():
-    assert "CPU has no values here" in "".join(drawn([Line("a", [(BEGIN_MS, None)])], title="CPU").itertext())
+    assert "CPU: no values in this time." in "".join(drawn([Line("a", [(BEGIN_MS, None)])], title="CPU").itertext())
 
 
 def test_shares_are_bars():

@@ -11,6 +11,7 @@ from pyro_assets.demo.services import is_ready
 from pyro_assets.errors import DagsterError, DagsterUnavailable, PyroAssetsError
 from pyro_assets.web.dagster_client import QUERIES, DagsterClient
 from tests.support.dagster_answers import (
+    RELOADED,
     backfill,
     daemon,
     followed,
@@ -133,6 +134,15 @@ def test_a_backfill_is_started_followed_and_cancelled():
     assert sent["runConfigData"] == config
 
 
+def test_partitions_that_dagster_does_not_know_yet_are_loaded_and_the_backfill_is_started():
+    unknown = reply("launchPartitionBackfill", {"__typename": "PythonError", "message": "Invariant failed"})
+    with answering(unknown, RELOADED, launched()) as (client, server):
+        assert client.start_backfill(["f"], ["2026-11-25-12:00"], "past", {}) == "abc"
+        sent = [request.body for request in server.requests]
+    assert b"reloadWorkspace" in sent[1]
+    assert sent[0] == sent[2]
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -144,8 +154,9 @@ def test_a_backfill_is_started_followed_and_cancelled():
 )
 def test_what_dagster_refuses_is_said_in_its_words(answer: dict[str, Any], words: str):
     refused = reply("launchPartitionBackfill", answer)
-    with answering(refused) as (client, _), pytest.raises(DagsterError, match=words) as raised:
+    with answering(refused, RELOADED, refused) as (client, _), pytest.raises(DagsterError, match=words) as raised:
         client.start_backfill(["x"], ["y"], "", {})
+    assert "after its restart" in str(raised.value)
     assert "Stack" not in str(raised.value)
 
 

@@ -449,7 +449,7 @@ def test_a_preview_looks_at_the_running_hour_where_those_that_are_over_hold_noth
         Planner(pipeline.ledger).plan_exact(
             [[runs.found(pipeline, key) for key in GOLDEN.jobs[0]]], 1, policy_of(Settings())
         )
-        assert "No job of 1 hour from 2026-11-25 09:00" in client.post("/rules/check", fields).words
+        assert "No job of 1 hour (2026-11-25 09:00 UTC)" in client.post("/rules/check", fields).words
     with opened(tmp_path, now_ms=NOW_MS - 1_500_000) as pipeline:
         derive(pipeline)
         assert runs.hours(pipeline) == [HOUR]

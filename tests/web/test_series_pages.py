@@ -1,5 +1,6 @@
 """The pages of stored series against the files themselves, read by pyarrow: metrics, label sets, samples, origin."""
 
+import html
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -143,6 +144,11 @@ def test_nothing_there(client: Client):
     page = client.get("/series", {"until": "2026-11-20 00:00"})
     assert page.status == 200
     assert "The latest hour with segments is 2026-11-25 09:00" in page.words
+    # Filters stay on the way to where something may be.
+    page = client.get("/series", {"until": "2026-11-20 00:00", "kind": "function"})
+    (there,) = re.findall(r'href="([^"]+)">show its series<', page.text)
+    assert client.get(html.unescape(there)).text.count('data-name="series"') > 0
+    assert "kind=function" in there
     page = client.get("/series", {"hours": "3", "tenant": HOSTILE, "text": HOSTILE})
     assert "Without filters" in page.words
     assert "<script>" not in page.text

@@ -86,12 +86,28 @@ def export(
         else:
             _need_receivers(pipeline)
             hours = None if everything else hours_of_span(runs.hours(pipeline), begin_ms, end_ms)
-            _show(sending.export(pipeline, hours, names=names), as_json=as_json)
+            done = sending.export(pipeline, hours, names=names)
+            _show(done, as_json=as_json)
+            idle = [name for name, one in done.items() if not one.jobs]
+            if hours and idle and not as_json:
+                _say_what_was_refused(pipeline, idle, hours)
 
 
 def _need_receivers(pipeline: "App") -> None:
     if not pipeline.receivers():
         raise click.ClickException(f"no receiver is configured; name a file of receivers in {variable('receivers')}")
+
+
+def _say_what_was_refused(pipeline: "App", names: list[str], hours: list[str]) -> None:
+    """A receiver that gets nothing may have refused it before, and take it by now."""
+    found = [runs.hour_report(pipeline, hour) for hour in hours]
+    for name in names:
+        refused = sum(one.refused for report in found for one in report.exports if one.receiver == name)
+        if refused:
+            click.echo(
+                f"{name} refused {refused:,} samples of these hours before, and is not asked again by itself. Where it "
+                f"takes them now: pyro-assets export --again --receiver {name} --from TIME --to TIME"
+            )
 
 
 def _send_again(pipeline: "App", names: tuple[str, ...], begin_ms: int, end_ms: int) -> "dict[str, ExportCounts]":
@@ -121,7 +137,8 @@ def _show(done: "Mapping[str, ExportCounts]", *, as_json: bool) -> None:
             if one.refused["too_old"]:
                 click.echo(
                     f"{name} takes nothing so old; write files to import there: pyro-assets export --receiver {name} "
-                    "--format openmetrics --from TIME --to TIME --out DIR"
+                    "--format openmetrics --from TIME --to TIME --out DIR. Or give it a larger out-of-order window, "
+                    "there and in the file of receivers, and send with --again what it refused"
                 )
     troubled = [f"{name}: {one.summary}" for name, one in done.items() if not one.is_whole]
     if troubled:

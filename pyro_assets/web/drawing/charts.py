@@ -72,9 +72,7 @@ def time_chart(
     """
     values = [value for line in lines for _, value in line.points if value is not None]
     if not values:
-        return Markup(
-            '<figure class="chart"><p class="empty">Nothing to draw: {} has no values here.</p></figure>'
-        ).format(title)
+        return Markup('<figure class="chart"><p class="empty">{}: no values in this time.</p></figure>').format(title)
     tops = [sum(stack) for stack in _stacks(lines).values()] if kind == "bars" else values
     low, high, step = _scale(min(0.0, *values), max(0.0, *tops), words.seconds_of(unit))
     plot = _Plot(begin_ms, max(end_ms, begin_ms + 1), low, high, height, width)
