@@ -7,11 +7,13 @@ Here, too:
 Add what concerns several jobs at once here; a single job is `work`'s.
 """
 
+import gc
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 from pyro_assets.errors import LedgerUnavailable, ProgramError
@@ -160,7 +162,7 @@ class Suspects:
 
 #: So many messages of failed jobs are kept of an hour.
 _MAX_ERRORS: Final = 20
-#: A process must be there after this time.
+#: Where nothing can be done before, a process must be there after this time.
 _START_SECONDS: Final = 60.0
 #: How long a look at the processes waits for an answer, at most.
 _WAIT_SECONDS: Final = 0.5
@@ -244,30 +246,40 @@ def _run_alone(worker: Worker, queue: "_Queue") -> None:
         queue.claim_landed()
         if not queue.ready:
             left = len(queue.waiting)
-            # What the first ones took tells what the others will; a process takes a second to start.
+            # What the first ones took tells what the others will.
             needs = (time.perf_counter() - begun) / done * left if done else math.inf
-            if may_pool and (queue.waiting[0][1] in isolated or _wants_pool(worker, left, needs)):
-                if run_pooled(worker, queue):
+            is_isolated = queue.waiting[0][1] in isolated
+            if may_pool and (is_isolated or _wants_pool(worker, left, needs)):
+                if run_pooled(worker, queue, takes_part=not (is_isolated or worker.limits.memory_bytes)):
                     return
                 may_pool = False
             queue.claim()
             continue
-        started = time.perf_counter()
-        tasks = queue.ready.popleft()
-        job = tasks[0].job
-        if job.isolate and may_pool and worker.limits != NO_LIMITS:
+        if queue.ready[0][0].job.isolate and may_pool and worker.limits != NO_LIMITS:
             # After all others, in a process that may end.
+            tasks = queue.ready.popleft()
             queue.give_back([tasks])
+            job = tasks[0].job
             queue.waiting.append((job.hour, job.id))
             isolated.add(job.id)
             continue
-        answers = worker.compute(tasks)
-        queue.settle(tasks, answers, time.perf_counter() - started)
-        done += len(tasks)
+        done += queue.compute()
+        _forget_what_stays()
 
 
-def run_pooled(worker: Worker, queue: "_Queue") -> bool:
+@cache
+def _forget_what_stays() -> None:
+    """Lets the garbage collector look at new objects only: to look at all that was imported takes 70 ms each time."""
+    gc.freeze()
+
+
+def run_pooled(worker: Worker, queue: "_Queue", *, takes_part: bool) -> bool:
     """Does jobs in several processes, claimed and committed by this one.
+
+    Args:
+        worker: says in how many.
+        queue: the jobs.
+        takes_part: this process is one of them: it goes on with the jobs while the others start, and beside them.
 
     Returns:
         False if processes cannot be started here; nothing was done then.
@@ -278,21 +290,29 @@ def run_pooled(worker: Worker, queue: "_Queue") -> bool:
     if not may_spawn():
         return False
     state = (worker.compactor, worker.deriver)
-    with Pool(serve, state, min(worker.processes, len(queue.waiting)), worker.limits) as pool:
-        if not pool.come_up(_START_SECONDS):
+    with Pool(serve, state, min(worker.processes - takes_part, len(queue.waiting)), worker.limits) as pool:
+        is_up = not takes_part and pool.come_up(_START_SECONDS)
+        if not (takes_part or is_up):
             return False
         answered: deque[tuple[list[Task], list[Answer] | Died]] = deque()
         try:
-            while queue.fill(pool) or pool.tasks:
-                queue.claim_ahead(worker.processes)
-                answered.extend(pool.wait(_WAIT_SECONDS) if pool.tasks else [])
-                # First work for the processes, then commits: these take this process alone.
-                queue.fill(pool)
+            while queue.claim_ahead(worker.processes) or pool.tasks:
+                is_up = is_up or pool.come_up(0.0)
+                if is_up:
+                    # First work for the processes: what follows takes this process alone.
+                    queue.fill(pool)
+                computes = takes_part and queue.claim_ahead(1) and not queue.ready[0][0].job.isolate
+                if computes or not (is_up or (is_up := pool.come_up(_START_SECONDS))):
+                    queue.compute()
+                answered.extend(pool.wait(0.0 if computes else _WAIT_SECONDS) if pool.tasks else [])
+                if is_up:
+                    queue.fill(pool)
                 while answered:
                     tasks, answers = answered.popleft()
                     if isinstance(answers, Died) and len(tasks) > 1:
-                        # Which of them it was shows when each is alone.
-                        queue.ready.extend([task] for task in tasks)
+                        # Which of them it was shows when each is alone, and not in this process.
+                        alone = [replace(task, job=replace(task.job, isolate=True)) for task in tasks]
+                        queue.ready.extend([task] for task in alone)
                     elif isinstance(answers, Died):
                         queue.settle(tasks, [answers], answers.seconds / worker.processes)
                     else:
@@ -394,6 +414,14 @@ class _Queue:
         if isinstance(task, Task):
             self._leases.hold(job)
         return task
+
+    def compute(self) -> int:
+        """Does the next pass in this process; returns how many jobs that were."""
+        started = time.perf_counter()
+        tasks = self.ready.popleft()
+        answers = self._worker.compute(tasks)
+        self.settle(tasks, answers, time.perf_counter() - started)
+        return len(tasks)
 
     def settle(self, tasks: Sequence[Task], answers: Sequence[Answer | Died], seconds: float) -> None:
         """Commits a pass, which took so long; what is left of its jobs comes after all others."""
