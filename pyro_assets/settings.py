@@ -284,6 +284,11 @@ class PageSettings(SettingsGroup):
     grafana_url: str = _setting(
         "", "address of a Grafana; our pages open queries there, with its default data source", "unknown to us"
     )
+    speedscope_url: str = _setting(
+        "",
+        "address of a speedscope; the page Explore opens profiles there, which that page may then fetch",
+        "whom to trust with profiles is yours to say; its makers' is https://www.speedscope.app",
+    )
     web_token: str = _setting(
         "",
         "token that `pyro-assets web` asks for; empty: none",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @setting_option("dagster_url")
 @setting_option("prometheus_url")
 @setting_option("grafana_url")
+@setting_option("speedscope_url")
 @setting_option("web_url")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9119, show_default=True)
@@ -70,6 +71,7 @@ def web(
     dagster_url: str,
     prometheus_url: str,
     grafana_url: str,
+    speedscope_url: str,
     web_url: str,
     host: str,
     port: int,
@@ -104,7 +106,7 @@ def web(
         metrics, ended = upkeep.health(pipeline), threading.Event()
         doctor = partial(examine_here, source_url, archive_url, ledger_url)
         site = Site(pipeline, metrics, config_path, dagster_url, access, doctor=doctor,
-                    prometheus_url=prometheus_url, grafana_url=grafana_url)  # fmt: skip
+                    prometheus_url=prometheus_url, grafana_url=grafana_url, speedscope_url=speedscope_url)  # fmt: skip
         if push_seconds is not None:
             pusher = threading.Thread(target=_push, args=(pipeline, metrics, push_seconds, ended), daemon=True)
             pusher.start()

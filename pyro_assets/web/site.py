@@ -64,6 +64,7 @@ class Site:
         metrics: what `/metrics` shows.
         config_path: the file or folder of series, "" for none.
         dagster_url, prometheus_url, grafana_url: of these webservers, without a slash at the end; "" where not known.
+        speedscope_url: of the page that opens profiles; "" where not known.
         access: who may do what.
         clock: Unix milliseconds.
         watch: how rules are doing.
@@ -82,6 +83,7 @@ class Site:
     doctor: "Callable[[], Sequence[Finding]] | None" = None
     prometheus_url: str = ""
     grafana_url: str = ""
+    speedscope_url: str = ""
 
     def __post_init__(self) -> None:
         for name in ("dagster_url", "prometheus_url", "grafana_url"):

@@ -21,6 +21,7 @@ from pyro_assets.rules.config import DEFAULT_GAUGES
 from pyro_assets.storage.shown import show_bytes
 from pyro_assets.web.app import make_app
 from pyro_assets.web.explore.asked import ExploreForm, with_label
+from pyro_assets.web.wire.access import Access
 from pyro_assets.web.wire.turns import Turns
 from tests.support.exports import HOUR, derive, opened
 from tests.support.series_jobs import job, profile, sample
@@ -213,6 +214,43 @@ def test_levels(client: Client, pipeline: App):
 def test_what_cannot_be_shown_is_said(client: Client, query: dict[str, str], status: int, text: str):
     page = client.get("/explore", query)
     assert (page.status, text in page.words) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("access", "origin", "allowed"),
+    [
+        (Access(), "http://scope.example", "http://scope.example"),
+        (Access(read_only=True), "http://scope.example", "http://scope.example"),
+        (Access(), "http://scope.example:81", None),
+        (Access(), "null", None),
+        (Access(), "", None),
+        (Access(trusted_header="X-User"), "http://scope.example", None),
+        (Access(token="x" * 20), "http://scope.example", None),
+    ],
+)
+def test_one_origin_may_fetch_one_download(pipeline: App, access: Access, origin: str, allowed: str | None):
+    site = site_of(pipeline, access=access, speedscope_url="http://Scope.example:80/index.html")
+    client = Client(make_app(site), x_user="tester" if access.trusted_header else "")
+    name = "access-control-allow-origin"
+    page = client.get("/explore/download/pprof", {"type": CPU}, origin=origin)
+    assert page.headers.get(name) == allowed
+    assert "access-control-allow-credentials" not in page.headers
+    if not access.token:
+        assert page.headers.get("vary") == (None if access.trusted_header else "Origin")
+        shown = client.get("/explore")
+        assert ("open in speedscope" in shown.words) is access.is_open
+        assert ("because people sign in" in shown.words) is not access.is_open
+    for method, path in [
+        ("GET", "/explore"), ("GET", "/explore/download/folded"), ("GET", "/api/v1/explore"), ("GET", "/healthz"),
+        ("POST", "/explore/download/pprof"), ("OPTIONS", "/explore/download/pprof"),
+    ]:  # fmt: skip
+        assert name not in client.ask(method, path, b"", {"origin": origin}).headers, path
+
+
+def test_without_a_speedscope_nobody_else_may_read(client: Client):
+    page = client.get("/explore/download/pprof", {"type": CPU}, origin="https://www.speedscope.app")
+    assert not [one for one in page.headers if one.startswith("access-control")]
+    assert "open in speedscope" not in client.get("/explore").words
 
 
 def test_before_anything_arrived(tmp_path: Path):

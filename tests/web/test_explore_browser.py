@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
 
-from tests.support.browser import arrived, chrome, complaints, is_too_wide, screenshot, served, wait
+from tests.support.browser import arrived, chrome, complaints, is_too_wide, screenshot, served, served_app, wait
 from tests.support.exports import derive, opened
 from tests.support.web_client import site_of
 
@@ -116,6 +120,43 @@ def test_a_part_of_the_chart_and_a_comparison(address: str, tmp_path: Path):
         assert driver.find_elements("css selector", ".flame [class*=change-]")
         screenshot(driver, "explore-compared")
         assert complaints(driver) == []
+
+
+#: Stands in for speedscope: fetches what its address names, and says what it got.
+SCOPE = """<title>scope</title><pre id="said"></pre><script>
+const asked = new URLSearchParams(location.hash.slice(1)), said = document.getElementById("said");
+const bytes = async (address) => [...new Uint8Array(await (await fetch(address)).arrayBuffer())];
+const no = (address) => fetch(address).then(() => "let in", () => "refused");
+(async () => {
+  const address = asked.get("profileURL"), [a, b, ...rest] = await bytes(address);
+  const page = await no(address.replace("/explore/download/pprof", "/explore"));
+  said.textContent = [asked.get("title"), a, b, rest.length > 100, page, document.referrer].join("|");
+})().catch((error) => { said.textContent = String(error); });
+</script>"""
+
+
+def test_a_profile_opens_in_speedscope_of_another_origin(tmp_path: Path):
+    scope = Starlette(routes=[Route("/s/", lambda _: HTMLResponse(SCOPE))])
+    with opened(tmp_path / "world") as pipeline, served_app(scope) as elsewhere:
+        derive(pipeline)
+        with (
+            served(site_of(pipeline, speedscope_url=f"{elsewhere}/s/")) as address,
+            served(site_of(pipeline)) as closed,
+            chrome(tmp_path) as driver,
+        ):
+            driver.get(f"{address}/explore?type={CPU}&selector=%7Bpod%3D~%22.*%22%7D")
+            link = driver.find_element("link text", "open in speedscope")
+            to = link.get_attribute("href")
+            link.click()
+            arrived(driver, "/s/#profileURL=")
+            text = wait(driver, lambda one: one.find_element("id", "said").text, "what was fetched")
+            # The two bytes are gzip's.
+            assert text == "CPU time, the last hour|31|139|true|refused|"
+            # Pages that name no speedscope let none in.
+            driver.get("about:blank")
+            driver.get(to.replace(quote(address, safe=""), quote(closed, safe="")))
+            text = wait(driver, lambda one: one.find_element("id", "said").text, "the refusal")
+            assert "Failed to fetch" in text
 
 
 def test_without_scripts_and_in_a_narrow_dark_window(address: str, tmp_path: Path):

@@ -105,6 +105,19 @@ def test_nothing_serious_keeps_anybody_out(world: tuple[App, str], tmp_path: Pat
         assert complaints(driver) == []
 
 
+def test_every_hour_of_a_day_is_in_sight_on_a_phone(world: tuple[App, str], tmp_path: Path):
+    _, url = world
+    with chrome(tmp_path, width=390, scripts=False) as driver:
+        driver.get(f"{url}/status?days=3#hours")
+        cells = driver.find_elements("css selector", ".calendar tbody tr:nth-child(2) td a")
+        assert len(cells) == 24
+        for cell in cells:
+            box = cell.rect
+            assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
+            assert min(box["width"], box["height"]) >= 24, "a finger needs as much"
+        screenshot(driver, "status-calendar-phone")
+
+
 def test_decide_by_keyboard_alone(world: tuple[App, str], tmp_path: Path):
     from selenium.webdriver.common.keys import Keys
 

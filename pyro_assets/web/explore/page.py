@@ -29,6 +29,7 @@ from pyro_assets.web import words
 from pyro_assets.web.drawing.charts import bar_share, bin_times
 from pyro_assets.web.explore import api, shown
 from pyro_assets.web.explore.asked import AGAINST, ROWS, ExploreForm, full_selector, hours_of, read_asked, with_label
+from pyro_assets.web.explore.speedscope import speedscope_headers, speedscope_link
 from pyro_assets.web.site import Site
 from pyro_assets.web.spans import Span, span_of
 from pyro_assets.web.wire.endpoints import Endpoint
@@ -80,7 +81,8 @@ def routes(site: Site) -> list[Route]:
             request, "explore.html", status_code=422 if problem else 200, asked=asked, span=span, choices=choices,
             found=found, baseline=baseline, problem=problem, known=known, hours=hours, against=AGAINST,
             unit=words.unit_of(asked.kind), shown_values=_MOST_SHOWN_VALUES, bar_share=bar_share,
-            with_label=lambda name, value: with_label(asked, name, value), **context,
+            with_label=lambda name, value: with_label(asked, name, value),
+            speedscope=speedscope_link(site, request, asked, span), speedscope_url=site.speedscope_url, **context,
         )  # fmt: skip
 
     def download(request: Request) -> Response:
@@ -101,7 +103,10 @@ def routes(site: Site) -> list[Route]:
         return Response(
             data,
             media_type="text/plain; charset=utf-8" if form == "folded" else "application/octet-stream",
-            headers={"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.{ending}"},
+            headers={
+                "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.{ending}",
+                **(speedscope_headers(site, request) if form == "pprof" else {}),
+            },
         )
 
     return [
