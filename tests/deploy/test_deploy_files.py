@@ -3,8 +3,10 @@
 Not tried here, for want of Docker and of the chart: `docker compose up` and `helm template`. The workflow deploy does.
 """
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,32 @@ def read(name: str) -> Any:
 DAGSTER: dict[str, Any] = read("../dagster.yaml")
 
 
+#: A code server with a run, each of which says by a file that it was asked to end.
+SERVER = """\
+#!/bin/sh
+sh -c 'trap "touch run-asked; exit" TERM; echo > run; while :; do sleep 0.05; done' &
+trap 'touch server-asked; wait; exit 3' TERM
+while :; do sleep 0.05; done
+"""
+
+
+def test_a_code_server_that_is_asked_to_end_lets_its_runs_end(tmp_path: Path):
+    (tmp_path / "dagster").write_text(SERVER)
+    (tmp_path / "dagster").chmod(0o755)
+    os.mkfifo(tmp_path / "run")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DAGSTER_HOME": str(tmp_path), "CODE_PORT": "1"}
+    with subprocess.Popen([DEPLOY / "role", "code"], cwd=tmp_path, env=environment, start_new_session=True) as role:
+        try:
+            (tmp_path / "run").read_text()
+            role.terminate()
+            assert role.wait(20) == 3
+        finally:
+            if role.poll() is None:
+                os.killpg(role.pid, signal.SIGKILL)
+    assert (tmp_path / "server-asked").exists()
+    assert (tmp_path / "run-asked").exists()
+
+
 def test_compose_starts_the_four_roles_of_the_image_with_settings_that_exist():
     services = read("compose.yaml")["services"]
     assert services.keys() == ROLES | {"postgres"}
@@ -39,7 +67,7 @@ def test_compose_starts_the_four_roles_of_the_image_with_settings_that_exist():
     for name in ROLES:
         role = services[name]
         assert role["command"].split()[0] == name
-        assert f"    {name}) exec " in script
+        assert f"    {name})" in script
         assert role["read_only"]
         assert {one for one in role["environment"] if one.startswith("PYRO_ASSETS_")} <= known
         assert role["environment"]["PYRO_ASSETS_LEDGER_URL"].endswith("/ledger")
