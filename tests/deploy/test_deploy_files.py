@@ -139,6 +139,20 @@ def test_the_manifest_of_the_pages_has_fields_that_kubernetes_knows():
         assert client.sanitize_for_serialization(model) == document
 
 
+def test_runs_in_kubernetes_have_fields_that_dagster_knows():
+    """Those of hosted Dagster, and of the chart, whose own schema is not tried here."""
+    absent = {"reason": "comes with the dev extra", "exc_type": ImportError}
+    cloud = pytest.importorskip("dagster_cloud_cli.config.models", **absent)
+    context = pytest.importorskip("dagster_k8s.container_context", **absent).K8sContainerContext
+    (location,) = cloud.load_dagster_cloud_yaml((DEPLOY / "dagster_cloud.yaml").read_text()).locations
+    hosted = context.create_from_config(location.container_context).run_k8s_config
+    launcher = read("kubernetes/values.yaml")["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    own = {"container_config": launcher["containerConfig"], "job_spec_config": launcher["jobSpecConfig"]}
+    ours = context.create_from_config({"k8s": {"run_k8s_config": own}}).run_k8s_config
+    assert ours.container_config["resources"] == hosted.container_config["resources"]
+    assert ours.job_spec_config == {"ttl_seconds_after_finished": 600}
+
+
 def test_readme_is_short_and_names_what_is_there():
     text = (DEPLOY / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 15
