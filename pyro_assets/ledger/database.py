@@ -34,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from pyro_assets.errors import JobConflict, LedgerDamaged, LedgerUnavailable, SettingsError
 from pyro_assets.ledger.migrate import VERSION, migrate, version_of
@@ -207,7 +208,21 @@ def _engine_of(url: URL) -> Engine:
         raise SettingsError(f"the ledger {url.render_as_string()} cannot be used: {error}{driver}") from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
+    _close_late_connections(engine)
     return engine
+
+
+def _close_late_connections(engine: Engine) -> None:
+    """Closes connections that come back after another ledger of the same URL was closed, and the pool with it."""
+
+    @event.listens_for(engine, "connect")
+    def connect(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["pool"] = engine.pool
+
+    @event.listens_for(engine, "checkin")
+    def checkin(_connection: Any, record: ConnectionPoolEntry) -> None:
+        if record.info.get("pool") is not engine.pool:
+            record.close()
 
 
 def _make_folder(url: URL) -> None:

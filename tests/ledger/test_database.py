@@ -161,6 +161,18 @@ def test_a_locked_database_is_unavailable(tmp_path: Path, monkeypatch: pytest.Mo
     other.close()
 
 
+def test_what_is_in_use_while_another_ledger_of_that_url_is_closed_is_closed_afterwards(tmp_path: Path) -> None:
+    ledger, other = (Ledger.open(str(tmp_path / "ledger.db")) for _ in range(2))
+    with ledger.read() as connection:
+        other.close()
+        used = connection.connection.dbapi_connection
+    assert isinstance(used, sqlite3.Connection)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        used.execute("SELECT 1")
+    assert HourRecords(ledger).hours() == []
+    ledger.close()
+
+
 @pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()], ids=["sqlite", "postgresql"])
 def test_the_schema_compiles(dialect: object) -> None:
     for table in schema.metadata.sorted_tables:
