@@ -8,9 +8,10 @@ hash through a table of slots, number the classes in order of first occurrence, 
 representative, and fall back to an exact sort where two different rows shared a hash.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 _ROUND_SALT = np.array([0x2545F4914F6CDD1D], dtype=np.uint64)
 _ROUNDS = 64
+_T = TypeVar("_T", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +169,15 @@ def gather_ranges(start: I64, rows: I64) -> tuple[I64, I64]:
     gathered = range_starts(count)
     position = np.arange(gathered[-1], dtype=np.int64) + np.repeat(begin - gathered[:-1], count)
     return gathered, position
+
+
+def numbered(things: Iterable[_T | None]) -> tuple[list[_T], I64]:
+    """Distinct things in the order of their coming, and int64[n], the position of each among them, -1 of None.
+
+    >>> distinct, number = numbered(["b", None, "a", "b"])
+    >>> distinct, number.tolist()
+    (['b', 'a'], [0, -1, 1, 0])
+    """
+    position: dict[_T, int] = {}
+    numbers = [-1 if one is None else position.setdefault(one, len(position)) for one in things]
+    return list(position), np.array(numbers, dtype=np.int64)

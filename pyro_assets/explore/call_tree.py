@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+import polars as pl
 
 from pyro_assets.block.columns import I64, U64, BlockColumns, Bool
 from pyro_assets.block.symbols.paths import find_runs, path_depths
@@ -19,9 +20,6 @@ from pyro_assets.errors import ValueOverflow
 from pyro_assets.explore.functions import number_in_preorder
 from pyro_assets.series.name_sets import distinct_names
 from pyro_assets.series.stack_paths import frames_of
-
-if TYPE_CHECKING:
-    import polars as pl
 
 #: Trees of batches are kept apart until they have so many nodes together (or several times the merged one's).
 _NODES: Final = 1 << 18
@@ -159,8 +157,6 @@ class TreeBuilder:
         Raises:
             ValueOverflow: the values do not fit 64 bits.
         """
-        import polars as pl
-
         whole = _merge(self._parts)
         if int(whole.own.abs().sum()) >= _LIMIT:
             raise ValueOverflow("the sum of these profiles does not fit 64 bits; choose fewer hours or fewer profiles")
@@ -189,7 +185,7 @@ class _Part:
 
     parent: I64
     code: I64
-    own: "pl.Series"
+    own: pl.Series
 
 
 def _with_callers(node: I64, parent: I64) -> Bool:
@@ -205,8 +201,6 @@ def _with_callers(node: I64, parent: I64) -> Bool:
 
 def _merge(parts: Sequence[_Part]) -> _Part:
     """One tree in which no two children of a node have the same name, level by level."""
-    import polars as pl
-
     begin = np.cumsum([0, *(len(part.parent) for part in parts)]).tolist()
     parent = np.concatenate(
         [np.where(part.parent < 0, -1, part.parent + at) for part, at in zip(parts, begin, strict=False)]
@@ -244,10 +238,8 @@ def merge_equal(parent: I64, code: I64) -> tuple[I64, I64, I64]:
     return np.concatenate(parents), np.concatenate(codes), node
 
 
-def add_up(code: I64, value: "I64 | pl.Series", size: int) -> "pl.Series":
+def add_up(code: I64, value: I64 | pl.Series, size: int) -> pl.Series:
     """Exact sums (Int128) per code, 0 <= code < size."""
-    import polars as pl
-
     sums = pl.DataFrame({"code": code, "value": value}).group_by("code").agg(pl.col("value").cast(pl.Int128).sum())
     every = pl.DataFrame({"code": np.arange(size, dtype=np.int64)})
     return every.join(sums, on="code", how="left", maintain_order="left")["value"].fill_null(0)

@@ -5,9 +5,10 @@ of the intervals of one function only the outermost count (recursion counts once
 for every job; what rules need is in `stacks`.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+import polars as pl
 
 from pyro_assets.block.columns import I64, BlockColumns, SymbolTables
 from pyro_assets.block.symbols.paths import find_runs, path_sums
@@ -15,14 +16,11 @@ from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.series.name_sets import leaf_codes
 from pyro_assets.storage.shown import show_bytes
 
-if TYPE_CHECKING:
-    import polars as pl
-
 # Deeper trees than any program makes are walked node by node, which needs no array operation per level.
 _MAX_LEVELS: Final = 2048
 
 
-def top_functions(columns: BlockColumns, limit: int | None = None) -> "pl.DataFrame":
+def top_functions(columns: BlockColumns, limit: int | None = None) -> pl.DataFrame:
     """Functions by value.
 
     Args:
@@ -34,8 +32,6 @@ def top_functions(columns: BlockColumns, limit: int | None = None) -> "pl.DataFr
         (int64, samples whose stack contains it, each once); by tenant, service, profile type and falling total. Values
         are sums over all profiles, modulo 2**64. Samples whose innermost frame has no function are in no row's `self`.
     """
-    import polars as pl
-
     symbols, rows = columns.symbols, columns.rows
     groups, group_of_row = _groups(columns)
     encoded = symbols.strings.dictionary_encode()

@@ -5,15 +5,13 @@ known.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+import polars as pl
 
 from pyro_assets.block.columns import BlockColumns, Bool, Labels
 from pyro_assets.storage.shown import show_bytes
-
-if TYPE_CHECKING:
-    import polars as pl
 
 _NS_PER_MS: Final = 1_000_000
 #: What stands for all groups but the largest.
@@ -33,12 +31,10 @@ class Timeline:
 
     step_ms: int
     _code: dict[Labels, int] = field(default_factory=dict)
-    _parts: "list[pl.DataFrame]" = field(default_factory=list)
+    _parts: list[pl.DataFrame] = field(default_factory=list)
 
     def add(self, columns: BlockColumns, is_chosen: Bool) -> None:
         """Add profiles of some blocks; bool[rows] says which."""
-        import polars as pl
-
         place = np.flatnonzero(is_chosen)
         used, number = np.unique(columns.rows.series.take(place), return_inverse=True)
         codes = [self._code.setdefault(columns.series.labels[one], len(self._code)) for one in used.tolist()]
@@ -61,8 +57,6 @@ class Timeline:
             is_gauge: values are levels: of each series the mean over its profiles of a step counts.
             most: so many groups at most; the rest becomes one group, which stands last.
         """
-        import polars as pl
-
         if not self._parts:
             return []
         values = [dict(reversed(labels)).get(label.encode(), b"") if label else b"" for labels in self._code]

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
+import polars as pl
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool
 from pyro_assets.block.tsdb.labels import profile_type
@@ -359,8 +360,6 @@ class _Counted:
 
     def moments(self) -> list[Moment]:
         """What each job has."""
-        import polars as pl
-
         names = ("timestamp_ms", "shard")
         frame = pl.DataFrame({name: getattr(self, name) for name in (*names, "total")}).filter(self.profiles)
         sums = frame.group_by(*names).agg(pl.col("total").cast(pl.Int128).sum())

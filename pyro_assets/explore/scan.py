@@ -10,8 +10,9 @@ other, and what was read is told with every answer.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import polars as pl
 from sqlalchemy import select
 
 from pyro_assets.errors import DamagedSeries, StorageError
@@ -24,9 +25,6 @@ from pyro_assets.ledger.schema import jobs, series_files
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import parse_series_name
 from pyro_assets.storage.shown import first_line
-
-if TYPE_CHECKING:
-    import polars as pl
 
 #: Files that are read at the same time.
 _BATCH: Final = 200
@@ -102,19 +100,15 @@ class SeriesScan:
         self._bounds = bounds if bounds is not None else Bounds()
         self._monotonic = monotonic
 
-    def collect(
-        self, asked: Asked, look: "Callable[[pl.LazyFrame], pl.LazyFrame]"
-    ) -> "tuple[pl.DataFrame | None, Extent]":
+    def collect(self, asked: Asked, look: Callable[[pl.LazyFrame], pl.LazyFrame]) -> tuple[pl.DataFrame | None, Extent]:
         """What `look` makes of the files asked for, batch by batch; None where no row is left."""
         (found,), extent = self.collect_all(asked, [look])
         return found, extent
 
     def collect_all(
-        self, asked: Asked, looks: "Sequence[Callable[[pl.LazyFrame], pl.LazyFrame]]"
-    ) -> "tuple[list[pl.DataFrame | None], Extent]":
+        self, asked: Asked, looks: Sequence[Callable[[pl.LazyFrame], pl.LazyFrame]]
+    ) -> tuple[list[pl.DataFrame | None], Extent]:
         """The same for several looks at the files, which are read once."""
-        import polars as pl
-
         extent, begun = Extent(), self._monotonic()
         parts: list[list[pl.DataFrame]] = []
         for batch in self._batches(asked, extent):
@@ -162,11 +156,9 @@ class SeriesScan:
         self,
         batch: "Sequence[_File]",
         asked: Asked,
-        looks: "Sequence[Callable[[pl.LazyFrame], pl.LazyFrame]]",
+        looks: Sequence[Callable[[pl.LazyFrame], pl.LazyFrame]],
         extent: Extent,
-    ) -> "list[list[pl.DataFrame]]":
-        import polars as pl
-
+    ) -> list[list[pl.DataFrame]]:
         good: list[tuple[_File, bytes]] = []
         for file, data in zip(batch, self._bytes(batch), strict=True):
             try:
@@ -227,9 +219,7 @@ class _File:
         self.rows += rows
 
 
-def _filtered(frame: "pl.LazyFrame", asked: Asked) -> "pl.LazyFrame":
-    import polars as pl
-
+def _filtered(frame: pl.LazyFrame, asked: Asked) -> pl.LazyFrame:
     frame = frame.filter(pl.col("timestamp_ms") >= asked.begin_ms, pl.col("timestamp_ms") < asked.end_ms)
     for name, value in (("tenant", asked.tenant), ("metric", asked.metric), ("rule", asked.rule)):
         if value:

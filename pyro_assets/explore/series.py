@@ -8,14 +8,13 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import polars as pl
 
 from pyro_assets.explore.scan import Asked, Bounds, Extent, SeriesScan
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.storage.interface import ReadOnlyBucket
-
-if TYPE_CHECKING:
-    import polars as pl
 
 _MAX_SAMPLES: Final = 5_000
 _GROUP: Final = ("tenant", "metric", "kind")
@@ -138,8 +137,6 @@ class SeriesReader:
 
     def metrics(self, asked: Asked, offset: int = 0, limit: int = 100, step_ms: int = 0) -> Metrics:
         """Metrics of the series asked for, by name and tenant; with their steps where a width is given."""
-        import polars as pl
-
         key = _series_key()
 
         def look(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -175,8 +172,6 @@ class SeriesReader:
 
     def rules(self, asked: Asked, step_ms: int = 0) -> tuple[dict[str, RuleSeries], Extent]:
         """What each rule gave, by the rule's id; with steps where a width is given."""
-        import polars as pl
-
         identity = pl.struct("tenant", "metric", _series_key().hash())
 
         def look(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -210,8 +205,6 @@ class SeriesReader:
 
     def samples(self, asked: Asked, series_id: str) -> SeriesSamples:
         """One series of a metric and tenant, with its newest samples."""
-        import polars as pl
-
         frame, _, extent = self._series(asked)
         found = None
         if frame is not None:
@@ -230,11 +223,7 @@ class SeriesReader:
         shown = tuple(ShownSample(**row) for row in newest.to_dicts())
         return SeriesSamples(_shown(found, {}), shown, len(rows) > len(newest), extent)
 
-    def _series(
-        self, asked: Asked, step_ms: int = 0
-    ) -> "tuple[pl.DataFrame | None, list[pl.DataFrame | None], Extent]":
-        import polars as pl
-
+    def _series(self, asked: Asked, step_ms: int = 0) -> tuple[pl.DataFrame | None, list[pl.DataFrame | None], Extent]:
         key = _series_key()
         newest = [pl.col(name).sort_by("timestamp_ms").last() for name in ("labels", "rule", "value", "value_int")]
 
@@ -252,10 +241,8 @@ class SeriesReader:
         return merged.rename({"value": "last_value", "value_int": "last_int"}), stepped, extent
 
 
-def _step_looks(step_ms: int, *more: str) -> "list[Callable[[pl.LazyFrame], pl.LazyFrame]]":
+def _step_looks(step_ms: int, *more: str) -> list[Callable[[pl.LazyFrame], pl.LazyFrame]]:
     """Looks at what every series amounts to in every step; none where there is no width."""
-    import polars as pl
-
     key, begin = _series_key(), pl.col("timestamp_ms") // step_ms * step_ms if step_ms else pl.lit(0)
 
     def look(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -265,10 +252,8 @@ def _step_looks(step_ms: int, *more: str) -> "list[Callable[[pl.LazyFrame], pl.L
     return [look] if step_ms else []
 
 
-def _steps(stepped: "Sequence[pl.DataFrame | None]", *group: str) -> dict[tuple[str, ...], dict[int, Step]]:
+def _steps(stepped: Sequence[pl.DataFrame | None], *group: str) -> dict[tuple[str, ...], dict[int, Step]]:
     """Steps of each group of series."""
-    import polars as pl
-
     found: dict[tuple[str, ...], dict[int, Step]] = {}
     for frame in stepped:
         if frame is None:
@@ -283,10 +268,8 @@ def _steps(stepped: "Sequence[pl.DataFrame | None]", *group: str) -> dict[tuple[
     return found
 
 
-def _series_key() -> "pl.Expr":
+def _series_key() -> pl.Expr:
     """Labels as one text that no other labels have: every name and value with its length before it."""
-    import polars as pl
-
     parts = []
     for name in ("name", "value"):
         text = pl.element().struct.field(name)

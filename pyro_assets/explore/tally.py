@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import polars as pl
 
 from pyro_assets.explore.preview import FunctionShare, Preview, PreviewSeries, TypeShare
 from pyro_assets.explore.read import ArchivedJob
@@ -20,8 +21,6 @@ from pyro_assets.series.derive import Derived, derive_jobs
 from pyro_assets.series.facts import JobInfo
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from pyro_assets.explore.read import JobBatch
 
 _SHOWN: Final = 20
@@ -101,9 +100,7 @@ class Tally:
             if name != "function" or not is_done:
                 self._add_sums(name, _frame_of(derive_jobs(columns, job_of_dataset, infos, config)))
 
-    def _add_series(self, frame: "pl.DataFrame", jobs: Sequence[ArchivedJob], found: Preview) -> None:
-        import polars as pl
-
+    def _add_series(self, frame: pl.DataFrame, jobs: Sequence[ArchivedJob], found: Preview) -> None:
         if frame.is_empty():
             return
         number = pl.col("job").cast(pl.Int64)
@@ -121,9 +118,7 @@ class Tally:
         if sum(map(len, self._series)) > _ROWS:
             self._series = [_distinct(pl.concat(self._series))]
 
-    def _add_sums(self, name: str, frame: "pl.DataFrame") -> None:
-        import polars as pl
-
+    def _add_sums(self, name: str, frame: pl.DataFrame) -> None:
         label = pl.element().struct
         is_function = pl.element().filter(label.field("name") == FUNCTION_LABEL).struct.field("value")
         function = pl.col("labels").list.eval(is_function).list.first() if name == "function" else pl.lit("")
@@ -150,8 +145,6 @@ class Tally:
         self._warn(found)
 
     def _finish_series(self, found: Preview) -> None:
-        import polars as pl
-
         if not self._series:
             return
         series = _distinct(pl.concat(self._series))
@@ -203,24 +196,18 @@ class Tally:
             found.warnings.append("no function of these hours is meant by the rule; check spelling, case and selector")
 
 
-def _frame_of(derived: "Sequence[Derived]") -> "pl.DataFrame":
+def _frame_of(derived: "Sequence[Derived]") -> pl.DataFrame:
     """All series of jobs, of both kinds."""
-    import polars as pl
-
     return pl.concat([frame for one in derived for frame in one.frames.values()])
 
 
-def _identity() -> "pl.Expr":
+def _identity() -> pl.Expr:
     """Labels as one text, different for different ones."""
-    import polars as pl
-
     label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
     return pl.col("labels").list.eval(label).list.join("\x1e")
 
 
-def _distinct(frame: "pl.DataFrame") -> "pl.DataFrame":
-    import polars as pl
-
+def _distinct(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.group_by("tenant", "metric", "shard", "identity").agg(pl.col("labels").first(), pl.col("value").max())
 
 

@@ -20,7 +20,7 @@ from pyro_assets.jobs.derive import Engine, read_committed
 from pyro_assets.jobs.record import CommitRecord, RecordedSource, new_record, parse_record, record_key
 from pyro_assets.jobs.sources import ReadSources, read_sources
 from pyro_assets.ledger.records import Failure, Job, Output
-from pyro_assets.series.facts import count_services_of_jobs
+from pyro_assets.series.facts import count_services
 from pyro_assets.storage.checksum import crc32c
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import block_key, parse_block_key
@@ -78,7 +78,7 @@ def summarise_jobs(columns: BlockColumns, job_of_dataset: I64, jobs: int) -> lis
         tenants[job][dataset.tenant] = (before[0] + profiles, before[1] + samples)
     bounds = rows.dataset_start.take(np.searchsorted(job_of_dataset, np.arange(jobs + 1))).tolist()
     summaries = []
-    services = count_services_of_jobs(columns, job_of_dataset, jobs)
+    services = count_services(columns, job_of_dataset, jobs)
     for own, its, begin, end in zip(tenants, services, bounds[:-1], bounds[1:], strict=True):
         times = rows.time_ns[begin:end]
         summaries.append(

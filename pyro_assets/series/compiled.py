@@ -10,44 +10,24 @@ What profiles make of rules is in `engine`, which stacks hold which features in 
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
 from pyro_assets.block.columns import I64
-from pyro_assets.compaction.arrays import gather_ranges
+from pyro_assets.compaction.arrays import gather_ranges, numbered
 from pyro_assets.rules.choice import KINDS
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.series.label_sets import LabelMemory
-from pyro_assets.series.name_sets import NameMemory, NameSet, NameSets
-from pyro_assets.series.rules import Selection, SeriesRule, rules_of
+from pyro_assets.series.name_sets import NameMemory, NameSets
+from pyro_assets.series.rules import SeriesRule, rules_of
 
-_T = TypeVar("_T", bound=Hashable)
 _COMPILED: Final = 16
 _UNLIMITED: Final = 2**63 - 1
-#: A stack path: positions in `CompiledRules.sets`, -1 for gaps.
-Path = tuple[int, ...]
-
-
-class Numbers(Generic[_T]):
-    """Distinct things in order of their first coming; -1 stands for none."""
-
-    def __init__(self) -> None:
-        self.all: list[_T] = []
-        self._position: dict[_T, int] = {}
-
-    def number(self, one: _T | None) -> int:
-        """The position of one."""
-        if one is None:
-            return -1
-        position = self._position.setdefault(one, len(self.all))
-        if position == len(self.all):
-            self.all.append(one)
-        return position
 
 
 class CompiledRules:
@@ -58,25 +38,21 @@ class CompiledRules:
         labels: what label sets mean to their distinct selections; selection: int64[r], positions among these.
         sets: distinct sets of names; names: which names they mean, as far as is known.
         wanted, excluded: int64[r], positions in `sets`, -1 for none.
-        paths: distinct stack paths; path: int64[r], positions in `paths`, -1 for none.
+        paths: distinct stack paths, of positions in `sets` and -1 for gaps; path: int64[r], their numbers, -1 for none.
         is_self, is_combined: bool[r].
         least_most: the least `max_series` of any rule.
     """
 
     def __init__(self, rules: Iterable[SeriesRule], gauges: Iterable[str]) -> None:
         self.rules = tuple(sorted(rules, key=lambda rule: (KINDS.index(rule.kind), rule.id)))
-        selections: Numbers[Selection] = Numbers()
-        self.selection = np.array([selections.number(rule.selection) for rule in self.rules], dtype=np.int64)
-        self.labels = LabelMemory(selections.all, gauges)
-        sets: Numbers[NameSet] = Numbers()
-        paths: Numbers[Path] = Numbers()
-        self.wanted = np.array([sets.number(rule.wanted) for rule in self.rules], dtype=np.int64)
-        self.excluded = np.array([sets.number(rule.exclude) for rule in self.rules], dtype=np.int64)
-        own = [tuple(sets.number(part) for part in rule.path) or None for rule in self.rules]
-        self.path = np.array([paths.number(path) for path in own], dtype=np.int64)
-        self.sets, self.paths = sets.all, paths.all
+        selections, self.selection = numbered(rule.selection for rule in self.rules)
+        self.labels = LabelMemory(selections, gauges)
+        wanted, excluded = [rule.wanted for rule in self.rules], [rule.exclude for rule in self.rules]
+        self.sets, number = numbered([*wanted, *excluded, *(part for rule in self.rules for part in rule.path)])
+        self.wanted, self.excluded, parts = np.split(number, [len(wanted), 2 * len(wanted)])
+        part = iter(parts.tolist())
+        self.paths, self.path = numbered(tuple(next(part) for _ in rule.path) or None for rule in self.rules)
         self.names = NameMemory(self.sets)
-
         self.least_most = min((rule.max_series or _UNLIMITED for rule in self.rules), default=_UNLIMITED)
         self._of_kinds: dict[frozenset[str], pl.DataFrame] = {}
         self.is_self = np.array([rule.is_self for rule in self.rules], dtype=np.bool_)

@@ -24,7 +24,7 @@ from pyro_assets.series.facts import (
     JobInfo,
     SeriesFacts,
     count_negative,
-    count_services_of_jobs,
+    count_services,
     note_overflows,
 )
 from pyro_assets.series.frame import identities, name_series
@@ -96,7 +96,7 @@ def derive_jobs(
     rules = compile_rules(config)
     sets = find_label_sets(columns, job_of_dataset, rules.labels)
     names = find_names(columns.symbols, rules.names)
-    facts = [SeriesFacts(services=own) for own in count_services_of_jobs(columns, job_of_dataset, len(jobs))]
+    facts = [SeriesFacts(services=own) for own in count_services(columns, job_of_dataset, len(jobs))]
     note_collisions(sets, facts, [{SHARD_LABEL: str(job.shard)} for job in jobs])
     for fact, negative in zip(facts, count_negative(columns, job_of_dataset, len(jobs)), strict=True):
         fact.negative_samples = negative

@@ -126,13 +126,8 @@ def note_overflows(unfit: "pl.DataFrame", job_of_series: Sequence[int], facts: S
             facts[job].unmade.append(Unmade(series["tenant"], series["rule"], why))
 
 
-def count_services(columns: BlockColumns) -> list[ServiceFacts]:
-    """Samples per tenant and service, and how many of them lack symbols."""
-    return count_services_of_jobs(columns, np.zeros(len(columns.datasets), dtype=np.int64), 1)[0]
-
-
-def count_services_of_jobs(columns: BlockColumns, job_of_dataset: I64, jobs: int) -> list[list[ServiceFacts]]:
-    """The same for each of some jobs."""
+def count_services(columns: BlockColumns, job_of_dataset: I64, jobs: int) -> list[list[ServiceFacts]]:
+    """Samples of each of some jobs per tenant and service, and how many of them lack symbols."""
     rows, symbols = columns.rows, columns.symbols
     datasets = len(columns.datasets)
     samples = np.diff(rows.sample_start.take(rows.dataset_start))

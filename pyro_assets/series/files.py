@@ -16,9 +16,10 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -30,32 +31,11 @@ from pyro_assets.storage.checksum import crc32c
 from pyro_assets.storage.keys import hour_from_path, parse_series_name
 from pyro_assets.storage.shown import first_line
 
-if TYPE_CHECKING:
-    import polars as pl
-
 #: The name of the seal among the texts of a file's metadata.
 SEAL: Final = "pyro_assets.crc32c"
-#: What every writer of series adds to its own options.
-CHECKED_PAGES: Final = {"write_page_checksum": True}
 _DIGITS: Final = 8
 #: The seal's name and the length of its value, as the footer's Thrift writes them.
 _MARK: Final = bytes([len(SEAL)]) + SEAL.encode() + bytes([0x18, _DIGITS])
-
-
-def add_notes(writer: Any, notes: dict[str, str]) -> None:
-    """Gives the file its texts, and a seal that `sealed` fills in."""
-    writer.add_key_value_metadata({**notes, SEAL: "0" * _DIGITS})
-
-
-def sealed(data: Any) -> bytes:
-    """A file with its seal: the CRC-32C of all other bytes.
-
-    Args:
-        data: what a writer gave after `add_notes`.
-    """
-    raw = bytes(data)
-    begin, end = _seal_of(raw)
-    return b"".join((raw[:begin], b"%08x" % crc32c(raw[end:], crc32c(raw[:begin])), raw[end:]))
 
 
 def check_seal(data: Any, name: str) -> bool:
@@ -71,8 +51,7 @@ def check_seal(data: Any, name: str) -> bool:
     begin, end = _seal_of(raw)
     if begin < 0:
         return False
-    actual = b"%08x" % crc32c(raw[end:], crc32c(raw[:begin]))
-    if raw[begin:end] != actual:
+    if raw[begin:end] != (actual := _checksum(raw, begin, end)):
         expected = raw[begin:end].decode("ascii", "backslashreplace")
         raise DamagedSeries(name, f"has the CRC-32C {actual.decode()} and was written with {expected}")
     return True
@@ -116,42 +95,50 @@ def _seal_of(raw: bytes) -> tuple[int, int]:
     return (-1, -1) if found < 0 else (found + len(_MARK), found + len(_MARK) + _DIGITS)
 
 
+def _checksum(raw: bytes, begin: int, end: int) -> bytes:
+    """The seal of a file: the CRC-32C of all bytes but its own."""
+    return b"%08x" % crc32c(raw[end:], crc32c(raw[:begin]))
+
+
 _ROWS_PER_GROUP: Final = 64 * 1024
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
-def to_polars(table: Any) -> "pl.DataFrame":
+def to_polars(table: Any) -> pl.DataFrame:
     """An Arrow table of SCHEMA as a Polars frame."""
-    import polars as pl
-
     frame = pl.from_arrow(table, rechunk=False)
     if not isinstance(frame, pl.DataFrame):
         raise TypeError("a table is a frame")
     return frame
 
 
-def series_to_parquet(frame: "pl.DataFrame", notes: Mapping[str, str] = _NOTHING) -> bytes:
+def series_to_parquet(frame: pl.DataFrame, notes: Mapping[str, str] = _NOTHING) -> bytes:
     """Write series as one Parquet file; equal frames and notes give equal bytes with the same pyarrow version.
 
     Args:
         frame: the columns of `Derived.frames`.
         notes: texts for the file's metadata.
     """
-    table = frame.to_arrow().select(SCHEMA.names).cast(SCHEMA).combine_chunks()
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        sink,
-        SCHEMA,
+    return _written(
+        _in_schema(frame.to_arrow()),
+        notes,
+        _ROWS_PER_GROUP,
         # On files of some kilobytes zstd would save 5 % and double the time.
         compression="snappy",
         use_dictionary=["tenant", "metric", "labels.list.element.name", "labels.list.element.value", "rule", "job"],
         write_statistics=["tenant", "metric", "timestamp_ms", "rule"],
-        store_schema=False,
-        **CHECKED_PAGES,
-    ) as writer:
-        writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
-        add_notes(writer, dict(notes))
-    return sealed(sink.getvalue())
+    )
+
+
+def _written(table: Any, notes: Mapping[str, str], row_group_size: int, **options: Any) -> bytes:
+    """A table as a file with checksums of its pages, its notes and a seal."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema, store_schema=False, write_page_checksum=True, **options) as writer:
+        writer.write_table(table, row_group_size=row_group_size)
+        writer.add_key_value_metadata({**notes, SEAL: "0" * _DIGITS})
+    raw = sink.getvalue().to_pybytes()
+    begin, end = _seal_of(raw)
+    return b"".join((raw[:begin], _checksum(raw, begin, end), raw[end:]))
 
 
 def read_notes(data: bytes | memoryview, name: str = "<memory>") -> tuple[int, dict[str, str]]:
@@ -165,7 +152,7 @@ def read_notes(data: bytes | memoryview, name: str = "<memory>") -> tuple[int, d
         return int(file.metadata.num_rows), notes_in(file)
 
 
-def parquet_to_series(data: bytes | memoryview, name: str = "<memory>") -> "pl.DataFrame":
+def parquet_to_series(data: bytes | memoryview, name: str = "<memory>") -> pl.DataFrame:
     """Read one file of series.
 
     Args:
@@ -175,32 +162,7 @@ def parquet_to_series(data: bytes | memoryview, name: str = "<memory>") -> "pl.D
     Raises:
         DamagedSeries: it is no Parquet file, has not the columns of series, or is not what was written.
     """
-    file = open_checked(data, name)
-    with damage(name):
-        table = file.read(columns=SCHEMA.names, use_threads=False)
-        return to_polars(table.select(SCHEMA.names).cast(SCHEMA).combine_chunks())
-
-
-def read_series(files: Iterable[tuple[str, bytes]]) -> "pl.DataFrame":
-    """Read files of an archive into one frame.
-
-    Args:
-        files: keys and contents.
-
-    Returns:
-        The columns of series, and kind and hour (a partition key such as "2026-11-25-09:00") from each file's path;
-        in the order of the files.
-
-    Raises:
-        SeriesError: a key or a file is not one of series; names it.
-    """
-    import polars as pl
-
-    frames = [to_polars(SCHEMA.empty_table()).with_columns(_text("", "kind"), _text("", "hour"))]
-    for key, data in files:
-        kind, hour = parse_series_key(key)
-        frames.append(parquet_to_series(data, key).with_columns(_text(kind, "kind"), _text(hour, "hour")))
-    return pl.concat(frames)
+    return to_polars(read_job_series(data, "", name).table)
 
 
 def parse_series_key(key: str) -> tuple[str, str]:
@@ -217,12 +179,6 @@ def parse_series_key(key: str) -> tuple[str, str]:
         return parts["kind"], hour_from_path(parts["hour"])
     except (KeyError, ValueError):
         raise SeriesError(f"{key!r} names no file of series; expected series/kind=.../hour=.../JOB.parquet") from None
-
-
-def _text(value: str, name: str) -> "pl.Expr":
-    import polars as pl
-
-    return pl.lit(value, dtype=pl.String).alias(name)
 
 
 #: Rows of a file, but for those of its last job: so many are in memory while it is made, or read.
@@ -243,8 +199,8 @@ _BOUNDED: Final = ("tenant", "metric", "timestamp_ms")
 
 
 def replace_rules(
-    before: "Mapping[str, pl.DataFrame]", found: "Mapping[str, pl.DataFrame]", ids: Collection[str]
-) -> "tuple[dict[str, pl.DataFrame], pl.DataFrame]":
+    before: Mapping[str, pl.DataFrame], found: Mapping[str, pl.DataFrame], ids: Collection[str]
+) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Put what was found of some rules among the series of a job.
 
     Args:
@@ -256,8 +212,6 @@ def replace_rules(
         The kinds of `before`, in the order in which one derivation of all rules gives them; and the series that were
         left out because another rule has given them already, which keeps them.
     """
-    import polars as pl
-
     kept = {kind: frame.filter(~pl.col("rule").is_in(list(ids))) for kind, frame in before.items()}
     taken = pl.concat([identities(frame) for frame in kept.values()])
     refused = []
@@ -372,23 +326,19 @@ def _piece(parts: list[JobSeries]) -> Piece:
         "metadata": [json.loads(text) for text in metadata],
     }
     table = _sorted(pa.concat_tables([part.table for part in parts]), counts)
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        sink,
-        PIECE_SCHEMA,
+    data = _written(
+        table,
+        {_JOBS: json.dumps(named, sort_keys=True, separators=(",", ":"))},
+        _MERGED_ROWS_PER_GROUP,
         # Written once and read by people's tools for years: here size counts more than the time to write.
         compression="zstd",
         use_dictionary=_DICTIONARIES,
         write_statistics=["tenant", "metric", "timestamp_ms", "rule", "job"],
         write_page_index=True,
-        store_schema=False,
-        **CHECKED_PAGES,
-    ) as writer:
-        writer.write_table(table, row_group_size=_MERGED_ROWS_PER_GROUP)
-        add_notes(writer, {_JOBS: json.dumps(named, sort_keys=True, separators=(",", ":"))})
+    )
     bounds = {name: pc.min_max(table[name]).as_py() for name in _BOUNDED} if table.num_rows else {}
     return Piece(
-        sealed(sink.getvalue()),
+        data,
         {part.job: count for part, count in zip(parts, counts, strict=True)},
         {name: both["min"] for name, both in bounds.items()},
         {name: both["max"] for name, both in bounds.items()},
@@ -398,8 +348,6 @@ def _piece(parts: list[JobSeries]) -> Piece:
 def _sorted(table: Any, counts: list[int]) -> Any:
     """Rows of jobs, one after another, by series and then by time, with the place that each had among its job's."""
     rows = np.concatenate([np.arange(count, dtype=np.int32) for count in [0, *counts]])
-    import polars as pl
-
     frame = to_polars(table).with_columns(pl.Series(ROW, rows))
     ordered = frame.sort("tenant", "metric", "labels", "timestamp_ms", "job", ROW)
     return ordered.to_arrow().select(PIECE_SCHEMA.names).cast(PIECE_SCHEMA)
@@ -461,10 +409,8 @@ class MergedFile:
         return table, places
 
 
-def without_jobs(frame: "pl.DataFrame", jobs: Iterable[str]) -> "pl.DataFrame":
+def without_jobs(frame: pl.DataFrame, jobs: Iterable[str]) -> pl.DataFrame:
     """Series that belong to none of these jobs."""
-    import polars as pl
-
     unwanted = sorted(jobs)
     return frame.filter(~pl.col("job").is_in(unwanted)) if unwanted else frame
 

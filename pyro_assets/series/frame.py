@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from pyro_assets.block.columns import I64, U64
@@ -21,8 +22,6 @@ from pyro_assets.series.facts import JobInfo
 from pyro_assets.series.rules import FUNCTION_VALUE, INSTANCE_VALUE, SHARD_VALUE, SeriesRule
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from pyro_assets.series.label_sets import LabelSets
 
 LABELS_TYPE: Final = pa.list_(pa.struct([pa.field("name", pa.large_string()), pa.field("value", pa.large_string())]))
@@ -42,12 +41,12 @@ SCHEMA: Final = pa.schema(
 
 
 def name_series(
-    series: "pl.DataFrame",
+    series: pl.DataFrame,
     rules: Sequence[SeriesRule],
     sets: "LabelSets",
     jobs: Sequence[JobInfo],
     shown: Sequence[str],
-) -> "tuple[pl.DataFrame, U64]":
+) -> tuple[pl.DataFrame, U64]:
     """Give series their texts.
 
     Args:
@@ -62,8 +61,6 @@ def name_series(
         The columns of SCHEMA with n rows in the order given, and uint64[n], which is equal where job, tenant, metric
         and labels are (which only rules that yield can make so).
     """
-    import polars as pl
-
     codes = [sets.memory.group_codes[number] for number in sets.groups]
     flat = np.frombuffer(b"".join(codes), dtype=np.int32).reshape(-1, 2).astype(np.int64)
     group_end = np.cumsum(np.fromiter(map(len, codes), dtype=np.int64, count=len(codes)) // 8)
@@ -138,16 +135,14 @@ def name_series(
     return named.select(SCHEMA.names), identity
 
 
-def identities(frame: "pl.DataFrame") -> "pl.Series":
+def identities(frame: pl.DataFrame) -> pl.Series:
     """One text per series, equal where tenant, metric and labels are."""
-    import polars as pl
-
     label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
     labels = pl.col("labels").list.eval(label).list.join("\x1e")
     return frame.select(one=pl.concat_str("tenant", "metric", labels, separator="\x1d"))["one"]
 
 
-def json_lines(frame: "pl.DataFrame") -> Iterator[str]:
+def json_lines(frame: pl.DataFrame) -> Iterator[str]:
     r"""Series as JSON objects, one a line, without the newline.
 
     Each has labels (with `__name__`), tenant, timestamp_ms and value (the exact integer where it is one), by key.

@@ -14,14 +14,14 @@ from itertools import compress
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from pyro_assets.block.columns import I64, BlockColumns, Bool, Labels
 from pyro_assets.block.tsdb.labels import profile_type
+from pyro_assets.compaction.arrays import numbered
 from pyro_assets.rules.names import TextLabels, exported_names, metric_name, public_labels
 from pyro_assets.series.facts import MAX_EXAMPLES, SeriesFacts
-from pyro_assets.series.rules import Grouping, Selection, is_of_type
+from pyro_assets.series.rules import Selection, is_of_type
 from pyro_assets.storage.shown import show_bytes
 
 # So many label sets are remembered before all are forgotten.
@@ -34,19 +34,13 @@ class Meaning:
 
     Attributes:
         is_gauge: the profile type is one of the configuration's gauges.
-        selected: one bit per selection, packed.
-        groups: int32 per grouping, the group the label set belongs to.
-        origins: int32 per grouping, what the group's labels were made of; 0 where names cannot have collided.
-        collisions: messages about labels that could not get their name.
         unit: of the profile type's values.
+        collisions: messages about labels that could not get their name.
     """
 
     is_gauge: bool
-    selected: bytes
-    groups: bytes
-    origins: bytes
+    unit: str
     collisions: tuple[str, ...]
-    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +60,14 @@ class Group:
 
 @dataclass(slots=True)
 class Memory:
-    """Meanings and groups known so far; all numbers are valid within one memory only.
+    """Meanings and groups known so far; all numbers are valid within one memory only, which only ever grows.
 
     Attributes:
-        meanings: per label set.
-        position: of each label set in `meanings`.
+        selected: bool[s, selections], which select each label set.
+        of_group: int64[s, groupings], the group that each belongs to.
+        origin: int64[s, groupings], what the group's labels were made of; 0 where names cannot have collided.
+        meanings: what else is known of each of the s label sets.
+        position: of each label set among them.
         groups: distinct groups.
         group_codes: per group int32 pairs, the numbers of each label's name and value; the value of a rule's own
             label is -1 minus its position among the constants. A metric comes before them as a pair of twice its
@@ -80,6 +77,9 @@ class Memory:
         is_merging: whether a group is another's there.
     """
 
+    selected: Bool
+    of_group: I64
+    origin: I64
     meanings: list[Meaning] = field(default_factory=list)
     position: dict[Labels, int] = field(default_factory=dict)
     groups: list[Group] = field(default_factory=list)
@@ -131,56 +131,65 @@ class LabelMemory:
 
     def __init__(self, selections: Iterable[Selection], gauges: Iterable[str]) -> None:
         self.selections = tuple(selections)
-        self.groupings: list[Grouping] = list(dict.fromkeys(one.grouping for one in self.selections))
-        self.grouping = np.array([self.groupings.index(one.grouping) for one in self.selections], dtype=np.int64)
+        self.groupings, self.grouping = numbered(one.grouping for one in self.selections)
         self._gauges = tuple(gauges)
         # Selections often share selectors, and selectors matchers: each distinct one is evaluated once.
-        self._selectors = list(dict.fromkeys(s for one in self.selections for group in one.any_of for s in group))
-        numbers = {selector: number for number, selector in enumerate(self._selectors)}
-        conditions = [tuple(tuple(numbers[s] for s in group) for group in one.any_of) for one in self.selections]
-        self._conditions = list(dict.fromkeys(conditions))
-        self._condition = np.array([self._conditions.index(one) for one in conditions], dtype=np.int64)
-        self._types = list(dict.fromkeys(one.profile_types for one in self.selections))
-        self._types_of = np.array([self._types.index(one.profile_types) for one in self.selections], dtype=np.int64)
-        self._memory = Memory()
+        self._selectors, flat = numbered(s for one in self.selections for group in one.any_of for s in group)
+        number = iter(flat.tolist())
+        self._conditions, self._condition = numbered(
+            tuple(tuple(next(number) for _ in group) for group in one.any_of) for one in self.selections
+        )
+        self._types, self._types_of = numbered(one.profile_types for one in self.selections)
         self._lock = threading.Lock()
+        self.forget()
 
-    def look_up(self, labels: Iterable[Labels]) -> tuple[Memory, list[int]]:
-        """What label sets mean.
-
-        Returns:
-            A memory, and per label set its position in the memory's `meanings`.
-        """
+    def look_up(self, labels: Sequence[Labels]) -> tuple[Memory, I64]:
+        """What label sets mean: a memory, and the position of each in it."""
         with self._lock:
             if len(self._memory.meanings) > _REMEMBERED:
-                self._memory = Memory()  # not cleared: another thread's job may still use the old one
+                self._memory = self._nothing()
             memory = self._memory
-            known = memory.position
-            asked = list(labels)
-            fresh = [one for one in dict.fromkeys(asked) if one not in known]
+            fresh = [one for one in dict.fromkeys(labels) if one not in memory.position]
             if fresh:
-                values = [dict(reversed(one)) for one in fresh]  # of a name that stands twice the first counts
-                selected = [selector.select(values).tolist() for selector in self._selectors]
-                for position, one in enumerate(fresh):
-                    known[one] = len(memory.meanings)
-                    by_selector = [found[position] for found in selected]
-                    memory.meanings.append(self._work_out(memory, one, values[position], by_selector))
-            return memory, [known[one] for one in asked]
+                self._work_out(memory, fresh)
+            return memory, np.array([memory.position[one] for one in labels], dtype=np.int64)
 
     def forget(self) -> None:
         """Forget all label sets; jobs that are being derived go on with what they know."""
         with self._lock:
-            self._memory = Memory()
+            self._memory = self._nothing()
 
-    def _work_out(
-        self, memory: Memory, labels: Labels, values: Mapping[bytes, bytes], selected: Sequence[bool]
-    ) -> Meaning:
-        kind = profile_type(labels)
-        holds = [any(all(selected[number] for number in c) for c in condition) for condition in self._conditions]
-        is_selected = np.array(holds, dtype=np.bool_).take(self._condition) if holds else np.zeros(0, np.bool_)
-        of_types = [not types or is_of_type(kind, types) for types in self._types]
-        is_selected &= np.array(of_types, dtype=np.bool_).take(self._types_of)
-        groups, origins = [], []
+    def _nothing(self) -> Memory:
+        """A new memory: the old one is not cleared, as another thread's job may still use it."""
+        groups = np.zeros((0, len(self.groupings)), dtype=np.int64)
+        return Memory(np.zeros((0, len(self.selections)), dtype=np.bool_), groups, groups)
+
+    def _work_out(self, memory: Memory, fresh: Sequence[Labels]) -> None:
+        """Add label sets to a memory."""
+        values = [dict(reversed(one)) for one in fresh]  # of a name that stands twice the first counts
+        kinds = [profile_type(one) for one in fresh]
+        every = np.ones(len(fresh), dtype=np.bool_)
+        holds = [selector.select(values) for selector in self._selectors]
+        fulfilled = [
+            np.logical_or.reduce(
+                [np.logical_and.reduce([every, *(holds[one] for one in group)]) for group in condition]
+            )
+            for condition in self._conditions
+        ]
+        of_types = [[not types or is_of_type(kind, types) for kind in kinds] for types in self._types]
+        selected, is_of_types = (
+            np.array(one, dtype=np.bool_).reshape(-1, len(fresh)).take(numbers, axis=0)
+            for one, numbers in ((fulfilled, self._condition), (of_types, self._types_of))
+        )
+        pairs = [self._add(memory, *one) for one in zip(fresh, values, kinds, strict=True)]
+        of_group, origin = np.array(pairs, dtype=np.int64).reshape(len(fresh), -1, 2).transpose(2, 0, 1)
+        memory.selected = np.concatenate([memory.selected, (selected & is_of_types).T])
+        memory.of_group = np.concatenate([memory.of_group, of_group])
+        memory.origin = np.concatenate([memory.origin, origin])
+
+    def _add(self, memory: Memory, labels: Labels, values: Mapping[bytes, bytes], kind: bytes) -> list[tuple[int, int]]:
+        """Add a label set; its group and origin by each grouping."""
+        found = []
         collisions: list[str] = []
         for grouping in self.groupings:
             origin = 0
@@ -193,16 +202,11 @@ class LabelMemory:
                 text = _grouped(values, grouping.by)
                 collisions += exported_names(tuple(name for name, _ in text))[1]
             metric = None if grouping.metric_prefix is None else metric_name(kind, grouping.metric_prefix)
-            groups.append(memory.number_group(_group(metric, text, grouping.constants)))
-            origins.append(origin)
-        return Meaning(
-            is_of_type(kind, self._gauges),
-            np.packbits(is_selected).tobytes(),
-            np.array(groups, dtype=np.int32).tobytes(),
-            np.array(origins, dtype=np.int32).tobytes(),
-            tuple(dict.fromkeys(collisions)),
-            "".join(show_bytes(kind).split(":")[2:3]),
-        )
+            found.append((memory.number_group(_group(metric, text, grouping.constants)), origin))
+        unit = "".join(show_bytes(kind).split(":")[2:3])
+        memory.position[labels] = len(memory.meanings)
+        memory.meanings.append(Meaning(is_of_type(kind, self._gauges), unit, tuple(dict.fromkeys(collisions))))
+        return found
 
 
 def _grouped(values: Mapping[bytes, bytes], by: Iterable[str]) -> TextLabels:
@@ -226,7 +230,7 @@ class LabelSets:
         of_entry: int64[entries of the series table], -1 where no profile refers to one.
         scope: int64[entries], equal where job, tenant and service are.
         meanings: s meanings.
-        origin: int32[s, groupings], see Meaning.
+        origin: int64[s, groupings], see Memory.
         selected: bool[s, selections].
         group: int64[s, groupings], positions in `groups`; grouping: int64[selections].
         memory: what the numbers of groups refer to.
@@ -238,7 +242,7 @@ class LabelSets:
     of_entry: I64
     scope: I64
     meanings: list[Meaning]
-    origin: npt.NDArray[np.int32]
+    origin: I64
     selected: Bool
     group: I64
     grouping: I64
@@ -293,27 +297,24 @@ def find_label_sets(columns: BlockColumns, job_of_dataset: I64, rules: LabelMemo
     # Entries that no profile refers to make no series.
     entry_used = np.zeros(len(positions), dtype=np.bool_)
     entry_used[columns.rows.series] = True
-    key = (entry_service << 32) | np.array(positions, dtype=np.int64)
+    key = (entry_service << 32) | positions
     distinct = np.unique(key.compress(entry_used))
     of_entry = np.where(entry_used, np.searchsorted(distinct, key), -1)
-    meanings = [memory.meanings[position] for position in (distinct & 0xFFFF_FFFF).tolist()]
-    tenant = tenant_of_service.take(distinct >> 32)
-    packed = np.frombuffer(b"".join([meaning.selected for meaning in meanings]), dtype=np.uint8)
-    count = len(rules.selections)
-    selected = np.unpackbits(packed.reshape(len(meanings), -(-count // 8)), axis=1, count=count).view(np.bool_)
+    known, tenant = distinct & 0xFFFF_FFFF, tenant_of_service.take(distinct >> 32)
+    selected = memory.selected.take(known, axis=0)
     for place, selection in enumerate(rules.selections):
         if selection.tenants:
             is_wanted = np.array([show_bytes(one) in selection.tenants for _, one in tenants], dtype=np.bool_)
             selected[:, place] &= is_wanted.take(tenant)
-    groups, local = _tenant_groups(meanings, tenant, len(rules.groupings))
-    origins = np.frombuffer(b"".join([meaning.origins for meaning in meanings]), dtype=np.int32)
+    of_group = memory.of_group.take(known, axis=0)
+    groups, local = np.unique((tenant[:, None] << 32) | of_group, return_inverse=True)
     return LabelSets(
         of_entry,
         entry_service,
-        meanings,
-        origins.reshape(len(meanings), len(rules.groupings)),
+        [memory.meanings[position] for position in known.tolist()],
+        memory.origin.take(known, axis=0),
         selected,
-        local,
+        local.reshape(of_group.shape),
         rules.grouping,
         memory,
         (groups & 0xFFFF_FFFF).tolist(),
@@ -321,13 +322,6 @@ def find_label_sets(columns: BlockColumns, job_of_dataset: I64, rules: LabelMemo
         job_of_tenant.take(tenant),
         job_of_tenant.take(groups >> 32),
     )
-
-
-def _tenant_groups(meanings: Sequence[Meaning], tenant: I64, groupings: int) -> tuple[I64, I64]:
-    numbers = np.frombuffer(b"".join([meaning.groups for meaning in meanings]), dtype=np.int32)
-    numbers = numbers.reshape(len(meanings), groupings)
-    distinct, inverse = np.unique((tenant[:, None] << 32) | numbers, return_inverse=True)
-    return distinct, inverse.reshape(len(meanings), groupings)
 
 
 def groups_of(sets: LabelSets) -> pl.DataFrame:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pyro_assets.block.columns import I64, Bool, SymbolTables
+from pyro_assets.compaction.arrays import numbered
 from pyro_assets.rules.patterns import Family, Pattern, match_names, normalize
 from pyro_assets.storage.shown import show_bytes
 
@@ -56,11 +57,8 @@ class NameMemory:
         self._of_families: list[tuple[tuple[Family, ...], list[int], list[Pattern], I64, I64]] = []
         for families in dict.fromkeys(families for families, _ in self.sets):
             own = [number for number, one in enumerate(self.sets) if one[0] == families]
-            patterns = list(dict.fromkeys(pattern for number in own for pattern in self.sets[number][1]))
-            position = {pattern: number for number, pattern in enumerate(patterns)}
-            parts = [[position[pattern] for pattern in self.sets[number][1]] for number in own]
-            start = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-            flat = np.array([number for part in parts for number in part], dtype=np.int64)
+            patterns, flat = numbered(pattern for number in own for pattern in self.sets[number][1])
+            start = np.cumsum([0, *(len(self.sets[number][1]) for number in own)], dtype=np.int64)
             self._of_families.append((families, own, patterns, flat, start))
         self.exact, self.exact_members = _only_exact(self.sets)
         self.forget()
@@ -72,8 +70,6 @@ class NameMemory:
 
     def look_up(self, names: Any) -> Bool:
         """bool[sets, names], which sets mean which of distinct names."""
-        import pyarrow.compute as pc
-
         with self._lock:
             known, members = self._known
         place = pc.index_in(names, options=pc.SetLookupOptions(value_set=known)).fill_null(-1).to_numpy()
@@ -104,12 +100,7 @@ class NameMemory:
 
 
 def find_names(symbols: SymbolTables, memory: NameMemory) -> NameSets:
-    """Look all names up.
-
-    Args:
-        symbols: the tables.
-        memory: of the sets.
-    """
+    """Look all names up."""
     if memory.exact is not None:
         members, shown = memory.exact_members, memory.exact
         return NameSets(_find_exact(symbols, shown), members, np.where(members, np.arange(len(shown)), -1), shown)
@@ -150,8 +141,6 @@ def _only_exact(sets: Sequence[NameSet]) -> tuple[list[str] | None, Bool]:
 
 def _find_exact(symbols: SymbolTables, names: Sequence[str]) -> I64:
     """int64[lines], the position of the line's function name among some, -1 where it is another."""
-    import pyarrow.compute as pc
-
     if not names or not len(symbols.strings):
         return np.full(len(symbols.line_function), -1, dtype=np.int64)
     options = pc.SetLookupOptions(value_set=pa.array([name.encode() for name in names], type=symbols.strings.type))

@@ -48,7 +48,18 @@ class Hits:
         Args:
             own: uint64[h, w], the bits of each hit alone.
         """
-        return _pass_down(self.above, own)
+        hits = len(self.above)
+        held = np.zeros((hits + 1, own.shape[1]), dtype=np.uint64)
+        held[:-1] = own
+        hop = np.append(self.above, np.int32(hits))
+        active = np.flatnonzero(self.above < hits)
+        while len(active):
+            ahead = hop.take(active)
+            held[active] |= held.take(ahead, axis=0)
+            ahead = hop.take(ahead)
+            hop[active] = ahead
+            active = active.compress(ahead < hits)
+        return held
 
 
 def find_hits(parent: I64, is_hit: Bool) -> Hits:
@@ -94,27 +105,6 @@ def _nearest_hits(above: I32, is_hit: Bool) -> tuple[I32, I32]:
     number = np.append(number, hits)
     hit_of_anchor = number.take(nearest)
     return hit_of_anchor[:-1], hit_of_anchor.take(above.compress(is_hit))
-
-
-def _pass_down(above: I32, own: Words) -> Words:
-    """uint64[h + 1, w]: the functions that stand at or above each hit; the last row is that of no hit.
-
-    Args:
-        above: int32[h], the hit above each one; h stands for none.
-        own: uint64[h, w], the functions of each hit alone.
-    """
-    hits = len(above)
-    held = np.zeros((hits + 1, own.shape[1]), dtype=np.uint64)
-    held[:-1] = own
-    hop = np.append(above, np.int32(hits))
-    active = np.flatnonzero(above < hits)
-    while len(active):
-        ahead = hop.take(active)
-        held[active] |= held.take(ahead, axis=0)
-        ahead = hop.take(ahead)
-        hop[active] = ahead
-        active = active.compress(ahead < hits)
-    return held
 
 
 def number_rows(words: Words) -> tuple[I32, npt.NDArray[np.uint8]]:

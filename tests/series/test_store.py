@@ -12,7 +12,7 @@ import pytest
 from pyro_assets.errors import DamagedSeries, SeriesError
 from pyro_assets.rules.config import parse_config
 from pyro_assets.series.derive import derive
-from pyro_assets.series.files import parquet_to_series, parse_series_key, read_series, series_to_parquet
+from pyro_assets.series.files import parquet_to_series, parse_series_key, series_to_parquet
 from pyro_assets.series.frame import json_lines
 from pyro_assets.storage.keys import series_key
 from tests.support.series_jobs import ALLOC, JOB, job, profile, sample
@@ -61,21 +61,6 @@ def test_any_tool_reads_it(tmp_path: Path):
     assert table.schema.field("labels").type.value_type.field(1).name == "value"
     found = pl.read_parquet(tmp_path / "series" / "**" / "*.parquet", hive_partitioning=True)
     assert found.height == sum(frame.height for frame in frames().values())
-
-
-def test_files_of_an_archive_together():
-    one = frames()
-    files = [
-        (series_key("function", HOUR, "job-1"), series_to_parquet(one["function"])),
-        (series_key("dimension", "2026-11-25-10:00", "job-2"), series_to_parquet(one["dimension"])),
-    ]
-    found = read_series(files)
-    assert found["kind"].to_list() == ["function", "function", "dimension", "dimension"]
-    assert found["hour"].to_list() == [HOUR, HOUR, "2026-11-25-10:00", "2026-11-25-10:00"]
-    assert found.drop("kind", "hour").equals(pl.concat([one["function"], one["dimension"]]))
-    nothing = read_series([])
-    assert nothing.height == 0
-    assert nothing.schema == found.schema
 
 
 @pytest.mark.parametrize("key", ["", "series/a.parquet", "series/kind=x/hour=2026/a.parquet", "hour=2026-11-25T09/a"])
