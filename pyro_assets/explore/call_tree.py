@@ -238,6 +238,27 @@ def merge_equal(parent: I64, code: I64) -> tuple[I64, I64, I64]:
     return np.concatenate(parents), np.concatenate(codes), node
 
 
+def lay_over(
+    first: tuple[list[str], I64, I64], second: tuple[list[str], I64, I64]
+) -> tuple[list[str], I64, I64, I64, I64]:
+    """Two trees as one, see `merge_equal`; each has names, parents and codes, of which those below 0 are no names.
+
+    Returns:
+        Names, parents and codes of the whole, and the new node of each node of the first and of the second.
+    """
+    names = list(dict.fromkeys([*first[0], *second[0]]))
+    position = {name: number for number, name in enumerate(names)}
+    codes = []
+    for own, _, code in (first, second):
+        # What stands for no name is found from the end.
+        table = np.array([*(position[name] for name in own), -2, -1], dtype=np.int64)
+        codes.append(table.take(code, mode="wrap"))
+    size = len(first[1])
+    shifted = np.where(second[1] < 0, -1, second[1] + size)
+    parent, code, place = merge_equal(np.concatenate([first[1], shifted]), np.concatenate(codes))
+    return names, parent, code, place[:size], place[size:]
+
+
 def add_up(code: I64, value: I64 | pl.Series, size: int) -> pl.Series:
     """Exact sums (Int128) per code, 0 <= code < size."""
     sums = pl.DataFrame({"code": code, "value": value}).group_by("code").agg(pl.col("value").cast(pl.Int128).sum())

@@ -14,6 +14,7 @@ import polars as pl
 
 from pyro_assets.explore.scan import Asked, Bounds, Extent, SeriesScan
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.series.frame import labels_key
 from pyro_assets.storage.interface import ReadOnlyBucket
 
 _MAX_SAMPLES: Final = 5_000
@@ -137,7 +138,7 @@ class SeriesReader:
 
     def metrics(self, asked: Asked, offset: int = 0, limit: int = 100, step_ms: int = 0) -> Metrics:
         """Metrics of the series asked for, by name and tenant; with their steps where a width is given."""
-        key = _series_key()
+        key = labels_key()
 
         def look(frame: pl.LazyFrame) -> pl.LazyFrame:
             # Series are counted by hash: of a million of them that is what memory holds.
@@ -172,7 +173,7 @@ class SeriesReader:
 
     def rules(self, asked: Asked, step_ms: int = 0) -> tuple[dict[str, RuleSeries], Extent]:
         """What each rule gave, by the rule's id; with steps where a width is given."""
-        identity = pl.struct("tenant", "metric", _series_key().hash())
+        identity = pl.struct("tenant", "metric", labels_key().hash())
 
         def look(frame: pl.LazyFrame) -> pl.LazyFrame:
             hashed = frame.with_columns(identity.hash().alias("series"))
@@ -211,7 +212,7 @@ class SeriesReader:
             found = next((row for row in frame.to_dicts() if _id_of(row["series"]) == series_id), None)
         if found is None:
             return SeriesSamples(None, (), False, extent)
-        key, wanted = _series_key(), found["series"]
+        key, wanted = labels_key(), found["series"]
 
         def look(frame: pl.LazyFrame) -> pl.LazyFrame:
             return frame.filter(key == wanted).select("timestamp_ms", "value", "value_int", "job", "rule")
@@ -224,7 +225,7 @@ class SeriesReader:
         return SeriesSamples(_shown(found, {}), shown, len(rows) > len(newest), extent)
 
     def _series(self, asked: Asked, step_ms: int = 0) -> tuple[pl.DataFrame | None, list[pl.DataFrame | None], Extent]:
-        key = _series_key()
+        key = labels_key()
         newest = [pl.col(name).sort_by("timestamp_ms").last() for name in ("labels", "rule", "value", "value_int")]
 
         def look(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -243,7 +244,7 @@ class SeriesReader:
 
 def _step_looks(step_ms: int, *more: str) -> list[Callable[[pl.LazyFrame], pl.LazyFrame]]:
     """Looks at what every series amounts to in every step; none where there is no width."""
-    key, begin = _series_key(), pl.col("timestamp_ms") // step_ms * step_ms if step_ms else pl.lit(0)
+    key, begin = labels_key(), pl.col("timestamp_ms") // step_ms * step_ms if step_ms else pl.lit(0)
 
     def look(frame: pl.LazyFrame) -> pl.LazyFrame:
         keyed = frame.with_columns(key.alias("series"), begin.alias("begin_ms"))
@@ -266,16 +267,6 @@ def _steps(stepped: Sequence[pl.DataFrame | None], *group: str) -> dict[tuple[st
         for *names, begin_ms, value, level in sums.sort("begin_ms").iter_rows():
             found.setdefault(tuple(names), {})[begin_ms] = Step(value, level)
     return found
-
-
-def _series_key() -> pl.Expr:
-    """Labels as one text that no other labels have: every name and value with its length before it."""
-    parts = []
-    for name in ("name", "value"):
-        text = pl.element().struct.field(name)
-        parts += [text.str.len_bytes().cast(pl.String), pl.lit(":"), text]
-    labels = pl.col("labels").list.eval(pl.concat_str(parts)).list.join("")
-    return pl.concat_str([labels])
 
 
 def _id_of(key: str) -> str:

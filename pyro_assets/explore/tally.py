@@ -19,6 +19,7 @@ from pyro_assets.rules.language import Rule, warnings_of
 from pyro_assets.rules.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX, METRIC_PREFIX, SHARD_LABEL
 from pyro_assets.series.derive import Derived, derive_jobs
 from pyro_assets.series.facts import JobInfo
+from pyro_assets.series.frame import labels_key
 
 if TYPE_CHECKING:
     from pyro_assets.explore.read import JobBatch
@@ -107,7 +108,7 @@ class Tally:
         of_jobs = pl.DataFrame(
             {"number": range(len(jobs)), "at": [job.timestamp_ms for job in jobs], "shard": [job.shard for job in jobs]}
         )
-        frame = frame.select("tenant", "metric", "labels", "value", number=number, identity=_identity()).join(
+        frame = frame.select("tenant", "metric", "labels", "value", number=number, identity=labels_key()).join(
             of_jobs, on="number"
         )
         self._samples += frame.height
@@ -199,12 +200,6 @@ class Tally:
 def _frame_of(derived: "Sequence[Derived]") -> pl.DataFrame:
     """All series of jobs, of both kinds."""
     return pl.concat([frame for one in derived for frame in one.frames.values()])
-
-
-def _identity() -> pl.Expr:
-    """Labels as one text, different for different ones."""
-    label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
-    return pl.col("labels").list.eval(label).list.join("\x1e")
 
 
 def _distinct(frame: pl.DataFrame) -> pl.DataFrame:

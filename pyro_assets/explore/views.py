@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from pyro_assets.block.columns import I64
-from pyro_assets.explore.call_tree import CallTree, merge_equal, tree_of
+from pyro_assets.explore.call_tree import CallTree, lay_over, merge_equal, tree_of
 
 #: Shares are counted in so many parts.
 WHOLE: Final = 1_000_000_000
@@ -64,14 +64,11 @@ class Compared:
 
 def compare(first: CallTree, second: CallTree) -> Compared:
     """Lay two trees over each other; what they amount to may differ, so shares are compared."""
-    names = list(dict.fromkeys([*first.names, *second.names]))
-    position = {name: number for number, name in enumerate(names)}
-    size = len(first.parent)
-    codes = [_codes(one, position) for one in (first, second)]
-    shifted = np.where(second.parent < 0, -1, second.parent + size)
-    parent, code, place = merge_equal(np.concatenate([first.parent, shifted]), np.concatenate(codes))
+    names, parent, code, *places = lay_over(
+        (first.names, first.parent, first.name), (second.names, second.parent, second.name)
+    )
     sides = []
-    for one, its in ((first, place[:size]), (second, place[size:])):
+    for one, its in zip((first, second), places, strict=True):
         own = np.zeros(len(parent), dtype=np.int64)
         whole = int(one.total[0])
         shares = np.rint(one.own * (WHOLE / whole)).astype(np.int64) if whole else np.zeros(len(its), dtype=np.int64)
@@ -104,8 +101,3 @@ def _merged(names: list[str], parent: I64, code: I64, own: I64) -> CallTree:
     merged_own = np.zeros(len(merged_parent), dtype=np.int64)
     np.add.at(merged_own, place, own)
     return tree_of(names, merged_parent, merged_code, merged_own)
-
-
-def _codes(tree: CallTree, position: dict[str, int]) -> I64:
-    table = np.array([*(position[name] for name in tree.names), -1], dtype=np.int64)
-    return table.take(tree.name)

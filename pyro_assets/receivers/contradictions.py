@@ -17,9 +17,9 @@ from pyro_assets.rules.names import (
     TENANT_LABEL,
     is_label_name,
 )
+from pyro_assets.rules.validation import FieldProblem
 from pyro_assets.rules.yaml_text import Path
 
-Problem = tuple[Path, str]
 #: Labels that series have already, and by which they differ.
 NATIVE_LABELS: Final = frozenset({FUNCTION_LABEL, SHARD_LABEL, RULE_ID_LABEL, INSTANCE_LABEL, "service_name"})
 #: Set by us for every request; another value would break it.
@@ -31,7 +31,7 @@ PROTOCOL_HEADERS: Final = frozenset(
 )  # fmt: skip
 
 
-def receiver_problems(receiver: Receiver) -> Iterator[Problem]:
+def receiver_problems(receiver: Receiver) -> Iterator[FieldProblem]:
     """The contradictions in one receiver: path of the field and why."""
     yield from _tenant_problems(receiver)
     yield from _credential_problems(receiver)
@@ -39,7 +39,7 @@ def receiver_problems(receiver: Receiver) -> Iterator[Problem]:
     yield from _time_problems(receiver)
 
 
-def _tenant_problems(receiver: Receiver) -> Iterator[Problem]:
+def _tenant_problems(receiver: Receiver) -> Iterator[FieldProblem]:
     label = receiver.effective_tenant_label
     if receiver.org_id is not None and receiver.org_ids:
         yield ("org_ids",), "org_id says already under which name everything is sent; write one of the two"
@@ -76,7 +76,7 @@ def _tenant_problems(receiver: Receiver) -> Iterator[Problem]:
             yield ("org_ids", tenant), f"the tenants {first!r} and {tenant!r} share an X-Scope-OrgID; {name}"
 
 
-def _credential_problems(receiver: Receiver) -> Iterator[Problem]:
+def _credential_problems(receiver: Receiver) -> Iterator[FieldProblem]:
     if receiver.basic_auth is not None and receiver.bearer_token is not None:
         yield (
             ("bearer_token",),
@@ -117,7 +117,7 @@ def _credential_problems(receiver: Receiver) -> Iterator[Problem]:
         yield ("tls",), "the URL is http://, where there is no TLS; write https:// or remove this"
 
 
-def _label_problems(receiver: Receiver) -> Iterator[Problem]:
+def _label_problems(receiver: Receiver) -> Iterator[FieldProblem]:
     label = receiver.effective_tenant_label
     names = [(("labels", name), name) for name in receiver.labels]
     places: list[tuple[Path, str]] = [*names, *([(("tenant_label",), label)] if label is not None else [])]
@@ -138,7 +138,7 @@ def _label_problems(receiver: Receiver) -> Iterator[Problem]:
         yield ("labels",), f"leave no room for a series' own labels: the limit is {receiver.max_labels}"
 
 
-def _time_problems(receiver: Receiver) -> Iterator[Problem]:
+def _time_problems(receiver: Receiver) -> Iterator[FieldProblem]:
     window, retention = receiver.out_of_order_window_ms, receiver.retention_ms
     if receiver.kind == "victoriametrics" and window is not None:
         yield (

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pyro_assets.receivers.contradictions import receiver_problems
 from pyro_assets.receivers.model import Model, Receiver
-from pyro_assets.rules.validation import read_file, validated
+from pyro_assets.rules.validation import FieldProblem, read_file, validated
 from pyro_assets.rules.yaml_text import Path, read_yaml
 
 #: What pydantic calls the members of `HeaderValue`.
@@ -68,8 +68,8 @@ def parse_receivers(text: str, file: str = "<text>") -> Receivers:
     )
 
 
-def _contradictions(receivers: Receivers) -> list[tuple[Path, str]]:
-    found: list[tuple[Path, str]] = []
+def _contradictions(receivers: Receivers) -> list[FieldProblem]:
+    found: list[FieldProblem] = []
     names: dict[str, int] = {}
     for position, receiver in enumerate(receivers.receivers):
         place: Path = ("receivers", position)

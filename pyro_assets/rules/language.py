@@ -22,14 +22,13 @@ from pyro_assets.rules.names import (
 )
 from pyro_assets.rules.patterns import Family, Pattern, from_text
 from pyro_assets.rules.selectors import SelectorText, TypeText, parse_selector
-from pyro_assets.rules.validation import MODEL_CONFIG
+from pyro_assets.rules.validation import MODEL_CONFIG, FieldProblem
 
 __all__ = ["GAP", "OTHER", "RESERVED", "Aggregate", "Match", "Overflow", "Pattern", "Rule"]
 
 Match = Literal["total", "self"]
 Aggregate = Literal["sum", "mean", "max", "min", "last", "count"]
 Overflow = Literal["error", "drop_rule", "keep_largest"]
-RulePath = tuple[str | int, ...]
 #: The gap in a stack path.
 GAP: Final = "..."
 #: The function label of what no function of a self rule has.
@@ -140,7 +139,7 @@ class Taken:
         self._names: dict[str, int] = {}
         self._series: dict[Any, tuple[int, str]] = {}
 
-    def problems(self, rule: Rule) -> Iterator[tuple[RulePath, str]]:
+    def problems(self, rule: Rule) -> Iterator[FieldProblem]:
         """Why a rule cannot stand beside those that were added: its name or its series exist already."""
         if rule.name in self._names:
             why = f"{rule.name!r} exists already as rules[{self._names[rule.name]}]; choose another name"
@@ -157,7 +156,7 @@ class Taken:
             self._series.update(dict.fromkeys(_certain_series(rule), (position, rule.name)))
 
 
-def check_rules(rules: Iterable[Rule]) -> Iterator[tuple[RulePath, str]]:
+def check_rules(rules: Iterable[Rule]) -> Iterator[FieldProblem]:
     """Problems that no single field shows, each with its place below the list and its remedy."""
     taken = Taken()
     for position, rule in enumerate(rules):
@@ -166,7 +165,7 @@ def check_rules(rules: Iterable[Rule]) -> Iterator[tuple[RulePath, str]]:
         taken.add(position, rule)
 
 
-def check_rule(rule: Rule) -> Iterator[tuple[RulePath, str]]:
+def check_rule(rule: Rule) -> Iterator[FieldProblem]:
     """The problems of one rule alone."""
     if not _NAME.fullmatch(rule.name):
         yield ("name",), f"{rule.name!r} is no name of a rule; use up to 100 letters, digits, _ . - and / between them"
@@ -193,7 +192,7 @@ def check_rule(rule: Rule) -> Iterator[tuple[RulePath, str]]:
             yield ("tenants", number), "a tenant has a name; an empty list means all of them"
 
 
-def _check_labels(rule: Rule) -> Iterator[tuple[RulePath, str]]:
+def _check_labels(rule: Rule) -> Iterator[FieldProblem]:
     if rule.by is not None and rule.without:
         yield ("without",), "by says already what stays; write one of the two"
     for field, names in (("by", rule.by or []), ("without", rule.without)):
@@ -216,7 +215,7 @@ def _check_labels(rule: Rule) -> Iterator[tuple[RulePath, str]]:
             yield ("labels", name), "must not be empty: Prometheus takes an empty label for a missing one; remove it"
 
 
-def _check_functions(rule: Rule) -> Iterator[tuple[RulePath, str]]:
+def _check_functions(rule: Rule) -> Iterator[FieldProblem]:
     if not rule.has_functions:
         for name in ("combine", "other", "normalize", "exclude", "top_k"):
             if getattr(rule, name):
@@ -267,7 +266,7 @@ def _certain_series(rule: Rule) -> list[Any]:
     return [(*base, pattern.exact or pattern.expression, pattern.exact is None) for pattern in rule.wanted]
 
 
-def warnings_of(rule: Rule, gauges: Iterable[str]) -> Iterator[tuple[RulePath, str]]:
+def warnings_of(rule: Rule, gauges: Iterable[str]) -> Iterator[FieldProblem]:
     """Warnings about what is allowed and often a mistake.
 
     Args:

@@ -137,9 +137,17 @@ def name_series(
 
 def identities(frame: pl.DataFrame) -> pl.Series:
     """One text per series, equal where tenant, metric and labels are."""
-    label = pl.element().struct.field("name") + "\x1f" + pl.element().struct.field("value")
-    labels = pl.col("labels").list.eval(label).list.join("\x1e")
-    return frame.select(one=pl.concat_str("tenant", "metric", labels, separator="\x1d"))["one"]
+    return frame.select(one=pl.concat_str("tenant", "metric", labels_key(), separator="\x1d"))["one"]
+
+
+def labels_key() -> pl.Expr:
+    """Labels as one text that no other labels have: every name and value with its length before it."""
+    parts = []
+    for name in ("name", "value"):
+        text = pl.element().struct.field(name)
+        parts += [text.str.len_bytes().cast(pl.String), pl.lit(":"), text]
+    labels = pl.col("labels").list.eval(pl.concat_str(parts)).list.join("")
+    return pl.concat_str([labels])
 
 
 def json_lines(frame: pl.DataFrame) -> Iterator[str]:

@@ -140,8 +140,8 @@ class LabelMemory:
             tuple(tuple(next(number) for _ in group) for group in one.any_of) for one in self.selections
         )
         self._types, self._types_of = numbered(one.profile_types for one in self.selections)
+        self._memory = self._nothing()
         self._lock = threading.Lock()
-        self.forget()
 
     def look_up(self, labels: Sequence[Labels]) -> tuple[Memory, I64]:
         """What label sets mean: a memory, and the position of each in it."""

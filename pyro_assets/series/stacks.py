@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyro_assets.block.columns import I32, I64, BlockColumns, Bool, SymbolTables
-from pyro_assets.compaction.arrays import gather_ranges
+from pyro_assets.compaction.arrays import distinct_rows, gather_ranges
 from pyro_assets.series.compiled import CompiledRules, Questions
 from pyro_assets.series.name_sets import NameSets, leaf_codes
 from pyro_assets.series.stack_paths import Words, find_hits, find_paths, number_rows
@@ -21,8 +21,6 @@ _WORD = 64
 _BITS = 1 << 22
 # So many functions are looked for at a time: bounds what a pattern that matches everything costs in memory.
 _FEATURES = 1024
-# Keys are counted in a table up to this size, and where there are many of them.
-_TABLE = 1 << 22
 
 
 @dataclass(slots=True)
@@ -200,13 +198,14 @@ def _together(parts: Sequence[_Part]) -> Held:
         classes = len(part.start) - 1
         holder = np.repeat(np.arange(classes, dtype=np.int64), np.diff(part.start))
         return Held(part.code, classes, holder, part.member)
-    codes, class_of_stack = number_tuples([(part.code, len(part.start) - 1) for part in parts])
+    distinct = distinct_rows([part.code for part in parts])
+    classes = len(distinct.first)
     holders, features = [], []
-    for part, code in zip(parts, codes, strict=True):
-        begin, place = gather_ranges(part.start, code)
-        holders.append(np.repeat(np.arange(len(code), dtype=np.int64), np.diff(begin)))
+    for part in parts:
+        begin, place = gather_ranges(part.start, part.code.take(distinct.first))
+        holders.append(np.repeat(np.arange(classes, dtype=np.int64), np.diff(begin)))
         features.append(part.member.take(place))
-    return Held(class_of_stack, len(codes[0]), np.concatenate(holders), np.concatenate(features))
+    return Held(distinct.codes, classes, np.concatenate(holders), np.concatenate(features))
 
 
 def _located(symbols: SymbolTables, names: NameSets, asked: Questions, lists: Sequence[I64]) -> tuple[I64, I64]:
@@ -249,43 +248,3 @@ def _paths(columns: BlockColumns, rules: CompiledRules, names: NameSets, asked: 
     code, holds = find_paths(columns.symbols, names.code_of_line, names.members, paths)
     start = np.append(0, np.cumsum(holds.sum(axis=1))).astype(np.int64)
     return _Part(code, start, asked.path_feature(asked.paths).take(np.nonzero(holds)[1]), is_condition=True)
-
-
-def number_keys(key: I64, size: int) -> tuple[I64, I64]:
-    """Distinct keys, ascending, and int64[n], the position of each key among them.
-
-    Args:
-        key: int64[n], 0 <= key < size.
-        size: bound of the keys; where it is small a table replaces sorting.
-    """
-    if size > min(_TABLE, max(16 * len(key), 1 << 16)):
-        distinct, code = np.unique(key, return_inverse=True)
-        return distinct, code
-    is_there = np.zeros(size, dtype=np.bool_)
-    is_there[key] = True
-    return np.flatnonzero(is_there), (np.cumsum(is_there, dtype=np.int64) - 1).take(key)
-
-
-def number_tuples(columns: Sequence[tuple[I64, int]]) -> tuple[list[I64], I64]:
-    """Distinct tuples, in ascending order, and int64[n], the position of each among them.
-
-    Columns are put together one by one: of all combinations few are there, so that tables do instead of sorting.
-
-    Args:
-        columns: at least one, each n numbers from 0 and their bound.
-
-    Returns:
-        Per column int64[distinct], and int64[n].
-
-    >>> parts, number = number_tuples([(np.array([1, 0, 1]), 2), (np.array([5, 9, 5]), 10)])
-    >>> [part.tolist() for part in parts], number.tolist()
-    ([[0, 1], [9, 5]], [1, 0, 1])
-    """
-    key, number = number_keys(columns[0][0].astype(np.int64), columns[0][1])
-    parts = [key]
-    for column, size in columns[1:]:
-        own, code = number_keys(column.astype(np.int64), size)
-        width = max(len(own), 1)
-        key, number = number_keys(number * width + code, len(parts[0]) * width)
-        parts = [part.take(key // width) for part in parts] + [own.take(key % width)]
-    return parts, number

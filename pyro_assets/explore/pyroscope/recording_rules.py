@@ -14,6 +14,7 @@ from typing import Final
 from pyro_assets.block.tsdb.labels import PROFILE_TYPE
 from pyro_assets.errors import BadQuery, NothingFound, SelectorError, StaleRule
 from pyro_assets.explore.pyroscope.asked import parse_words
+from pyro_assets.explore.pyroscope.labels import is_legal
 from pyro_assets.explore.pyroscope.messages import rules_pb2
 from pyro_assets.explore.pyroscope.messages.types_pb2 import LabelPair
 from pyro_assets.rules.choice import free_name, of_recording_rule, rule_value
@@ -272,7 +273,7 @@ def _form_of(rule: Rule, gauges: Sequence[str]) -> rules_pb2.RecordingRule | Non
 def _show(matcher: Matcher) -> str:
     """A matcher as a selector has it."""
     name = matcher.name.decode("utf-8", "replace")
-    quoted = name if re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) else _quoted(matcher.name)
+    quoted = name if is_legal(name) else _quoted(matcher.name)
     return f"{quoted}{matcher.operator}{_quoted(matcher.value)}"
 
 

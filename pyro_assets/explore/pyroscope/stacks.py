@@ -11,7 +11,7 @@ import numpy as np
 
 from pyro_assets.block.columns import I64, Bool
 from pyro_assets.block.symbols.paths import find_runs, path_sums
-from pyro_assets.explore.call_tree import CallTree, merge_equal, sums_below
+from pyro_assets.explore.call_tree import CallTree, lay_over, merge_equal, sums_below
 from pyro_assets.explore.functions import number_in_preorder
 
 #: What stands for the nodes that were cut.
@@ -73,17 +73,11 @@ def named(tree: CallTree) -> Stacks:
 
 def over(left: Stacks, right: Stacks) -> Stacks:
     """Two trees as one with two sides."""
-    names = list(dict.fromkeys([*left.names, *right.names]))
-    position = {name: number for number, name in enumerate(names)}
-    codes = []
-    for one in (left, right):
-        table = np.array([*(position[name] for name in one.names), OTHER_CODE, -1], dtype=np.int64)
-        codes.append(table.take(one.code, mode="wrap"))
-    size = len(left.parent)
-    shifted = np.where(right.parent < 0, -1, right.parent + size)
-    parent, code, place = merge_equal(np.concatenate([left.parent, shifted]), np.concatenate(codes))
+    names, parent, code, *places = lay_over(
+        (left.names, left.parent, left.code), (right.names, right.parent, right.code)
+    )
     own, total = (np.zeros((len(parent), 2), dtype=np.int64) for _ in range(2))
-    for side, (one, its) in enumerate(((left, place[:size]), (right, place[size:]))):
+    for side, (one, its) in enumerate(zip((left, right), places, strict=True)):
         own[its, side], total[its, side] = one.own[:, 0], one.total[:, 0]
     return Stacks(names, parent, code, own, total)
 
