@@ -59,7 +59,6 @@ DOORS: Final[dict[str, int]] = {
     "cli/web.py": 5,
     "explore/preview.py": 3,
     "explore/standing.py": 2,
-    "explore/tally.py": 1,
     "jobs/compact.py": 2,
     "jobs/derive.py": 16,
     "operations/runs.py": 13,

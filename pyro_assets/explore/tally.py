@@ -6,23 +6,22 @@ time, and give the series that each gives alone.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from pyro_assets.explore.preview import FunctionShare, Preview, PreviewSeries, TypeShare
-from pyro_assets.explore.read import ArchivedJob
+from pyro_assets.explore.read import ArchivedJob, JobBatch
 from pyro_assets.rules.choice import only
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.rules.language import Rule, warnings_of
 from pyro_assets.rules.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX, METRIC_PREFIX, SHARD_LABEL
+from pyro_assets.rules.patterns import FAMILIES, normalize
 from pyro_assets.series.derive import Derived, derive_jobs
 from pyro_assets.series.facts import JobInfo
 from pyro_assets.series.frame import labels_key
-
-if TYPE_CHECKING:
-    from pyro_assets.explore.read import JobBatch
 
 _SHOWN: Final = 20
 _MOST: Final = 100_000
@@ -35,7 +34,7 @@ _NO_SHARD: Final = -1
 class Tally:
     """Adds jobs up."""
 
-    def __init__(self, rule: Rule, config: SeriesConfig, read: "Callable[[Sequence[ArchivedJob]], JobBatch]") -> None:
+    def __init__(self, rule: Rule, config: SeriesConfig, read: Callable[[Sequence[ArchivedJob]], JobBatch]) -> None:
         """See the class.
 
         Args:
@@ -197,7 +196,7 @@ class Tally:
             found.warnings.append("no function of these hours is meant by the rule; check spelling, case and selector")
 
 
-def _frame_of(derived: "Sequence[Derived]") -> pl.DataFrame:
+def _frame_of(derived: Sequence[Derived]) -> pl.DataFrame:
     """All series of jobs, of both kinds."""
     return pl.concat([frame for one in derived for frame in one.frames.values()])
 
@@ -211,10 +210,6 @@ def _labels(labels: Iterable[dict[str, str]], shard: int) -> tuple[tuple[str, st
 
 
 def _folding(names: Iterable[str], rule: Rule) -> dict[str, list[tuple[str, str]]]:
-    import pyarrow as pa
-
-    from pyro_assets.rules.patterns import FAMILIES, normalize
-
     distinct = list(dict.fromkeys(names))
     array = pa.array(distinct, type=pa.large_string())
     result: dict[str, list[tuple[str, str]]] = {}

@@ -9,7 +9,7 @@ by Arrow from the few distinct ones, so that a series costs no Python object.
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -19,10 +19,8 @@ from pyro_assets.block.columns import I64, U64
 from pyro_assets.compaction.arrays import hash_columns
 from pyro_assets.rules.language import OTHER
 from pyro_assets.series.facts import JobInfo
+from pyro_assets.series.label_sets import LabelSets
 from pyro_assets.series.rules import FUNCTION_VALUE, INSTANCE_VALUE, SHARD_VALUE, SeriesRule
-
-if TYPE_CHECKING:
-    from pyro_assets.series.label_sets import LabelSets
 
 LABELS_TYPE: Final = pa.list_(pa.struct([pa.field("name", pa.large_string()), pa.field("value", pa.large_string())]))
 #: The columns of series. Labels are sorted by name and do not hold the metric's name.
@@ -43,7 +41,7 @@ SCHEMA: Final = pa.schema(
 def name_series(
     series: pl.DataFrame,
     rules: Sequence[SeriesRule],
-    sets: "LabelSets",
+    sets: LabelSets,
     jobs: Sequence[JobInfo],
     shown: Sequence[str],
 ) -> tuple[pl.DataFrame, U64]:

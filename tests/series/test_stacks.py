@@ -137,9 +137,9 @@ def test_a_deep_chain_of_recursion():
 @given(JOBS, st.lists(st.sampled_from(NAMES), unique=True), st.integers(0, 9), st.sampled_from([1, 3, 1 << 22]))
 def test_any_job_as_by_walking(jobs, names, seed, bound):
     columns, _ = job(*jobs, seed=seed)
-    before = stacks._BITS, stacks._FEATURES, stacks._TABLE
-    stacks._BITS = stacks._FEATURES = stacks._TABLE = bound
+    before = stacks._BITS, stacks._FEATURES
+    stacks._BITS = stacks._FEATURES = bound
     try:
         check(columns, names)
     finally:
-        stacks._BITS, stacks._FEATURES, stacks._TABLE = before
+        stacks._BITS, stacks._FEATURES = before
