@@ -53,7 +53,7 @@ def test_apply_is_idempotent_and_a_dry_run_changes_nothing(file: Path, ledger: l
     assert "-  aggregate: max\n+  aggregate: min\n" in out("diff", "-f", file, *ledger, status=1)
     file.write_text(exported.partition("- name: whole")[0])
     assert "0 rules changed, 1 unchanged" in out("apply", "-f", file, *ledger)
-    assert "delete whole\n1 rules changed, 1 unchanged" in out("apply", "-f", file, "--prune", *ledger)
+    assert "delete whole\n1 rule changed, 1 unchanged" in out("apply", "-f", file, "--prune", *ledger)
 
 
 def test_history_delete_and_restore(file: Path, ledger: list[Any]):

@@ -85,4 +85,4 @@ def _apply(given: "Sequence[Rule]", ledger_url: str, *, dry_run: bool, prune: bo
         "would change" if dry_run else "changed",
         {rule.name for rule in given} - dict(plan.changes).keys(),
     )
-    click.echo(f"{len(plan.edits)} rules {done}, {len(unchanged)} unchanged")
+    click.echo(f"{len(plan.edits)} rule{'s' * (len(plan.edits) != 1)} {done}, {len(unchanged)} unchanged")
