@@ -85,7 +85,7 @@ mode_option = setting_option(
     help="own: segments, which are compacted; observe: the level-1 blocks that Pyroscope made.",
 )
 config_option = setting_option(
-    "config", "--config", "config_path", metavar="PATH", help="The file or folder of rules that wins."
+    "config", "--config", "config_path", metavar="PATH", help="File or folder of rules; they win over saved ones."
 )
 receivers_option = setting_option(
     "receivers",
