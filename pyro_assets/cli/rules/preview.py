@@ -124,7 +124,8 @@ def _chosen(config: "SeriesConfig", name: str | None) -> "Rule":
 
 def _show(found: "Preview") -> None:
     whole = "all" if found.is_exact else f"an estimate from {found.jobs_read}"
-    click.echo(f"{len(found.hours)} hour{'s' * (len(found.hours) != 1)}, {whole} of {found.jobs} jobs, {found.seconds:.1f} s")
+    hours = f"{len(found.hours)} hour{'s' * (len(found.hours) != 1)}"
+    click.echo(f"{hours}, {whole} of {found.jobs} jobs, {found.seconds:.1f} s")
     at_least = "" if found.is_exact else "at least "
     click.echo(
         f"{at_least}{found.series:,} series, {found.samples:,} samples, at most {found.most_series:,} series a job; "
