@@ -90,10 +90,10 @@ def publish(
         for record in read_records(archive, f"{COMMITS}/{hour_path(hour)}/"):
             if not record.outputs:
                 continue
-            if published_key(record.hour, record.shard, record.job) in done:
+            if published_key(record.hour, record.shard, record.id) in done:
                 report.skipped += 1
                 continue
-            if record.job in removed:
+            if record.id in removed:
                 report.removed += 1
                 continue
             report.jobs += 1
@@ -127,7 +127,7 @@ def _publish(archive: ReadOnlyBucket, target: Bucket, record: CommitRecord) -> N
     # The server may take an offer at once, so it comes after the blocks.
     for key, message in offers:
         target.replace(key, message)
-    target.replace(published_key(record.hour, record.shard, record.job), b"{}\n")
+    target.replace(published_key(record.hour, record.shard, record.id), b"{}\n")
 
 
 def _hours(archive: ReadOnlyBucket, begin_ms: int, end_ms: int) -> list[str]:

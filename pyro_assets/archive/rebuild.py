@@ -178,8 +178,8 @@ def _restore_jobs(
             hours.add(hour)
             if files is None or files.hour != hour:
                 files = HourFiles(archive, hour, table.get(hour, ()))
-            found = files.of([record.job for record in of_hour if record.outputs])
-            restored = [_job(record, found.get(record.job, ())) for record in of_hour]
+            found = files.of([record.id for record in of_hour if record.outputs])
+            restored = [_job(record, found.get(record.id, ())) for record in of_hour]
             report.jobs += Restorer(ledger).restore(restored, now_ms)
             report.sources += sum(len(job.blocks) for job in restored)
             report.damaged_series += [why for why in files.damaged.values() if why not in report.damaged_series]
@@ -205,19 +205,19 @@ def _records(archive: ReadOnlyBucket, listed: Sequence[ObjectInfo], report: Rebu
         except BadRecord as error:
             report.damaged.append(str(error))
             continue
-        if record.key == item.key:
+        if record.record_key == item.key:
             yield record
         else:
-            report.damaged.append(f"{item.key} holds the record of another job, {record.key}")
+            report.damaged.append(f"{item.key} holds the record of another job, {record.record_key}")
 
 
 def _job(record: CommitRecord, files: Sequence[SeriesFile]) -> RestoredJob:
     try:
         blocks = tuple(parse_block_key(source.key) for source in record.sources)
     except NotABlockKey as error:
-        raise BadRecord(f"{record.key}: {error}", key=record.key) from error
+        raise BadRecord(f"{record.record_key}: {error}", key=record.record_key) from error
     state: JobState = "compacted"
-    if record.sources and all(source.state == "lost" for source in record.sources):
+    if record.is_lost:
         state = "lost"
     elif not record.outputs:
         # It was, or would be, derived to nothing.

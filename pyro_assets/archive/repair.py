@@ -15,7 +15,6 @@ from pyro_assets.export.receipt import DueExport, ReceiptFiles
 from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.jobs.compact import Compactor
 from pyro_assets.jobs.loading import JobRecords
-from pyro_assets.jobs.record import record_of
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hour_blocks import HourBlockRecords
 from pyro_assets.rules.archive import rewrite_rules
@@ -80,10 +79,9 @@ class Repairer:
                 f"the ledger does not know yet that job {job.id} is committed: remove {damage.key}, and the next run "
                 "compacts its sources again"
             )
-        record = record_of(job, ScrubRecords(self.ledger).compaction(job.id))
-        if record.key != damage.key:
-            raise LedgerError(f"the ledger has job {job.id} elsewhere, at {record.key}; remove {damage.key}")
-        self.archive.replace(record.key, record.to_bytes())
+        if job.record_key != damage.key:
+            raise LedgerError(f"the ledger has job {job.id} elsewhere, at {job.record_key}; remove {damage.key}")
+        self.archive.replace(job.record_key, ScrubRecords(self.ledger).recorded(job.id).to_bytes())
 
     def _receipt(self, damage: Damage) -> None:
         _, receiver, _, _, name = damage.key.split("/")
@@ -112,8 +110,7 @@ class Repairer:
         outputs = tuple(made[one.key] if one.key == damage.key else one for one in job.outputs)
         if outputs != job.outputs:
             ScrubRecords(self.ledger).replace_outputs(job.id, outputs)
-            record = record_of(job, ScrubRecords(self.ledger).compaction(job.id))
-            self.archive.replace(record.key, record.to_bytes())
+            self.archive.replace(job.record_key, ScrubRecords(self.ledger).recorded(job.id).to_bytes())
 
     def _hour(self, damage: Damage) -> None:
         """Has all blocks of the hour made again; until then the jobs' own count."""

@@ -14,12 +14,12 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, select
 
 from pyro_assets.errors import BadRecord, LedgerError
-from pyro_assets.jobs.loading import JobRecords, compacted_columns, output_row, series_file_row
-from pyro_assets.jobs.quarantine import Pardons
-from pyro_assets.jobs.record import CommitRecord, RecordedSource
+from pyro_assets.jobs.loading import JobRecords, compacted_columns, output_rows, series_file_row
+from pyro_assets.jobs.quarantine import Pardons, note_failure
+from pyro_assets.jobs.record import CommitRecord
 from pyro_assets.ledger.database import Ledger, Queries, fact, put_fact
 from pyro_assets.ledger.decisions import Decision, DecisionRecords
-from pyro_assets.ledger.records import Failure, SeriesFile
+from pyro_assets.ledger.records import JobSource, SeriesFile
 from pyro_assets.ledger.schema import (
     JobState,
     collapsed_sources,
@@ -87,10 +87,10 @@ class Restorer(Queries):
         written = 0
         with self.ledger.write(planning=True) as connection:
             known: set[str] = set()
-            for chunk in chunks([job.record.job for job in restored]):
+            for chunk in chunks([job.record.id for job in restored]):
                 known |= set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
             for job in restored:
-                if job.record.job not in known:
+                if job.record.id not in known:
                     _restore(connection, job, now_ms)
                     written += 1
         return written
@@ -101,14 +101,7 @@ def _restore(connection: Connection, job: RestoredJob, now_ms: int) -> None:
     created = [block.created_ms for block in job.blocks] or [record.timestamp_ms]
     connection.execute(
         jobs.insert().values(
-            id=record.job,
-            kind=record.kind,
-            shard=record.shard,
-            tenant=record.tenant,
-            hour=record.hour,
-            timestamp_ms=record.timestamp_ms,
-            mode=record.mode,
-            dedup=record.dedup,
+            **record.identity(),
             sources=len(record.sources),
             bytes_in=sum(source.size_bytes for source in record.sources),
             first_created_ms=min(created),
@@ -118,15 +111,14 @@ def _restore(connection: Connection, job: RestoredJob, now_ms: int) -> None:
             compacted_ms=max(created),
             derived_ms=max(created) if job.state == "derived" else None,
             config_hash=next((file.config_hash for file in job.files), None),
-            **compacted_columns(record.compaction(0.0)),
+            **compacted_columns(record),
         )
     )
     _restore_sources(connection, job, now_ms)
-    rows = [output_row(record.job, position, output) for position, output in enumerate(record.outputs)]
-    if rows:
-        connection.execute(outputs.insert(), rows)
+    if record.outputs:
+        connection.execute(outputs.insert(), output_rows(record))
     if job.files:
-        connection.execute(series_files.insert(), [series_file_row(record.job, file, now_ms) for file in job.files])
+        connection.execute(series_files.insert(), [series_file_row(record.id, file, now_ms) for file in job.files])
 
 
 def _restore_sources(connection: Connection, job: RestoredJob, now_ms: int) -> None:
@@ -156,12 +148,12 @@ def _restore_sources(connection: Connection, job: RestoredJob, now_ms: int) -> N
         else:
             made = connection.execute(sources.insert().values(_source_row(source, block, record.tenant)))
             (source_id,) = made.inserted_primary_key or (None,)
-        connection.execute(job_sources.insert().values(source_id=source_id, job_id=record.job, position=position))
+        connection.execute(job_sources.insert().values(source_id=source_id, job_id=record.id, position=position))
         if source.failure is not None:
-            connection.execute(quarantine.insert().values(_failure_row(source.key, source.failure, record, now_ms)))
+            note_failure(connection, "source", source.key, record, source.failure, now_ms, given_up=True)
 
 
-def _source_row(source: RecordedSource, block: BlockKey, tenant: str) -> dict[str, object]:
+def _source_row(source: JobSource, block: BlockKey, tenant: str) -> dict[str, object]:
     return {
         "key": block.key,
         "kind": block.level_kind,
@@ -174,23 +166,6 @@ def _source_row(source: RecordedSource, block: BlockKey, tenant: str) -> dict[st
         "first_seen_ms": block.created_ms,
         "state": source.state,
         "reason": source.reason,
-    }
-
-
-def _failure_row(key: str, failure: Failure, record: CommitRecord, now_ms: int) -> dict[str, object]:
-    return {
-        "subject": "source",
-        "subject_id": key,
-        "job_id": record.job,
-        "hour": record.hour,
-        "cause": failure.cause,
-        "message": failure.message,
-        "section": failure.section,
-        "offset": failure.offset,
-        "failures": 1,
-        "first_failed_ms": now_ms,
-        "last_failed_ms": now_ms,
-        "given_up": 1,
     }
 
 

@@ -182,16 +182,16 @@ class _Hour:
             expected = missing.pop(item.key, None)
             try:
                 record = parse_record(_bytes(data), item.key)
-                if record.key != item.key:
-                    raise BadRecord(f"{item.key} holds the record of another job, {record.key}", key=item.key)
+                if record.record_key != item.key:
+                    raise BadRecord(f"{item.key} holds the record of another job, {record.record_key}", key=item.key)
                 if expected is not None and record.outputs != expected:
                     raise BadRecord(f"{item.key} names other blocks than the ledger does", key=item.key)
             except _ROT as error:
                 yield self._damage("record", item.key, error)
                 continue
             if expected is None and is_collapsed:
-                collapsed.append(record.job)
-                blocks += () if record.job in removed else record.outputs
+                collapsed.append(record.id)
+                blocks += () if record.id in removed else record.outputs
         for key in sorted(missing):
             yield self._damage("record", key, ObjectMissing(f"{key} is missing", key=key))
         if collapsed:

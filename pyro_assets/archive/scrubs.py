@@ -10,9 +10,10 @@ from typing import Final, Literal, get_args
 
 from sqlalchemy import func, select
 
-from pyro_assets.jobs.loading import compaction_of
+from pyro_assets.jobs.loading import recorded
+from pyro_assets.jobs.record import CommitRecord
 from pyro_assets.ledger.database import Queries
-from pyro_assets.ledger.records import Compaction, Output, is_there
+from pyro_assets.ledger.records import Output, is_there
 from pyro_assets.ledger.schema import damage, hour_upkeep, jobs, outputs, receipts, series_files
 from pyro_assets.ledger.upkeep import PlacedFile, ensure_row, files_of, hours_with_jobs, series_number
 
@@ -73,9 +74,7 @@ class ScrubRecords(Queries):
                 select(outputs).join(jobs, jobs.c.id == outputs.c.job_id).where(of_hour).order_by(outputs.c.position)
             )
             for row in rows:
-                made.setdefault(row.job_id, []).append(
-                    Output(row.tenant, row.block_id, row.key, row.size_bytes, row.crc32c, row.profiles, row.samples)
-                )
+                made.setdefault(row.job_id, []).append(Output.from_row(row))
             committed = connection.execute(select(jobs.c.id, jobs.c.shard).where(of_hour, is_committed)).all()
             there = set(connection.execute(select(jobs.c.id).where(is_there(hour))).scalars())
             files = tuple(PlacedFile(**row._mapping) for row in connection.execute(files_of(hour)))
@@ -162,10 +161,10 @@ class ScrubRecords(Queries):
                 series_number(connection, hour),
             )
 
-    def compaction(self, job_id: str) -> Compaction:
-        """What a committed job's compaction gave, as its commit record says it."""
+    def recorded(self, job_id: str) -> CommitRecord:
+        """The commit record of a committed job, as the ledger knows it."""
         with self.ledger.read() as connection:
-            return compaction_of(connection, job_id)
+            return recorded(connection, job_id)
 
     def job_of_block(self, key: str) -> str | None:
         """The job that committed a block."""

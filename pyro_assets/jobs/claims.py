@@ -7,16 +7,17 @@ what is done to a job in between belongs to the pipeline.
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, bindparam, case, func, select
 
 from pyro_assets.errors import LeaseLost
-from pyro_assets.jobs.loading import compacted_columns, job_of, output_row, series_file_row
+from pyro_assets.jobs.loading import compacted_columns, job_of, output_rows, series_file_row
 from pyro_assets.jobs.quarantine import forgive, give_up, note_failure, split_sources
+from pyro_assets.jobs.record import CommitRecord
 from pyro_assets.ledger.database import Queries
-from pyro_assets.ledger.records import Compaction, Derivation, Failure, Job
+from pyro_assets.ledger.records import Derivation, Failure, Job
 from pyro_assets.ledger.schema import (
     OPEN_STATES,
     JobState,
@@ -152,7 +153,7 @@ class Claims(Queries):
         with self._holding(job, values):
             pass
 
-    def commit_compacted(self, job: Job, done: Compaction, now_ms: int) -> JobState:
+    def commit_compacted(self, job: Job, done: CommitRecord, now_ms: int, seconds: float = 0.0) -> JobState:
         """Commits a job's level-1 blocks and what became of its sources.
 
         Returns:
@@ -162,7 +163,7 @@ class Claims(Queries):
             LeaseLost: another worker has the job; nothing was committed.
         """
         with self.ledger.write() as connection:
-            return _commit_compacted(connection, job, done, now_ms)
+            return _commit_compacted(connection, job, done, now_ms, seconds)
 
     def commit_derived(self, job: Job, done: Derivation, now_ms: int, *, kinds: frozenset[str]) -> None:
         """Commits series files, replacing those of the same kinds, and gives the job back.
@@ -336,7 +337,8 @@ class Commit:
     """What was made of a claimed job; with neither series nor `goes_on` it is given back."""
 
     job: Job
-    compacted: Compaction | None = None
+    compacted: CommitRecord | None = None
+    compact_seconds: float = 0.0
     derived: Derivation | None = None
     goes_on: bool = False
 
@@ -359,11 +361,10 @@ def _hold(connection: Connection, job: Job, values: Mapping[str, object] | None 
 def _commit(connection: Connection, one: Commit, now_ms: int, kinds: frozenset[str]) -> JobState | None:
     job, state = one.job, None
     if one.compacted is not None:
-        done = one.compacted
-        state = _commit_compacted(connection, job, done, now_ms)
+        state = _commit_compacted(connection, job, one.compacted, now_ms, one.compact_seconds)
         if state == "lost":
             return state
-        job = replace(job, committed=True, outputs=done.outputs, instance=done.instance)
+        job = one.compacted.committed(job)
     if one.derived is not None:
         _commit_derived(connection, job, one.derived, now_ms, kinds)
     elif not one.goes_on:
@@ -371,23 +372,21 @@ def _commit(connection: Connection, one: Commit, now_ms: int, kinds: frozenset[s
     return state
 
 
-def _commit_compacted(connection: Connection, job: Job, done: Compaction, now_ms: int) -> JobState:
-    lost = bool(job.sources) and all(done.sources.get(source.key) == "lost" for source in job.sources)
-    state: JobState = "lost" if lost else "compacted"
+def _commit_compacted(connection: Connection, job: Job, done: CommitRecord, now_ms: int, seconds: float) -> JobState:
+    state: JobState = "lost" if done.is_lost else "compacted"
     values = {
         "state": state,
         "attempts": 1,
         "compacted_ms": now_ms,
         "verified_ms": None,
-        "compact_seconds": done.seconds,
+        "compact_seconds": seconds,
         **compacted_columns(done),
     }
-    _hold(connection, job, values | {"lease_expires_ms": 0} if lost else values)
+    _hold(connection, job, values | {"lease_expires_ms": 0} if done.is_lost else values)
     if job.committed:
         connection.execute(outputs.delete().where(outputs.c.job_id == job.id))
-    rows = [output_row(job.id, position, output) for position, output in enumerate(done.outputs)]
-    if rows:
-        connection.execute(outputs.insert(), rows)
+    if done.outputs:
+        connection.execute(outputs.insert(), output_rows(done))
     _commit_sources(connection, job, done, now_ms)
     if job.level is not None and done.newest_ms is not None:
         _find_again(connection, job, done.newest_ms)
@@ -449,19 +448,18 @@ def _with_facts(connection: Connection, job: Job, done: Derivation) -> dict[str,
     return facts
 
 
-def _commit_sources(connection: Connection, job: Job, done: Compaction, now_ms: int) -> None:
+def _commit_sources(connection: Connection, job: Job, done: CommitRecord, now_ms: int) -> None:
     connection.execute(_SOURCES_DONE, {"job_id": job.id})
-    for key, state in done.sources.items():
-        connection.execute(
-            sources.update().where(sources.c.key == key).values(state=state, reason=done.reasons.get(key))
-        )
     listed = {source.key: source.size_bytes for source in job.sources}
-    for key, size_bytes in done.sizes.items():
-        if size_bytes == listed.get(key):
-            continue
-        connection.execute(sources.update().where(sources.c.key == key).values(size_bytes=size_bytes))
-    for key, failure in done.failures.items():
-        note_failure(connection, "source", key, job, failure, now_ms, given_up=True)
+    for source in done.sources:
+        if source.state != "done" or source.size_bytes != listed.get(source.key):
+            connection.execute(
+                sources.update()
+                .where(sources.c.key == source.key)
+                .values(state=source.state, reason=source.reason, size_bytes=source.size_bytes)
+            )
+        if source.failure is not None:
+            note_failure(connection, "source", source.key, job, source.failure, now_ms, given_up=True)
 
 
 def _find_again(connection: Connection, job: Job, newest_ms: int) -> None:

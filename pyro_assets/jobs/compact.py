@@ -17,9 +17,9 @@ import numpy as np
 from pyro_assets.block.columns import I64, BlockColumns
 from pyro_assets.errors import BadRecord, BlockError, ObjectConflict, ObjectMissing
 from pyro_assets.jobs.derive import Engine, read_committed
-from pyro_assets.jobs.record import CommitRecord, RecordedSource, new_record, parse_record, record_key
+from pyro_assets.jobs.record import CommitRecord, find_record, write_record
 from pyro_assets.jobs.sources import ReadSources, read_sources
-from pyro_assets.ledger.records import Failure, Job, Output
+from pyro_assets.ledger.records import Failure, Job, JobSource, Output
 from pyro_assets.series.facts import count_services
 from pyro_assets.storage.checksum import crc32c
 from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
@@ -159,7 +159,7 @@ class Compactor:
         """
         if job.attempts > 1:
             # An earlier attempt may have come as far as the record.
-            committed = self.committed(job)
+            committed = find_record(self.archive, job)
             if committed is not None:
                 return CompactedJob(committed)
         read = read_sources(self.source, job.sources)
@@ -171,16 +171,13 @@ class Compactor:
             try:
                 self.archive.create(output.key, data)
             except ObjectConflict:
-                committed = self.committed(job)
+                committed = find_record(self.archive, job)
                 if committed is not None:
                     return CompactedJob(committed)
                 still_ours()
                 self.archive.replace(output.key, data)
-        try:
-            self.archive.create(record.key, record.to_bytes())
-        except ObjectConflict:
-            return CompactedJob(parse_record(self.archive.read(record.key), record.key))
-        return CompactedJob(record, made.columns if made is not None else None)
+        there = write_record(self.archive, record)
+        return CompactedJob(there, made.columns if made is not None and there is record else None)
 
     def compact_jobs(self, jobs: Sequence[Job]) -> "tuple[list[CommitRecord], CompactedJobs] | None":
         """The same for several jobs at once, whose engine can do that; each one's objects are as it gives them alone.
@@ -217,7 +214,7 @@ class Compactor:
             blocks |= {output.key: block for output, block in zip(record.outputs, data, strict=True)}
         try:
             self.archive.create_many(blocks)
-            self.archive.create_many({record.key: record.to_bytes() for record in records})
+            self.archive.create_many({record.record_key: record.to_bytes() for record in records})
         except ObjectConflict:
             return None
         return records, done
@@ -231,15 +228,8 @@ class Compactor:
         Raises:
             StorageError: the archive does not answer.
         """
-        record, _ = self._record(job, ReadSources(), None)
-        text = f"{failure.cause}: {failure.message}"
-        sources = [RecordedSource(one.key, one.size_bytes, "set_aside", text, failure) for one in job.sources]
-        record = replace(record, sources=tuple(sources))
-        try:
-            self.archive.create(record.key, record.to_bytes())
-        except ObjectConflict:
-            return parse_record(self.archive.read(record.key), record.key)
-        return record
+        sources = tuple(_set_aside(one, failure) for one in job.sources)
+        return write_record(self.archive, CommitRecord.of(job, sources=sources))
 
     def again(self, job: Job) -> tuple[CommitRecord, dict[str, bytes]]:
         """What the sources of a committed job give now: its record, and its blocks by key. Nothing is written.
@@ -266,18 +256,6 @@ class Compactor:
                 f"the sources of job {job.id} give other blocks than were committed; restore these from a copy"
             )
         return record, {output.key: data for output, data in zip(record.outputs, blocks, strict=True)}
-
-    def committed(self, job: Job) -> CommitRecord | None:
-        """The record of a job if it is in the archive.
-
-        Raises:
-            StorageError: the archive does not answer, or the record is damaged.
-        """
-        key = record_key(job)
-        try:
-            return parse_record(self.archive.read(key), key)
-        except ObjectMissing:
-            return None
 
     def _make(self, job: Job, read: ReadSources) -> _Made | HigherLevel:
         make = self._merged if job.mode == "own" else self._observed
@@ -349,10 +327,10 @@ class Compactor:
         broken = made.broken if made is not None else {}
         first = next((meta for key in read.data if (meta := metas.get(key)) is not None), None)
         blocks = made.blocks if made is not None else []
-        record = replace(
-            new_record(job),
+        record = CommitRecord.of(
+            job,
             instance=None if first is None else _instance(job, first),
-            sources=tuple(_recorded(source.key, source.size_bytes, read, broken) for source in job.sources),
+            sources=tuple(_recorded(source, read, broken) for source in job.sources),
             outputs=tuple(_output(job, *block, summary) for block in blocks),
             profiles=summary.profiles,
             samples=summary.samples,
@@ -395,14 +373,16 @@ def _raw(data: Mapping[str, bytes]) -> "list[RawObject]":
     return [RawObject(key, content) for key, content in data.items()]
 
 
-def _recorded(key: str, listed_bytes: int, read: ReadSources, broken: dict[str, Failure]) -> RecordedSource:
-    if key not in read.data:
-        return RecordedSource(key, listed_bytes, "lost", "it was gone from the bucket before it was read")
-    size_bytes = len(read.data[key])
-    failure = broken.get(key)
-    if failure is None:
-        return RecordedSource(key, size_bytes, "done")
-    return RecordedSource(key, size_bytes, "set_aside", f"{failure.cause}: {failure.message}", failure)
+def _recorded(source: JobSource, read: ReadSources, broken: Mapping[str, Failure]) -> JobSource:
+    if source.key not in read.data:
+        return replace(source, state="lost", reason="it was gone from the bucket before it was read")
+    there = JobSource(source.key, len(read.data[source.key]), "done")
+    failure = broken.get(source.key)
+    return there if failure is None else _set_aside(there, failure)
+
+
+def _set_aside(source: JobSource, failure: Failure) -> JobSource:
+    return replace(source, state="set_aside", reason=f"{failure.cause}: {failure.message}", failure=failure)
 
 
 def _output(job: Job, tenant: bytes, block_id: str, data: bytes, summary: Summary) -> Output:

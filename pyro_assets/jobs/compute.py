@@ -168,7 +168,7 @@ def _compute_together(
     seconds = (time.perf_counter() - begun) / len(tasks)
     answers = [Answer(record, seconds) for record in records]
     if tasks[0].kinds and deriver is not None:
-        jobs = [_committed(task.job, record) for task, record in zip(tasks, records, strict=True)]
+        jobs = [record.committed(task.job) for task, record in zip(tasks, records, strict=True)]
 
         def are_ours() -> None:
             for job in jobs:
@@ -180,10 +180,6 @@ def _compute_together(
         for answer, own in zip(answers, derived, strict=True):
             answer.derived = own
     return answers
-
-
-def _committed(job: Job, record: CommitRecord) -> Job:
-    return replace(job, committed=True, outputs=record.outputs, instance=record.instance)
 
 
 def _compute(task: Task, compactor: Compactor, deriver: Deriver | None, still_ours: Callable[[Job], None]) -> Answer:
@@ -226,6 +222,6 @@ def _compute_alone(
             return
         answer.compact_seconds = time.perf_counter() - begun
         answer.record, columns = compacted.record, compacted.columns
-        job = _committed(job, compacted.record)
+        job = compacted.record.committed(job)
     if task.kinds and deriver is not None:
         answer.derived = deriver.derive(job, columns, task.kinds, still_ours, task.config)

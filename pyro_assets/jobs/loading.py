@@ -4,25 +4,29 @@ Add the translation of a table here when its rows leave the ledger; deciding any
 """
 
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, select
 
 from pyro_assets.errors import LedgerError
+from pyro_assets.jobs.record import CommitRecord
 from pyro_assets.ledger.database import Queries
-from pyro_assets.ledger.records import Compaction, Failure, Job, JobSource, Output, SeriesFile
+from pyro_assets.ledger.records import Failure, Job, JobIdentity, JobSource, Output, SeriesFile, plain
 from pyro_assets.ledger.schema import hour_upkeep, job_sources, jobs, outputs, quarantine, series_files, sources
 from pyro_assets.planning.observed import known_outputs
 
 # Every claim asks these: made once, because making a statement takes longer than running it.
 _SOURCES: Final = (
-    select(sources.c.key, sources.c.created_ms, sources.c.size_bytes, sources.c.state, sources.c.reason)
+    select(sources.c.key, sources.c.size_bytes, sources.c.state, sources.c.reason)
     .join(job_sources, job_sources.c.source_id == sources.c.id)
     .where(job_sources.c.job_id == bindparam("job_id"))
     .order_by(job_sources.c.position)
 )
 _OUTPUTS: Final = select(outputs).where(outputs.c.job_id == bindparam("job_id")).order_by(outputs.c.position)
 _FILES: Final = select(series_files).where(series_files.c.job_id == bindparam("job_id")).order_by(series_files.c.kind)
+#: Fields of a commit record that are columns of its job.
+_RESULTS: Final = ("instance", "profiles", "samples", "duplicates", "conflicts", "oldest_ms", "newest_ms")
 _SERIES_NUMBER: Final = select(hour_upkeep.c.series_number).where(hour_upkeep.c.hour == bindparam("hour"))
 
 
@@ -40,20 +44,13 @@ def job_of(connection: Connection, row: Any, *, failed: bool = True, isolate: bo
     made = connection.execute(_OUTPUTS, key) if committed else ()
     files = connection.execute(_FILES, key) if committed else ()
     return Job(
-        id=row.id,
-        kind=row.kind,
-        shard=row.shard,
-        tenant=row.tenant,
-        hour=row.hour,
-        timestamp_ms=row.timestamp_ms,
-        mode=row.mode,
-        dedup=row.dedup,
+        **{name: getattr(row, name) for name in JobIdentity.__slots__},
         state=row.state,
         attempts=row.attempts,
         run_id=row.run_id or "",
         fence=row.fence,
         sources=tuple(JobSource(*source) for source in found),
-        outputs=tuple(Output(o.tenant, o.block_id, o.key, o.size_bytes, o.crc32c, o.profiles, o.samples) for o in made),
+        outputs=tuple(map(Output.from_row, made)),
         files=tuple(series_file(file) for file in files),
         config_hash=row.config_hash,
         instance=row.instance,
@@ -105,61 +102,33 @@ def series_file_row(job_id: str, file: SeriesFile, written_ms: int) -> dict[str,
     }
 
 
-def output_row(job_id: str, position: int, output: Output) -> dict[str, object]:
-    """The row of a job's output."""
-    return {
-        "job_id": job_id,
-        "position": position,
-        "tenant": output.tenant,
-        "block_id": output.block_id,
-        "key": output.key,
-        "size_bytes": output.size_bytes,
-        "crc32c": output.crc32c,
-        "profiles": output.profiles,
-        "samples": output.samples,
-    }
+def output_rows(done: CommitRecord) -> list[dict[str, Any]]:
+    """The rows of a job's outputs."""
+    return [{"job_id": done.id, "position": place, **plain(output)} for place, output in enumerate(done.outputs)]
 
 
-def compaction_of(connection: Connection, job_id: str) -> Compaction:
-    """What `compacted_columns` and its neighbours were written from; failures that were forgiven are not known."""
+def recorded(connection: Connection, job_id: str) -> CommitRecord:
+    """The record of a committed job, as the ledger knows it; failures that were forgiven are not known."""
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
     job = job_of(connection, row)
-    failures = {
-        one.subject_id: Failure(one.cause, one.message, one.section, one.offset)
-        for one in connection.execute(
-            select(quarantine).where(quarantine.c.subject == "source", quarantine.c.job_id == job_id)
-        )
-    }
-    return Compaction(
+    kept = select(quarantine).where(quarantine.c.subject == "source", quarantine.c.job_id == job_id)
+    failures = {one.subject_id: Failure.from_row(one) for one in connection.execute(kept)}
+    return CommitRecord.of(
+        job,
+        sources=tuple(replace(source, failure=failures.get(source.key)) for source in job.sources),
         outputs=job.outputs,
-        sources={source.key: source.state for source in job.sources},
-        reasons={source.key: source.reason for source in job.sources if source.reason is not None},
-        sizes={source.key: source.size_bytes for source in job.sources},
-        failures=failures,
-        profiles=row.profiles,
-        samples=row.samples,
-        duplicates=row.duplicates,
-        conflicts=row.conflicts,
-        oldest_ms=row.oldest_ms,
-        newest_ms=row.newest_ms,
-        services=tuple((t, s, n, u) for t, s, n, u in json.loads(row.services or "[]")),
+        services=tuple(map(tuple, json.loads(row.services or "[]"))),
         facts=json.loads(row.compact_facts or "{}"),
-        instance=row.instance,
+        **{name: getattr(row, name) for name in _RESULTS},
     )
 
 
-def compacted_columns(done: Compaction) -> dict[str, Any]:
-    """What a compaction says of its job, the same whether it is committed or restored from a commit record."""
+def compacted_columns(done: CommitRecord) -> dict[str, Any]:
+    """What a record says of its job, the same whether it is committed or restored from the archive."""
     return {
-        "instance": done.instance,
+        **{name: getattr(done, name) for name in _RESULTS},
         "blocks": len(done.outputs),
         "bytes_out": sum(output.size_bytes for output in done.outputs),
-        "profiles": done.profiles,
-        "samples": done.samples,
-        "duplicates": done.duplicates,
-        "conflicts": done.conflicts,
-        "oldest_ms": done.oldest_ms,
-        "newest_ms": done.newest_ms,
         "services": json.dumps(done.services),
         "compact_facts": json.dumps(dict(done.facts)) if done.facts else None,
         **({"compares": 1} if done.facts.get("known_profiles") else {}),

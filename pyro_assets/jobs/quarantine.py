@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 from pyro_assets.errors import LedgerError
 from pyro_assets.jobs.loading import load_job
 from pyro_assets.ledger.database import Queries
-from pyro_assets.ledger.records import Failure, Job
+from pyro_assets.ledger.records import Failure, Job, JobIdentity, plain
 from pyro_assets.ledger.schema import UNHELD_STATES, job_sources, jobs, quarantine, sources
 from pyro_assets.planning.plan import insert_parts
 from pyro_assets.planning.policy import Policy
@@ -66,7 +66,7 @@ class QuarantineRecords(Queries):
                     subject_id=row.subject_id,
                     job_id=row.job_id,
                     hour=row.hour,
-                    failure=Failure(row.cause, row.message, row.section, row.offset),
+                    failure=Failure.from_row(row),
                     failures=row.failures,
                     first_failed_ms=row.first_failed_ms,
                     last_failed_ms=row.last_failed_ms,
@@ -113,7 +113,7 @@ def note_failure(
     connection: Connection,
     subject: str,
     subject_id: str,
-    job: Job,
+    job: JobIdentity,
     failure: Failure,
     now_ms: int,
     *,
@@ -130,10 +130,7 @@ def note_failure(
             subject_id=subject_id,
             job_id=job.id,
             hour=job.hour,
-            cause=failure.cause,
-            message=failure.message,
-            section=failure.section,
-            offset=failure.offset,
+            **plain(failure),
             failures=failures,
             first_failed_ms=before.first_failed_ms if before else now_ms,
             last_failed_ms=now_ms,
@@ -300,10 +297,7 @@ class Pardons(Queries):
                         subject_id=key,
                         job_id=found.job_id or None,
                         hour=found.hour,
-                        cause=failure.cause,
-                        message=failure.message,
-                        section=failure.section,
-                        offset=failure.offset,
+                        **plain(failure),
                         failures=1,
                         first_failed_ms=found.first_failed_ms or now_ms,
                         last_failed_ms=found.last_failed_ms or now_ms,
@@ -335,7 +329,7 @@ def split_sources(
     of_job = (quarantine.c.subject == "job") & (quarantine.c.subject_id == job.id)
     kept = connection.execute(select(quarantine).where(of_job)).first()
     if failure is None and kept is not None:
-        failure = Failure(kept.cause, kept.message, kept.section, kept.offset)
+        failure = Failure.from_row(kept)
     connection.execute(quarantine.delete().where(of_job))
     pieces: list[Sequence[Row[Any]]]
     if apart:
@@ -396,7 +390,7 @@ def _unheld_source(row: Row[Any]) -> UnheldSource:
         hour=row.hour,
         reason=row.reason or "",
         job_id=row.job_id or "",
-        failure=None if row.cause is None else Failure(row.cause, row.message, row.section, row.offset),
+        failure=None if row.cause is None else Failure.from_row(row),
         first_failed_ms=row.compacted_ms if row.first_failed_ms is None else row.first_failed_ms,
         last_failed_ms=row.compacted_ms if row.last_failed_ms is None else row.last_failed_ms,
         acknowledged=row.released_ms is not None,

@@ -20,6 +20,7 @@ from pyro_assets.jobs.compute import Answer, Task, compute_pass, counts
 from pyro_assets.jobs.counts import Trust
 from pyro_assets.jobs.derive import Deriver
 from pyro_assets.jobs.pool import NO_LIMITS, Died, Limits, limited
+from pyro_assets.jobs.record import find_record
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import Failure, Job
 from pyro_assets.ledger.schema import JobState
@@ -263,7 +264,7 @@ class Worker:
             is_last: a single source is set aside.
         """
         try:
-            committed = self.compactor.committed(job)
+            committed = find_record(self.compactor.archive, job)
             if committed is None and len(job.sources) > 1:
                 parts = tuple(Claims(self.ledger).split(job, self.clock(), failure, apart))
                 text = f"{_text(job, failure)} (split into {len(parts)} smaller jobs)"
@@ -272,10 +273,9 @@ class Worker:
                 committed = self.compactor.set_aside(job, failure)
             if committed is None:
                 return self._note_failure(job, attempt, failure, counts=True)
-            done = committed.compaction(0.0)
-            Claims(self.ledger).commit_compacted(job, done, self.clock())
+            Claims(self.ledger).commit_compacted(job, committed, self.clock())
             attempt.compacted = True
-            if done.outputs:
+            if committed.outputs:
                 # It came as far as its record: smaller jobs would double its blocks.
                 return self._note_failure(job, attempt, failure, counts=True)
             # What is left of it, series of nothing, comes with the next look at what is due.
@@ -344,5 +344,5 @@ def _commit_of(job: Job, answer: Answer | Died) -> Commit | None:
         return None
     if answer.failure is not None and answer.record is None:
         return None
-    compacted = None if answer.record is None else answer.record.compaction(answer.compact_seconds)
-    return Commit(job, compacted, answer.derived, goes_on=answer.failure is not None)
+    goes_on = answer.failure is not None
+    return Commit(job, answer.record, answer.compact_seconds, answer.derived, goes_on)

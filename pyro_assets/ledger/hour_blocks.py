@@ -98,7 +98,7 @@ class HourBlockRecords(Queries):
             waiting: set[tuple[int, str]] = set()
             for row in _blocks(connection, of_hour):
                 place, is_one = (row.shard, row.tenant), row.job_id in there
-                found.setdefault(place, []).append(LevelOne(row.job_id, row.timestamp_ms, _output(row), is_one))
+                found.setdefault(place, []).append(LevelOne(row.job_id, row.timestamp_ms, Output.from_row(row), is_one))
                 if row.hour_unit is None and is_one:
                     waiting.add(place)
             units = _units(connection, hour_units.c.hour == hour)
@@ -233,10 +233,6 @@ def _blocks(connection: Connection, *conditions: ColumnElement[bool]) -> Any:
         .where(jobs.c.compacted_ms.is_not(None), *conditions)
         .order_by(jobs.c.timestamp_ms, jobs.c.tenant, jobs.c.id, outputs.c.position)
     ).all()
-
-
-def _output(row: Any) -> Output:
-    return Output(row.tenant, row.block_id, row.key, row.size_bytes, row.crc32c, row.profiles, row.samples)
 
 
 def _units(connection: Connection, *conditions: ColumnElement[bool]) -> dict[int, HourUnit]:

@@ -5,13 +5,13 @@ Add a field when it is stored and needed outside; rows of the database stay insi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, and_
 
 from pyro_assets.errors import SettingsError
 from pyro_assets.ledger.schema import COMMITTED_STATES, JobState, SourceState, jobs
-from pyro_assets.storage.keys import HOUR_MS, hour_of
+from pyro_assets.storage.keys import HOUR_MS, commit_key, hour_of, parse_block_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,38 @@ def lane_of_shard(shard: Any, count: int) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt, or a source, failed; `cause` is the error's class, `offset` counts from the section's start."""
+
+    cause: str
+    message: str
+    section: str | None = None
+    offset: int | None = None
+
+    @classmethod
+    def from_row(cls, row: Any) -> Self:
+        """As the quarantine keeps it."""
+        return cls(row.cause, row.message, row.section, row.offset)
+
+
+@dataclass(frozen=True, slots=True)
 class JobSource:
-    """A source of a job; `reason` says why it is in no output."""
+    """A source of a job and what became of it.
+
+    Attributes:
+        reason: why it is in no output; failure: the error, where it was set aside and that is asked for.
+    """
 
     key: str
-    created_ms: int
     size_bytes: int
     state: SourceState
     reason: str | None = None
+    failure: Failure | None = None
+
+    @property
+    def created_ms(self) -> int:
+        """Creation, Unix milliseconds, as its key tells it."""
+        return parse_block_key(self.key).created_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +88,16 @@ class Output:
     crc32c: int
     profiles: int
     samples: int
+
+    @classmethod
+    def from_row(cls, row: Any) -> Self:
+        """As the table of outputs has it."""
+        return cls(row.tenant, row.block_id, row.key, row.size_bytes, row.crc32c, row.profiles, row.samples)
+
+
+def plain(value: Output | Failure) -> dict[str, Any]:
+    """Its fields by name: columns of its row, and what its record says."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +144,8 @@ class SeriesFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A job as a worker claimed it.
+class JobIdentity:
+    """What tells a job from others.
 
     Attributes:
         id: derived from sources, mode and dedup.
@@ -121,6 +155,32 @@ class Job:
         hour: partition key.
         timestamp_ms: of all its samples.
         mode, dedup: how to do it.
+    """
+
+    id: str
+    kind: str
+    shard: int
+    tenant: str
+    hour: str
+    timestamp_ms: int
+    mode: str
+    dedup: str
+
+    @property
+    def record_key(self) -> str:
+        """Where its commit record lies in the archive."""
+        return commit_key(self.hour, self.shard, self.id)
+
+    def identity(self) -> dict[str, Any]:
+        """These fields by name, which are columns of its row."""
+        return {name: getattr(self, name) for name in JobIdentity.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Job(JobIdentity):
+    """A job as a worker claimed it.
+
+    Attributes:
         state: before this attempt; `committed` tells whether its level-1 blocks are.
         attempts: how often it was claimed since it last got further, this time included.
         run_id, fence: who has it; a commit with another fence is refused.
@@ -139,14 +199,6 @@ class Job:
         known: blocks of these jobs.
     """
 
-    id: str
-    kind: str
-    shard: int
-    tenant: str
-    hour: str
-    timestamp_ms: int
-    mode: str
-    dedup: str
     state: JobState
     attempts: int
     run_id: str
@@ -169,51 +221,6 @@ class Job:
     def kinds(self) -> frozenset[str]:
         """Kinds of series that are committed."""
         return frozenset(file.kind for file in self.files)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an attempt, or a source, failed; `cause` is the error's class, `offset` counts from the section's start."""
-
-    cause: str
-    message: str
-    section: str | None = None
-    offset: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Compaction:
-    """The result of compacting a job.
-
-    Attributes:
-        outputs: level-1 blocks, in the order of the commit record.
-        sources: key -> its state, for those that are in no output (set_aside, lost); the others are done.
-        reasons: key -> why.
-        sizes: key -> size in bytes where it was not what the listing said.
-        failures: key -> the error, for the quarantine's list.
-        profiles, samples: in the outputs; duplicates, conflicts: as compaction counted them.
-        oldest_ms, newest_ms: first and last profile, None without any.
-        services: (tenant, service, samples, unsymbolised samples).
-        facts: name -> count of what was odd.
-        instance: see `Job`.
-        seconds: how long it took.
-    """
-
-    outputs: tuple[Output, ...]
-    sources: Mapping[str, SourceState] = field(default_factory=dict)
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    failures: Mapping[str, Failure] = field(default_factory=dict)
-    profiles: int = 0
-    samples: int = 0
-    duplicates: int = 0
-    conflicts: int = 0
-    oldest_ms: int | None = None
-    newest_ms: int | None = None
-    services: tuple[tuple[str, str, int, int], ...] = ()
-    facts: Mapping[str, int] = field(default_factory=dict)
-    instance: str | None = None
-    seconds: float = 0.0
 
 
 def is_there(*hours: str) -> ColumnElement[bool]:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
-from pyro_assets.errors import LedgerError, ObjectConflict, ObjectMissing
+from pyro_assets.errors import LedgerError
 from pyro_assets.jobs.claims import Claims, Retry
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.jobs.quarantine import Kept, Pardons, QuarantineRecords, UnheldSource
-from pyro_assets.jobs.record import CommitRecord, RecordedSource, new_record, parse_record, record_key
+from pyro_assets.jobs.record import CommitRecord, find_record, write_record
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.decisions import Decision, DecisionRecords
 from pyro_assets.ledger.records import Derivation, Failure, Job, SeriesFile
@@ -94,7 +94,7 @@ def release_job(ledger: Ledger, archive: Bucket, job_id: str, now_ms: int, parts
         LedgerError: there is no such job, it is committed, held by a worker, or has a single source.
     """
     job, _ = JobRecords(ledger).look_up(job_id)
-    if _record_of(archive, job) is not None:
+    if find_record(archive, job) is not None:
         raise LedgerError(
             f"job {job_id} has a commit record in the archive: its blocks are there, smaller jobs would double them; "
             "retry it instead"
@@ -126,12 +126,8 @@ def forget_job(ledger: Ledger, archive: Bucket, job_id: str, now_ms: int, run_id
     outputs = job.outputs
     set_aside: list[str] = []
     if not job.committed:
-        record = _without_outputs(job, failure)
-        try:
-            archive.create(record.key, record.to_bytes())
-        except ObjectConflict:
-            record = parse_record(archive.read(record.key), record.key)
-        Claims(ledger).commit_compacted(job, record.compaction(0.0), now_ms)
+        record = write_record(archive, _without_outputs(job, failure))
+        Claims(ledger).commit_compacted(job, record, now_ms)
         outputs = record.outputs
         set_aside = [source.key for source in record.sources if source.state == "set_aside"]
     if outputs and not job.committed:
@@ -145,18 +141,10 @@ def forget_job(ledger: Ledger, archive: Bucket, job_id: str, now_ms: int, run_id
     return len(set_aside)
 
 
-def _record_of(archive: Bucket, job: Job) -> CommitRecord | None:
-    key = record_key(job)
-    try:
-        return parse_record(archive.read(key), key)
-    except ObjectMissing:
-        return None
-
-
 def _without_outputs(job: Job, failure: Failure | None) -> CommitRecord:
     why = f"its job was given up{f' ({failure.cause}: {failure.message})' if failure else ''} and forgotten by a person"
-    sources = tuple(RecordedSource(source.key, source.size_bytes, "set_aside", why) for source in job.sources)
-    return replace(new_record(job), sources=sources)
+    sources = tuple(replace(source, state="set_aside", reason=why) for source in job.sources)
+    return CommitRecord.of(job, sources=sources)
 
 
 _MOST_KEPT: Final = 100_000

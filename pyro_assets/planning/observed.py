@@ -94,4 +94,4 @@ def known_outputs(connection: Connection, job: Row[Any]) -> tuple[Output, ...]:
             jobs.c.first_created_ms <= job.first_created_ms,
         )
     found = connection.execute(query)
-    return tuple(Output(o.tenant, o.block_id, o.key, o.size_bytes, o.crc32c, o.profiles, o.samples) for o in found)
+    return tuple(map(Output.from_row, found))

@@ -10,7 +10,7 @@ from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.storage.keys import HOUR_MS, hour_of
-from tests.support.ledgers import HOUR, KINDS, NOW_MS, claimed, compaction, derivation, planned
+from tests.support.ledgers import HOUR, KINDS, NOW_MS, OUTPUT, claimed, compacted, derivation, planned
 
 LATER = hour_of(NOW_MS + 48 * HOUR_MS)
 ROT = Damage("blocks/x", HOUR, "block", "it rotted")
@@ -18,7 +18,7 @@ ROT = Damage("blocks/x", HOUR, "block", "it rotted")
 
 def a_job(ledger: Ledger) -> str:
     job = claimed(ledger, planned(ledger))
-    Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
     Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
     return job.id
 
@@ -29,11 +29,11 @@ def test_what_must_be_there(ledger: Ledger):
     ReceiptRecords(ledger).put_receipts([closed, replace(closed, receiver="begun", state="sending")], NOW_MS)
     ReceiptRecords(ledger).put_receipts([replace(closed, receiver="empty", samples=0)], NOW_MS)
     written = ScrubRecords(ledger).written(HOUR)
-    assert written.records == {job: (JobRecords(ledger).look_up(job)[0].shard, compaction().outputs)}
+    assert written.records == {job: (JobRecords(ledger).look_up(job)[0].shard, (OUTPUT,))}
     assert {file.kind for file in written.files} == KINDS
     assert {receiver for receiver, _, _ in written.receipts} == {"r"}
     assert written.removed == frozenset()
-    assert ScrubRecords(ledger).compaction(job).outputs == compaction().outputs
+    assert ScrubRecords(ledger).recorded(job) == compacted(JobRecords(ledger).look_up(job)[0])
     assert ScrubRecords(ledger).hours_to_scrub(HOUR) == []
 
 
@@ -66,7 +66,6 @@ def test_checksums_that_are_learnt_later(ledger: Ledger):
     assert placed is not None
     assert placed.crc32c == 2**32 - 1
     assert ScrubRecords(ledger).jobs_of_file(file.key) == [(HOUR, job)]
-    output = compaction().outputs[0]
-    assert ScrubRecords(ledger).job_of_block(output.key) == job
-    ScrubRecords(ledger).replace_outputs(job, [replace(output, size_bytes=1, crc32c=2)])
-    assert JobRecords(ledger).look_up(job)[0].outputs[0] == replace(output, size_bytes=1, crc32c=2)
+    assert ScrubRecords(ledger).job_of_block(OUTPUT.key) == job
+    ScrubRecords(ledger).replace_outputs(job, [replace(OUTPUT, size_bytes=1, crc32c=2)])
+    assert JobRecords(ledger).look_up(job)[0].outputs[0] == replace(OUTPUT, size_bytes=1, crc32c=2)

@@ -9,7 +9,7 @@ from pyro_assets.ledger.database import Ledger
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.plan import Planner
 from pyro_assets.storage.keys import HOUR_MS
-from tests.support.ledgers import HOUR, HOUR_START_MS, KINDS, POLICY, claimed, compaction, derivation, found, record
+from tests.support.ledgers import HOUR, HOUR_START_MS, KINDS, POLICY, claimed, compacted, derivation, found, record
 
 END_MS = HOUR_START_MS + HOUR_MS
 LATER_MS = END_MS + HOUR_MS
@@ -22,7 +22,7 @@ def changed_at_the_end_of_an_hour(ledger: Ledger) -> list[str]:
     done = DueJobs(ledger).due_jobs(HOUR, LATER_MS, kinds=KINDS)
     for job_id in done:
         job = claimed(ledger, job_id, now_ms=LATER_MS)
-        Claims(ledger).commit_compacted(job, compaction(), LATER_MS)
+        Claims(ledger).commit_compacted(job, compacted(job), LATER_MS)
         Claims(ledger).commit_derived(job, derivation(), LATER_MS, kinds=KINDS)
         for name in ("r", "other"):
             ReceiptRecords(ledger).put_receipts(

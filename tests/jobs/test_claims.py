@@ -12,7 +12,7 @@ from pyro_assets.jobs.quarantine import QuarantineRecords
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hours import HourRecords, ServiceSamples, SetAside
 from pyro_assets.ledger.lag import LagRecords
-from pyro_assets.ledger.records import Failure, Lane
+from pyro_assets.ledger.records import Failure, JobSource, Lane
 from pyro_assets.ledger.schema import COMMITTED_STATES
 from pyro_assets.planning.due import DueJobs
 from tests.support.ledgers import (
@@ -20,10 +20,11 @@ from tests.support.ledgers import (
     KINDS,
     LEASE_MS,
     NOW_MS,
+    OUTPUT,
     RETRY,
     claim,
     claimed,
-    compaction,
+    compacted,
     derivation,
     found,
     planned,
@@ -64,7 +65,7 @@ def test_a_worker_that_lost_its_lease_commits_nothing(ledger: Ledger) -> None:
     claimed(ledger, identity, "run", NOW_MS + LEASE_MS)
     for attempt in (
         lambda: Claims(ledger).heartbeat(slow, NOW_MS, LEASE_MS),
-        lambda: Claims(ledger).commit_compacted(slow, compaction(), NOW_MS),
+        lambda: Claims(ledger).commit_compacted(slow, compacted(slow), NOW_MS),
         lambda: Claims(ledger).commit_derived(slow, derivation(), NOW_MS, kinds=KINDS),
         lambda: Claims(ledger).release(slow),
         lambda: Claims(ledger).fail(slow, BROKEN, NOW_MS, RETRY),
@@ -77,13 +78,13 @@ def test_a_worker_that_lost_its_lease_commits_nothing(ledger: Ledger) -> None:
 
 def test_a_lease_that_ran_out_but_was_not_taken_still_commits(ledger: Ledger) -> None:
     job = claimed(ledger, planned(ledger))
-    assert Claims(ledger).commit_compacted(job, compaction(), NOW_MS + 10 * LEASE_MS) == "compacted"
+    assert Claims(ledger).commit_compacted(job, compacted(job), NOW_MS + 10 * LEASE_MS) == "compacted"
 
 
 def test_from_planned_to_derived(ledger: Ledger) -> None:
     identity = planned(ledger)
     job = claimed(ledger, identity)
-    Claims(ledger).commit_compacted(job, compaction(), NOW_MS + 1_000)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS + 1_000, 0.5)
     assert HourRecords(ledger).hour_status(HOUR).pending == 3
     Claims(ledger).commit_derived(job, derivation(), NOW_MS + 2_000, kinds=KINDS)
     status = HourRecords(ledger).hour_status(HOUR)
@@ -99,14 +100,14 @@ def test_from_planned_to_derived(ledger: Ledger) -> None:
     assert status.examples == ("a collision",)
     assert status.job_seconds == 0.75
     seen, duplicates = JobRecords(ledger).look_up(identity)
-    assert (seen.outputs, seen.kinds, seen.config_hash, duplicates) == (compaction().outputs, KINDS, "hash", 1)
+    assert (seen.outputs, seen.kinds, seen.config_hash, duplicates) == ((OUTPUT,), KINDS, "hash", 1)
     assert claim(ledger, identity) is None
 
 
 def test_one_kind_alone_does_not_make_it_derived(ledger: Ledger) -> None:
     identity = planned(ledger)
     job = claimed(ledger, identity)
-    Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
     Claims(ledger).commit_derived(job, derivation("dimension"), NOW_MS, kinds=KINDS)
     assert HourRecords(ledger).hour_status(HOUR).jobs_by_state == {"compacted": 1}
     assert DueJobs(ledger).due_jobs(HOUR, NOW_MS, kinds=["dimension"]) == []
@@ -120,7 +121,7 @@ def test_one_kind_alone_does_not_make_it_derived(ledger: Ledger) -> None:
 def test_a_backfill_replaces_files_and_keeps_the_first_time(ledger: Ledger) -> None:
     identity = planned(ledger)
     job = claimed(ledger, identity)
-    Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
     Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
     again = Claims(ledger).claim(identity, "backfill", NOW_MS + 900_000, LEASE_MS, RETRY, states=COMMITTED_STATES)
     assert again is not None
@@ -135,11 +136,12 @@ def test_sources_that_no_output_holds(ledger: Ledger) -> None:
     job = claimed(ledger, identity)
     first, second, third = (source.key for source in job.sources)
     done = replace(
-        compaction(),
-        sources={first: "set_aside", second: "lost"},
-        reasons={first: "broken", second: "gone"},
-        sizes={third: 77},
-        failures={first: BROKEN},
+        compacted(job),
+        sources=(
+            JobSource(first, job.sources[0].size_bytes, "set_aside", "broken", BROKEN),
+            JobSource(second, job.sources[1].size_bytes, "lost", "gone"),
+            JobSource(third, 77, "done"),
+        ),
     )
     assert Claims(ledger).commit_compacted(job, done, NOW_MS) == "compacted"
     status = HourRecords(ledger).hour_status(HOUR)
@@ -153,7 +155,7 @@ def test_sources_that_no_output_holds(ledger: Ledger) -> None:
 def test_a_job_whose_sources_are_all_gone_is_lost(ledger: Ledger) -> None:
     identity = planned(ledger)
     job = claimed(ledger, identity)
-    done = replace(compaction(), outputs=(), sources={source.key: "lost" for source in job.sources})
+    done = replace(compacted(job), outputs=(), sources=tuple(replace(one, state="lost") for one in job.sources))
     assert Claims(ledger).commit_compacted(job, done, NOW_MS) == "lost"
     status = HourRecords(ledger).hour_status(HOUR)
     assert (status.jobs_by_state, status.pending, status.undone_jobs) == ({"lost": 1}, 0, 0)
@@ -206,7 +208,7 @@ def test_a_job_whose_worker_did_not_come_back_is_to_be_isolated(ledger: Ledger) 
     Claims(ledger).release(job, undone=True)
     job = claimed(ledger, identity, now_ms=now_ms)
     assert job.isolate, "that it was given back untried says nothing of it"
-    Claims(ledger).commit_compacted(job, compaction(), now_ms)
+    Claims(ledger).commit_compacted(job, compacted(job), now_ms)
     Claims(ledger).fail(replace(job, committed=True), Failure("LimitExceeded", "600 s"), now_ms, RETRY)
     assert claimed(ledger, identity, now_ms=now_ms * 2).isolate
 
@@ -240,7 +242,7 @@ def test_progress_forgives_failures(ledger: Ledger) -> None:
     identity = planned(ledger)
     Claims(ledger).fail(claimed(ledger, identity), BROKEN, NOW_MS, RETRY)
     job = claimed(ledger, identity, now_ms=NOW_MS + 1_000)
-    Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
     assert QuarantineRecords(ledger).kept_failures() == []
     # A failed derivation leaves the compaction committed, with tries of its own.
     for attempt in range(RETRY.max_attempts):
@@ -286,7 +288,7 @@ def test_workers_at_the_same_time_get_every_job_once(ledger_url: str, ledger: Le
             job = claim(own, identity, run_id)
             if job is not None:
                 got.append((identity, run_id))
-                Claims(own).commit_compacted(job, replace(compaction(), outputs=()), NOW_MS)
+                Claims(own).commit_compacted(job, replace(compacted(job), outputs=()), NOW_MS)
                 Claims(own).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
         own.close()
 

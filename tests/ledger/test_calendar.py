@@ -9,7 +9,7 @@ from pyro_assets.ledger.decisions import Decision, DecisionRecords
 from pyro_assets.ledger.hours import HourRecords, to_json
 from pyro_assets.ledger.schema import hour_upkeep
 from pyro_assets.ledger.upkeep import ensure_row
-from tests.support.ledgers import HOUR, KINDS, NOW_MS, claimed, compaction, derivation, planned, record
+from tests.support.ledgers import HOUR, KINDS, NOW_MS, claimed, compacted, derivation, planned, record
 from tests.support.ledgers import found as block
 
 LATER = "2026-11-25-14:00"
@@ -19,7 +19,7 @@ DAY = ("2026-11-25-00:00", "2026-11-26-00:00")
 def derived(ledger: Ledger, shard: int = 4) -> str:
     identity = planned(ledger, shard=shard)
     job = claimed(ledger, identity)
-    Claims(ledger).commit_compacted(job, compaction(0.5), NOW_MS + 1_000)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS + 1_000, 0.5)
     Claims(ledger).commit_derived(job, derivation(), NOW_MS + 2_000, kinds=KINDS)
     return identity
 

@@ -25,7 +25,7 @@ from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.plan import Planner
 from pyro_assets.planning.sources import SourceRecords
 from pyro_assets.rules.stored import StoredRules
-from tests.support.ledgers import HOUR, KINDS, NOW_MS, POLICY, claimed, compaction, derivation, found, planned, record
+from tests.support.ledgers import HOUR, KINDS, NOW_MS, POLICY, claimed, compacted, derivation, found, planned, record
 from tests.support.postgres_server import PostgresServer
 
 
@@ -212,7 +212,7 @@ def test_ticks_and_claims_walk_over_nothing_that_is_finished(sqlite_ledger: Ledg
         DueJobs(ledger).backlog(NOW_MS, KINDS)
         DueJobs(ledger).due_jobs(HOUR, NOW_MS, kinds=KINDS)
         job = claimed(ledger, job_id)
-        Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+        Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
         Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
         DueJobs(ledger).unverified_jobs(HOUR, again=False)
         HourRecords(ledger).hours()
@@ -222,7 +222,7 @@ def test_ticks_and_claims_walk_over_nothing_that_is_finished(sqlite_ledger: Ledg
 def test_late_sources_of_hours_whose_rows_are_gone_are_planned_without_a_walk(sqlite_ledger: Ledger) -> None:
     ledger = sqlite_ledger
     job = claimed(ledger, planned(ledger))
-    Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
     Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
     assert SourceRows(ledger).collapse(HOUR, NOW_MS, {}, has_table=False)
     with walking_over_nothing(ledger):

@@ -10,13 +10,13 @@ from pyro_assets.jobs.claims import Claims
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.lag import LAG_BOUNDS_MS, STAGES, LagFigures, LagRecords, figures_of
 from pyro_assets.ledger.schema import OPEN_STATES
-from tests.support.ledgers import HOUR, KINDS, LEASE_MS, NOW_MS, RETRY, claimed, compaction, derivation, planned
+from tests.support.ledgers import HOUR, KINDS, LEASE_MS, NOW_MS, RETRY, claimed, compacted, derivation, planned
 
 
 def exported(ledger: Ledger, shard: int, step_ms: int) -> None:
     """A job whose first source is 30 s old at NOW_MS; each stage takes it `step_ms` more."""
     job = claimed(ledger, planned(ledger, shard=shard))
-    Claims(ledger).commit_compacted(job, compaction(), NOW_MS + step_ms)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS + step_ms)
     Claims(ledger).commit_derived(job, derivation(), NOW_MS + 2 * step_ms, kinds=KINDS)
     sent = [
         Receipt(job.id, kind, "r", "sent", samples=11, accepted=11, file_ms=NOW_MS + 2 * step_ms)
@@ -69,7 +69,7 @@ def test_what_a_person_asked_for_has_no_lag_but_a_duration_of_its_own(ledger: Le
         identity, "backfill", year_ms, LEASE_MS, RETRY, states=OPEN_STATES, asked_ms=year_ms - 5_000
     )
     assert job is not None
-    Claims(ledger).commit_compacted(job, compaction(), year_ms)
+    Claims(ledger).commit_compacted(job, compacted(job), year_ms)
     Claims(ledger).commit_derived(job, derivation(), year_ms + 1_000, kinds=KINDS)
     sent = [
         Receipt(job.id, kind, "r", "sent", samples=11, accepted=11, file_ms=year_ms + 1_000) for kind in sorted(KINDS)
@@ -93,7 +93,7 @@ def test_what_a_person_asked_for_has_no_lag_but_a_duration_of_its_own(ledger: Le
 
 def test_an_export_that_a_person_asked_for_leaves_the_lag_of_live_work_as_it_was(ledger: Ledger):
     job = claimed(ledger, planned(ledger))
-    Claims(ledger).commit_compacted(job, compaction(), NOW_MS + 1_000)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS + 1_000)
     Claims(ledger).commit_derived(job, derivation(), NOW_MS + 2_000, kinds=KINDS)
     later_ms = NOW_MS + 10**9
     sent = [
@@ -110,7 +110,8 @@ def test_a_job_that_a_live_run_does_after_a_backfill_gave_it_back_is_live(ledger
     job = Claims(ledger).claim(identity, "backfill", NOW_MS, LEASE_MS, RETRY, states=OPEN_STATES, asked_ms=NOW_MS)
     assert job is not None
     Claims(ledger).release(job)
-    Claims(ledger).commit_compacted(claimed(ledger, identity), compaction(), NOW_MS + 1_000)
+    job = claimed(ledger, identity)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS + 1_000)
     assert LagRecords(ledger).hour_lag(HOUR)["compacted"].max_ms == 31_000
 
 

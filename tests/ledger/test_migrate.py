@@ -15,7 +15,7 @@ from pyro_assets.ledger import schema
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.migrate import VERSION, version_of
 from pyro_assets.planning.plan import Planner
-from tests.support.ledgers import HOUR, KINDS, NOW_MS, POLICY, claimed, compaction, derivation
+from tests.support.ledgers import HOUR, KINDS, NOW_MS, POLICY, claimed, compacted, derivation
 
 OLD = Path(__file__).with_name("schema_1.sql").read_text()
 DERIVED, PLANNED = "957dea61e6562de2ec27b2a0d2738380", "8653141b1560904c6c8b54907b70602d"
@@ -124,7 +124,7 @@ def test_work_and_export_go_on(old: str) -> None:
         ReceiptRecords(ledger).put_receipts(closed, NOW_MS + 1, wanted_by=["r"])
         assert ReceiptRecords(ledger).export_due("r", [HOUR]) == []
         job = claimed(ledger, PLANNED)
-        Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+        Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
         Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
         assert [one.job_id for one in ReceiptRecords(ledger).export_due("r", [HOUR])] == [PLANNED]
         later_ms = NOW_MS + 60_000

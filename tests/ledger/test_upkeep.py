@@ -20,7 +20,7 @@ from tests.support.ledgers import (
     POLICY,
     RETRY,
     claimed,
-    compaction,
+    compacted,
     derivation,
     found,
     record,
@@ -37,7 +37,7 @@ def jobs_done(ledger: Ledger) -> list[str]:
     done = DueJobs(ledger).due_jobs(HOUR, NOW_MS, kinds=KINDS)
     for job_id in done:
         job = claimed(ledger, job_id)
-        Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+        Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
         Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
     return done
 

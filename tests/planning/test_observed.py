@@ -16,7 +16,19 @@ from pyro_assets.planning.modes import Modes
 from pyro_assets.planning.plan import Planner
 from pyro_assets.planning.policy import MARGIN_MS, job_id
 from pyro_assets.planning.sources import SourceRecords
-from tests.support.ledgers import HOUR, KINDS, NOW_MS, POLICY, claim, claimed, compaction, derivation, found, record
+from tests.support.ledgers import (
+    HOUR,
+    KINDS,
+    NOW_MS,
+    OUTPUT,
+    POLICY,
+    claim,
+    claimed,
+    compacted,
+    derivation,
+    found,
+    record,
+)
 
 OBSERVE = replace(POLICY, mode="observe")
 
@@ -35,10 +47,8 @@ def due(ledger: Ledger) -> set[str]:
 
 def done(ledger: Ledger, identity: str, name: str, tenant: str = "acme") -> None:
     """Commits a job with one block, and its series."""
-    made = compaction()
-    (output,) = made.outputs
-    made = replace(made, outputs=(replace(output, key=f"blocks/4/{tenant}/{name}/block.bin"),))
     job = claimed(ledger, identity)
+    made = replace(compacted(job), outputs=(replace(OUTPUT, key=f"blocks/4/{tenant}/{name}/block.bin"),))
     Claims(ledger).commit_compacted(job, made, NOW_MS)
     Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
 
@@ -50,7 +60,7 @@ def test_a_higher_level_waits_for_lower_ones_and_these_for_one_that_has_begun(le
     job = claimed(ledger, higher)
     Claims(ledger).note_level(job, 2, NOW_MS - 60_000, NOW_MS)
     with pytest.raises(LeaseLost):
-        Claims(ledger).commit_compacted(replace(job, fence=job.fence + 1), compaction(), NOW_MS)
+        Claims(ledger).commit_compacted(replace(job, fence=job.fence + 1), compacted(job), NOW_MS)
     assert due(ledger) == {lower, other_tenant}
     assert claim(ledger, higher) is None
     done(ledger, lower, "lower")
@@ -61,7 +71,7 @@ def test_a_higher_level_waits_for_lower_ones_and_these_for_one_that_has_begun(le
     late, young = block(ledger, -40), block(ledger, 10)
     assert claim(ledger, late) is None
     assert young in due(ledger)
-    recovered = replace(compaction(), facts={"recovered_profiles": 5, "known_profiles": 3})
+    recovered = replace(compacted(job), facts={"recovered_profiles": 5, "known_profiles": 3})
     Claims(ledger).commit_compacted(job, recovered, NOW_MS)
     assert [output.key for output in claimed(ledger, late).known] == ["blocks/4/acme/x/block.bin"]
     looked_up, _ = JobRecords(ledger).look_up(higher)

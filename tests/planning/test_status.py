@@ -5,7 +5,7 @@ from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hours import HourRecords, HourStatus
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.plan import Planner
-from tests.support.ledgers import HOUR, KINDS, LEASE_MS, NOW_MS, POLICY, claimed, compaction, found, planned, record
+from tests.support.ledgers import HOUR, KINDS, LEASE_MS, NOW_MS, POLICY, claimed, compacted, found, planned, record
 
 
 def test_an_empty_ledger(ledger: Ledger) -> None:
@@ -28,7 +28,7 @@ def test_backlog(ledger: Ledger) -> None:
     job = claimed(ledger, first)
     backlog = DueJobs(ledger).backlog(NOW_MS, KINDS)
     assert (backlog.due, backlog.leased, backlog.unfinished) == ({HOUR: 1}, 1, 2)
-    Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
     assert DueJobs(ledger).backlog(NOW_MS + LEASE_MS, KINDS).due == {"2026-11-25-12:00": 1, HOUR: 1}
     # A run that only compacts has nothing to do there.
     assert DueJobs(ledger).due_hours(NOW_MS + LEASE_MS, []) == {HOUR: 1}
@@ -37,7 +37,8 @@ def test_backlog(ledger: Ledger) -> None:
 def test_checks_look_at_each_job_once(ledger: Ledger) -> None:
     identity = planned(ledger)
     assert DueJobs(ledger).unverified_jobs(HOUR, again=False) == ([], 0)
-    Claims(ledger).commit_compacted(claimed(ledger, identity), compaction(), NOW_MS)
+    job = claimed(ledger, identity)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
     assert DueJobs(ledger).unverified_jobs(HOUR, again=False) == ([identity], 0)
     Claims(ledger).mark_verified(identity, NOW_MS)
     assert DueJobs(ledger).unverified_jobs(HOUR, again=False) == ([], 1)

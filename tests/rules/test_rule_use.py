@@ -5,7 +5,7 @@ from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import Derivation, SeriesFile
 from pyro_assets.rules.stored import RuleEdit, RuleMark, RuleUse, Snapshot, StoredRules
-from tests.support.ledgers import HOUR, KINDS, NOW_MS, claimed, compaction, planned
+from tests.support.ledgers import HOUR, KINDS, NOW_MS, claimed, compacted, planned
 
 #: Characters that patterns of databases know.
 NAME = "a_b%c\\d"
@@ -14,7 +14,7 @@ NAME = "a_b%c\\d"
 def derived(ledger: Ledger, shard: int, config_hash: str, later: dict[str, tuple[str, str]]) -> str:
     job_id = planned(ledger, shard=shard)
     job = claimed(ledger, job_id)
-    Claims(ledger).commit_compacted(job, compaction(), NOW_MS)
+    Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
     files = (
         SeriesFile("dimension", "x", 1, 1, config_hash),
         SeriesFile("function", "y", 1, 1, config_hash, later),

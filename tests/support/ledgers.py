@@ -4,12 +4,14 @@ import contextlib
 import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from pyro_assets.jobs.claims import Claims, Retry
+from pyro_assets.jobs.record import CommitRecord
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.records import Compaction, Derivation, Job, Output, SeriesFile
+from pyro_assets.ledger.records import Derivation, Job, Output, SeriesFile
 from pyro_assets.ledger.schema import OPEN_STATES
 from pyro_assets.planning.listing import FoundBlock
 from pyro_assets.planning.plan import Planner
@@ -26,6 +28,7 @@ POLICY = Policy(max_blocks=3, max_bytes=1000, max_age_ms=5_000, start_ms=hour_st
 RETRY = Retry(max_attempts=3, base_ms=1_000, cap_ms=60_000)
 LEASE_MS = 60_000
 KINDS = frozenset({"dimension", "function"})
+OUTPUT = Output("acme", make_ulid(NOW_MS, bytes(10)), "blocks/4/acme/x/block.bin", 100, 7, profiles=5, samples=50)
 
 
 def ledger_file(path: Path) -> str:
@@ -78,10 +81,12 @@ def claimed(ledger: Ledger, job_id: str, run_id: str = "run", now_ms: int = NOW_
     return job
 
 
-def compaction(seconds: float = 0.5) -> Compaction:
-    output = Output("acme", make_ulid(NOW_MS, bytes(10)), "blocks/4/acme/x/block.bin", 100, 7, profiles=5, samples=50)
-    return Compaction(
-        outputs=(output,),
+def compacted(job: Job) -> CommitRecord:
+    """The record of a job with one block."""
+    return CommitRecord.of(
+        job,
+        sources=tuple(replace(source, state="done") for source in job.sources),
+        outputs=(OUTPUT,),
         profiles=5,
         samples=50,
         duplicates=1,
@@ -91,7 +96,6 @@ def compaction(seconds: float = 0.5) -> Compaction:
         services=(("acme", "web", 50, 5),),
         facts={"dangling": 3},
         instance="0123456789abcdef",
-        seconds=seconds,
     )
 
 
