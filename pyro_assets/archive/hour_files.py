@@ -11,7 +11,6 @@ from pyro_assets.archive.retain import RetentionRecord, read_record
 from pyro_assets.errors import DamagedSeries, ObjectChanged, ObjectMissing, SeriesError
 from pyro_assets.jobs.derive import with_notes
 from pyro_assets.ledger.records import SeriesFile
-from pyro_assets.ledger.upkeep import PlacedFile
 from pyro_assets.settings import KINDS
 from pyro_assets.storage.checksum import crc32c
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
@@ -38,7 +37,7 @@ class HourFiles:
     damaged: dict[str, str] = field(init=False, default_factory=dict)
     _own: dict[tuple[str, str], ObjectInfo] = field(init=False, default_factory=dict)
     _merged: dict[tuple[str, str], SeriesFile] = field(init=False, default_factory=dict)
-    _lost: dict[str, SeriesFile] = field(init=False, default_factory=dict)
+    _lost: dict[str, ObjectInfo] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.retention = read_record(self.archive, self.hour)
@@ -64,25 +63,26 @@ class HourFiles:
                 raise data
             if data is not None:
                 item = self._own[job, kind]
+                blank = SeriesFile(kind, job, item.key, 0, item.size_bytes)
                 try:
-                    file = _noted(SeriesFile(kind, item.key, 0, item.size_bytes, crc32c=crc32c(data)), data)
+                    file = _noted(replace(blank, crc32c=crc32c(data)), data)
                 except SeriesError as error:
                     self.damaged[item.key] = str(error)
                     if job not in self.retention.blocks:
                         continue
-                    file = SeriesFile(kind, item.key, 0, item.size_bytes)
+                    file = blank
             elif (job, kind) in self._merged:
                 file = self._merged[job, kind]
             elif kind in self._lost and job in self.retention.blocks:
-                file = self._lost[kind]
+                file = SeriesFile(kind, job, self._lost[kind].key, 0, self._lost[kind].size_bytes)
             elif job in self.retention.series:
-                file = SeriesFile(kind, None, 0, 0)
+                file = SeriesFile(kind, job, "")
             else:
                 continue
             files.setdefault(job, []).append(file)
         return files
 
-    def placed(self) -> list[PlacedFile]:
+    def placed(self) -> list[SeriesFile]:
         """Where the series of all jobs of the hour are.
 
         Raises:
@@ -92,12 +92,7 @@ class HourFiles:
         found = self.of(jobs)
         for key, why in self.damaged.items():
             raise DamagedSeries(key, f"is damaged ({why})")
-        return [
-            PlacedFile(file.kind, job, file.key, file.rows, file.size_bytes, file.crc32c)
-            for job in jobs
-            for file in found.get(job, ())
-            if file.key is not None
-        ]
+        return [file for job in jobs for file in found.get(job, ()) if file.key]
 
     def _look(self, kind: str) -> None:
         from pyro_assets.series.files import CurrentFile, MergedFile, current_files, parse_series_key
@@ -118,23 +113,23 @@ class HourFiles:
                 continue
             try:
                 data = self.archive.get(item.key, item.size_bytes)
-                blank = SeriesFile(kind, item.key, 0, item.size_bytes, crc32c=crc32c(data))
+                checksum = crc32c(data)
                 _check(data, item.key)
                 merged = MergedFile(data, item.key)
                 for job, rows in merged.jobs.items():
                     if job not in current.without:
-                        self._merged[job, kind] = with_notes(replace(blank, rows=rows), merged.metadata(job))
+                        file = SeriesFile(kind, job, item.key, rows, item.size_bytes, checksum)
+                        self._merged[job, kind] = with_notes(file, merged.metadata(job))
             except (SeriesError, ObjectChanged, ObjectMissing) as error:
                 self.damaged[item.key] = str(error)
-                self._lost[kind] = SeriesFile(kind, item.key, 0, item.size_bytes)
+                self._lost[kind] = item
 
 
 def _noted(blank: SeriesFile, data: bytes) -> SeriesFile:
     from pyro_assets.series.files import read_notes
 
-    name = blank.key or ""
-    _check(data, name)
-    rows, notes = read_notes(data, name)
+    _check(data, blank.key)
+    rows, notes = read_notes(data, blank.key)
     return with_notes(replace(blank, rows=rows), notes)
 
 

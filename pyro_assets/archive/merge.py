@@ -16,7 +16,8 @@ from pyro_assets.archive.table import ArchiveTable, NewFile, remove_older
 from pyro_assets.errors import ObjectChanged, ObjectMissing, SeriesError
 from pyro_assets.jobs.derive import SeriesFiles, check_file
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.upkeep import Merged, MergeOrder, PlacedFile, UpkeepRecords
+from pyro_assets.ledger.records import SeriesFile
+from pyro_assets.ledger.upkeep import Merged, MergeOrder, UpkeepRecords
 from pyro_assets.storage.checksum import crc32c
 from pyro_assets.storage.interface import Bucket, ObjectInfo
 from pyro_assets.storage.keys import hour_of, parse_series_name, table_key
@@ -151,7 +152,7 @@ def _write(archive: Bucket, ledger: Ledger, order: MergeOrder, kind: str) -> Ite
         )
 
 
-def _parts(archive: Bucket, reader: SeriesFiles, files: Sequence[PlacedFile]) -> "Iterator[JobSeries]":
+def _parts(archive: Bucket, reader: SeriesFiles, files: Sequence[SeriesFile]) -> "Iterator[JobSeries]":
     from pyro_assets.series.files import read_job_series
 
     for begin in range(0, len(files), _BATCH):

@@ -183,7 +183,7 @@ def _restore_jobs(
             report.jobs += Restorer(ledger).restore(restored, now_ms)
             report.sources += sum(len(job.blocks) for job in restored)
             report.damaged_series += [why for why in files.damaged.values() if why not in report.damaged_series]
-            report.series_files += sum(file.key is not None for job in restored for file in job.files)
+            report.series_files += sum(bool(file.key) for job in restored for file in job.files)
             if files.series_number or files.retention.blocks:
                 ExpiryRecords(ledger).note_retention(hour, files.series_number, sorted(files.retention.blocks), now_ms)
         report.records += len(records)
@@ -221,7 +221,7 @@ def _job(record: CommitRecord, files: Sequence[SeriesFile]) -> RestoredJob:
         state = "lost"
     elif not record.outputs:
         # It was, or would be, derived to nothing.
-        state, files = "derived", [SeriesFile(kind, None, 0, 0) for kind in sorted(KINDS)]
+        state, files = "derived", [SeriesFile(kind, record.id, "") for kind in sorted(KINDS)]
     elif {file.kind for file in files} >= KINDS:
         state = "derived"
     return RestoredJob(record, blocks, state, tuple(files))

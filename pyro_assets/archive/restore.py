@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, select
 
 from pyro_assets.errors import BadRecord, LedgerError
-from pyro_assets.jobs.loading import JobRecords, compacted_columns, output_rows, series_file_row
+from pyro_assets.jobs.loading import JobRecords, compacted_columns, output_rows
 from pyro_assets.jobs.quarantine import Pardons, note_failure
 from pyro_assets.jobs.record import CommitRecord
 from pyro_assets.ledger.database import Ledger, Queries, fact, put_fact
@@ -118,7 +118,7 @@ def _restore(connection: Connection, job: RestoredJob, now_ms: int) -> None:
     if record.outputs:
         connection.execute(outputs.insert(), output_rows(record))
     if job.files:
-        connection.execute(series_files.insert(), [series_file_row(record.id, file, now_ms) for file in job.files])
+        connection.execute(series_files.insert(), [file.to_row(now_ms) for file in job.files])
 
 
 def _restore_sources(connection: Connection, job: RestoredJob, now_ms: int) -> None:

@@ -30,8 +30,8 @@ from pyro_assets.jobs.derive import check_file
 from pyro_assets.jobs.record import parse_record
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hour_blocks import HourBlockRecords, HourObject
-from pyro_assets.ledger.records import Output
-from pyro_assets.ledger.upkeep import PlacedFile, UpkeepRecords
+from pyro_assets.ledger.records import Output, SeriesFile
+from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.rules.archive import damaged_rules
 from pyro_assets.storage.checksum import check_crc, crc32c
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
@@ -55,7 +55,7 @@ NIGHTS: Final = 30
 #: Bytes in memory at a time, but for a single larger object.
 _AT_ONCE_BYTES: Final = 64 << 20
 _PAGE_KEYS: Final = 500
-_Item = TypeVar("_Item", ObjectInfo, Output, HourObject, PlacedFile)
+_Item = TypeVar("_Item", ObjectInfo, Output, HourObject, SeriesFile)
 _Block = TypeVar("_Block", Output, HourObject)
 #: What says that one object is not what was written; everything else says that the archive does not answer.
 _ROT: Final = (BadRecord, ChecksumMismatch, ObjectChanged, ObjectMissing, SeriesError)
@@ -214,7 +214,7 @@ class _Hour:
             except _ROT as error:
                 yield self._damage(kind, output.key, error)
 
-    def _series(self, files: Sequence[PlacedFile]) -> Iterator[Damage]:
+    def _series(self, files: Sequence[SeriesFile]) -> Iterator[Damage]:
         for file, data in self._in_batches(list({file.key: file for file in files}.values())):
             try:
                 if file.key.startswith(f"{TABLE}/") and file.key not in self._in_table():

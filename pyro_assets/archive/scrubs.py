@@ -13,9 +13,9 @@ from sqlalchemy import func, select
 from pyro_assets.jobs.loading import recorded
 from pyro_assets.jobs.record import CommitRecord
 from pyro_assets.ledger.database import Queries
-from pyro_assets.ledger.records import Output, is_there
+from pyro_assets.ledger.records import Output, SeriesFile, is_there
 from pyro_assets.ledger.schema import damage, hour_upkeep, jobs, outputs, receipts, series_files
-from pyro_assets.ledger.upkeep import PlacedFile, ensure_row, files_of, hours_with_jobs, series_number
+from pyro_assets.ledger.upkeep import ensure_row, files_of, hours_with_jobs, series_number
 
 #: block: level-1; hour: a block of an hour, or its summary;
 #: record: of a commit; series: a file of them; receipt, retention, rules: records of these.
@@ -47,7 +47,7 @@ class Written:
 
     records: Mapping[str, tuple[int, tuple[Output, ...]]]
     removed: Collection[str]
-    files: Sequence[PlacedFile]
+    files: Sequence[SeriesFile]
     receipts: Collection[tuple[str, int, str]]
 
 
@@ -77,7 +77,7 @@ class ScrubRecords(Queries):
                 made.setdefault(row.job_id, []).append(Output.from_row(row))
             committed = connection.execute(select(jobs.c.id, jobs.c.shard).where(of_hour, is_committed)).all()
             there = set(connection.execute(select(jobs.c.id).where(is_there(hour))).scalars())
-            files = tuple(PlacedFile(**row._mapping) for row in connection.execute(files_of(hour)))
+            files = tuple(map(SeriesFile.from_row, connection.execute(files_of(hour))))
             sent = connection.execute(
                 select(receipts.c.receiver, jobs.c.shard, receipts.c.job_id)
                 .join(jobs, jobs.c.id == receipts.c.job_id)

@@ -16,11 +16,10 @@ import polars as pl
 from sqlalchemy import select
 
 from pyro_assets.errors import DamagedSeries, StorageError
-from pyro_assets.export.receipts import stored_file
 from pyro_assets.jobs.derive import check_file
 from pyro_assets.jobs.loading import job_of
 from pyro_assets.ledger.database import Ledger, Queries
-from pyro_assets.ledger.records import Job, StoredFile, within
+from pyro_assets.ledger.records import Job, SeriesFile, within
 from pyro_assets.ledger.schema import jobs, series_files
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import parse_series_name
@@ -205,7 +204,7 @@ class SeriesScan:
 class _File:
     """A file, and which jobs' rows of it count."""
 
-    def __init__(self, file: StoredFile) -> None:
+    def __init__(self, file: SeriesFile) -> None:
         self.stored = file
         self.key, self.kind, self.size_bytes = file.key, file.kind, file.size_bytes
         self.is_shared = not parse_series_name(file.key)[0]
@@ -252,7 +251,7 @@ class ShownJob:
     compacted_ms: int | None
     derived_ms: int | None
     exported_ms: int | None
-    files: tuple[StoredFile, ...]
+    files: tuple[SeriesFile, ...]
 
 
 class ShownJobs(Queries):
@@ -260,7 +259,7 @@ class ShownJobs(Queries):
 
     def newest_series_files(
         self, begin_ms: int, end_ms: int, *, kind: str = "", limit: int = 2000
-    ) -> list[tuple[int, str, StoredFile]]:
+    ) -> list[tuple[int, str, SeriesFile]]:
         """Timestamp, id and file of jobs with samples in [begin_ms, end_ms), the newest first, at most so many.
 
         Jobs of an hour may share a file.
@@ -275,7 +274,7 @@ class ShownJobs(Queries):
         if kind:
             query = query.where(series_files.c.kind == kind)
         with self.ledger.read() as connection:
-            return [(row.timestamp_ms, row.job_id, stored_file(row)) for row in connection.execute(query)]
+            return [(row.timestamp_ms, row.job_id, SeriesFile.from_row(row)) for row in connection.execute(query)]
 
     def shown_job(self, job_id: str) -> ShownJob | None:
         """A job, its level-1 blocks and files of series; None where there is none of this id."""
@@ -295,5 +294,5 @@ class ShownJobs(Queries):
             compacted_ms=row.compacted_ms,
             derived_ms=row.derived_ms,
             exported_ms=row.exported_ms,
-            files=tuple(stored_file(file) for file in files),
+            files=tuple(map(SeriesFile.from_row, files)),
         )

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, Final, Literal
 
 from pyro_assets.errors import ObjectConflict
-from pyro_assets.ledger.records import StoredFile
+from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import receipt_key, receipts_prefix
 from pyro_assets.storage.sealed_json import from_bytes, parsing, to_bytes
@@ -110,7 +110,7 @@ class DueExport:
     timestamp_ms: int
     derived_ms: int
     first_created_ms: int
-    files: tuple[StoredFile, ...]
+    files: tuple[SeriesFile, ...]
     receipts: dict[str, Receipt]
     tenant: str = ""
 

@@ -25,7 +25,7 @@ from pyro_assets.export.receipt import (
 )
 from pyro_assets.ledger.database import Queries
 from pyro_assets.ledger.lag import is_live
-from pyro_assets.ledger.records import Lane, StoredFile, in_lane, within
+from pyro_assets.ledger.records import Lane, SeriesFile, in_lane, within
 from pyro_assets.ledger.schema import OPEN_STATES, jobs, receipts, series_files
 
 #: A process that has had a receipt open for so long is no longer waited for.
@@ -292,7 +292,7 @@ class ReceiptRecords(Queries):
                 found.setdefault((row.job_id, row.kind), []).append(receipt_of(row))
         return found
 
-    def series_files_of(self, begin_ms: int, end_ms: int) -> list[tuple[int, StoredFile]]:
+    def series_files_of(self, begin_ms: int, end_ms: int) -> list[tuple[int, SeriesFile]]:
         """Timestamp and file of every committed job with samples in [begin_ms, end_ms), by time.
 
         Args:
@@ -308,12 +308,7 @@ class ReceiptRecords(Queries):
         )
         with self.ledger.read() as connection:
             rows = connection.execute(query).all()
-        return [(row.timestamp_ms, stored_file(row)) for row in rows]
-
-
-def stored_file(row: Any) -> StoredFile:
-    """A row of the table of files as a file."""
-    return StoredFile(row.kind, row.key, row.rows, row.size_bytes, row.written_ms, row.job_id, row.crc32c)
+        return [(row.timestamp_ms, SeriesFile.from_row(row)) for row in rows]
 
 
 def _is_file(files: Any) -> ColumnElement[bool]:
@@ -386,7 +381,7 @@ def _due(connection: Connection, receiver: str, tenant: str, row: Any) -> DueExp
         timestamp_ms=row.timestamp_ms,
         derived_ms=row.derived_ms or 0,
         first_created_ms=row.first_created_ms,
-        files=tuple(stored_file(file) for file in files),
+        files=tuple(map(SeriesFile.from_row, files)),
         receipts={one.kind: receipt_of(one) for one in known},
         tenant=tenant,
     )

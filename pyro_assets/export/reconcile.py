@@ -23,7 +23,7 @@ from pyro_assets.export.remote_write.transport import Transport
 from pyro_assets.export.samples import NAME_LABEL, Samples, samples_of
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.records import StoredFile
+from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.rules.names import METRIC_PREFIX, exported_name
@@ -321,7 +321,7 @@ class HourEstimate:
 
 
 def read_files(
-    archive: Bucket, ledger: Ledger, files: Sequence[tuple[int, StoredFile]], unreadable: list[str] | None = None
+    archive: Bucket, ledger: Ledger, files: Sequence[tuple[int, SeriesFile]], unreadable: list[str] | None = None
 ) -> Iterator[Samples]:
     """The samples of files, one after the other.
 
@@ -346,7 +346,7 @@ def read_files(
             yield samples
 
 
-def files_between(ledger: Ledger, begin_ms: int, end_ms: int) -> list[tuple[int, StoredFile]]:
+def files_between(ledger: Ledger, begin_ms: int, end_ms: int) -> list[tuple[int, SeriesFile]]:
     """Timestamp and file of every job with samples in [begin_ms, end_ms), by time.
 
     Raises:
@@ -405,7 +405,7 @@ def reconcile_receiver(
         return reconcile(receiver, questions, jobs, begin_ms, end_ms, progress=progress)
 
 
-def _may_lack(receiver: Receiver, file: StoredFile, receipts: Sequence[Receipt], tenant: str) -> float | None:
+def _may_lack(receiver: Receiver, file: SeriesFile, receipts: Sequence[Receipt], tenant: str) -> float | None:
     """How many samples of a tenant a receiver lacks by its receipts; see `JobSamples.may_lack`."""
     org_id = receiver.org_of(tenant)
     receipt = next((one for one in receipts if one.tenant == org_id), None)

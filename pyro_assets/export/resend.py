@@ -18,7 +18,7 @@ from pyro_assets.export.remote_write.client import Client, SendReport
 from pyro_assets.export.samples import Samples, orgs_of, samples_of
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.records import StoredFile
+from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.storage.interface import Bucket
 
@@ -69,7 +69,7 @@ def send_again(
     return counts
 
 
-def _acknowledged(samples: Samples, receiver: Receiver, file: StoredFile, receipts: Sequence[Receipt]) -> Samples:
+def _acknowledged(samples: Samples, receiver: Receiver, file: SeriesFile, receipts: Sequence[Receipt]) -> Samples:
     """The samples of which a closed receipt says that the receiver got them as they are now."""
     is_wanted = np.zeros(len(samples), dtype=np.bool_)
     for receipt in receipts:

@@ -17,8 +17,7 @@ import xxhash
 from pyro_assets.block.columns import I64, Bool, starts
 from pyro_assets.errors import DamagedSeries, SeriesError
 from pyro_assets.jobs.derive import SeriesFiles
-from pyro_assets.ledger.records import StoredFile
-from pyro_assets.ledger.upkeep import PlacedFile
+from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.rules.names import LabelNames, exported_name, exported_names
 from pyro_assets.rules.selectors import Selector
@@ -144,7 +143,7 @@ def open_series(data: bytes | memoryview, name: str = "<memory>") -> Samples:
         return _number([_part(batch, name) for batch in read])
 
 
-def samples_of(reader: SeriesFiles, file: PlacedFile | StoredFile) -> Samples:
+def samples_of(reader: SeriesFiles, file: SeriesFile) -> Samples:
     """The series of a job as samples to send.
 
     Raises:

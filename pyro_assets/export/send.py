@@ -25,7 +25,7 @@ from pyro_assets.export.samples import Samples, orgs_of, samples_of
 from pyro_assets.export.states import ActiveSeriesRecords
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.records import StoredFile
+from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.storage.interface import Bucket
 
@@ -45,7 +45,7 @@ class _Part:
         report: the result so far; done: tenants to which it was sent.
     """
 
-    file: StoredFile
+    file: SeriesFile
     before: Receipt | None
     prepared: Prepared
     rules: Rules
@@ -157,7 +157,7 @@ class Sender:
             part.done.add(org)
         return None
 
-    def _part(self, due: DueExport, file: StoredFile, before: Receipt | None, tried: Collection[str]) -> _Part:
+    def _part(self, due: DueExport, file: SeriesFile, before: Receipt | None, tried: Collection[str]) -> _Part:
         samples = samples_of(self._series, file)
         blank = Receipt(due.job_id, file.kind, self.receiver.name, "sending", tenant=due.tenant)
         apart = set(before.apart) if before is not None else set()

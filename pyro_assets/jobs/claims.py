@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, bindparam, case, func, select
+from sqlalchemy import BigInteger, Connection, and_, bindparam, case, func, select
 
 from pyro_assets.errors import LeaseLost
-from pyro_assets.jobs.loading import compacted_columns, job_of, output_rows, series_file_row
+from pyro_assets.jobs.loading import compacted_columns, job_of, output_rows
 from pyro_assets.jobs.quarantine import forgive, give_up, note_failure, split_sources
 from pyro_assets.jobs.record import CommitRecord
 from pyro_assets.ledger.database import Queries
@@ -423,15 +423,11 @@ def _commit_derived(connection: Connection, job: Job, done: Derivation, now_ms: 
 
 def _put_files(connection: Connection, job: Job, done: Derivation, now_ms: int) -> None:
     """Files in place of those of the same kinds; receivers look again at what was written anew."""
-    written: dict[str, int] = {}
-    for file in done.files:
-        if file.kind not in job.kinds:
-            continue
-        same = (series_files.c.job_id == job.id) & (series_files.c.kind == file.kind)
-        if not file.is_changed:
-            written[file.kind] = connection.execute(select(series_files.c.written_ms).where(same)).scalar_one()
+    before = {file.kind: file.written_ms for file in job.files}
+    rows = [file.to_row(now_ms if file.is_changed else before[file.kind]) for file in done.files]
+    if before:
+        same = and_(series_files.c.job_id == job.id, series_files.c.kind.in_([file.kind for file in done.files]))
         connection.execute(series_files.delete().where(same))
-    rows = [series_file_row(job.id, file, written.get(file.kind, now_ms)) for file in done.files]
     if rows:
         connection.execute(series_files.insert(), rows)
 

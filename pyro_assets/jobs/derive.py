@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyro_assets.errors import DamagedSeries, ObjectMissing, RemovedByRetention, SeriesError, Where
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.records import Derivation, Job, Output, SeriesFile, StoredFile
-from pyro_assets.ledger.upkeep import PlacedFile, UpkeepRecords
+from pyro_assets.ledger.records import Derivation, Job, Output, SeriesFile
+from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.rules.stored import RuleMark
 from pyro_assets.storage.checksum import check_crc, crc32c
 from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
@@ -57,14 +57,14 @@ class SeriesFiles:
     ledger: Ledger | None = None
     _merged: "dict[str, MergedFile]" = field(default_factory=dict)
 
-    def rows(self, file: PlacedFile | StoredFile) -> "JobSeries":
+    def rows(self, file: SeriesFile) -> "JobSeries":
         """The series of a job as rows, with what their file says of itself; see `read`."""
         from pyro_assets.series.files import read_job_series
 
         found = self.read(file)
         return read_job_series(found, file.job_id, file.key) if isinstance(found, bytes) else found
 
-    def own_file(self, file: PlacedFile | StoredFile) -> bytes:
+    def own_file(self, file: SeriesFile) -> bytes:
         """The series of a job as a file of its own; see `read`."""
         from pyro_assets.series.files import series_to_parquet, to_polars
 
@@ -73,7 +73,7 @@ class SeriesFiles:
             return found
         return series_to_parquet(to_polars(found.table), found.metadata)
 
-    def read(self, file: PlacedFile | StoredFile) -> "bytes | JobSeries":
+    def read(self, file: SeriesFile) -> "bytes | JobSeries":
         """The series of a job as they lie there: a file of its own, or its rows of one that it shares.
 
         Args:
@@ -96,7 +96,7 @@ class SeriesFiles:
                 file = place
         return self._read_at(file)
 
-    def _read_at(self, file: PlacedFile | StoredFile) -> "bytes | JobSeries":
+    def _read_at(self, file: SeriesFile) -> "bytes | JobSeries":
         if parse_series_name(file.key)[0]:
             return self._bytes(file)
         from pyro_assets.series.files import MergedFile
@@ -108,7 +108,7 @@ class SeriesFiles:
             self._merged[file.key] = opened
         return self._merged[file.key].read(file.job_id)
 
-    def _bytes(self, file: PlacedFile | StoredFile) -> bytes:
+    def _bytes(self, file: SeriesFile) -> bytes:
         data = self.archive.read(file.key)
         if self.ledger is None:
             from pyro_assets.series.files import check_seal
@@ -119,7 +119,7 @@ class SeriesFiles:
         return check_file(data, file)
 
 
-def check_file(data: bytes, file: PlacedFile | StoredFile) -> bytes:
+def check_file(data: bytes, file: SeriesFile) -> bytes:
     """The bytes of a file, which must be those that the ledger recorded; without a record, those of the file's seal.
 
     Raises:
@@ -145,7 +145,7 @@ _LATER: Final = "pyro_assets.later"
 def notes_of(file: SeriesFile) -> dict[str, str]:
     """What is noted in a file.
 
-    >>> sorted(notes_of(SeriesFile("dimension", "key", 1, 1, "ab12")).items())
+    >>> sorted(notes_of(SeriesFile("dimension", "job", "key", config_hash="ab12")).items())
     [('pyro_assets.rules', 'ab12')]
     """
     notes = {_SNAPSHOT: file.config_hash} if file.config_hash else {}
@@ -361,10 +361,8 @@ class Deriver:
     ) -> tuple[Derivation, dict[str, bytes]]:
         """What a job's series came to, and its files by key."""
         if derived is None or not work.job.outputs:
-            nothing = tuple(SeriesFile(kind, None, 0, 0, work.config_hash) for kind in sorted(kinds))
-            return Derivation(nothing, work.config_hash), {}
-        files = [SeriesFile(kind, work.key(kind), 0, 0, work.config_hash) for kind in sorted(kinds)]
-        written = [self._bytes(file, derived.frames[file.kind]) for file in files]
+            return Derivation(tuple(work.file(kind, "") for kind in sorted(kinds)), work.config_hash), {}
+        written = [self._bytes(work.file(kind, work.key(kind)), derived.frames[kind]) for kind in sorted(kinds)]
         facts = derived.facts.to_dict()
         derivation = Derivation(
             files=tuple(file for file, _ in written),
@@ -384,7 +382,12 @@ class Deriver:
             return Derivation(tuple(replace(file, is_changed=False) for file in files), work.config_hash, ids)
         # Nobody moves the files of a job that is held, so the ledger need not be asked where they are.
         reader = SeriesFiles(self.archive)
-        before = {file.kind: reader.own_file(_placed(file, work.job)) for file in work.job.files}
+        if not all(file.key for file in work.job.files):
+            raise RemovedByRetention(
+                f"the series of job {work.job.id} of {work.job.hour} were removed by retention, so no rule can be put "
+                "among them; a backfill of all its series makes them anew while its level-1 blocks are there"
+            )
+        before = {file.kind: reader.own_file(file) for file in work.job.files}
         derived = self._series(work, only(work.config, ids), frozenset(before))
         merged, changed = self.engine.replace_rules(before, derived, ids)
         written = [
@@ -429,20 +432,15 @@ class _Work:
         """Where the job's series of a kind lie."""
         return series_key(kind, self.job.hour, self.job.id, self.job.series_number or 0)
 
+    def file(self, kind: str, key: str) -> SeriesFile:
+        """A file of the job, with nothing in it."""
+        return SeriesFile(kind, self.job.id, key, config_hash=self.config_hash)
+
 
 def _info(job: Job) -> "JobInfo":
     from pyro_assets.series.facts import JobInfo
 
     return JobInfo(job.id, job.shard, job.timestamp_ms, job.instance or "")
-
-
-def _placed(file: SeriesFile, job: Job) -> PlacedFile:
-    if file.key is None:
-        raise RemovedByRetention(
-            f"the series of job {job.id} of {job.hour} were removed by retention, so no rule can be put among them; a "
-            "backfill of all its series makes them anew while its level-1 blocks are there"
-        )
-    return PlacedFile(file.kind, job.id, file.key, file.rows, file.size_bytes, file.crc32c)
 
 
 def read_outputs(archive: ReadOnlyBucket, engine: Engine, job: Job) -> "BlockColumns":

@@ -51,7 +51,7 @@ def job_of(connection: Connection, row: Any, *, failed: bool = True, isolate: bo
         fence=row.fence,
         sources=tuple(JobSource(*source) for source in found),
         outputs=tuple(map(Output.from_row, made)),
-        files=tuple(series_file(file) for file in files),
+        files=tuple(map(SeriesFile.from_row, files)),
         config_hash=row.config_hash,
         instance=row.instance,
         committed=committed,
@@ -79,27 +79,6 @@ class JobRecords(Queries):
             if duplicates is None:
                 raise LedgerError(f"the ledger has no job {job_id}")
             return load_job(connection, job_id), duplicates
-
-
-def series_file(row: Any) -> SeriesFile:
-    """A row of the table as a file of series."""
-    later = {rule: (version, snapshot) for rule, (version, snapshot) in json.loads(row.later or "{}").items()}
-    return SeriesFile(row.kind, row.key, row.rows, row.size_bytes, row.config_hash, later, crc32c=row.crc32c)
-
-
-def series_file_row(job_id: str, file: SeriesFile, written_ms: int) -> dict[str, Any]:
-    """The row of a file of series."""
-    return {
-        "job_id": job_id,
-        "kind": file.kind,
-        "key": file.key,
-        "rows": file.rows,
-        "size_bytes": file.size_bytes,
-        "crc32c": file.crc32c,
-        "config_hash": file.config_hash,
-        "later": json.dumps(dict(file.later), sort_keys=True) if file.later else None,
-        "written_ms": written_ms,
-    }
 
 
 def output_rows(done: CommitRecord) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 Add a field when it is stored and needed outside; rows of the database stay inside the ledger.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -101,6 +102,53 @@ def plain(value: Output | Failure) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesFile:
+    """The series of a kind of a job in the archive: in a file of its own, or in one that jobs of an hour share.
+
+    Attributes:
+        key: "" where a job without outputs was derived to nothing, or retention removed the file.
+        rows: of the job.
+        size_bytes, crc32c: of the file; the checksum is None where it is not known.
+        config_hash: the snapshot of rules that it was derived with, None where that is not known.
+        later: rules whose series were put in since: id -> (its hash, the snapshot it was in).
+        written_ms: when the ledger heard of it; moving the series into a shared file does not change it.
+        is_changed: it holds other samples than the file before it.
+    """
+
+    kind: str
+    job_id: str
+    key: str
+    rows: int = 0
+    size_bytes: int = 0
+    crc32c: int | None = None
+    config_hash: str | None = None
+    later: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    written_ms: int = 0
+    is_changed: bool = True
+
+    @classmethod
+    def from_row(cls, row: Any) -> Self:
+        """As the table of files has it."""
+        later = {rule: (version, snapshot) for rule, (version, snapshot) in json.loads(row.later or "{}").items()}
+        file = (row.kind, row.job_id, row.key or "", row.rows, row.size_bytes, row.crc32c)
+        return cls(*file, row.config_hash, later, row.written_ms)
+
+    def to_row(self, written_ms: int) -> dict[str, Any]:
+        """Its row in the table of files."""
+        return {
+            "job_id": self.job_id,
+            "kind": self.kind,
+            "key": self.key or None,
+            "rows": self.rows,
+            "size_bytes": self.size_bytes,
+            "crc32c": self.crc32c,
+            "config_hash": self.config_hash,
+            "later": json.dumps(dict(self.later), sort_keys=True) if self.later else None,
+            "written_ms": written_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Derivation:
     """The result of deriving a job.
 
@@ -113,34 +161,12 @@ class Derivation:
         seconds: how long it took.
     """
 
-    files: "tuple[SeriesFile, ...]"
+    files: tuple[SeriesFile, ...]
     config_hash: str
     rules: tuple[str, ...] | None = None
     facts: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesFile:
-    """A series file in the archive.
-
-    Attributes:
-        key: None where a job without outputs was derived to nothing.
-        config_hash: the snapshot of rules that it was derived with, None where that is not known.
-        later: rules whose series were put in since: id -> (its hash, the snapshot it was in).
-        is_changed: it holds other samples than the file before it.
-        crc32c: of the whole file, None where that is not known.
-    """
-
-    kind: str
-    key: str | None
-    rows: int
-    size_bytes: int
-    config_hash: str | None = None
-    later: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    is_changed: bool = True
-    crc32c: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,22 +276,3 @@ def within(begin_ms: int, end_ms: int) -> ColumnElement[bool]:
         jobs.c.timestamp_ms >= begin_ms,
         jobs.c.timestamp_ms < end_ms,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file of series of a job as the ledger knows it; jobs of an hour that is over may share one.
-
-    Attributes:
-        rows: of the job.
-        size_bytes, crc32c: of the file; the checksum is None where it is not known.
-        written_ms: when the job's series were derived; moving them into a shared file does not change it.
-    """
-
-    kind: str
-    key: str
-    rows: int
-    size_bytes: int
-    written_ms: int
-    job_id: str = ""
-    crc32c: int | None = None

@@ -6,11 +6,12 @@ and bytes are the pipeline's. Nothing here touches an hour in which a job is ope
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.ledger.schema import OPEN_STATES, hour_upkeep, jobs, series_files, sources
 from pyro_assets.storage.keys import TABLE, hour_of
 
@@ -29,18 +30,6 @@ class UpkeepState:
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedFile:
-    """Where the series of one job and kind are: in a file of its own, or in one that the table has of several."""
-
-    kind: str
-    job_id: str
-    key: str
-    rows: int
-    size_bytes: int
-    crc32c: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class MergeOrder:
     """An hour whose files may enter the table of series.
 
@@ -52,7 +41,7 @@ class MergeOrder:
 
     hour: str
     number: int
-    files: tuple[PlacedFile, ...]
+    files: tuple[SeriesFile, ...]
     is_needed: bool
 
 
@@ -107,7 +96,7 @@ class UpkeepRecords(Queries):
             )
 
     def begin_merge(
-        self, hour: str, now_ms: int, quiet_ms: int, table: Collection[str], others: Sequence[PlacedFile] = ()
+        self, hour: str, now_ms: int, quiet_ms: int, table: Collection[str], others: Sequence[SeriesFile] = ()
     ) -> MergeOrder | None:
         """Lets the files of an hour enter the table: jobs that are derived later write files with a higher number.
 
@@ -131,7 +120,7 @@ class UpkeepRecords(Queries):
             ).scalar()
             if newest is not None and newest > now_ms - quiet_ms:
                 return None
-            own = [PlacedFile(**row._mapping) for row in connection.execute(files_of(hour))]
+            own = [SeriesFile.from_row(row) for row in connection.execute(files_of(hour))]
             known = {(file.job_id, file.kind) for file in own}
             files = (*own, *(file for file in others if (file.job_id, file.kind) not in known))
             is_needed = any(file.key not in table for file in files)
@@ -196,7 +185,7 @@ class UpkeepRecords(Queries):
             series_bytes = connection.execute(select(func.coalesce(func.sum(files.c.size_bytes), 0))).scalar_one()
         return Growth(int(count), int(block_bytes), int(series_bytes))
 
-    def placed_file(self, job_id: str, kind: str) -> PlacedFile | None:
+    def placed_file(self, job_id: str, kind: str) -> SeriesFile | None:
         """Where the series of a job are now; None where it has none."""
         with self.ledger.read() as connection:
             row = connection.execute(
@@ -204,7 +193,7 @@ class UpkeepRecords(Queries):
                     series_files.c.job_id == job_id, series_files.c.kind == kind, series_files.c.key.is_not(None)
                 )
             ).first()
-        return None if row is None else PlacedFile(row.kind, row.job_id, row.key, row.rows, row.size_bytes, row.crc32c)
+        return None if row is None else SeriesFile.from_row(row)
 
 
 def hours_with_jobs(connection: Connection, before: str) -> list[str]:
@@ -270,17 +259,10 @@ def note_work(connection: Connection, hour: str, step: str) -> None:
     connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(_UNDONE[step]))
 
 
-def files_of(hour: str) -> Select[tuple[str, str, str, int, int, int]]:
+def files_of(hour: str) -> Select[Any]:
     """The files of series of an hour, one row for each job and kind, by kind and then by time."""
     return (
-        select(
-            series_files.c.kind,
-            series_files.c.job_id,
-            series_files.c.key,
-            series_files.c.rows,
-            series_files.c.size_bytes,
-            series_files.c.crc32c,
-        )
+        select(series_files)
         .join(jobs, jobs.c.id == series_files.c.job_id)
         .where(jobs.c.hour == hour, series_files.c.key.is_not(None))
         .order_by(series_files.c.kind, jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant, jobs.c.id)

@@ -134,7 +134,7 @@ def forget_job(ledger: Ledger, archive: Bucket, job_id: str, now_ms: int, run_id
         # A worker had come as far as the record: what is left of the job is done by the next run.
         Claims(ledger).release(job)
         return len(set_aside)
-    nothing = tuple(SeriesFile(kind, None, 0, 0) for kind in sorted(KINDS - job.kinds))
+    nothing = tuple(SeriesFile(kind, job.id, "") for kind in sorted(KINDS - job.kinds))
     Claims(ledger).commit_derived(job, Derivation(nothing, job.config_hash or ""), now_ms, kinds=KINDS)
     for key in set_aside:
         Pardons(ledger).acknowledge_source(key, now_ms)

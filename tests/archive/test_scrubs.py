@@ -19,7 +19,7 @@ ROT = Damage("blocks/x", HOUR, "block", "it rotted")
 def a_job(ledger: Ledger) -> str:
     job = claimed(ledger, planned(ledger))
     Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
-    Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job), NOW_MS, kinds=KINDS)
     return job.id
 
 

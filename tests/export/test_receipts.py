@@ -23,7 +23,7 @@ def changed_at_the_end_of_an_hour(ledger: Ledger) -> list[str]:
     for job_id in done:
         job = claimed(ledger, job_id, now_ms=LATER_MS)
         Claims(ledger).commit_compacted(job, compacted(job), LATER_MS)
-        Claims(ledger).commit_derived(job, derivation(), LATER_MS, kinds=KINDS)
+        Claims(ledger).commit_derived(job, derivation(job), LATER_MS, kinds=KINDS)
         for name in ("r", "other"):
             ReceiptRecords(ledger).put_receipts(
                 [Receipt(job_id, "function", name, "changed", changed=("rule",))], LATER_MS

@@ -66,7 +66,7 @@ def test_a_worker_that_lost_its_lease_commits_nothing(ledger: Ledger) -> None:
     for attempt in (
         lambda: Claims(ledger).heartbeat(slow, NOW_MS, LEASE_MS),
         lambda: Claims(ledger).commit_compacted(slow, compacted(slow), NOW_MS),
-        lambda: Claims(ledger).commit_derived(slow, derivation(), NOW_MS, kinds=KINDS),
+        lambda: Claims(ledger).commit_derived(slow, derivation(slow), NOW_MS, kinds=KINDS),
         lambda: Claims(ledger).release(slow),
         lambda: Claims(ledger).fail(slow, BROKEN, NOW_MS, RETRY),
     ):
@@ -86,7 +86,7 @@ def test_from_planned_to_derived(ledger: Ledger) -> None:
     job = claimed(ledger, identity)
     Claims(ledger).commit_compacted(job, compacted(job), NOW_MS + 1_000, 0.5)
     assert HourRecords(ledger).hour_status(HOUR).pending == 3
-    Claims(ledger).commit_derived(job, derivation(), NOW_MS + 2_000, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job), NOW_MS + 2_000, kinds=KINDS)
     status = HourRecords(ledger).hour_status(HOUR)
     assert status.jobs_by_state == {"derived": 1}
     assert status.sources_by_state == {"done": 3}
@@ -108,13 +108,13 @@ def test_one_kind_alone_does_not_make_it_derived(ledger: Ledger) -> None:
     identity = planned(ledger)
     job = claimed(ledger, identity)
     Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
-    Claims(ledger).commit_derived(job, derivation("dimension"), NOW_MS, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job, "dimension"), NOW_MS, kinds=KINDS)
     assert HourRecords(ledger).hour_status(HOUR).jobs_by_state == {"compacted": 1}
     assert DueJobs(ledger).due_jobs(HOUR, NOW_MS, kinds=["dimension"]) == []
     assert DueJobs(ledger).due_jobs(HOUR, NOW_MS, kinds=KINDS) == [identity]
     job = claimed(ledger, identity)
     assert (job.kinds, job.committed) == ({"dimension"}, True)
-    Claims(ledger).commit_derived(job, derivation("function"), NOW_MS, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job, "function"), NOW_MS, kinds=KINDS)
     assert HourRecords(ledger).hour_status(HOUR).jobs_by_state == {"derived": 1}
 
 
@@ -122,10 +122,12 @@ def test_a_backfill_replaces_files_and_keeps_the_first_time(ledger: Ledger) -> N
     identity = planned(ledger)
     job = claimed(ledger, identity)
     Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
-    Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job), NOW_MS, kinds=KINDS)
     again = Claims(ledger).claim(identity, "backfill", NOW_MS + 900_000, LEASE_MS, RETRY, states=COMMITTED_STATES)
     assert again is not None
-    Claims(ledger).commit_derived(again, derivation("function", config_hash="new"), NOW_MS + 900_000, kinds=KINDS)
+    Claims(ledger).commit_derived(
+        again, derivation(again, "function", config_hash="new"), NOW_MS + 900_000, kinds=KINDS
+    )
     seen, _ = JobRecords(ledger).look_up(identity)
     assert (seen.config_hash, seen.state) == ("new", "derived")
     assert LagRecords(ledger).hour_lag(HOUR)["derived"].max_ms == 30_000
@@ -256,7 +258,7 @@ def test_progress_forgives_failures(ledger: Ledger) -> None:
     assert DueJobs(ledger).committed_jobs(HOUR) == [identity]
     job = Claims(ledger).claim(identity, "b", NOW_MS * 2, LEASE_MS, RETRY, states=COMMITTED_STATES)
     assert job is not None
-    Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job), NOW_MS, kinds=KINDS)
     assert HourRecords(ledger).hour_status(HOUR).jobs_by_state == {"derived": 1}
     assert QuarantineRecords(ledger).kept_failures() == []
 
@@ -289,7 +291,7 @@ def test_workers_at_the_same_time_get_every_job_once(ledger_url: str, ledger: Le
             if job is not None:
                 got.append((identity, run_id))
                 Claims(own).commit_compacted(job, replace(compacted(job), outputs=()), NOW_MS)
-                Claims(own).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+                Claims(own).commit_derived(job, derivation(job), NOW_MS, kinds=KINDS)
         own.close()
 
     threads = [threading.Thread(target=work, args=(f"run{number}",)) for number in range(3)]

@@ -20,7 +20,7 @@ def derived(ledger: Ledger, shard: int = 4) -> str:
     identity = planned(ledger, shard=shard)
     job = claimed(ledger, identity)
     Claims(ledger).commit_compacted(job, compacted(job), NOW_MS + 1_000, 0.5)
-    Claims(ledger).commit_derived(job, derivation(), NOW_MS + 2_000, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job), NOW_MS + 2_000, kinds=KINDS)
     return identity
 
 

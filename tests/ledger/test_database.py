@@ -213,7 +213,7 @@ def test_ticks_and_claims_walk_over_nothing_that_is_finished(sqlite_ledger: Ledg
         DueJobs(ledger).due_jobs(HOUR, NOW_MS, kinds=KINDS)
         job = claimed(ledger, job_id)
         Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
-        Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+        Claims(ledger).commit_derived(job, derivation(job), NOW_MS, kinds=KINDS)
         DueJobs(ledger).unverified_jobs(HOUR, again=False)
         HourRecords(ledger).hours()
         ReceiptRecords(ledger).keep_changed("r", NOW_MS - 60_000, NOW_MS, NOW_MS)
@@ -223,7 +223,7 @@ def test_late_sources_of_hours_whose_rows_are_gone_are_planned_without_a_walk(sq
     ledger = sqlite_ledger
     job = claimed(ledger, planned(ledger))
     Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
-    Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job), NOW_MS, kinds=KINDS)
     assert SourceRows(ledger).collapse(HOUR, NOW_MS, {}, has_table=False)
     with walking_over_nothing(ledger):
         record(ledger, [found(-30, salt=7)])

@@ -17,7 +17,7 @@ def exported(ledger: Ledger, shard: int, step_ms: int) -> None:
     """A job whose first source is 30 s old at NOW_MS; each stage takes it `step_ms` more."""
     job = claimed(ledger, planned(ledger, shard=shard))
     Claims(ledger).commit_compacted(job, compacted(job), NOW_MS + step_ms)
-    Claims(ledger).commit_derived(job, derivation(), NOW_MS + 2 * step_ms, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job), NOW_MS + 2 * step_ms, kinds=KINDS)
     sent = [
         Receipt(job.id, kind, "r", "sent", samples=11, accepted=11, file_ms=NOW_MS + 2 * step_ms)
         for kind in sorted(KINDS)
@@ -70,7 +70,7 @@ def test_what_a_person_asked_for_has_no_lag_but_a_duration_of_its_own(ledger: Le
     )
     assert job is not None
     Claims(ledger).commit_compacted(job, compacted(job), year_ms)
-    Claims(ledger).commit_derived(job, derivation(), year_ms + 1_000, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job), year_ms + 1_000, kinds=KINDS)
     sent = [
         Receipt(job.id, kind, "r", "sent", samples=11, accepted=11, file_ms=year_ms + 1_000) for kind in sorted(KINDS)
     ]
@@ -94,7 +94,7 @@ def test_what_a_person_asked_for_has_no_lag_but_a_duration_of_its_own(ledger: Le
 def test_an_export_that_a_person_asked_for_leaves_the_lag_of_live_work_as_it_was(ledger: Ledger):
     job = claimed(ledger, planned(ledger))
     Claims(ledger).commit_compacted(job, compacted(job), NOW_MS + 1_000)
-    Claims(ledger).commit_derived(job, derivation(), NOW_MS + 2_000, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job), NOW_MS + 2_000, kinds=KINDS)
     later_ms = NOW_MS + 10**9
     sent = [
         Receipt(job.id, kind, "r", "sent", samples=11, accepted=11, file_ms=NOW_MS + 2_000) for kind in sorted(KINDS)

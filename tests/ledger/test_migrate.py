@@ -125,7 +125,7 @@ def test_work_and_export_go_on(old: str) -> None:
         assert ReceiptRecords(ledger).export_due("r", [HOUR]) == []
         job = claimed(ledger, PLANNED)
         Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
-        Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+        Claims(ledger).commit_derived(job, derivation(job), NOW_MS, kinds=KINDS)
         assert [one.job_id for one in ReceiptRecords(ledger).export_due("r", [HOUR])] == [PLANNED]
         later_ms = NOW_MS + 60_000
         assert Planner(ledger).plan(later_ms, POLICY) == 1  # the source that waited

@@ -38,7 +38,7 @@ def jobs_done(ledger: Ledger) -> list[str]:
     for job_id in done:
         job = claimed(ledger, job_id)
         Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
-        Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+        Claims(ledger).commit_derived(job, derivation(job), NOW_MS, kinds=KINDS)
     return done
 
 
@@ -81,7 +81,7 @@ def test_merged(ledger: Ledger) -> None:
     assert job is not None
     assert job.series_number == 1
     assert UpkeepRecords(ledger).begin_merge(HOUR, LATER_MS, 60_000, ()) is None
-    Claims(ledger).commit_derived(job, derivation("dimension"), LATER_MS, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job, "dimension"), LATER_MS, kinds=KINDS)
     assert UpkeepRecords(ledger).upkeep_states([HOUR])[HOUR].table_ms is None
     assert UpkeepRecords(ledger).begin_merge(HOUR, LATER_MS, 60_000, ()) is None  # just written
 

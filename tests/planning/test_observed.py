@@ -50,7 +50,7 @@ def done(ledger: Ledger, identity: str, name: str, tenant: str = "acme") -> None
     job = claimed(ledger, identity)
     made = replace(compacted(job), outputs=(replace(OUTPUT, key=f"blocks/4/{tenant}/{name}/block.bin"),))
     Claims(ledger).commit_compacted(job, made, NOW_MS)
-    Claims(ledger).commit_derived(job, derivation(), NOW_MS, kinds=KINDS)
+    Claims(ledger).commit_derived(job, derivation(job), NOW_MS, kinds=KINDS)
 
 
 def test_a_higher_level_waits_for_lower_ones_and_these_for_one_that_has_begun(ledger: Ledger) -> None:

@@ -16,8 +16,8 @@ def derived(ledger: Ledger, shard: int, config_hash: str, later: dict[str, tuple
     job = claimed(ledger, job_id)
     Claims(ledger).commit_compacted(job, compacted(job), NOW_MS)
     files = (
-        SeriesFile("dimension", "x", 1, 1, config_hash),
-        SeriesFile("function", "y", 1, 1, config_hash, later),
+        SeriesFile("dimension", job.id, "x", 1, 1, config_hash=config_hash),
+        SeriesFile("function", job.id, "y", 1, 1, config_hash=config_hash, later=later),
     )
     Claims(ledger).commit_derived(
         JobRecords(ledger).look_up(job_id)[0], Derivation(files, config_hash), NOW_MS, kinds=KINDS

@@ -99,6 +99,8 @@ def compacted(job: Job) -> CommitRecord:
     )
 
 
-def derivation(*kinds: str, config_hash: str = "hash") -> Derivation:
-    files = tuple(SeriesFile(kind, f"series/{kind}", 11, 200, config_hash) for kind in kinds or sorted(KINDS))
+def derivation(job: Job, *kinds: str, config_hash: str = "hash") -> Derivation:
+    files = tuple(
+        SeriesFile(kind, job.id, f"series/{kind}", 11, 200, config_hash=config_hash) for kind in kinds or sorted(KINDS)
+    )
     return Derivation(files, config_hash, facts={"negative_samples": 4}, examples=("a collision",), seconds=0.25)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from sqlalchemy import func, select
 
 from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.ledger.schema import jobs, series_files
-from pyro_assets.ledger.upkeep import PlacedFile
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 
 
@@ -29,7 +29,7 @@ class FilesByHour(Queries):
             yield found
             query = select(func.min(jobs.c.hour)).where(jobs.c.hour > found)
 
-    def files_of(self, hour: str, begin_ms: int, end_ms: int) -> list[PlacedFile]:
+    def files_of(self, hour: str, begin_ms: int, end_ms: int) -> list[SeriesFile]:
         """Files of an hour with samples in [begin_ms, end_ms), in the order of time.
 
         Returns:
@@ -52,7 +52,7 @@ class FilesByHour(Queries):
             .order_by(oldest, series_files.c.key)
         )
         with self.ledger.read() as connection:
-            return [PlacedFile(**{**row._mapping, "rows": int(row.rows)}) for row in connection.execute(query)]
+            return [SeriesFile(**{**row._mapping, "rows": int(row.rows)}) for row in connection.execute(query)]
 
     def jobs_in(self, key: str, hour: str) -> list[str]:
         """The jobs of an hour whose series are in a file."""

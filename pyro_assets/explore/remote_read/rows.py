@@ -17,7 +17,7 @@ from pyro_assets.explore.remote_read.files import FilesByHour
 from pyro_assets.explore.remote_read.wire import Query
 from pyro_assets.jobs.derive import check_file
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.upkeep import PlacedFile
+from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.shown import first_line
@@ -120,8 +120,8 @@ def _hour(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _portions(files: Sequence[PlacedFile]) -> Iterator[list[PlacedFile]]:
-    portion: list[PlacedFile] = []
+def _portions(files: Sequence[SeriesFile]) -> Iterator[list[SeriesFile]]:
+    portion: list[SeriesFile] = []
     size_bytes = 0
     for file in files:
         if portion and (size_bytes + file.size_bytes > _READ_BYTES or len(portion) == _READ_FILES):
@@ -134,7 +134,7 @@ def _portions(files: Sequence[PlacedFile]) -> Iterator[list[PlacedFile]]:
 
 
 def _scans(
-    archive: ReadOnlyBucket, ledger: Ledger, hour: str, files: Sequence[PlacedFile]
+    archive: ReadOnlyBucket, ledger: Ledger, hour: str, files: Sequence[SeriesFile]
 ) -> list[tuple[str, pl.LazyFrame]]:
     """The rows of files that count, verified: Polars looks at no checksum."""
     read = archive.get_many([ObjectInfo(file.key, file.size_bytes) for file in files])
