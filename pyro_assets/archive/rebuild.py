@@ -7,7 +7,7 @@ in the source bucket, as it found them the first time.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Final
 
 from pyro_assets.archive.expire import ExpiryRecords
@@ -27,7 +27,7 @@ from pyro_assets.ledger.schema import JobState
 from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.rules.archive import restore_rules
 from pyro_assets.settings import KINDS
-from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import (
     COMMITS,
     RECEIPTS,
@@ -38,7 +38,8 @@ from pyro_assets.storage.keys import (
     parse_block_key,
 )
 
-_PAGE_KEYS: Final = 500
+#: Jobs that are put back by one transaction.
+_TOGETHER: Final = 500
 
 
 @dataclass(slots=True)
@@ -168,27 +169,20 @@ def _restore_jobs(
     report: RebuildReport,
     progress: Callable[[int], None],
 ) -> None:
-    files: HourFiles | None = None
-    hours: set[str] = set()
     table = ArchiveTable(archive).files()
-    for keys in archive.pages(prefix, limit=_PAGE_KEYS):
-        records = list(_records(archive, keys, report))
-        for hour, group in groupby(records, lambda record: record.hour):
-            of_hour = list(group)
-            hours.add(hour)
-            if files is None or files.hour != hour:
-                files = HourFiles(archive, hour, table.get(hour, ()))
-            found = files.of([record.id for record in of_hour if record.outputs])
-            restored = [_job(record, found.get(record.id, ())) for record in of_hour]
+    for hour, of_hour in groupby(_records(archive, prefix, report), lambda record: record.hour):
+        files = HourFiles(archive, hour, table.get(hour, ()))
+        while records := list(islice(of_hour, _TOGETHER)):
+            found = files.of([record.id for record in records if record.outputs])
+            restored = [_job(record, found.get(record.id, ())) for record in records]
             report.jobs += Restorer(ledger).restore(restored, now_ms)
             report.sources += sum(len(job.blocks) for job in restored)
-            report.damaged_series += [why for why in files.damaged.values() if why not in report.damaged_series]
             report.series_files += sum(bool(file.key) for job in restored for file in job.files)
-            if files.series_number or files.retention.blocks:
-                ExpiryRecords(ledger).note_retention(hour, files.series_number, sorted(files.retention.blocks), now_ms)
-        report.records += len(records)
-        progress(report.records)
-    for hour in sorted(hours):
+            report.records += len(records)
+            progress(report.records)
+        report.damaged_series += files.damaged.values()
+        if files.series_number or files.retention.blocks:
+            ExpiryRecords(ledger).note_retention(hour, files.series_number, sorted(files.retention.blocks), now_ms)
         try:
             HourBlockRecords(ledger).restore(read_units(archive, hour))
         except BadRecord as error:
@@ -196,19 +190,17 @@ def _restore_jobs(
             report.damaged_series.append(str(error))
 
 
-def _records(archive: ReadOnlyBucket, listed: Sequence[ObjectInfo], report: RebuildReport) -> Iterator[CommitRecord]:
-    for item, data in zip(listed, archive.get_many(listed), strict=True):
-        if isinstance(data, Exception):
-            raise data
+def _records(archive: ReadOnlyBucket, prefix: str, report: RebuildReport) -> Iterator[CommitRecord]:
+    for key, data in archive.read_all(prefix):
         try:
-            record = parse_record(data, item.key)
+            record = parse_record(data, key)
         except BadRecord as error:
             report.damaged.append(str(error))
             continue
-        if record.record_key == item.key:
+        if record.record_key == key:
             yield record
         else:
-            report.damaged.append(f"{item.key} holds the record of another job, {record.record_key}")
+            report.damaged.append(f"{key} holds the record of another job, {record.record_key}")
 
 
 def _job(record: CommitRecord, files: Sequence[SeriesFile]) -> RestoredJob:

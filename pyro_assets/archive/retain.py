@@ -13,18 +13,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Final, Literal
 
 from pyro_assets.archive.expire import ExpiryRecords
 from pyro_assets.archive.rows import SourceRows
 from pyro_assets.archive.table import ArchiveTable, remove_older
 from pyro_assets.archive.units import remove_hour
-from pyro_assets.errors import NotABlockKey, SettingsError
+from pyro_assets.errors import SettingsError
 from pyro_assets.jobs.record import read_records
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hour_blocks import HourBlockRecords
 from pyro_assets.ledger.upkeep import UpkeepRecords
+from pyro_assets.planning.listing import FoundBlock, blocks_among
 from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
 from pyro_assets.storage.keys import (
     BLOCKS,
@@ -33,7 +34,6 @@ from pyro_assets.storage.keys import (
     RETENTION,
     hour_of,
     hour_path,
-    parse_block_key,
     retention_key,
 )
 from pyro_assets.storage.sealed_json import from_bytes, parsing, to_bytes
@@ -123,37 +123,26 @@ def orphaned_blocks(
     known: dict[str, set[str] | None] = {}
     recorded: dict[tuple[str, int], set[str]] = {}
     for item in _blocks(archive, max(before_ms - span_ms, 0), before_ms):
-        block = parse_block_key(item.key)
+        block = item.block
         if block.hour not in known:
             known[block.hour] = ExpiryRecords(ledger).committed_blocks(block.hour, now_ms)
         of_hour = known[block.hour]
-        if of_hour is None or item.key in of_hour:
+        if of_hour is None or block.key in of_hour:
             continue
         place = (block.hour, block.shard)
         if place not in recorded:
             recorded[place] = _recorded(archive, *place)
-        if item.key not in recorded[place]:
-            yield item
+        if block.key not in recorded[place]:
+            yield ObjectInfo(block.key, item.size_bytes)
 
 
-def _blocks(archive: ReadOnlyBucket, begin_ms: int, end_ms: int) -> Iterator[ObjectInfo]:
+def _blocks(archive: ReadOnlyBucket, begin_ms: int, end_ms: int) -> Iterator[FoundBlock]:
     for shard in archive.list_folder(f"{BLOCKS}/").folders:
         for tenant in archive.list_folder(f"{BLOCKS}/{shard}/").folders:
             prefix = f"{BLOCKS}/{shard}/{tenant}/"
             after, end = f"{prefix}{first_ulid(begin_ms)}", f"{prefix}{first_ulid(end_ms)}"
-            for item in chain.from_iterable(archive.pages(prefix, after)):
-                if item.key >= end:
-                    break
-                if _is_block(item.key):
-                    yield item
-
-
-def _is_block(key: str) -> bool:
-    try:
-        parse_block_key(key)
-    except NotABlockKey:
-        return False
-    return True
+            listed = chain.from_iterable(archive.pages(prefix, after))
+            yield from blocks_among(takewhile(lambda item, end=end: item.key < end, listed))  # type: ignore[misc]
 
 
 def _recorded(archive: ReadOnlyBucket, hour: str, shard: int) -> set[str]:

@@ -8,8 +8,10 @@ that samples of this hash may have arrived. Add questions about receipts here; s
 import json
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
@@ -232,51 +234,14 @@ class ReceiptRecords(Queries):
             hour: partition key.
             scopes: receiver -> the time from which on it gets samples, Unix ms; others are shown by their receipts.
         """
-        found: dict[str, ReceiverHour] = {}
         with self.ledger.read() as connection:
-            rows = connection.execute(
-                select(receipts, jobs.c.first_created_ms, is_live(receipts.c.first_ms).label("is_live"))
-                .join(jobs, jobs.c.id == receipts.c.job_id)
-                .where(jobs.c.hour == hour)
-                .order_by(receipts.c.receiver, jobs.c.timestamp_ms)
-            )
-            lags: dict[tuple[str, str], int] = {}
-            waits: set[tuple[str, str, str]] = set()
-            seen: dict[str, set[str]] = {}
-            still_open: dict[str, set[str]] = {}
-            owed: dict[str, set[str]] = {}
-            for row in rows:
-                status = found.setdefault(row.receiver, ReceiverHour())
-                receipt = receipt_of(row)
-                group = {"sending": still_open, "owed": owed}.get(receipt.state, seen)
-                group.setdefault(row.receiver, set()).add(row.job_id)
-                if receipt.tenant and receipt.state in UNCLOSED:
-                    waits.add((row.receiver, receipt.tenant, row.job_id))
-                _sum(status, receipt)
-                if row.first_ms is not None and row.accepted and row.is_live:
-                    lag = row.first_ms - row.first_created_ms
-                    lags[row.receiver, row.job_id] = max(lag, lags.get((row.receiver, row.job_id), 0))
-            for (receiver, _), lag in lags.items():
-                found[receiver].lags_ms.append(lag)
+            found = _sums_of(connection, hour)
             for receiver, since_ms in scopes.items():
-                status = found.setdefault(receiver, ReceiverHour())
-                status.pending = (
-                    connection.execute(
-                        select(func.count()).where(
-                            jobs.c.hour == hour,
-                            jobs.c.state.in_(("derived", "exported")),
-                            or_(jobs.c.timestamp_ms >= since_ms, _begun(receiver)),
-                            lacks(receiver),
-                        )
-                    ).scalar()
-                    or 0
+                in_scope = or_(jobs.c.timestamp_ms >= since_ms, _begun(receiver))
+                pending = select(func.count()).where(
+                    jobs.c.hour == hour, jobs.c.state.in_(("derived", "exported")), in_scope, lacks(receiver)
                 )
-            for receiver, status in found.items():
-                undone = still_open.get(receiver, set())
-                status.open = len(undone)
-                status.jobs = len(seen.get(receiver, set()) - undone - owed.get(receiver, set()))
-            for receiver, tenant, _ in waits:
-                found[receiver].owed[tenant] += 1
+                found.setdefault(receiver, ReceiverHour()).pending = connection.execute(pending).scalar_one()
         return dict(sorted(found.items()))
 
     def receipts_between(self, receiver: str, begin_ms: int, end_ms: int) -> dict[tuple[str, str], list[Receipt]]:
@@ -444,7 +409,38 @@ def receipt_of(row: Any) -> Receipt:
     )
 
 
-def _sum(status: ReceiverHour, receipt: Receipt) -> None:
+def _sums_of(connection: Connection, hour: str) -> dict[str, ReceiverHour]:
+    """Receiver -> what its receipts of an hour say."""
+    query = (
+        select(receipts, jobs.c.first_created_ms, is_live(receipts.c.first_ms).label("is_live"))
+        .join(jobs, jobs.c.id == receipts.c.job_id)
+        .where(jobs.c.hour == hour)
+        .order_by(receipts.c.receiver, jobs.c.timestamp_ms)
+    )
+    rows: Iterable[Any] = connection.execute(query)
+    return {receiver: _receiver_hour(its) for receiver, its in groupby(rows, lambda row: str(row.receiver))}
+
+
+def _receiver_hour(rows: Iterable[Any]) -> ReceiverHour:
+    status = ReceiverHour()
+    # A job has receipts of two kinds, and of tenants apart: it is as far as the least of them.
+    closed, is_open, owed, waiting = set[str](), set[str](), set[str](), set[tuple[str, str]]()
+    lags: dict[str, int] = {}
+    for row in rows:
+        receipt = receipt_of(row)
+        {"sending": is_open, "owed": owed}.get(receipt.state, closed).add(row.job_id)
+        if receipt.tenant and receipt.state in UNCLOSED:
+            waiting.add((receipt.tenant, row.job_id))
+        _add(status, receipt)
+        if row.first_ms is not None and row.accepted and row.is_live:
+            lags[row.job_id] = max(row.first_ms - row.first_created_ms, lags.get(row.job_id, 0))
+    status.open, status.jobs = len(is_open), len(closed - is_open - owed)
+    status.owed = Counter(tenant for tenant, _ in waiting)
+    status.lags_ms = list(lags.values())
+    return status
+
+
+def _add(status: ReceiverHour, receipt: Receipt) -> None:
     status.samples += receipt.samples
     status.accepted += receipt.accepted
     status.refused += receipt.refused

@@ -9,7 +9,7 @@ lies in the window is returned every time.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -206,6 +206,16 @@ def _list(bucket: ReadOnlyBucket, folder: str, cursor: str, window: Window, shar
     return taken
 
 
+def blocks_among(listed: Iterable[ObjectInfo]) -> Iterator[FoundBlock]:
+    """The blocks of a listing; other objects, which ticks count and name, are left out."""
+    for item in listed:
+        try:
+            block = parse_block_key(item.key)
+        except NotABlockKey:
+            continue
+        yield FoundBlock(block, item.size_bytes)
+
+
 def _take(item: ObjectInfo, cursor: str, result: Discovery) -> bool:
     """Adds a line of a listing to the result; True if it lies beyond the cursor."""
     try:
@@ -261,18 +271,9 @@ def list_span(
     start = f"{folder}{after_ulid}0" if after_ulid else ""
     while True:
         listed = bucket.list_after(folder, start, page_keys)
-        page = Page(finished=len(listed) < page_keys)
-        for item in listed:
-            if item.key.removeprefix(folder) >= end_ulid:
-                page.finished = True
-                break
-            page.keys += 1
-            try:
-                block = parse_block_key(item.key)
-            except NotABlockKey:
-                continue  # ticks count and name these
-            page.found.append(FoundBlock(block, item.size_bytes))
-            page.last_ulid = block.ulid
+        inside = [item for item in listed if item.key.removeprefix(folder) < end_ulid]
+        found = list(blocks_among(inside))
+        page = Page(found, len(inside), found[-1].block.ulid if found else "", len(inside) < page_keys)
         yield page
         if page.finished:
             return

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Final
 
-from pyro_assets.errors import NotABlockKey, StorageUnavailable
+from pyro_assets.errors import StorageUnavailable
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import Lane
 from pyro_assets.planning.due import DueJobs
-from pyro_assets.planning.listing import Discovery, FoundBlock, Window, discover
+from pyro_assets.planning.listing import Discovery, FoundBlock, Window, blocks_among, discover
 from pyro_assets.planning.modes import Modes
 from pyro_assets.planning.plan import Planner
 from pyro_assets.planning.policy import Policy, kind_of_mode
@@ -26,7 +26,7 @@ from pyro_assets.planning.sources import SourceRecords
 from pyro_assets.planning.verdicts import keep_lost
 from pyro_assets.settings import KINDS, Settings
 from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
-from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, SEGMENTS, parse_block_key
+from pyro_assets.storage.keys import ANONYMOUS, BLOCKS, SEGMENTS
 from pyro_assets.storage.ulid import first_ulid, is_ulid, ulid_time_ms
 
 #: Segments that live shorter than this cannot outlast an outage of ours.
@@ -107,23 +107,13 @@ def deleted_unseen(
     last = first_ulid(ulid_time_ms(before_ulid))
     for tenant in source.list_folder(f"{BLOCKS}/{shard}/").folders:
         folder = f"{BLOCKS}/{shard}/{tenant}/"
-        for item in source.list_after(folder, folder + first, max_blocks):
-            if item.key >= folder + last:
-                break
-            try:
-                found.append(FoundBlock(parse_block_key(item.key), item.size_bytes))
-            except NotABlockKey:
-                continue
+        listed = source.list_after(folder, folder + first, max_blocks)
+        found += blocks_among(item for item in listed if item.key < folder + last)
     return found
 
 
 def _first_ms(listed: Sequence[ObjectInfo]) -> int | None:
-    for item in listed:
-        try:
-            return parse_block_key(item.key).created_ms
-        except NotABlockKey:
-            continue
-    return None
+    return next((found.block.created_ms for found in blocks_among(listed)), None)
 
 
 #: Where nothing of so long a time before the first segment is left, something may have been deleted.
