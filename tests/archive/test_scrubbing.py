@@ -294,7 +294,7 @@ def test_other_bytes_of_the_same_profiles_are_taken_where_another_version_compac
         assert [one.why_not for one in done] == [""]
         assert key not in {one.key for one in ScrubRecords(pipeline.ledger).damaged()}
         [record] = [
-            one for one in map(parse_record, objects(place, "record").values(), objects(place)) if one.job == job
+            one for one in map(parse_record, objects(place, "record").values(), objects(place)) if one.id == job
         ]
         assert record.outputs == JobRecords(pipeline.ledger).look_up(job)[0].outputs
         data = (place / "archive" / key).read_bytes()

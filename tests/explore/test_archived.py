@@ -30,7 +30,7 @@ def test_only_jobs_with_blocks(ledger: Ledger) -> None:
             known.shard, known.hour, known.timestamp_ms, known.outputs
         )  # fmt: skip
         assert one.instance == (known.instance or "")
-        assert job.outputs
+        assert one.outputs
     assert ArchivedJobs(ledger).archived_services([HOUR]) == sorted([("acme", "shop"), ("acme", first)])
     assert ArchivedJobs(ledger).archived_services([]) == []
     assert undone not in {job.id for job in found}
