@@ -12,8 +12,9 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from pyro_assets.export.receipts import lacks
 from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.files import files_of
 from pyro_assets.ledger.schema import hour_upkeep, jobs, outputs, series_files
-from pyro_assets.ledger.upkeep import ensure_row, files_of, is_at_rest, next_series_number, series_number
+from pyro_assets.ledger.upkeep import ensure_row, is_at_rest, next_series_number, series_number
 from pyro_assets.planning.sources import chunks
 
 #: Why something is kept, in words; see `rows` for more.

@@ -19,7 +19,7 @@ from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.ledger.upkeep import Merged, MergeOrder, UpkeepRecords
 from pyro_assets.storage.checksum import crc32c
-from pyro_assets.storage.interface import Bucket, ObjectInfo
+from pyro_assets.storage.interface import Bucket
 from pyro_assets.storage.keys import hour_of, parse_series_name, table_key
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _parts(archive: Bucket, reader: SeriesFiles, files: Sequence[SeriesFile]) ->
     for begin in range(0, len(files), _BATCH):
         batch = files[begin : begin + _BATCH]
         own = [file for file in batch if parse_series_name(file.key)[0]]
-        found = archive.get_many([ObjectInfo(file.key, file.size_bytes) for file in own])
+        found = archive.get_many(own)
         data = dict(zip([file.job_id for file in own], found, strict=True))
         for file in batch:
             content = data.get(file.job_id)

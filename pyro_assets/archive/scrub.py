@@ -34,7 +34,7 @@ from pyro_assets.ledger.records import Output, SeriesFile
 from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.rules.archive import damaged_rules
 from pyro_assets.storage.checksum import check_crc, crc32c
-from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import Listed, ObjectInfo, ReadOnlyBucket, portions
 from pyro_assets.storage.keys import (
     COMMITS,
     RECEIPTS,
@@ -55,7 +55,6 @@ NIGHTS: Final = 30
 #: Bytes in memory at a time, but for a single larger object.
 _AT_ONCE_BYTES: Final = 64 << 20
 _PAGE_KEYS: Final = 500
-_Item = TypeVar("_Item", ObjectInfo, Output, HourObject, SeriesFile)
 _Block = TypeVar("_Block", Output, HourObject)
 #: What says that one object is not what was written; everything else says that the archive does not answer.
 _ROT: Final = (BadRecord, ChecksumMismatch, ObjectChanged, ObjectMissing, SeriesError)
@@ -272,19 +271,12 @@ class _Hour:
         for page in self.archive.pages(prefix, limit=_PAGE_KEYS):
             yield from self._in_batches(page)
 
-    def _in_batches(self, items: Sequence[_Item]) -> Iterator[tuple[_Item, bytes | StorageError]]:
-        begin = 0
-        while begin < len(items):
-            end, size = begin, 0
-            while end < len(items) and (end == begin or size + items[end].size_bytes <= _AT_ONCE_BYTES):
-                size += items[end].size_bytes
-                end += 1
-            batch = items[begin:end]
-            found = self.archive.get_many([ObjectInfo(item.key, item.size_bytes) for item in batch])
+    def _in_batches(self, items: Sequence[Listed]) -> Iterator[tuple[Listed, bytes | StorageError]]:
+        for batch in portions(items, _AT_ONCE_BYTES):
+            found = self.archive.get_many(batch)
             self.report.objects += len(batch)
-            self.report.bytes += size
+            self.report.bytes += sum(item.size_bytes for item in batch)
             yield from zip(batch, found, strict=True)
-            begin = end
 
 
 def _bytes(data: bytes | StorageError) -> bytes:

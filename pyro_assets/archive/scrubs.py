@@ -13,9 +13,10 @@ from sqlalchemy import func, select
 from pyro_assets.jobs.loading import recorded
 from pyro_assets.jobs.record import CommitRecord
 from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.files import files_of
 from pyro_assets.ledger.records import Output, SeriesFile, is_there
 from pyro_assets.ledger.schema import damage, hour_upkeep, jobs, outputs, receipts, series_files
-from pyro_assets.ledger.upkeep import ensure_row, files_of, hours_with_jobs, series_number
+from pyro_assets.ledger.upkeep import ensure_row, hours_with_jobs, series_number
 
 #: block: level-1; hour: a block of an hour, or its summary;
 #: record: of a commit; series: a file of them; receipt, retention, rules: records of these.

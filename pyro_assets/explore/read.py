@@ -29,7 +29,7 @@ from pyro_assets.ledger.schema import hour_objects, hour_units, jobs, outputs
 from pyro_assets.rules.selectors import Selector, parse_selector
 from pyro_assets.series.rules import is_of_type
 from pyro_assets.storage.checksum import check_crc
-from pyro_assets.storage.interface import ByteRange, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import ByteRange, ReadOnlyBucket
 from pyro_assets.storage.shown import show_bytes
 
 if TYPE_CHECKING:
@@ -375,7 +375,7 @@ class NarrowReader:
     def _fetch_footers(self, objects: "Sequence[_Object]") -> None:
         """Small objects whole, of the others the end; and the metadata of all."""
         small = [one for one in objects if one.output.size_bytes <= self._whole_bytes]
-        found = self._archive.get_many([ObjectInfo(one.output.key, one.output.size_bytes) for one in small])
+        found = self._archive.get_many([one.output for one in small])
         for one, data in zip(small, found, strict=True):
             whole = _unless_error(data)
             check_crc(whole, one.output.crc32c, "the committed object", Where(one.output.key))

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import polars as pl
-from sqlalchemy import select
 
 from pyro_assets.errors import DamagedSeries, StorageError
 from pyro_assets.jobs.derive import check_file
-from pyro_assets.jobs.loading import job_of
-from pyro_assets.ledger.database import Ledger, Queries
-from pyro_assets.ledger.records import Job, SeriesFile, within
-from pyro_assets.ledger.schema import jobs, series_files
-from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
+from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.files import FileRecords
+from pyro_assets.ledger.records import SeriesFile
+from pyro_assets.storage.interface import ReadOnlyBucket
 from pyro_assets.storage.keys import parse_series_name
 from pyro_assets.storage.shown import first_line
 
@@ -125,20 +123,20 @@ class SeriesScan:
     def _batches(self, asked: Asked, extent: Extent) -> "Iterator[list[_File]]":
         """Files asked for, newest first, some at a time, of one kind each; a file that jobs share comes alone."""
         bounds = self._bounds
-        listed = ShownJobs(self._ledger).newest_series_files(
-            asked.begin_ms, asked.end_ms, kind=asked.kind, limit=bounds.files + 1
+        listed = FileRecords(self._ledger).files_between(
+            asked.begin_ms, asked.end_ms, kind=asked.kind, newest=bounds.files + 1
         )
         if len(listed) > bounds.files:
             del listed[-1]
             extent.cut = f"there are more than {bounds.files:,} files"
         files: dict[str, _File] = {}
         size_bytes = rows = 0
-        for time_ms, job, file in listed:
+        for time_ms, file in listed:
             size_bytes, rows = size_bytes + (file.key not in files) * file.size_bytes, rows + file.rows
             if files and (size_bytes > bounds.bytes or rows > bounds.rows):
                 extent.cut = f"there are more than {bounds.bytes >> 20} MiB or {bounds.rows:,} samples"
                 break
-            files.setdefault(file.key, _File(file)).add(job, time_ms, file.rows)
+            files.setdefault(file.key, _File(file)).add(file.job_id, time_ms, file.rows)
         alone: dict[str, list[_File]] = {}
         for one in files.values():
             if one.is_shared:
@@ -198,7 +196,7 @@ class SeriesScan:
                 return [self._archive.read(batch[0].key)]
             except StorageError as error:
                 return [error]
-        return self._archive.get_many([ObjectInfo(file.key, file.size_bytes) for file in batch])
+        return self._archive.get_many(batch)
 
 
 class _File:
@@ -233,66 +231,3 @@ def _filtered(frame: pl.LazyFrame, asked: Asked) -> pl.LazyFrame:
         of_label = has(element.struct.field("name")) | has(element.struct.field("value"))
         frame = frame.filter(has(pl.col("metric")) | pl.col("labels").list.eval(of_label).list.any())
     return frame
-
-
-@dataclass(frozen=True, slots=True)
-class ShownJob:
-    """Where series come from.
-
-    Attributes:
-        job: as a worker would get it; its `run_id` is the last run that had it.
-        first_created_ms: creation of its first source.
-        compacted_ms, derived_ms, exported_ms: when, None where it has not happened.
-        files: its files of series, by kind.
-    """
-
-    job: Job
-    first_created_ms: int
-    compacted_ms: int | None
-    derived_ms: int | None
-    exported_ms: int | None
-    files: tuple[SeriesFile, ...]
-
-
-class ShownJobs(Queries):
-    """The part of the ledger that pages ask."""
-
-    def newest_series_files(
-        self, begin_ms: int, end_ms: int, *, kind: str = "", limit: int = 2000
-    ) -> list[tuple[int, str, SeriesFile]]:
-        """Timestamp, id and file of jobs with samples in [begin_ms, end_ms), the newest first, at most so many.
-
-        Jobs of an hour may share a file.
-        """
-        query = (
-            select(jobs.c.timestamp_ms, series_files)
-            .join(jobs, jobs.c.id == series_files.c.job_id)
-            .where(within(begin_ms, end_ms), series_files.c.key.is_not(None), series_files.c.rows > 0)
-            .order_by(jobs.c.timestamp_ms.desc(), jobs.c.shard, series_files.c.kind)
-            .limit(limit)
-        )
-        if kind:
-            query = query.where(series_files.c.kind == kind)
-        with self.ledger.read() as connection:
-            return [(row.timestamp_ms, row.job_id, SeriesFile.from_row(row)) for row in connection.execute(query)]
-
-    def shown_job(self, job_id: str) -> ShownJob | None:
-        """A job, its level-1 blocks and files of series; None where there is none of this id."""
-        with self.ledger.read() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
-            if row is None:
-                return None
-            job = job_of(connection, row)
-            files = connection.execute(
-                select(series_files)
-                .where(series_files.c.job_id == job_id, series_files.c.key.is_not(None))
-                .order_by(series_files.c.kind)
-            ).all()
-        return ShownJob(
-            job=job,
-            first_created_ms=row.first_created_ms,
-            compacted_ms=row.compacted_ms,
-            derived_ms=row.derived_ms,
-            exported_ms=row.exported_ms,
-            files=tuple(map(SeriesFile.from_row, files)),
-        )

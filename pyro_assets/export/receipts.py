@@ -257,24 +257,6 @@ class ReceiptRecords(Queries):
                 found.setdefault((row.job_id, row.kind), []).append(receipt_of(row))
         return found
 
-    def series_files_of(self, begin_ms: int, end_ms: int) -> list[tuple[int, SeriesFile]]:
-        """Timestamp and file of every committed job with samples in [begin_ms, end_ms), by time.
-
-        Args:
-            begin_ms: the first millisecond.
-            end_ms: the first millisecond that is not asked for any more.
-        """
-        query = (
-            select(jobs.c.timestamp_ms, series_files)
-            .join(jobs, jobs.c.id == series_files.c.job_id)
-            .where(within(begin_ms, end_ms), series_files.c.key.is_not(None))
-            .where(series_files.c.rows > 0)
-            .order_by(jobs.c.timestamp_ms, jobs.c.shard, series_files.c.kind)
-        )
-        with self.ledger.read() as connection:
-            rows = connection.execute(query).all()
-        return [(row.timestamp_ms, SeriesFile.from_row(row)) for row in rows]
-
 
 def _is_file(files: Any) -> ColumnElement[bool]:
     """Whether a receipt is for a file of series."""

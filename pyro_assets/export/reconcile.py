@@ -23,8 +23,8 @@ from pyro_assets.export.remote_write.transport import Transport
 from pyro_assets.export.samples import NAME_LABEL, Samples, samples_of
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.ledger.records import SeriesFile
-from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.rules.names import METRIC_PREFIX, exported_name
 from pyro_assets.rules.selectors import Matcher
@@ -352,14 +352,14 @@ def files_between(ledger: Ledger, begin_ms: int, end_ms: int) -> list[tuple[int,
     Raises:
         RemovedByRetention: the ledger or the archive does not have them any more.
     """
-    removed = UpkeepRecords(ledger).removed_in(begin_ms, end_ms)
+    removed = FileRecords(ledger).removed_in(begin_ms, end_ms)
     if removed:
         raise RemovedByRetention(
             f"retention removed series of {len(removed)} hours of this span, from {removed[0]} to {removed[-1]}; ask "
             "for what came later. Where level-1 blocks are still there, a backfill derives series again; where rows of "
             "the ledger were removed, `pyro-assets rebuild-ledger --from --to` puts them back"
         )
-    return ReceiptRecords(ledger).series_files_of(begin_ms, end_ms)
+    return FileRecords(ledger).files_between(begin_ms, end_ms)
 
 
 def reconcile_receiver(

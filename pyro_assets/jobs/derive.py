@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyro_assets.errors import DamagedSeries, ObjectMissing, RemovedByRetention, SeriesError, Where
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.ledger.records import Derivation, Job, Output, SeriesFile
-from pyro_assets.ledger.upkeep import UpkeepRecords
 from pyro_assets.rules.stored import RuleMark
 from pyro_assets.storage.checksum import check_crc, crc32c
-from pyro_assets.storage.interface import Bucket, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import Bucket, ReadOnlyBucket
 from pyro_assets.storage.keys import parse_series_name, series_key
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class SeriesFiles:
                 return self._read_at(file)
             except (ObjectMissing, DamagedSeries):
                 place = (
-                    UpkeepRecords(self.ledger).placed_file(file.job_id, file.kind) if self.ledger is not None else None
+                    FileRecords(self.ledger).placed_file(file.job_id, file.kind) if self.ledger is not None else None
                 )
                 if place is None or (place.key, place.crc32c) == (file.key, file.crc32c):
                     raise
@@ -469,7 +469,7 @@ def read_committed(archive: ReadOnlyBucket, outputs: Sequence[Output]) -> "list[
     """
     from pyro_assets.block.reader import RawObject
 
-    found = archive.get_many([ObjectInfo(output.key, output.size_bytes) for output in outputs])
+    found = archive.get_many(outputs)
     objects = []
     for output, data in zip(outputs, found, strict=True):
         if isinstance(data, Exception):

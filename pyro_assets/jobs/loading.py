@@ -4,7 +4,7 @@ Add the translation of a table here when its rows leave the ledger; deciding any
 """
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, select
@@ -65,6 +65,23 @@ def job_of(connection: Connection, row: Any, *, failed: bool = True, isolate: bo
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ShownJob:
+    """A job as people see it.
+
+    Attributes:
+        job: as a worker would get it; its `run_id` is the last run that had it.
+        first_created_ms: creation of its first source.
+        compacted_ms, derived_ms, exported_ms: when, None where it has not happened.
+    """
+
+    job: Job
+    first_created_ms: int
+    compacted_ms: int | None
+    derived_ms: int | None
+    exported_ms: int | None
+
+
 class JobRecords(Queries):
     """The part of the ledger that shows jobs to those who do not claim them."""
 
@@ -79,6 +96,15 @@ class JobRecords(Queries):
             if duplicates is None:
                 raise LedgerError(f"the ledger has no job {job_id}")
             return load_job(connection, job_id), duplicates
+
+    def shown_job(self, job_id: str) -> ShownJob | None:
+        """The same with its times, for people; None where there is no such job."""
+        with self.ledger.read() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+            if row is None:
+                return None
+            job = job_of(connection, row)
+        return ShownJob(job, row.first_created_ms, row.compacted_ms, row.derived_ms, row.exported_ms)
 
 
 def output_rows(done: CommitRecord) -> list[dict[str, Any]]:

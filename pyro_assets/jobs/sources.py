@@ -16,7 +16,7 @@ from pyro_assets.errors import (
     Throttled,
 )
 from pyro_assets.ledger.records import JobSource
-from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import ReadOnlyBucket
 from pyro_assets.storage.remote import remedy_of
 
 #: So many neighbours of an object are asked for before the bucket as a whole is to blame.
@@ -47,7 +47,7 @@ def read_sources(bucket: ReadOnlyBucket, sources: Sequence[JobSource]) -> ReadSo
         ObjectUnreadable: some are not given out while others are, of this job or beside it.
         StorageUnavailable: the bucket does not answer; nothing is known of the sources then.
     """
-    found = bucket.get_many([ObjectInfo(source.key, source.size_bytes) for source in sources])
+    found = bucket.get_many(sources)
     result = ReadSources()
     failed: dict[str, StorageError] = {}
     for source, data in zip(sources, found, strict=True):

@@ -6,14 +6,15 @@ and bytes are the pipeline's. Nothing here touches an hour in which a job is ope
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.files import files_of
 from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.ledger.schema import OPEN_STATES, hour_upkeep, jobs, series_files, sources
-from pyro_assets.storage.keys import TABLE, hour_of
+from pyro_assets.storage.keys import TABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +82,6 @@ class UpkeepRecords(Queries):
             query = query.where(hour_upkeep.c.hour.in_(list(hours)))
         with self.ledger.read() as connection:
             return {row.hour: UpkeepState(**row._mapping) for row in connection.execute(query)}
-
-    def removed_in(self, begin_ms: int, end_ms: int) -> list[str]:
-        """Hours (partition keys) of [begin_ms, end_ms) whose series or rows retention removed, oldest first."""
-        first, last = hour_of(max(begin_ms, 0)), hour_of(max(end_ms - 1, 0))
-        gone = or_(hour_upkeep.c.series_removed_ms.is_not(None), hour_upkeep.c.collapsed_ms.is_not(None))
-        with self.ledger.read() as connection:
-            return list(
-                connection.execute(
-                    select(hour_upkeep.c.hour)
-                    .where(hour_upkeep.c.hour >= first, hour_upkeep.c.hour <= last, gone)
-                    .order_by(hour_upkeep.c.hour)
-                ).scalars()
-            )
 
     def begin_merge(
         self, hour: str, now_ms: int, quiet_ms: int, table: Collection[str], others: Sequence[SeriesFile] = ()
@@ -185,16 +173,6 @@ class UpkeepRecords(Queries):
             series_bytes = connection.execute(select(func.coalesce(func.sum(files.c.size_bytes), 0))).scalar_one()
         return Growth(int(count), int(block_bytes), int(series_bytes))
 
-    def placed_file(self, job_id: str, kind: str) -> SeriesFile | None:
-        """Where the series of a job are now; None where it has none."""
-        with self.ledger.read() as connection:
-            row = connection.execute(
-                select(series_files).where(
-                    series_files.c.job_id == job_id, series_files.c.kind == kind, series_files.c.key.is_not(None)
-                )
-            ).first()
-        return None if row is None else SeriesFile.from_row(row)
-
 
 def hours_with_jobs(connection: Connection, before: str) -> list[str]:
     """Hours with jobs, before this one, oldest first; costs a look-up for each."""
@@ -257,13 +235,3 @@ _UNDONE: Final = {
 def note_work(connection: Connection, hour: str, step: str) -> None:
     """Notes that a job of an hour was compacted or derived, so that upkeep looks at the hour again."""
     connection.execute(hour_upkeep.update().where(hour_upkeep.c.hour == hour).values(_UNDONE[step]))
-
-
-def files_of(hour: str) -> Select[Any]:
-    """The files of series of an hour, one row for each job and kind, by kind and then by time."""
-    return (
-        select(series_files)
-        .join(jobs, jobs.c.id == series_files.c.job_id)
-        .where(jobs.c.hour == hour, series_files.c.key.is_not(None))
-        .order_by(series_files.c.kind, jobs.c.timestamp_ms, jobs.c.shard, jobs.c.tenant, jobs.c.id)
-    )

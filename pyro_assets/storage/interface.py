@@ -5,11 +5,11 @@ has no way to write or delete: that Pyroscope's bucket is never touched holds by
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final
+from typing import Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from pyro_assets.errors import ObjectChanged, StorageError
@@ -24,6 +24,40 @@ class ObjectInfo:
 
     key: str
     size_bytes: int
+
+
+class Stored(Protocol):
+    """An object of which the size is known: a line of a listing, a block, a file of series."""
+
+    @property
+    def key(self) -> str:
+        """Where it lies."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+
+
+Listed = TypeVar("Listed", bound=Stored)
+
+
+def portions(objects: Iterable[Listed], most_bytes: int, most: int | None = None) -> Iterator[list[Listed]]:
+    """Objects in their order, so many and of so many bytes at a time; one that is larger comes alone.
+
+    >>> objects = [ObjectInfo("a", 1), ObjectInfo("b", 2), ObjectInfo("c", 9), ObjectInfo("d", 0)]
+    >>> [[one.key for one in portion] for portion in portions(objects, 3)]
+    [['a', 'b'], ['c'], ['d']]
+    """
+    portion: list[Listed] = []
+    size_bytes = 0
+    for one in objects:
+        if portion and (size_bytes + one.size_bytes > most_bytes or len(portion) == most):
+            yield portion
+            portion, size_bytes = [], 0
+        portion.append(one)
+        size_bytes += one.size_bytes
+    if portion:
+        yield portion
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +175,7 @@ class ReadOnlyBucket(ABC):
             )
         return data
 
-    def get_many(self, objects: Sequence[ObjectInfo]) -> list[bytes | StorageError]:
+    def get_many(self, objects: Sequence[Stored]) -> list[bytes | StorageError]:
         """The bytes of each object, or the error that `get` raises, in order; where possible read at the same time."""
         return [self._attempt(item) for item in objects]
 
@@ -160,7 +194,7 @@ class ReadOnlyBucket(ABC):
         scheme = urlsplit(self.url).scheme
         return DeltaPlace("", why_not=f"a table can lie in a folder or on S3, and this is {scheme}://")
 
-    def _attempt(self, item: ObjectInfo) -> bytes | StorageError:
+    def _attempt(self, item: Stored) -> bytes | StorageError:
         try:
             return self.get(item.key, item.size_bytes)
         except StorageError as error:

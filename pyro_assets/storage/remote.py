@@ -19,7 +19,7 @@ from pyro_assets.errors import (
     StorageUnavailable,
     Throttled,
 )
-from pyro_assets.storage.interface import Bucket, ByteRange, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import Bucket, ByteRange, ObjectInfo, ReadOnlyBucket, Stored
 
 # A bucket that is not there is a wrong setting or an outage, never an object that is lost.
 _NO_BUCKET: Final = frozenset({"NoSuchBucket"})
@@ -63,13 +63,13 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
         """See `ReadOnlyBucket.get`. One request: asks for a byte more than there should be."""
         return _or_raise(self.get_many([ObjectInfo(key, size_bytes)])[0])
 
-    def get_many(self, objects: Sequence[ObjectInfo]) -> list[bytes | StorageError]:
+    def get_many(self, objects: Sequence[Stored]) -> list[bytes | StorageError]:
         """See `ReadOnlyBucket.get_many`. The requests run at the same time."""
-        whole = {item: ByteRange(item.key, 0, item.size_bytes + 1) for item in objects if item.size_bytes}
-        found = self._fetched(whole.values())
+        whole = [ByteRange(item.key, 0, item.size_bytes + 1) for item in objects]
+        found = self._fetched(one for one in whole if one.length > 1)
         return [
-            self._checked(item, found[whole[item]]) if item.size_bytes else self._attempt_empty(item)
-            for item in objects
+            self._checked(item, found[one]) if item.size_bytes else self._attempt_empty(item)
+            for item, one in zip(objects, whole, strict=True)
         ]
 
     def get_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes | StorageError]:
@@ -81,7 +81,7 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
         distinct = list(dict.fromkeys(ranges))
         return dict(zip(distinct, self.fetch(distinct), strict=True))
 
-    def _attempt_empty(self, item: ObjectInfo) -> bytes | StorageError:
+    def _attempt_empty(self, item: Stored) -> bytes | StorageError:
         # An empty object has no range that could be asked for.
         try:
             return ReadOnlyBucket.get(self, item.key, item.size_bytes)
@@ -96,7 +96,7 @@ class RemoteReadOnlyBucket(ReadOnlyBucket):
             return ObjectChanged(f"{one.key} ends before byte {end}; it was written again", key=one.key)
         return bytes(found)
 
-    def _checked(self, item: ObjectInfo, found: bytes | Exception) -> bytes | StorageError:
+    def _checked(self, item: Stored, found: bytes | Exception) -> bytes | StorageError:
         if isinstance(found, Exception):
             return self._translate(item.key, found)
         if len(found) != item.size_bytes:

@@ -14,11 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pyro_assets.errors import ConfigError
-from pyro_assets.explore.scan import Asked, ShownJob, ShownJobs
+from pyro_assets.explore.scan import Asked
 from pyro_assets.explore.series import SeriesReader, SeriesSamples, Step
 from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.export.states import receiver_starts
+from pyro_assets.jobs.loading import JobRecords, ShownJob
 from pyro_assets.operations import runs
 from pyro_assets.rules.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX
 from pyro_assets.web.dagster_client import partition_url, run_url
@@ -111,7 +112,7 @@ def routes(site: Site) -> list[Route]:
                 address=_address(span, asked),
             )
         means = meanings(site)(asked.metric, [found.series.rule])
-        job = ShownJobs(site.app.ledger).shown_job(found.samples[-1].job)
+        job = JobRecords(site.app.ledger).shown_job(found.samples[-1].job)
         return site.page(
             request,
             "series_one.html",
@@ -267,7 +268,7 @@ def _job(site: Site, request: Request) -> ShownJob:
     Raises:
         HTTPException: there is none.
     """
-    found = ShownJobs(site.app.ledger).shown_job(str(request.path_params["job_id"]))
+    found = JobRecords(site.app.ledger).shown_job(str(request.path_params["job_id"]))
     if found is None:
         raise HTTPException(404, "there is no job of this id (any more: retention may have removed its rows)")
     return found

@@ -21,6 +21,7 @@ from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.export.samples import samples_of
 from pyro_assets.jobs.claims import Claims
 from pyro_assets.jobs.derive import SeriesFiles
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.ledger.upkeep import Merged, MergeOrder, UpkeepRecords, next_series_number
 from pyro_assets.operations import runs, upkeep
 from pyro_assets.planning.due import DueJobs
@@ -248,7 +249,7 @@ def test_killed_after_every_step(tmp_path: Path, what: str, then: str):
 def test_a_reader_between_the_steps_finds_what_moved(world: ParquetWorld):
     """Whoever asked the ledger before the merge reads after it."""
     values = an_hour(world)
-    asked = ReceiptRecords(world.ledger).series_files_of(0, 2**60)
+    asked = FileRecords(world.ledger).files_between(0, 2**60)
     merge(world)
     reader = SeriesFiles(world.archive, world.ledger)
     rows = sum(len(samples_of(reader, file)) for _, file in asked)
@@ -336,7 +337,7 @@ def test_a_large_hour_is_merged_in_pieces(world: ParquetWorld, monkeypatch: pyte
 def merged_before_there_was_a_table(world: ParquetWorld) -> None:
     """The hour's files as an older version has merged them."""
     for kind in ("dimension", "function"):
-        files = [file for _, file in ReceiptRecords(world.ledger).series_files_of(0, 2**60) if file.kind == kind]
+        files = [file for _, file in FileRecords(world.ledger).files_between(0, 2**60) if file.kind == kind]
         reader = SeriesFiles(world.archive, world.ledger)
         parts = [reader.rows(file) for file in files]
         sink = pa.BufferOutputStream()
@@ -418,7 +419,7 @@ def test_an_hour_enters_a_table_on_s3(world: ParquetWorld, s3: str):
     assert sorted(frame.select("job", "tenant", "timestamp_ms", "value").rows()) == values
     assert archive.list_after("series/") == []
     reader = SeriesFiles(archive, world.ledger)
-    files = [file for _, file in ReceiptRecords(world.ledger).series_files_of(0, 2**60)]
+    files = [file for _, file in FileRecords(world.ledger).files_between(0, 2**60)]
     assert sum(len(samples_of(reader, file)) for file in files) == 2 * len(values)
 
 

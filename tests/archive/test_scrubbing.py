@@ -20,11 +20,11 @@ from pyro_assets.explore.read import ArchivedJobs
 from pyro_assets.explore.scan import Asked
 from pyro_assets.explore.series import SeriesReader
 from pyro_assets.export.receipt import parse_receipts
-from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.export.samples import open_series
 from pyro_assets.jobs.derive import read_committed
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.jobs.record import parse_record
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.operations import runs, sending, ticks, upkeep
 from pyro_assets.operations.runs import SERIES_STEPS
 from pyro_assets.planning.due import DueJobs
@@ -199,7 +199,7 @@ def test_hundreds_of_flipped_bits_are_never_read_as_other_values(done: Path) -> 
 
 def test_a_damaged_file_of_series_costs_only_itself(place: Path) -> None:
     with aged(place) as pipeline:
-        files = [file for _, file in ReceiptRecords(pipeline.ledger).series_files_of(0, 2**60)]
+        files = [file for _, file in FileRecords(pipeline.ledger).files_between(0, 2**60)]
     bad = files[0]
     path = place / "archive" / bad.key
     good = path.read_bytes()

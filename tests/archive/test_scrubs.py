@@ -8,7 +8,7 @@ from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.jobs.claims import Claims
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.upkeep import UpkeepRecords
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 from tests.support.ledgers import HOUR, KINDS, NOW_MS, OUTPUT, claimed, compacted, derivation, planned
 
@@ -62,7 +62,7 @@ def test_checksums_that_are_learnt_later(ledger: Ledger):
     assert file.crc32c is None
     ScrubRecords(ledger).note_checksum(file.key, 2**32 - 1)
     ScrubRecords(ledger).note_checksum(file.key, 5)
-    placed = UpkeepRecords(ledger).placed_file(job, file.kind)
+    placed = FileRecords(ledger).placed_file(job, file.kind)
     assert placed is not None
     assert placed.crc32c == 2**32 - 1
     assert ScrubRecords(ledger).jobs_of_file(file.key) == [(HOUR, job)]

@@ -1,11 +1,11 @@
 """Receipts that say that samples changed, and whose hours are found without walking over all receipts."""
 
-from pyro_assets.explore.scan import ShownJobs
 from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.jobs.claims import Claims
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.plan import Planner
 from pyro_assets.storage.keys import HOUR_MS
@@ -51,5 +51,5 @@ def test_files_of_a_span(ledger: Ledger) -> None:
     changed_at_the_end_of_an_hour(ledger)
     for begin_ms, end_ms, times in ((0, END_MS, [END_MS - 1]), (END_MS, 2**60, [END_MS]), (END_MS + 1, 2**60, [])):
         expected = [time_ms for time_ms in times for _ in KINDS]
-        assert [time_ms for time_ms, _ in ReceiptRecords(ledger).series_files_of(begin_ms, end_ms)] == expected
-        assert [time_ms for time_ms, _, _ in ShownJobs(ledger).newest_series_files(begin_ms, end_ms)] == expected
+        assert [time_ms for time_ms, _ in FileRecords(ledger).files_between(begin_ms, end_ms)] == expected
+        assert [time_ms for time_ms, _ in FileRecords(ledger).files_between(begin_ms, end_ms, newest=9)] == expected

@@ -11,7 +11,7 @@ from pyro_assets.jobs.counts import Progress
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.upkeep import UpkeepRecords
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.operations import runs, sending, ticks, upkeep
 from pyro_assets.operations.runs import SERIES_STEPS
 from pyro_assets.planning.due import DueJobs
@@ -219,7 +219,7 @@ def test_a_rule_is_put_among_series_that_were_merged(tmp_path: Path) -> None:
     reader = SeriesFiles(late.archive)
     for job_id in DueJobs(late.ledger).committed_jobs(HOUR):
         for file in JobRecords(late.ledger).look_up(job_id)[0].files:
-            key, place = series_key(file.kind, HOUR, job_id), UpkeepRecords(late.ledger).placed_file(job_id, file.kind)
+            key, place = series_key(file.kind, HOUR, job_id), FileRecords(late.ledger).placed_file(job_id, file.kind)
             assert place is not None
             assert parquet_to_series(reader.own_file(place)).equals(parquet_to_series(live.archive.objects[key]))
     assert late.backfill("main", "whole").run.nothing_to_do

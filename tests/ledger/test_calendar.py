@@ -1,11 +1,12 @@
 """How weeks of hours stand, what people decided, and files of series, newest first: on SQLite and Postgres."""
 
-from pyro_assets.explore.scan import ShownJobs
 from pyro_assets.jobs.claims import Claims
+from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.jobs.quarantine import Pardons
 from pyro_assets.ledger.calendar import HourCalendar
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.decisions import Decision, DecisionRecords
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.ledger.hours import HourRecords, to_json
 from pyro_assets.ledger.schema import hour_upkeep
 from pyro_assets.ledger.upkeep import ensure_row
@@ -70,22 +71,22 @@ def test_how_far_series_were_written(ledger: Ledger):
 
 def test_files_newest_first(ledger: Ledger):
     first, second = derived(ledger), derived(ledger, shard=5)
-    found = ShownJobs(ledger).newest_series_files(0, NOW_MS)
-    assert [(job, file.kind) for _, job, file in found] == [
+    found = FileRecords(ledger).files_between(0, NOW_MS, newest=9)
+    assert [(file.job_id, file.kind) for _, file in found] == [
         (first, "dimension"),
         (first, "function"),
         (second, "dimension"),
         (second, "function"),
     ]
-    assert len(ShownJobs(ledger).newest_series_files(0, NOW_MS, kind="function")) == 2
-    assert len(ShownJobs(ledger).newest_series_files(0, NOW_MS, limit=3)) == 3
+    assert len(FileRecords(ledger).files_between(0, NOW_MS, newest=9, kind="function")) == 2
+    assert len(FileRecords(ledger).files_between(0, NOW_MS, newest=3)) == 3
     time_ms = found[0][0]
-    assert ShownJobs(ledger).newest_series_files(time_ms + 1, NOW_MS) == []
-    assert ShownJobs(ledger).newest_series_files(0, time_ms) == []
-    shown = ShownJobs(ledger).shown_job(first)
+    assert FileRecords(ledger).files_between(time_ms + 1, NOW_MS, newest=9) == []
+    assert FileRecords(ledger).files_between(0, time_ms, newest=9) == []
+    shown = JobRecords(ledger).shown_job(first)
     assert shown is not None
-    assert (shown.job.id, shown.derived_ms, shown.exported_ms, len(shown.files)) == (first, NOW_MS + 2_000, None, 2)
-    assert ShownJobs(ledger).shown_job("none") is None
+    assert (shown.job.id, shown.derived_ms, shown.exported_ms, len(shown.job.files)) == (first, NOW_MS + 2_000, None, 2)
+    assert JobRecords(ledger).shown_job("none") is None
 
 
 def test_decisions(ledger: Ledger):

@@ -6,6 +6,7 @@ from pyro_assets.archive.rows import SourceRows
 from pyro_assets.jobs.claims import Claims
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.upkeep import Merged, UpkeepRecords
 from pyro_assets.planning.due import DueJobs
@@ -71,7 +72,7 @@ def test_merged(ledger: Ledger) -> None:
     assert merge(ledger)
     state = UpkeepRecords(ledger).upkeep_states([HOUR])[HOUR]
     assert (state.series_number, state.table_ms) == (1, LATER_MS)
-    place = UpkeepRecords(ledger).placed_file(done[0], "dimension")
+    place = FileRecords(ledger).placed_file(done[0], "dimension")
     assert place is not None
     assert (place.key, place.rows, place.size_bytes) == ("series_table/dimension", 11, 900)
     growth = UpkeepRecords(ledger).growth(HOUR, "9999")
@@ -112,8 +113,8 @@ def test_blocks_series_and_rows(ledger: Ledger) -> None:
     assert ExpiryRecords(ledger).mark_series_removed(series, LATER_MS, {}) == 1
     assert ExpiryRecords(ledger).mark_series_removed(series, LATER_MS, {}) is None
     ExpiryRecords(ledger).finish_series(HOUR, LATER_MS)
-    assert UpkeepRecords(ledger).removed_in(HOUR_START_MS, HOUR_START_MS + 1) == [HOUR]
-    assert UpkeepRecords(ledger).removed_in(HOUR_START_MS + HOUR_MS, LATER_MS) == []
+    assert FileRecords(ledger).removed_in(HOUR_START_MS, HOUR_START_MS + 1) == [HOUR]
+    assert FileRecords(ledger).removed_in(HOUR_START_MS + HOUR_MS, LATER_MS) == []
     before = HourRecords(ledger).hour_status(HOUR)
     rows = SourceRows(ledger).expired_rows(HOUR, LATER_MS, {})
     assert (rows.sources, rows.jobs, rows.kept) == (6, 2, "")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 from pyro_assets.errors import ObjectMissing, StorageError, StorageUnavailable
-from pyro_assets.storage.interface import Bucket, Folder, ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import Bucket, Folder, ObjectInfo, ReadOnlyBucket, Stored
 from pyro_assets.storage.keys import COMMITS, HOUR_MS, SEGMENTS, parse_block_key, segment_key
 from pyro_assets.storage.ulid import is_ulid, ulid_time_ms
 from tests.simulate.stream import START_MS, Segment, Stream
@@ -63,7 +63,7 @@ class StreamBucket(ReadOnlyBucket):
         self.keys += len(found)
         return found
 
-    def get_many(self, objects: Sequence[ObjectInfo]) -> list[bytes | StorageError]:
+    def get_many(self, objects: Sequence[Stored]) -> list[bytes | StorageError]:
         """See `ReadOnlyBucket.get_many`."""
         return [self.read(item.key) for item in objects]
 

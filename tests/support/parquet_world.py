@@ -10,10 +10,10 @@ from typing import Any, Self
 import polars as pl
 
 from pyro_assets.archive.table import ArchiveTable
-from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.export.samples import Samples, samples_of
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.series.files import (
     current_files,
     parquet_to_series,
@@ -136,7 +136,7 @@ class ParquetWorld(World):
         ledger = ledger if ledger is not None else self.ledger
         reader = SeriesFiles(self.archive, ledger)
         rows: list[Row] = []
-        for _, file in ReceiptRecords(ledger).series_files_of(0, 2**60):
+        for _, file in FileRecords(ledger).files_between(0, 2**60):
             if file.kind == kind:
                 found: Samples = samples_of(reader, file)
                 rows += [

@@ -9,8 +9,8 @@ import pytest
 
 from pyro_assets.app import App, open_app
 from pyro_assets.errors import SettingsError
-from pyro_assets.explore.scan import ShownJobs
 from pyro_assets.ledger.decisions import DecisionRecords
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.monitoring.backfills import BackfillOrder, hours_between, plan, progress, title_of
 from pyro_assets.operations import runs
 from pyro_assets.rules.config import SeriesConfig
@@ -72,7 +72,7 @@ def test_what_a_rule_costs_and_how_far_it_is(derived: tuple[Path, App], tmp_path
         again = plan(late, config, BackfillOrder("rule:later", (HOUR,)), "ann")
         assert (again.jobs, again.done) == (0, 3)
         # All function series: as many as were written since it was started.
-        now_ms = max(file.written_ms for _, _, file in ShownJobs(late.ledger).newest_series_files(0, 2**45))
+        now_ms = max(file.written_ms for _, file in FileRecords(late.ledger).files_between(0, 2**45))
         assert progress(late, config, before.tags, now_ms + 1) == type(after)(0, 3)
         assert progress(late, config, before.tags, 0) == type(after)(3, 3)
     assert progress(pipeline, SeriesConfig(), found.tags, 0) is None

@@ -13,13 +13,13 @@ import numpy as np
 import polars as pl
 
 from pyro_assets.errors import DamagedSeries, ObjectChanged, ObjectMissing
-from pyro_assets.explore.remote_read.files import FilesByHour
 from pyro_assets.explore.remote_read.wire import Query
 from pyro_assets.jobs.derive import check_file
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.files import FileRecords
 from pyro_assets.ledger.records import SeriesFile
 from pyro_assets.receivers.model import Receiver
-from pyro_assets.storage.interface import ObjectInfo, ReadOnlyBucket
+from pyro_assets.storage.interface import ReadOnlyBucket, portions
 from pyro_assets.storage.shown import first_line
 
 #: A series as it is stored; what has these equal is one.
@@ -74,7 +74,7 @@ def matching_rows(
     filters = _filters(query, view)
     parts: list[pl.DataFrame] = []
     rows = 0
-    for hour in FilesByHour(ledger).hours_between(query.begin_ms, query.end_ms):
+    for hour in FileRecords(ledger).hours_between(query.begin_ms, query.end_ms):
         found, size = _hour(archive, ledger, query, hour, filters)
         parts, rows = parts + found, rows + size
         if rows >= rows_at_once:
@@ -108,36 +108,24 @@ def _hour(
 ) -> tuple[list[pl.DataFrame], int]:
     """What is found in an hour, and how many rows were looked at."""
     for attempt in range(_TRIES):
-        files = FilesByHour(ledger).files_of(hour, query.begin_ms, query.end_ms)
+        files = FileRecords(ledger).files_in_hour(hour, query.begin_ms, query.end_ms)
         try:
-            found = [_collected(_scans(archive, ledger, hour, part), filters, query) for part in _portions(files)]
+            parts = portions(files, _READ_BYTES, _READ_FILES)
+            found = [_collected(_scans(archive, ledger, hour, part), filters, query) for part in parts]
         except (ObjectMissing, ObjectChanged, DamagedSeries):
             # It was merged, or derived again, since the ledger was asked.
-            if attempt + 1 == _TRIES or files == FilesByHour(ledger).files_of(hour, query.begin_ms, query.end_ms):
+            if attempt + 1 == _TRIES or files == FileRecords(ledger).files_in_hour(hour, query.begin_ms, query.end_ms):
                 raise
         else:
             return found, sum(file.rows for file in files)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _portions(files: Sequence[SeriesFile]) -> Iterator[list[SeriesFile]]:
-    portion: list[SeriesFile] = []
-    size_bytes = 0
-    for file in files:
-        if portion and (size_bytes + file.size_bytes > _READ_BYTES or len(portion) == _READ_FILES):
-            yield portion
-            portion, size_bytes = [], 0
-        portion.append(file)
-        size_bytes += file.size_bytes
-    if portion:
-        yield portion
-
-
 def _scans(
     archive: ReadOnlyBucket, ledger: Ledger, hour: str, files: Sequence[SeriesFile]
 ) -> list[tuple[str, pl.LazyFrame]]:
     """The rows of files that count, verified: Polars looks at no checksum."""
-    read = archive.get_many([ObjectInfo(file.key, file.size_bytes) for file in files])
+    read = archive.get_many(files)
     whole: list[bytes] = []
     scans: list[tuple[str, pl.LazyFrame]] = []
     for file, data in zip(files, read, strict=True):
@@ -153,7 +141,7 @@ def _scans(
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DamagedSeries(file.key, f"holds no series: {error}") from error
         if not is_whole:  # rows of jobs that have newer files of their own do not count
-            scan = scan.filter(pl.col("job").is_in(FilesByHour(ledger).jobs_in(file.key, hour)))
+            scan = scan.filter(pl.col("job").is_in(FileRecords(ledger).jobs_in(file.key, hour)))
         scans.append((file.key, scan))
     if whole:
         scans.append((f"one of {len(whole)} files of {hour}", pl.scan_parquet(whole)))
