@@ -102,7 +102,7 @@ def test_an_interrupted_rebuild_goes_on_and_holds_up_ticks(
     a_bit_of_everything(world)
     before = content(world.ledger)
     lose(world, tmp_path)
-    monkeypatch.setattr("pyro_assets.archive.rebuild._PAGE_KEYS", 2)
+    monkeypatch.setattr("pyro_assets.archive.rebuild._TOGETHER", 2)
     world.ledger.kill_at = world.ledger.writes + 8
     with pytest.raises(fakes.Killed):
         rebuild(world.ledger, world.archive, world.clock())
