@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from pyro_assets.archive.units import RECORD, record_bytes
-from pyro_assets.block.columns import I64, BlockColumns, Bool, Labels
+from pyro_assets.block.columns import I64, BlockColumns, Bool, Labels, part_sums
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.compaction.hour import HourBlock, compact_hour, marks_of, merge_summaries
 from pyro_assets.errors import BlockError, StorageError, StorageUnavailable, TooLarge, Unequal
@@ -251,9 +251,7 @@ def _rows(columns: BlockColumns, groups: dict[tuple[bytes, Labels], int]) -> tup
         groups.setdefault((names[dataset], labels), len(groups))
         for dataset, labels in zip(of_entry, series.labels, strict=True)
     ]
-    running = np.zeros(len(rows.value) + 1, dtype=np.int64)
-    np.cumsum(rows.value, out=running[1:])
-    measured = running.take(rows.sample_start[1:]) - running.take(rows.sample_start[:-1])
+    measured = part_sums(rows.value, rows.sample_start)
     return np.array(numbers, dtype=np.int64).take(rows.series), rows.time_ns, rows.total_value, measured
 
 

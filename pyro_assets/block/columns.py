@@ -6,7 +6,7 @@ Only data classes belong here; the code that fills them stands beside each secti
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ Bool = npt.NDArray[np.bool_]
 Labels = tuple[tuple[bytes, bytes], ...]
 
 
+Number = TypeVar("Number", bound=np.number[Any])
+
+
 def starts(counts: npt.ArrayLike) -> I64:
     """0 and the running sums of counts: of parts that lie end to end, part i is start[i]:start[i + 1].
 
@@ -31,6 +34,17 @@ def starts(counts: npt.ArrayLike) -> I64:
     start = np.zeros(np.size(counts) + 1, dtype=np.int64)
     np.cumsum(counts, dtype=np.int64, out=start[1:])
     return start
+
+
+def part_sums(values: npt.NDArray[Number], start: I64) -> npt.NDArray[Number]:
+    """The sum of each part start[i]:start[i + 1]; of integers modulo 2**64.
+
+    >>> part_sums(np.array([1, 2, 3]), np.array([0, 2, 2, 3])).tolist()
+    [3, 0, 3]
+    """
+    running = np.zeros(len(values) + 1, dtype=values.dtype)
+    np.cumsum(values, out=running[1:])
+    return running.take(start[1:]) - running.take(start[:-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from pyro_assets.block.columns import I64, Bool, starts
+from pyro_assets.block.columns import I64, Bool, part_sums, starts
+from pyro_assets.compaction.arrays import gather_ranges
 from pyro_assets.errors import DamagedSeries, SeriesError
 from pyro_assets.jobs.derive import SeriesFiles
 from pyro_assets.ledger.records import SeriesFile
@@ -73,9 +74,7 @@ class Samples:
 
     def take(self, rows: I64) -> "Samples":
         """The samples at these rows, in this order."""
-        counts = np.diff(self.offsets).take(rows)
-        offsets = starts(counts)
-        label = np.arange(offsets[-1], dtype=np.int64) + np.repeat(self.offsets.take(rows) - offsets[:-1], counts)
+        offsets, label = gather_ranges(self.offsets, rows)
         return replace(
             self,
             tenant=self.tenant.take(rows),
@@ -115,9 +114,7 @@ class Samples:
         pairs = list(zip(self.pair_name.tolist(), self.pair_value.tolist(), strict=True))
         of_pair = np.array([_hash_of(self.names[name], self.values[value]) for name, value in pairs], dtype=np.uint64)
         of_tenant = np.array([xxhash.xxh3_64_intdigest(owner.encode()) for owner in owners], dtype=np.uint64)
-        total = np.zeros(len(self.pair) + 1, dtype=np.uint64)
-        np.cumsum(of_pair.take(self.pair), out=total[1:])
-        return total.take(self.offsets[1:]) - total.take(self.offsets[:-1]) + of_tenant.take(self.tenant)
+        return part_sums(of_pair.take(self.pair), self.offsets) + of_tenant.take(self.tenant)
 
 
 @lru_cache(_REMEMBERED)
@@ -326,9 +323,7 @@ def _with_names(samples: Samples, label_names: LabelNames) -> Samples:
 def _name_sets(samples: Samples, own: I32, row: I64, met: Bool) -> Iterator[tuple[I64, list[int]]]:
     """The distinct sets of names of some samples: positions in `pair` of all their labels, and the names."""
     weight = np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in samples.names], dtype=np.uint64)
-    total = np.zeros(len(own) + 1, dtype=np.uint64)
-    np.cumsum(weight.take(own), out=total[1:])
-    of_row = total.take(samples.offsets[1:]) - total.take(samples.offsets[:-1])
+    of_row = part_sums(weight.take(own), samples.offsets)
     for one in np.unique(of_row.compress(met)).tolist():
         chosen = met & (of_row == one)
         labels = np.flatnonzero(chosen.take(row))

@@ -1,10 +1,7 @@
 """What runs count of their jobs, for metadata, tables and JSON."""
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 @dataclass(slots=True)

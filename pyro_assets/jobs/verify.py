@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pyro_assets.block.columns import I64, BlockColumns, Bool
+from pyro_assets.block.columns import I64, BlockColumns, Bool, part_sums
 from pyro_assets.block.reader import RawObject
 from pyro_assets.block.tsdb.labels import profile_type
 from pyro_assets.errors import BlockError, StorageError, StorageUnavailable
@@ -27,6 +27,8 @@ from pyro_assets.storage.shown import printable
 _MAX_DIFFERENCES = 100
 #: Tenant, service and profile type.
 Group = tuple[bytes, bytes, bytes]
+#: Groups and their numbers, in order.
+_Groups = dict[Group, int]
 
 
 @dataclass(slots=True)
@@ -44,14 +46,6 @@ class _Rows:
     time_ns: I64
     total: I64
     measured: I64
-
-
-@dataclass(slots=True)
-class _Groups:
-    numbers: dict[Group, int] = field(default_factory=dict)
-
-    def number(self, group: Group) -> int:
-        return self.numbers.setdefault(group, len(self.numbers))
 
 
 @dataclass(slots=True)
@@ -107,7 +101,7 @@ class Verifier:
     def _compare(self, comparison: _Comparison) -> tuple[int, bool]:
         """Compares one job; returns the number of groups, and whether all its sources were there."""
         job = comparison.job
-        groups = _Groups()
+        groups: _Groups = {}
         try:
             level1 = _rows(read_outputs(self.archive, self.engine, job), groups) if job.outputs else _no_rows()
         except StorageUnavailable:
@@ -122,7 +116,7 @@ class Verifier:
             # Pyroscope deletes what it has compacted, or other jobs have some of its profiles; what is left is that the
             # objects agree with themselves.
             _compare_totals(comparison, groups, level1, level1.total)
-            return len(groups.numbers), False
+            return len(groups), False
         result = self.engine.read_blocks([RawObject(key, data) for key, data in read.data.items()])
         comparison.expect("sources that can still be read", len(used), len(used) - len(result.set_aside))
         sources = _rows(result.columns, groups) if used else _no_rows()
@@ -130,7 +124,7 @@ class Verifier:
         claimed = np.where(dropped, 0, sources.total)
         _compare_totals(comparison, groups, level1, claimed, sources.group)
         comparison.expect("duplicates", comparison.duplicates, int(dropped.sum()))
-        return len(groups.numbers), True
+        return len(groups), True
 
 
 def _no_rows() -> _Rows:
@@ -144,16 +138,15 @@ def _rows(columns: BlockColumns, groups: _Groups) -> _Rows:
     bounds = series.dataset_start.tolist()
     for dataset, begin, end in zip(columns.datasets, bounds[:-1], bounds[1:], strict=True):
         group_of_series[begin:end] = [
-            groups.number((dataset.tenant, dataset.name, profile_type(labels))) for labels in series.labels[begin:end]
+            groups.setdefault((dataset.tenant, dataset.name, profile_type(labels)), len(groups))
+            for labels in series.labels[begin:end]
         ]
-    running = np.zeros(len(rows.value) + 1, dtype=np.int64)
-    np.cumsum(rows.value, out=running[1:])
     return _Rows(
         group=group_of_series.take(rows.series),
         fingerprint=series.fingerprint.view(np.int64).take(rows.series),
         time_ns=rows.time_ns,
         total=rows.total_value,
-        measured=running.take(rows.sample_start[1:]) - running.take(rows.sample_start[:-1]),
+        measured=part_sums(rows.value, rows.sample_start),
     )
 
 
@@ -176,7 +169,7 @@ def _compare_rows(comparison: _Comparison, groups: _Groups, sources: _Rows, leve
     there = np.bincount(key, minlength=len(kept)) - kept
     for run in np.flatnonzero(kept > there)[:_MAX_DIFFERENCES].tolist():
         row = int(order[np.searchsorted(key, run)])
-        group = list(groups.numbers)[int(columns[3][row])]
+        group = list(groups)[int(columns[3][row])]
         comparison.expect("profiles that no source has", int(there[run]), int(kept[run]), group)
     # The first `kept` of a run's sources are those that were kept, the others were dropped.
     begin = np.searchsorted(key, np.arange(len(kept)))
@@ -190,7 +183,7 @@ def _compare_rows(comparison: _Comparison, groups: _Groups, sources: _Rows, leve
     survivors = np.bincount(key, weights=is_kept.take(order), minlength=int(key[-1]) + 1 if len(key) else 0)
     gone = dropped.take(order) & (survivors.take(key) == 0)
     for row in order[gone][:_MAX_DIFFERENCES].tolist():
-        group = list(groups.numbers)[int(columns[3][row])]
+        group = list(groups)[int(columns[3][row])]
         comparison.expect(f"profiles at {int(columns[1][row])} ns", 1, 0, group)
     # What is lost is no duplicate: it stays in the sources' total.
     dropped[order[gone]] = False
@@ -201,9 +194,9 @@ def _compare_totals(
     comparison: _Comparison, groups: _Groups, level1: _Rows, claimed: I64, claimed_group: I64 | None = None
 ) -> None:
     """Compares totals per group: what the profiles claim with what the samples of the level-1 objects add up to."""
-    expected = _sums(level1.group if claimed_group is None else claimed_group, claimed, len(groups.numbers))
-    measured = _sums(level1.group, level1.measured, len(groups.numbers))
-    for group, number in groups.numbers.items():
+    expected = _sums(level1.group if claimed_group is None else claimed_group, claimed, len(groups))
+    measured = _sums(level1.group, level1.measured, len(groups))
+    for group, number in groups.items():
         comparison.expect("total of the samples' values", int(expected[number]), int(measured[number]), group)
 
 
