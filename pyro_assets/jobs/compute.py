@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyro_assets.rules.config import SeriesConfig
 
 #: So many jobs are computed at once: most of what that saves is saved by then.
-MOST_TOGETHER: Final = 8
+MOST_TOGETHER: Final = 16
 #: Of sources; larger jobs gain nothing by company.
 _MOST_BYTES: Final = 6 << 20
 
