@@ -196,7 +196,7 @@ class Compactor:
             return None
         own = [ReadSources({source.key: read.data[source.key] for source in job.sources}) for job in jobs]
         done = self.engine.compact_jobs([_raw(one.data) for one in own], jobs[0].dedup)
-        summaries = summarise_jobs(done.columns, done.job_of_dataset, len(jobs))
+        summaries = self.engine.summarise_jobs(done.columns, done.job_of_dataset, len(jobs))
         records = []
         blocks: dict[str, bytes] = {}
         for job, its, one, summary in zip(jobs, own, done.jobs, summaries, strict=True):

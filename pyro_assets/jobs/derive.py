@@ -217,6 +217,12 @@ def _summarise(columns: "BlockColumns") -> "Summary":
     return summarise(columns)
 
 
+def _summarise_jobs(columns: "BlockColumns", job_of_dataset: "I64", jobs: int) -> "list[Summary]":
+    from pyro_assets.jobs.compact import summarise_jobs
+
+    return summarise_jobs(columns, job_of_dataset, jobs)
+
+
 def _derive(columns: "BlockColumns", job: "JobInfo", config: "SeriesConfig", kinds: frozenset[str]) -> "Derived":
     derived: Derived = _series().derive(columns, job, config, kinds)
     return derived
@@ -250,7 +256,7 @@ class Engine:
         summarise: columns -> Summary.
         derive: (columns, job, config, kinds) -> Derived.
         series_to_parquet: (frame, notes) -> bytes.
-        compact_jobs, derive_jobs: the same for several jobs at once; None: jobs are done one by one.
+        compact_jobs, summarise_jobs, derive_jobs: the same for several jobs at once; None: jobs are done one by one.
         replace_rules: (files by kind, what was derived of some rules, their ids) -> all frames, and the kinds that
             changed; its facts get what other rules have given already.
     """
@@ -262,6 +268,7 @@ class Engine:
     derive: "Callable[[BlockColumns, JobInfo, SeriesConfig, frozenset[str]], Derived]" = _derive
     series_to_parquet: Callable[[Any, Mapping[str, str]], bytes] = _series_to_parquet
     compact_jobs: "Callable[[Sequence[Sequence[RawObject]], str], CompactedJobs] | None" = None
+    summarise_jobs: "Callable[[BlockColumns, I64, int], list[Summary]]" = _summarise_jobs
     derive_jobs: "Callable[..., list[Derived]] | None" = None
     replace_rules: "Callable[[Mapping[str, bytes], Derived, Collection[str]], tuple[dict[str, Any], set[str]]]" = (
         _replace_rules

@@ -36,9 +36,9 @@ class CountingEngine:
     @property
     def engine(self) -> Engine:
         """What a pipeline takes."""
-        functions: dict[str, Any] = {
-            name: getattr(self, name) for name in ("compact", "summarise", "derive", "series_to_parquet")
-        }
+        alone = ("compact", "summarise", "derive", "series_to_parquet")
+        together = ("compact_jobs", "summarise_jobs", "derive_jobs")
+        functions: dict[str, Any] = {name: getattr(self, name) for name in alone + together}
         return Engine(**functions)
 
     def compact(self, objects: Sequence[Any], dedup: str) -> Any:
@@ -69,6 +69,21 @@ class CountingEngine:
     def derive(self, columns: Any, job: Any, config: Any, kinds: frozenset[str]) -> Any:
         """One row of each kind."""
         return SimpleNamespace(frames={kind: [job.job_id] for kind in kinds}, facts=self._facts)
+
+    def compact_jobs(self, jobs: Sequence[Sequence[Any]], dedup: str) -> Any:
+        """The same for several jobs, as runs have small ones."""
+        done = [self.compact(objects, dedup) for objects in jobs]
+        for one, objects in zip(done, jobs, strict=True):
+            one.metas = dict(zip((item.object_key for item in objects), one.metas, strict=True))
+        return SimpleNamespace(columns=[one.columns for one in done], job_of_dataset=None, jobs=done)
+
+    def summarise_jobs(self, columns: Sequence[Any], _job_of_dataset: Any, _jobs: int) -> list[Summary]:
+        """See `summarise`."""
+        return [self.summarise(one) for one in columns]
+
+    def derive_jobs(self, _columns: Any, _job_of_dataset: Any, jobs: Sequence[Any], config: Any, kinds: Any) -> Any:
+        """See `derive`."""
+        return [self.derive(None, job, config, kinds) for job in jobs]
 
     def series_to_parquet(self, frame: Any, _notes: Any = None) -> bytes:
         """Its length is all that matters."""
