@@ -98,7 +98,6 @@ def run(
         raise click.UsageError("--jobs compacts and --rule does not: choose one")
     jobs = _read_jobs(jobs_file) if jobs_file else None
     from pyro_assets.app import open_app
-    from pyro_assets.export.exporter import END_SECONDS, IDLE_SECONDS
     from pyro_assets.operations.runs import SERIES_STEPS
     from pyro_assets.rules.config import load_config, parse_config
 
@@ -132,6 +131,8 @@ def run(
                 reports = _run_all_due(pipeline, run_id, made, progress)
         sent: Mapping[str, ExportCounts] = {}
         if has_receivers:
+            from pyro_assets.export.exporter import END_SECONDS, IDLE_SECONDS
+
             # Receivers get a backfilled rule of hours that they have already, as live runs would have sent it.
             bounds = (END_SECONDS, IDLE_SECONDS)
             if rules:

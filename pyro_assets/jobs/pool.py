@@ -265,8 +265,18 @@ def keep_freed_memory() -> bool:
 
 
 _STDERR: Final = 2
-#: It finds this module wherever this process has found it.
-_PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from pyro_assets.jobs.pool import main; main()"
+#: Imports nothing of ours until there is something to tell, and finds this module wherever this process has found it.
+_PROGRAM: Final = """
+import sys, time
+note = b""
+for note in sys.stdin.buffer:
+    pass
+if note.startswith(b"{"):
+    ended = time.monotonic()
+    sys.path[:] = sys.argv[1:]
+    from pyro_assets.jobs.pool import tell_of_last
+    tell_of_last(note, ended)
+"""
 #: Starting the second process anew, and telling it of jobs, is one thread's at a time.
 _LOCK: Final = threading.Lock()
 _teller: subprocess.Popen[bytes] | None = None
@@ -343,10 +353,8 @@ def _tell_the_end(note: dict[str, Any]) -> None:
         sys.stderr.write(f"The ledger does not know of it, beyond that the job was begun: {error}\n")
 
 
-def main() -> None:
-    """What the second process does: listens until the first one is gone, and tells if its last job took too long."""
-    note = None
-    for line in sys.stdin.buffer:
-        note = json.loads(line)
-    if note is not None and time.monotonic() - note["begun"] >= note["seconds"]:
+def tell_of_last(line: bytes, ended: float) -> None:
+    """What the second process does when the first one is gone: tells of its last job if that took too long."""
+    note = json.loads(line)
+    if ended - note["begun"] >= note["seconds"]:
         _tell_the_end(note)

@@ -32,6 +32,8 @@ def migrate(connection: Connection, now_ms: int) -> int:
             "install the version of pyro-assets that wrote it, or a newer one"
         )
     if found < VERSION:
+        if connection.dialect.name == "postgresql":
+            _bound_indexes()
         schema.metadata.create_all(connection)
         if found:
             _add_columns_and_indexes(connection)
@@ -45,6 +47,14 @@ def version_of(connection: Connection) -> int:
     if not inspect(connection).has_table(schema.schema_version.name):
         return 0
     return connection.execute(select(schema.schema_version.c.version)).scalar() or 0
+
+
+def _bound_indexes() -> None:
+    """Gives Postgres the bounds that indexes have on SQLite; in the schema, its name alone would load its dialect."""
+    for table in schema.metadata.sorted_tables:
+        for index in table.indexes:
+            if (rows := index.dialect_kwargs.get("sqlite_where")) is not None:
+                index.dialect_kwargs["postgresql_where"] = rows
 
 
 def _add_columns_and_indexes(connection: Connection) -> None:
