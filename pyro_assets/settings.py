@@ -158,7 +158,7 @@ class JobSettings(SettingsGroup):
     job_mib: float = _setting(
         64.0,
         "a job is due at this size of its sources, in MiB",
-        "bounds the memory of a job: sources whose symbols need more than four times this are cut into smaller jobs",
+        "bounds the memory of a job: sources whose symbols need more than this are cut into smaller jobs",
         ge=0.001,
     )
     job_age_seconds: _Amount = _setting(
@@ -328,8 +328,8 @@ class Settings(JobSettings):
 
     @property
     def most_memory_bytes(self) -> int:
-        """What the symbols of a job's sources may need together; most segments need five to nine times their bytes."""
-        return max(4 * self.max_bytes, _LEAST_MEMORY_BYTES)
+        """What the symbols of a job's sources may need together; most segments need three to six times their bytes."""
+        return max(self.max_bytes, _LEAST_MEMORY_BYTES)
 
     @property
     def max_age_ms(self) -> int:

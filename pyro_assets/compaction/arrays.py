@@ -11,16 +11,19 @@ representative, and fall back to an exact sort where two different rows shared a
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from pyro_assets.block.columns import I32, I64, U64
+from pyro_assets.block.columns import I64, U64
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 _ROUND_SALT = np.array([0x2545F4914F6CDD1D], dtype=np.uint64)
 _ROUNDS = 64
+#: Rows whose temporary columns fit a processor's cache, and are no matter beside the columns themselves.
+CHUNK_ROWS = 1 << 15
 _T = TypeVar("_T", bound=Hashable)
 
 
@@ -39,18 +42,28 @@ class Distinct:
 
 Numbering = Callable[[U64], Distinct]
 
+#: A column of any type of integers, or of bools.
+Integers = npt.NDArray[Any]
 
-def mix(seed: U64, column: I64 | U64) -> U64:
+
+def mix(seed: U64, column: Integers) -> U64:
     """Fold one more column into 64-bit hashes (multiply and xor-shift; equality is verified by the callers)."""
-    mixed: U64 = (seed ^ column.view(np.uint64)) * _MULTIPLIER
-    return mixed ^ (mixed >> _SHIFT)
+    wide = column if column.dtype.itemsize == seed.itemsize else column.astype(np.int64)
+    mixed: U64 = seed ^ wide.view(np.uint64)
+    mixed *= _MULTIPLIER
+    mixed ^= mixed >> _SHIFT
+    return mixed
 
 
-def hash_columns(columns: Sequence[I64]) -> U64:
-    """64-bit hashes of the rows of `columns`, each int64[n]."""
-    hashed = np.zeros(len(columns[0]), dtype=np.uint64)
-    for column in columns:
-        hashed = mix(hashed, np.ascontiguousarray(column))
+def hash_columns(columns: Sequence[Integers]) -> U64:
+    """64-bit hashes of the rows of `columns`, each [n]."""
+    hashed = np.empty(len(columns[0]), dtype=np.uint64)
+    for begin in range(0, len(hashed), CHUNK_ROWS):
+        own = slice(begin, begin + CHUNK_ROWS)
+        mixed = np.zeros(len(hashed[own]), dtype=np.uint64)
+        for column in columns:
+            mixed = mix(mixed, column[own])
+        hashed[own] = mixed
     return hashed
 
 
@@ -62,32 +75,48 @@ def number_by_hash(hashed: U64) -> Distinct:
     slots, so a class is settled in one round as a whole.
     """
     count = len(hashed)
-    first_of_row = np.empty(count, dtype=np.int64)
-    pending = np.arange(count, dtype=np.int64)
-    keys = hashed
+    keys, pending = hashed, None
+    first_of_row: Integers = np.zeros(0, dtype=np.int32)
     for _ in range(_ROUNDS):
+        winner, left = _winners(keys)
+        if pending is None:
+            first_of_row, pending = winner, left
+        else:
+            first_of_row[pending] = pending.take(winner)
+            pending = pending.take(left)
         if not len(pending):
             break
-        bits = max((len(pending) - 1).bit_length() + 1, 1)
-        slot = (keys >> np.uint64(64 - bits)).view(np.int64)
-        # A table of half the bytes stays in the caches of a processor twice as long.
-        table: I32 | I64 = np.empty(1 << bits, np.int32) if count < 1 << 31 else np.empty(1 << bits, np.int64)
-        # Of several values for one slot NumPy keeps the last; this is checked below, not relied upon.
-        table[slot[::-1]] = np.arange(len(pending) - 1, -1, -1, dtype=table.dtype)
-        winner = table.take(slot)
-        settled = keys.take(winner) == keys
-        first_of_row[pending[settled]] = pending.take(winner[settled])
-        left = np.flatnonzero(~settled)
-        pending = pending.take(left)
         keys = mix(keys.take(left), _ROUND_SALT)
-    if len(pending) or (first_of_row > np.arange(count, dtype=np.int64)).any():
+    row = np.arange(count, dtype=first_of_row.dtype)
+    if pending is None or len(pending) or (first_of_row > row).any():
         return number_exactly([hashed.view(np.int64)])
-    is_first = first_of_row == np.arange(count, dtype=np.int64)
-    rank = np.cumsum(is_first, dtype=np.int64) - 1
+    is_first = first_of_row == row
+    rank = np.cumsum(is_first, dtype=np.int64)
+    rank -= 1
     return Distinct(rank.take(first_of_row), np.flatnonzero(is_first))
 
 
-def number_exactly(columns: Sequence[I64]) -> Distinct:
+def _winners(keys: U64) -> tuple[Integers, I64]:
+    """The first row that has each row's slot, and the rows whose key is another than that one's."""
+    count = len(keys)
+    shift = np.uint64(63 - (count - 1).bit_length())
+    # A table of half the bytes stays in the caches of a processor twice as long.
+    table: Integers = np.empty(1 << (64 - int(shift)), np.int32 if count < 1 << 31 else np.int64)
+    winner = np.empty(count, dtype=table.dtype)
+    left = [np.zeros(0, dtype=np.int64)]
+    for begin in reversed(range(0, count, CHUNK_ROWS)):
+        slot = (keys[begin : begin + CHUNK_ROWS] >> shift).view(np.int64)
+        # Of several values for one slot NumPy keeps the last; this is checked by the caller, not relied upon.
+        table[slot[::-1]] = np.arange(begin + len(slot) - 1, begin - 1, -1, dtype=table.dtype)
+    for begin in range(0, count, CHUNK_ROWS):
+        own = keys[begin : begin + CHUNK_ROWS]
+        found = table.take((own >> shift).view(np.int64))
+        winner[begin : begin + CHUNK_ROWS] = found
+        left.append(np.flatnonzero(keys.take(found) != own) + begin)
+    return winner, np.concatenate(left)
+
+
+def number_exactly(columns: Sequence[Integers]) -> Distinct:
     """Number equal rows by sorting all columns: slower, and right whatever the values are."""
     count = len(columns[0])
     order = np.lexsort((np.arange(count, dtype=np.int64), *columns))
@@ -105,12 +134,12 @@ def number_exactly(columns: Sequence[I64]) -> Distinct:
     return Distinct(code_of_class.take(class_of), first.take(by_first))
 
 
-def number_ragged(start: I64, columns: Sequence[I64]) -> I64:
+def number_ragged(start: I64, columns: Sequence[Integers]) -> I64:
     """A number per range of rows, equal where the ranges hold equal rows in equal order; memory follows the rows.
 
     Args:
         start: int64[n + 1], range i has the rows start[i]:start[i + 1].
-        columns: at least one, int64[m] each.
+        columns: at least one, [m] each.
     """
     table = np.stack(columns, axis=1)
     seen: dict[bytes, int] = {}
@@ -118,8 +147,8 @@ def number_ragged(start: I64, columns: Sequence[I64]) -> I64:
     return np.fromiter((seen.setdefault(content, len(seen)) for content in ranges), np.int64, len(start) - 1)
 
 
-def distinct_rows(columns: Sequence[I64], number: Numbering = number_by_hash) -> Distinct:
-    """Number the equal rows of a table of int64 columns.
+def distinct_rows(columns: Sequence[Integers], number: Numbering = number_by_hash) -> Distinct:
+    """Number the equal rows of a table.
 
     Args:
         columns: at least one column, all of length n.
@@ -130,9 +159,21 @@ def distinct_rows(columns: Sequence[I64], number: Numbering = number_by_hash) ->
     """
     return verified(
         number(hash_columns(columns)),
-        lambda classes: all(np.array_equal(c.take(classes.first).take(classes.codes), c) for c in columns),
+        lambda classes: are_equal(classes, columns),
         lambda: number_exactly(columns),
     )
+
+
+def are_equal(classes: Distinct, columns: Iterable[Integers]) -> bool:
+    """Whether every row of the columns equals the first of its class."""
+    if len(classes.first) == len(classes.codes):
+        return True
+    for begin in range(0, len(classes.codes), CHUNK_ROWS):
+        own = slice(begin, begin + CHUNK_ROWS)
+        twin = classes.first.take(classes.codes[own])
+        if not all(np.array_equal(column.take(twin), column[own]) for column in columns):
+            return False
+    return True
 
 
 def verified(hashed: Distinct, is_exact: Callable[[Distinct], bool], number_again: Callable[[], Distinct]) -> Distinct:

@@ -7,17 +7,23 @@ Add what makes two symbols equal here. All tables of a job are merged at once; c
 occurrence, so that each output unit owns one contiguous range.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pyro_assets.block.columns import I64, U64, Bool, SymbolTables
+from pyro_assets.block.columns import I32, I64, U64, Bool, SymbolTables
 from pyro_assets.block.symbols.paths import find_runs, path_depths, path_sums
 from pyro_assets.compaction.arrays import (
+    CHUNK_ROWS,
     Distinct,
+    Integers,
     Numbering,
+    are_equal,
     distinct_rows,
     gather_ranges,
     hash_columns,
@@ -28,6 +34,9 @@ from pyro_assets.compaction.arrays import (
     range_starts,
     verified,
 )
+
+#: Strings of more jobs than most.
+STRINGS_AT_ONCE: Final = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,9 @@ def merge_symbols(tables: SymbolTables, output_of_dataset: I64, number: Numberin
 def _merge_strings(tables: SymbolTables, merged: SymbolTables, unit_code: I64, number: Numbering) -> I64:
     unit = _unit_of_rows(tables.string_start, unit_code)
     found, merged.string_start = _number_in_units(_distinct_strings(tables.strings, unit, number), unit, merged)
-    merged.strings = tables.strings.take(pa.array(found.first))
+    merged.strings = tables.strings
+    if not _are_all(found.first, len(tables.strings)):
+        merged.strings = tables.strings.take(pa.array(found.first))
     _empty(tables, "strings")
     return found.codes
 
@@ -86,10 +97,10 @@ def _merge_functions(
     names = ("function_name", "function_system_name", "function_file_name")
     texts = [_follow(string_code, getattr(tables, name)) for name in names]
     _empty(tables, *names)
-    columns = [unit, *texts, tables.function_start_line.astype(np.int64)]
+    columns: list[Integers] = [unit, *texts, tables.function_start_line]
     found, merged.function_start = _number_in_units(distinct_rows(columns, number), unit, merged)
     for name, text in zip(names, texts, strict=True):
-        setattr(merged, name, text.take(found.first))
+        setattr(merged, name, _rows_of(text, found.first))
     _take(tables, merged, found.first, "function_start_line")
     return found.codes
 
@@ -100,18 +111,18 @@ def _merge_mappings(
     unit = _unit_of_rows(tables.mapping_start, unit_code)
     file_name = _follow(string_code, tables.mapping_file_name)
     build_id = _follow(string_code, tables.mapping_build_id)
-    columns = [
+    columns: list[Integers] = [
         unit,
         file_name,
         build_id,
-        tables.mapping_flags.astype(np.int64),
-        tables.mapping_memory_start.view(np.int64),
-        tables.mapping_memory_limit.view(np.int64),
-        tables.mapping_file_offset.view(np.int64),
+        tables.mapping_flags,
+        tables.mapping_memory_start,
+        tables.mapping_memory_limit,
+        tables.mapping_file_offset,
     ]
     found, merged.mapping_start = _number_in_units(distinct_rows(columns, number), unit, merged)
-    merged.mapping_file_name = file_name.take(found.first)
-    merged.mapping_build_id = build_id.take(found.first)
+    merged.mapping_file_name = _rows_of(file_name, found.first)
+    merged.mapping_build_id = _rows_of(build_id, found.first)
     _take(
         tables,
         merged,
@@ -139,12 +150,14 @@ def _merge_locations(
     found, merged.location_start = _number_in_units(
         _distinct_locations(tables, unit, mapping, line_function, number), unit, merged
     )
-    merged.line_start, line_row = gather_ranges(tables.line_start, found.first)
-    merged.line_function = line_function.take(line_row)
-    merged.location_mapping = mapping.take(found.first)
-    _take(tables, merged, line_row, "line_number")
+    merged.location_mapping = _rows_of(mapping, found.first)
     _take(tables, merged, found.first, "location_address", "location_is_folded")
-    _empty(tables, "line_start")
+    merged.line_start, merged.line_function, merged.line_number = tables.line_start, line_function, tables.line_number
+    if not _are_all(found.first, len(mapping)):
+        merged.line_start, line_row = gather_ranges(tables.line_start, found.first)
+        merged.line_function = line_function.take(line_row)
+        merged.line_number = tables.line_number.take(line_row)
+    _empty(tables, "line_start", "line_number")
     return found.codes
 
 
@@ -155,8 +168,9 @@ def _merge_nodes(
     location = _follow(location_code, tables.node_location)
     _empty(tables, "node_location")
     found, merged.node_start = _number_in_units(_distinct_nodes(tables, location, unit, number), unit, merged)
-    merged.node_parent = _follow(found.codes, tables.node_parent.take(found.first))
-    merged.node_location = location.take(found.first)
+    merged.node_location = _rows_of(location, found.first)
+    del location
+    merged.node_parent = _follow(found.codes, _rows_of(tables.node_parent, found.first))
     _empty(tables, "node_parent")
     return found.codes
 
@@ -164,8 +178,17 @@ def _merge_nodes(
 def _take(tables: SymbolTables, merged: SymbolTables, rows: I64, *names: str) -> None:
     """Moves the chosen rows of columns from one to the other."""
     for name in names:
-        setattr(merged, name, getattr(tables, name).take(rows))
+        setattr(merged, name, _rows_of(getattr(tables, name), rows))
         _empty(tables, name)
+
+
+def _rows_of(column: Integers, rows: I64) -> Integers:
+    """The chosen rows of a column: itself where these are all."""
+    return column if _are_all(rows, len(column)) else column.take(rows)
+
+
+def _are_all(rows: I64, count: int) -> bool:
+    return len(rows) == count and bool((rows[1:] > rows[:-1]).all())
 
 
 def _empty(tables: SymbolTables, *names: str) -> None:
@@ -187,8 +210,8 @@ def _merge_units(tables: SymbolTables, output_of_dataset: I64) -> tuple[I64, I64
     )
 
 
-def _unit_of_rows(start: I64, unit_code: I64) -> I64:
-    return np.repeat(unit_code, np.diff(start))
+def _unit_of_rows(start: I64, unit_code: I64) -> I32:
+    return np.repeat(unit_code.astype(np.int32), np.diff(start))
 
 
 def _follow(codes: I64, reference: I64) -> I64:
@@ -196,10 +219,13 @@ def _follow(codes: I64, reference: I64) -> I64:
     if not len(codes):
         return np.full(len(reference), -1, dtype=np.int64)
     followed = codes.take(reference, mode="clip")
-    return np.where(reference < 0, np.int64(-1), followed) if (reference < 0).any() else followed
+    is_none = reference < 0
+    if is_none.any():
+        followed[is_none] = -1
+    return followed
 
 
-def _number_in_units(classes: Distinct, unit: I64, merged: SymbolTables) -> tuple[Distinct, I64]:
+def _number_in_units(classes: Distinct, unit: I32, merged: SymbolTables) -> tuple[Distinct, I64]:
     """Renumber classes so that each output unit's are contiguous, and tell where each unit's begin."""
     unit_of_class = unit.take(classes.first)
     start = range_starts(np.bincount(unit_of_class, minlength=len(merged.unit_dataset)))
@@ -212,63 +238,89 @@ def _number_in_units(classes: Distinct, unit: I64, merged: SymbolTables) -> tupl
     return Distinct(moved.take(classes.codes), classes.first.take(order)), start
 
 
-def _distinct_strings(strings: pa.LargeBinaryArray, unit: I64, number: Numbering) -> Distinct:
-    # The dictionary itself, as large as the strings, is let go at once.
-    code = strings.dictionary_encode().indices.to_numpy().astype(np.int64)
-    return distinct_rows([code, unit], number)
+def _distinct_strings(strings: pa.LargeBinaryArray, unit: I32, number: Numbering) -> Distinct:
+    return distinct_rows([_string_codes(strings), unit], number)
+
+
+def _string_codes(strings: pa.LargeBinaryArray) -> Integers:
+    """A number per string, equal where they are.
+
+    Arrow's table of what it has seen takes ten times the bytes of short strings, so many are done in parts: by their
+    lengths and ends, which equal strings share.
+    """
+    parts = -(-len(strings) // STRINGS_AT_ONCE)
+    if parts <= 1:
+        codes: Integers = strings.dictionary_encode().indices.to_numpy()
+        return codes
+    end = pc.binary_slice(strings, -2, None).dictionary_encode().indices.to_numpy()
+    part = hash_columns([pc.binary_length(strings).to_numpy(), end]) % np.uint64(parts)
+    codes = np.empty(len(strings), dtype=np.int64)
+    known = 0
+    for number in range(parts):
+        rows = np.flatnonzero(part == number)
+        encoded = strings.take(pa.array(rows)).dictionary_encode()
+        codes[rows] = encoded.indices.to_numpy()
+        codes[rows] += known
+        known += len(encoded.dictionary)
+    return codes
 
 
 def _distinct_locations(
-    tables: SymbolTables, unit: I64, mapping: I64, line_function: I64, number: Numbering
+    tables: SymbolTables, unit: I32, mapping: I64, line_function: I64, number: Numbering
 ) -> Distinct:
-    line_count = np.diff(tables.line_start)
-    fixed = [
-        unit,
-        mapping,
-        tables.location_address.view(np.int64),
-        tables.location_is_folded.astype(np.int64),
-        line_count,
-    ]
-    line_number = tables.line_number.astype(np.int64)
+    start, line_number = tables.line_start, tables.line_number
+    line_count = np.diff(start).astype(np.int32)
+    fixed: list[Integers] = [unit, mapping, tables.location_address, tables.location_is_folded, line_count]
     hashed = hash_columns(fixed)
-    for ordinal in range(int(line_count.max(initial=0))):
-        having = np.flatnonzero(line_count > ordinal) if ordinal else np.flatnonzero(line_count)
-        line = tables.line_start.take(having) + ordinal
-        hashed[having] = mix(mix(hashed.take(having), line_function.take(line)), line_number.take(line))
-    line_location = np.repeat(np.arange(len(line_count), dtype=np.int64), line_count)
+    for begin in range(0, len(hashed), CHUNK_ROWS):
+        own = hashed[begin : begin + CHUNK_ROWS]
+        count = line_count[begin : begin + CHUNK_ROWS]
+        for ordinal in range(int(count.max())):
+            having = np.flatnonzero(count > ordinal)
+            line = start.take(having + begin) + ordinal
+            own[having] = mix(mix(own.take(having), line_function.take(line)), line_number.take(line))
 
     def is_exact(classes: Distinct) -> bool:
-        representative = classes.first.take(classes.codes)
-        if not all(np.array_equal(column.take(representative), column) for column in fixed):
-            return False
-        offset = tables.line_start.take(representative) - tables.line_start[:-1]
-        twin = np.arange(len(line_location), dtype=np.int64) + offset.take(line_location)
-        return np.array_equal(line_function.take(twin), line_function) and np.array_equal(
-            line_number.take(twin), line_number
-        )
+        return are_equal(classes, fixed) and _have_equal_lines(classes, start, (line_function, line_number))
 
     def number_again() -> Distinct:
-        return number_exactly([*fixed, number_ragged(tables.line_start, [line_function, line_number])])
+        return number_exactly([*fixed, number_ragged(start, [line_function, line_number])])
 
     return verified(number(hashed), is_exact, number_again)
 
 
-def _distinct_nodes(tables: SymbolTables, location: I64, unit: I64, number: Numbering) -> Distinct:
+def _have_equal_lines(classes: Distinct, start: I64, columns: Sequence[Integers]) -> bool:
+    """Whether locations have the lines of the first of their class, and are known to have as many."""
+    if len(classes.first) == len(classes.codes):
+        return True
+    for begin in range(0, len(classes.codes), CHUNK_ROWS):
+        codes = classes.codes[begin : begin + CHUNK_ROWS]
+        here = start[begin : begin + len(codes) + 1]
+        offset = start.take(classes.first.take(codes)) - here[:-1]
+        lines = slice(int(here[0]), int(here[-1]))
+        twin = np.arange(lines.start, lines.stop, dtype=np.int64) + np.repeat(offset, np.diff(here))
+        if not all(np.array_equal(column.take(twin), column[lines]) for column in columns):
+            return False
+    return True
+
+
+def _distinct_nodes(tables: SymbolTables, location: I64, unit: I32, number: Numbering) -> Distinct:
     """Nodes are equal when their locations from the root down are: equal location, equal parent class."""
     parent = tables.node_parent
-    runs = find_runs(parent)
-    depth = path_depths(runs)
-    weight = mix(mix(np.full(len(parent), 0x5851F42D4C957F2D, dtype=np.uint64), location), depth)
     root = np.flatnonzero(parent < 0)
+    runs = find_runs(parent)
+    weight = hash_columns([location, path_depths(runs)])
     # Roots carry their unit, which keeps the trees of different outputs apart.
     weight[root] = mix(weight.take(root), unit.take(root))
+    hashed = path_sums(runs, weight)
+    del runs, weight
 
     def is_exact(classes: Distinct) -> bool:
-        if not np.array_equal(location.take(classes.first).take(classes.codes), location):
-            return False
+        if len(classes.first) == len(classes.codes):
+            return True
         parent_code = _follow(classes.codes, parent)
         parent_code[root] = -1 - unit.take(root)
-        return np.array_equal(parent_code.take(classes.first).take(classes.codes), parent_code)
+        return are_equal(classes, (location, parent_code))
 
     def number_again() -> Distinct:
         """Paths by their first 1, 2, 4, ... nodes, each numbered by two halves: exact whatever the hashes do."""
@@ -281,7 +333,7 @@ def _distinct_nodes(tables: SymbolTables, location: I64, unit: I64, number: Numb
                 return found
             hop = further
 
-    return verified(number(path_sums(runs, weight)), is_exact, number_again)
+    return verified(number(hashed), is_exact, number_again)
 
 
 def prune_symbols(tables: SymbolTables, stack: I64) -> tuple[SymbolTables, I64 | None]:

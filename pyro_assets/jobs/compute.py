@@ -74,7 +74,9 @@ class Answer:
         self.of_program = is_of_program(error)
         self.exception = error
         self.unreadable = error if isinstance(error, ObjectUnreadable) else None
-        self.too_large = error if isinstance(error, TooLarge) else None
+        if isinstance(error, TooLarge):
+            # The frames that it passed hold the sources, and what was read of them, while the parts are computed.
+            self.too_large = error.with_traceback(None)
 
 
 def serve(state: tuple[Compactor, Deriver | None]) -> Callable[[list[Task]], list[Answer]]:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 
 from pyro_assets.block.columns import SymbolTables
 from pyro_assets.block.reader import RawObject, read_blocks
-from pyro_assets.compaction.arrays import number_by_hash
+from pyro_assets.compaction.arrays import CHUNK_ROWS, number_by_hash
 from pyro_assets.compaction.rows import _by_stack, drop_copies
-from pyro_assets.compaction.symbols import MergedSymbols, merge_symbols, prune_symbols
+from pyro_assets.compaction.symbols import STRINGS_AT_ONCE, MergedSymbols, merge_symbols, prune_symbols
 from tests.support import golden_bucket, strategies
 
 COLLIDING = {
@@ -47,6 +47,16 @@ def test_a_real_job(number):
     golden = golden_bucket.committed()
     raw = [RawObject(key, golden.read(key)) for key in golden.jobs[0]]
     assert same(merged(raw), merged(raw, number))
+
+
+def test_what_is_too_much_for_one_step_is_done_in_parts():
+    golden = golden_bucket.committed()
+    raw = [RawObject(key, golden.read(key)) for key in golden.jobs[0]]
+    copies = 2 + STRINGS_AT_ONCE // len(read_blocks(raw, isolate=False).columns.symbols.strings)
+    one, many = merged(raw), merged(raw * copies)
+    assert len(many.node_code) == copies * len(one.node_code) > CHUNK_ROWS
+    assert same(replace(many, node_code=one.node_code, unit_code=one.unit_code), one)
+    assert np.array_equal(np.bincount(many.node_code), copies * np.bincount(one.node_code))
 
 
 @pytest.mark.parametrize("number", COLLIDING.values(), ids=COLLIDING)

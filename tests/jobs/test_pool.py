@@ -176,8 +176,8 @@ def test_sources_that_need_too_much_memory_together_are_dealt_to_smaller_jobs(tm
 def test_a_job_is_bounded_by_what_its_size_allows(tmp_path: Path):
     with opened(tmp_path, job_mib=100) as pipeline:
         compactor = runs.worker_of(pipeline, "run", frozenset()).compactor
-        assert compactor.engine.compact.keywords == {"most_bytes": 400 << 20}
-        assert compactor.engine.compact_rest.keywords == {"most_bytes": 400 << 20}
+        assert compactor.engine.compact.keywords == {"most_bytes": 100 << 20}
+        assert compactor.engine.compact_rest.keywords == {"most_bytes": 100 << 20}
     assert Settings(job_mib=0.001).most_memory_bytes == 64 << 20
 
 

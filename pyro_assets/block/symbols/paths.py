@@ -46,7 +46,8 @@ def find_runs(parent: I64) -> Runs:
     if nodes:
         is_start[0] = True  # the first root's -1 equals 0 - 1
     start = np.flatnonzero(is_start)
-    run_of_node = np.cumsum(is_start, dtype=np.int64) - 1
+    run_of_node = np.cumsum(is_start, dtype=np.int64)
+    run_of_node -= 1
     parent_node = parent.take(start)
     is_root = parent_node < 0
     parent_node = np.where(is_root, start, parent_node)
@@ -62,7 +63,9 @@ def path_depths(runs: Runs) -> I64:
     base = runs.parent_node - runs.start.take(runs.parent_run) + 1
     base[runs.is_root] = 0
     base = _sum_to_root(runs, base)
-    return np.arange(1, len(runs.run_of_node) + 1, dtype=np.int64) + (base - runs.start).take(runs.run_of_node)
+    depth = (base - runs.start).take(runs.run_of_node)
+    depth += np.arange(1, len(depth) + 1, dtype=np.int64)
+    return depth
 
 
 def path_sums(runs: Runs, weight: npt.NDArray[Number]) -> npt.NDArray[Number]:
@@ -79,7 +82,7 @@ def path_sums(runs: Runs, weight: npt.NDArray[Number]) -> npt.NDArray[Number]:
     if not len(weight):
         return weight.copy()
     total = np.cumsum(weight, dtype=weight.dtype)
-    before_run = (total - weight).take(runs.start)  # what the cumulative sum had before the run began
+    before_run = total.take(runs.start) - weight.take(runs.start)  # what the cumulative sum had before the run began
     # The sum from the run's first node to the parent that the next run hangs on, added up run by run to the root.
     base = total.take(runs.parent_node) - before_run.take(runs.parent_run)
     base[runs.is_root] = 0

@@ -23,8 +23,8 @@ from pyro_assets.errors import BadCount, BadEncoding, BlockError, TooLarge, Wher
 _WIDE: Final = (("mapping_blocks", 3), ("mapping_blocks", 4), ("mapping_blocks", 5), ("location_blocks", ADDRESS))
 
 # Measured with symbols that all differ: bytes of memory at most for a string, function, location, line and node.
-_NEEDED_BYTES: Final = (150, 100, 80, 40, 60)
-_NEEDED_PER_TEXT: Final = 3
+_NEEDED_BYTES: Final = (75, 55, 45, 25, 45)
+_NEEDED_PER_TEXT: Final = 2
 
 
 def read_symbols(
@@ -88,6 +88,8 @@ def read_symbols(
     else:
         cuts = np.cumsum([3 * functions, functions, 2 * mappings, mappings, locations]).tolist()
         names, start_line, files, flags, location_mapping, lines = np.split(narrow, cuts)
+        # Copies, so that they do not keep all that was decoded.
+        start_line, flags = start_line.copy(), flags.copy()
         function_strings = list(_rows(names.reshape(3, -1), function_start, string_start, dangling))
         mapping_strings = _rows(files.reshape(2, -1), mapping_start, string_start, dangling)
         mapping_of_location = _rows(location_mapping[None], location_start, mapping_start, dangling)[0]
