@@ -110,10 +110,11 @@ class Prepared:
     limits: ReceiverLimits
     _receiver: Receiver
     rules: dict[str, tuple[int, str]] = field(default_factory=dict)
+    _encoder: Encoder | None = None
 
     def batches(self) -> Iterator[Batch]:
         """The requests, in the order of sending; encoded when they are asked for."""
-        return cut_batches(self.samples, self._receiver)
+        return cut_batches(self.samples, self._receiver, self._encoder)
 
 
 def prepare(
@@ -131,17 +132,19 @@ def prepare(
     dressed = dress(samples, receiver)
     valid: Validated = validate(dressed, receiver, now_ms, active, ageless=ageless)
     digest = samples_digest(dressed, receiver)
+    encoder = None
     if len(valid.samples):
-        size = Encoder(valid.samples).size
+        encoder = Encoder(valid.samples)
+        size = encoder.size
         too_large = np.flatnonzero(size > receiver.limits.request_bytes)
         if len(too_large):
             for row in too_large.tolist():
                 why = f"{size[row]} bytes, a request may have {receiver.limits.request_bytes}"
                 valid.refusals.add(refusal_of(valid.samples, row, "series_too_large", why))
             fits = np.flatnonzero(size <= receiver.limits.request_bytes)
-            valid = Validated(valid.samples.take(fits), valid.refusals)
+            valid, encoder = Validated(valid.samples.take(fits), valid.refusals), None
     rules = _rules_of(dressed, receiver, digest)
-    return Prepared(valid.samples, valid.refusals, len(dressed), digest, receiver.limits, receiver, rules)
+    return Prepared(valid.samples, valid.refusals, len(dressed), digest, receiver.limits, receiver, rules, encoder)
 
 
 def rule_digests(samples: Samples, receiver: Receiver) -> dict[str, tuple[int, str]]:
@@ -173,12 +176,13 @@ def samples_digest(samples: Samples, receiver: Receiver) -> str:
     return hashlib.sha256(rows.take(order, axis=0).astype("<u8").tobytes()).hexdigest()
 
 
-def cut_batches(samples: Samples, receiver: Receiver) -> Iterator[Batch]:
+def cut_batches(samples: Samples, receiver: Receiver, encoder: Encoder | None = None) -> Iterator[Batch]:
     """Cut samples into requests of at most the receiver's series and bytes.
 
     Args:
         samples: valid, in the order of `samples.dress`: by X-Scope-OrgID, then time.
         receiver: whose limits count.
+        encoder: of these samples, where there is one.
 
     Raises:
         ValueError: the samples are in another order.
@@ -186,7 +190,7 @@ def cut_batches(samples: Samples, receiver: Receiver) -> Iterator[Batch]:
     if not len(samples):
         return
     limits = receiver.limits
-    encoder = Encoder(samples)
+    encoder = encoder or Encoder(samples)
     series = cache(lambda: samples.series_hash([receiver.org_of(tenant) for tenant in samples.tenants]))
     total = starts(encoder.size)
     orgs = [receiver.org_of(tenant) for tenant in samples.tenants]
