@@ -152,8 +152,10 @@ def why_incomplete(site: Site, report: HourReport) -> list[tuple[str, str, str]]
     now_ms, hour = site.clock(), report.hour
     over_ms = over_since_ms(hour, site.app.settings.settle_ms)
     ordered = f"/backfills?{urlencode({'from': hour, 'to': hour})}"
-    found = []
-    if over_ms > now_ms:
+    is_over, found = over_ms <= now_ms, []
+    # What live runs are at is nothing to backfill.
+    backfill = ("Backfill it", ordered) if is_over else ("", "")
+    if not is_over:
         found.append((f"It is not over yet; late uploads are waited for until {words.time(over_ms)} UTC.", "", ""))
     elif report.listed_ms is None:
         found.append(
@@ -162,12 +164,11 @@ def why_incomplete(site: Site, report: HourReport) -> list[tuple[str, str, str]]
         )  # fmt: skip
     if report.pending:
         age = words.duration(report.oldest_pending_age_seconds(now_ms))
-        found.append(
-            (f"{words.plural(report.pending, 'segment')} without series, the oldest of which has waited {age}. Live "
-             "runs take those of new hours, a backfill those of old ones.", "Backfill it", ordered)
-        )  # fmt: skip
+        who = "A backfill makes them." if is_over else "Live runs make them."
+        what = f"{words.plural(report.pending, 'segment')} without series, the oldest of which has waited {age}. {who}"
+        found.append((what, *backfill))
     if report.undone_jobs:
-        found.append((f"{words.plural(report.undone_jobs, 'job')} without series.", "Backfill it", ordered))
+        found.append((f"{words.plural(report.undone_jobs, 'job')} without series.", *backfill))
     left = {"set_aside": "set aside, because reading failed", "lost": "deleted before being read"}
     for state, count in report.left_out.items():
         what = f"{words.plural(count, 'segment')} {left.get(state, 'given up with a job')}; nobody has decided yet."

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from tests.support.browser import arrived, chrome, complaints, is_too_wide, screenshot, served, served_app, wait
+from tests.support.browser import arrived, chrome, complaints, is_too_wide, press, screenshot, served, served_app, wait
 from tests.support.exports import derive, opened
 from tests.support.web_client import site_of
 
@@ -157,6 +157,27 @@ def test_a_profile_opens_in_speedscope_of_another_origin(tmp_path: Path):
             driver.get(to.replace(quote(address, safe=""), quote(closed, safe="")))
             text = wait(driver, lambda one: one.find_element("id", "said").text, "the refusal")
             assert "Failed to fetch" in text
+
+
+def test_who_waits_sees_that_the_page_is_working(tmp_path: Path):
+    shows = "return getComputedStyle(document.querySelector('.busy')).backgroundImage !== 'none'"
+    with opened(tmp_path / "world") as pipeline:
+        derive(pipeline)
+        site = site_of(pipeline)
+        with served(site) as address, chrome(tmp_path) as driver:
+            driver.get(f"{address}/explore")
+            assert not driver.execute_script(shows)
+            # Nobody is answered who reads the archive, as if others asked for much.
+            with site.reading.take(), site.reading.take():
+                press(driver, "Show")
+                assert driver.execute_script(shows)
+            wait(driver, lambda one: not one.execute_script(shows), "the answer")
+            with site.reading.take(), site.reading.take():
+                leave = "document.querySelector('nav a[href=\"/series\"]').click();"
+                assert driver.execute_script(leave + shows)
+            arrived(driver, "/series")
+            assert not driver.execute_script(shows)
+            assert complaints(driver) == []
 
 
 def test_without_scripts_and_in_a_narrow_dark_window(address: str, tmp_path: Path):

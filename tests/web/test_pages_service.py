@@ -118,6 +118,22 @@ def test_every_hour_of_a_day_is_in_sight_on_a_phone(world: tuple[App, str], tmp_
         screenshot(driver, "status-calendar-phone")
 
 
+def test_charts_show_the_present_on_a_phone(world: tuple[App, str], tmp_path: Path):
+    pipeline, url = world
+    with chrome(tmp_path, width=390, scripts=False) as driver:
+        for name in ("status", "series-metric", "series-one"):
+            driver.get(url + addresses(pipeline)[name])
+            drawings = driver.find_elements("css selector", ".chart .drawing")
+            assert drawings, name
+            for drawing in drawings:
+                assert drawing.rect["x"] + drawing.rect["width"] <= 390, name
+            sizes = driver.execute_script(
+                "return [...document.querySelectorAll('.chart .drawing text')].filter((one) => one.getBBox().width)"
+                ".map((one) => parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a)"
+            )
+            assert min(sizes) >= 8.5, name
+
+
 def test_decide_by_keyboard_alone(world: tuple[App, str], tmp_path: Path):
     from selenium.webdriver.common.keys import Keys
 

@@ -85,6 +85,8 @@ def test_what_waits_fails_and_is_lost(world: World):
     assert why is not None
     assert "It is not over yet" in why[0]
     assert "1 segment without series, the oldest of which has waited 17 min" in why[0]
+    assert "Live runs make them." in why[0]
+    assert "Backfill it" not in why[0]
     assert "1 segment set aside, because reading failed; nobody has decided yet." in why[0]
     # The menu says how much is wrong, on every page.
     menu = re.search(r'<nav aria-label="Pages".*?</nav>', client_of(world.pipeline).get("/rules").text, re.DOTALL)
@@ -92,6 +94,9 @@ def test_what_waits_fails_and_is_lost(world: World):
     badges = re.findall(r'href="([^"]*)"[^>]*>\w+ <span class="badge bad">(\d+)<', menu[0])
     assert badges == [("/status", "3"), ("/quarantine", "2")]
     assert client_of(world.pipeline).call("GET", f"/status/hours/{WORLD_HOUR}").json["segments"] == 4
+    world.clock.forward(2 * 3600)
+    words = client_of(world.pipeline).get(f"/status/hours/{WORLD_HOUR}").words
+    assert "A backfill makes them. Backfill it" in words
 
 
 def test_the_calendar(world: World):

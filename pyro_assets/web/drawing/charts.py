@@ -89,7 +89,7 @@ def time_chart(
         ' xmlns="http://www.w3.org/2000/svg">{}</svg></div>'
     ).format(title, width, height, words_of, begin_ms, end_ms, _LEFT, width - _RIGHT, Markup("").join(parts))
     return Markup('<figure class="chart"><figcaption>{}</figcaption>{}{}{}</figure>').format(
-        title, drawing, _legend(lines), _table(lines, unit)
+        words.breaks(title), drawing, _legend(lines), _table(lines, unit)
     )
 
 

@@ -52,7 +52,11 @@ def routes(site: Site) -> list[Route]:
 
 def _page(site: Site, request: Request, target: str, problem: str = "", code: int = 200) -> Response:
     wants_token = bool(site.access.token)
-    return site.page(request, "login.html", status_code=code, next=target, problem=problem, wants_token=wants_token)
+    # Who is not known yet is told no name and no trouble of ours, and led to no page that would lead back here.
+    hidden = {"navigation": (), "troubles": {}, "user": "", "dagster_url": ""} if wants_token else {}
+    return site.page(
+        request, "login.html", status_code=code, next=target, problem=problem, wants_token=wants_token, **hidden
+    )
 
 
 def _own_path(path: str) -> str:
