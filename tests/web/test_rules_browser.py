@@ -112,6 +112,13 @@ def test_from_explore_to_a_saved_rule(driver: Any, address: str, pipeline: App):
     screenshot(driver, "rules-saved")
     [saved] = [one for one in StoredRules(pipeline.ledger).rules() if one.name == "from-explore"]
     assert (saved.author, saved.why) == ("tester", "the runtime is busy")
+    # Whoever waits for the first series need not ask again and again.
+    driver.find_element("link text", "look again every 5 s").click()
+    stop = wait(driver, lambda one: one.find_element("link text", "stop"), "the page that is made anew")
+    assert driver.find_element("tag name", "body").get_attribute("data-refresh") == "5"
+    stop.click()
+    wait(driver, lambda one: not one.find_elements("link text", "stop"), "the page that stays")
+    assert driver.find_element("tag name", "body").get_attribute("data-refresh") in (None, "0")
     driver.get(f"{address}/rules")
     screenshot(driver, "rules-list")
     assert "from-explore" in driver.find_element("css selector", "table.rules").text
