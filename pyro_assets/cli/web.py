@@ -1,12 +1,9 @@
-"""`pyro-assets web`: pages, JSON API and metrics, until it is ended; on request it also sends its metrics to receivers.
+"""`pyro-assets web`: pages, JSON API and metrics, until it is ended.
 
 Add an option when a person needs it; routes, and who may do what, are `pyro_assets.web`'s.
 """
 
-import socket
-import threading
 from functools import partial
-from typing import TYPE_CHECKING
 
 import click
 
@@ -21,14 +18,9 @@ from pyro_assets.cli.options import (
 )
 from pyro_assets.cli.receivers.export import open_exporting
 from pyro_assets.cli.rules.apply import system_user
-from pyro_assets.errors import PyroAssetsError
 from pyro_assets.operations import upkeep
 from pyro_assets.resources.environment import Environment, environment_secrets
 from pyro_assets.settings import variable
-
-if TYPE_CHECKING:
-    from pyro_assets.app import App
-    from pyro_assets.monitoring.metrics import HealthMetrics
 
 
 @click.command()
@@ -56,12 +48,6 @@ if TYPE_CHECKING:
               help="Further name under which people ask for this process (repeatable).")  # fmt: skip
 @click.option("--read-only", is_flag=True, help="Show everything, change nothing.")
 @click.option("--insecure", is_flag=True, help="Let everybody who reaches --host in, without token or proxy.")
-@click.option(
-    "--push",
-    "push_seconds",
-    type=click.FloatRange(min=1),
-    help="Also send the metrics to all receivers, every so many seconds.",
-)
 def web(
     source_url: str,
     archive_url: str,
@@ -81,7 +67,6 @@ def web(
     hosts: tuple[str, ...],
     read_only: bool,
     insecure: bool,
-    push_seconds: float | None,
 ) -> None:
     """Serve pages about profiles, rules and series, the same as a JSON API, and the project's metrics at /metrics."""
     from pyro_assets.web.app import make_app
@@ -103,20 +88,15 @@ def web(
             f"--host {host} lets others in than this machine; name a --token or a --trusted-header, or say --insecure"
         )
     with open_exporting(source_url, archive_url, ledger_url, receivers_file) as pipeline:
-        metrics, ended = upkeep.health(pipeline), threading.Event()
         doctor = partial(examine_here, source_url, archive_url, ledger_url)
-        site = Site(pipeline, metrics, config_path, dagster_url, access, doctor=doctor,
+        site = Site(pipeline, upkeep.health(pipeline), config_path, dagster_url, access, doctor=doctor,
                     prometheus_url=prometheus_url, grafana_url=grafana_url, speedscope_url=speedscope_url)  # fmt: skip
-        if push_seconds is not None:
-            pusher = threading.Thread(target=_push, args=(pipeline, metrics, push_seconds, ended), daemon=True)
-            pusher.start()
         shown = f"[{host}]" if ":" in host else host
 
         def say(port: int) -> None:
             click.echo(f"pages are at http://{shown}:{port}/, metrics at http://{shown}:{port}/metrics", err=True)
 
         PageServer(make_app(site), host, port, say).run()
-        ended.set()
 
 
 def _token(place: str | None) -> str:
@@ -130,16 +110,3 @@ def _token(place: str | None) -> str:
         raise click.UsageError(f"--token {place!r} names no place; write env:NAME or file:PATH, never the token itself")
     reference = SecretRef(env=where) if kind == "env" else SecretRef(file=where)
     return reference.resolve(environment_secrets(), "pages")
-
-
-def _push(pipeline: "App", metrics: "HealthMetrics", seconds: float, ended: threading.Event) -> None:
-    said: dict[str, str] = {}
-    while not ended.wait(seconds):
-        try:
-            troubles = upkeep.push_health(pipeline, metrics, socket.gethostname())
-        except PyroAssetsError as error:
-            troubles = {"metrics": str(error)}
-        for name, trouble in troubles.items():
-            if trouble and trouble != said.get(name):
-                click.echo(f"{name}: {trouble}", err=True)
-        said = troubles

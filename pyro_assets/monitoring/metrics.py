@@ -1,8 +1,5 @@
 """The project's own health as metrics, by Prometheus' conventions: what is pending, how late, what went wrong.
 
-Here, too:
-* the project's own metrics sent to receivers the way series are, for who has nothing that scrapes.
-
 Counters begin at 0 when this is made and grow by what the ledger says happened since, so a scrape costs what happened
 since the last one. Add a metric here with its unit in its name; serving the text is `web`'s.
 """
@@ -11,25 +8,18 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import pyarrow as pa
+from typing import Final
 
 from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.errors import ConfigError
 from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
-from pyro_assets.export.remote_write.batch import prepare
-from pyro_assets.export.remote_write.client import Client
-from pyro_assets.export.samples import Samples, read_samples
 from pyro_assets.export.states import ReceiverRecords
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.ledger.lag import LAG_BOUNDS_MS, STAGES, LagFigures, LagRecords, Stage, figures_of
 from pyro_assets.monitoring.health import LedgerFigures
 from pyro_assets.planning.due import DueJobs
-from pyro_assets.receivers.model import Receiver
-from pyro_assets.series.frame import SCHEMA
 from pyro_assets.settings import KINDS
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 
@@ -280,47 +270,3 @@ def exposition(families: Iterable[Family]) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-#: The tenant of the project's own metrics, for receivers' lists of tenants and X-Scope-OrgID.
-TENANT: Final = "pyro-assets"
-_RULE: Final = "health"
-
-
-def samples_of(families: Iterable[Family], now_ms: int, instance: str) -> Samples:
-    """Metrics as samples of now, with the labels `job` and `instance` that scraping would have added."""
-    rows: list[dict[str, Any]] = [
-        {
-            "tenant": TENANT,
-            "metric": family.name + suffix,
-            "labels": [
-                {"name": name, "value": text}
-                for name, text in sorted([*labels, ("job", TENANT), ("instance", instance)])
-            ],
-            "timestamp_ms": now_ms,
-            "value": float(value),
-            "value_int": None,
-            "rule": _RULE,
-            "job": "",
-        }
-        for family in families
-        for suffix, labels, value in family.samples
-    ]
-    return read_samples(pa.Table.from_pylist(rows, schema=SCHEMA))
-
-
-def push(samples: Samples, receivers: Sequence[Receiver], secrets: Mapping[str, str], now_ms: int) -> dict[str, str]:
-    """Sends samples once to every receiver that takes their tenant.
-
-    Returns:
-        Receiver -> why it did not get them, "" where it did; never a secret.
-    """
-    troubles = {}
-    for receiver in receivers:
-        # A receiver that is down must not make the next push late.
-        patient = receiver.model_copy(update={"retry_for_ms": min(receiver.retry_for_ms, 5_000)})
-        with Client(patient, secrets) as client:
-            report = client.send(prepare(samples, patient, now_ms).batches())
-        refused = report.refused.examples
-        troubles[receiver.name] = str(report.error or (refused[0] if refused else ""))
-    return troubles

@@ -11,7 +11,6 @@ from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.archive.units import hours_to_compact
 from pyro_assets.export.states import receiver_starts
 from pyro_assets.monitoring import now
-from pyro_assets.operations import sending
 from pyro_assets.storage.keys import hour_of
 
 if TYPE_CHECKING:
@@ -35,20 +34,6 @@ def health(app: App) -> "HealthMetrics":
     from pyro_assets.monitoring.metrics import HealthMetrics
 
     return HealthMetrics(app.ledger, functools.partial(receiver_starts, app), app.clock)
-
-
-def push_health(app: App, metrics: "HealthMetrics", instance: str) -> dict[str, str]:
-    """Sends the project's own metrics to every receiver that is not paused; see `monitoring.metrics`.
-
-    Raises:
-        ConfigError, LedgerUnavailable: nothing was sent.
-    """
-    from pyro_assets.monitoring.metrics import push, samples_of
-
-    now_ms = app.clock()
-    states = sending.receiver_states(app)
-    ready = [one for one in app.receivers() if states[one.name].paused_ms is None]
-    return push(samples_of(metrics.collect(), now_ms, instance), ready, app.secrets, now_ms)
 
 
 def merge_series(app: App, *, deadline_monotonic: float | None = None) -> "MergeReport":

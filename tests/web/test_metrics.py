@@ -8,7 +8,7 @@ import pytest
 from pyro_assets.errors import LedgerUnavailable
 from pyro_assets.monitoring.metrics import HealthMetrics, exposition
 from pyro_assets.monitoring.now import alerts, look
-from pyro_assets.operations import runs, sending, upkeep
+from pyro_assets.operations import runs, sending
 from pyro_assets.web.app import make_app
 from pyro_assets.web.site import Site
 from tests.support.exports import HOUR, derive, expected, opened, scripted
@@ -93,17 +93,3 @@ def test_a_ledger_that_does_not_answer_is_said(tmp_path: Path):
 
 def test_nothing_is_a_text_too():
     assert exposition([]) == "\n"
-
-
-def test_the_same_metrics_are_pushed_to_receivers(tmp_path: Path):
-    with scripted_server() as server, scripted_server(default=401) as other:
-        receivers = [scripted(server), scripted(other, "other"), scripted(server, "none", tenants=["acme"])]
-        with opened(tmp_path, *receivers) as pipeline:
-            troubles = upkeep.push_health(pipeline, upkeep.health(pipeline), "host")
-        (request,) = server.requests
-        assert request.headers["X-Scope-OrgID"] == "pyro-assets"
-        found = {dict(labels)["__name__"]: dict(labels) for labels, _, _ in request.series}
-        assert found["pyro_assets_pending_segments"]["instance"] == "host"
-        assert "pyro_assets_export_lag_seconds_bucket" in found
-        assert (troubles["r"], troubles["none"]) == ("", "")
-        assert "credentials" in troubles["other"]
