@@ -26,6 +26,7 @@ from pyro_assets.cli.options import (
 from pyro_assets.cli.output import progress_bar, show_json, show_table, size_text
 from pyro_assets.cli.times import check_span, hours_of_span, span_options
 from pyro_assets.jobs.quarantine import Pardons, QuarantineRecords
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.monitoring.reports import total_run
 from pyro_assets.operations import runs, sending, ticks
 from pyro_assets.planning.spans import hours_over
@@ -123,7 +124,7 @@ def run(
         with progress_bar("jobs") as bar:
             progress = lambda at: bar.update(at.done, at.total)  # noqa: E731 - a named function says no more
             if rules:
-                hours = hours_of_span(runs.hours(pipeline), begin_ms, end_ms)
+                hours = hours_of_span(HourRecords(pipeline.ledger).hours(), begin_ms, end_ms)
                 reports = runs.run(pipeline, hours, SERIES_STEPS, run_id=run_id, rules=rules, progress=progress)
             elif jobs is not None:
                 reports = runs.run_exact(pipeline, jobs, run_id=run_id, progress=progress)

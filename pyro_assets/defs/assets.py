@@ -22,12 +22,17 @@ from pyro_assets.defs.metadata import Metadata, hour_metadata
 from pyro_assets.defs.runs import Lookout, Stay, look_seconds, opening, stay
 from pyro_assets.errors import SettingsError
 from pyro_assets.jobs.counts import Progress
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.reports import HourReport, total_run
 from pyro_assets.operations import runs, ticks
 from pyro_assets.operations.runs import STEPS
+from pyro_assets.planning.due import DueJobs
+from pyro_assets.planning.plan import Planner
+from pyro_assets.planning.tick import policy_of
 from pyro_assets.resources.environment import usable
 from pyro_assets.resources.pipeline import PipelineResource
+from pyro_assets.settings import KINDS
 
 _PROGRESS_SECONDS: Final = 10.0
 _SHOWN_ERRORS: Final = 10
@@ -169,14 +174,15 @@ def _due(opened: App, lane: Lane | None, since_hour: str, lookout: Lookout) -> d
     History that waits for a backfill may be long, and this is asked several times a second: it is left out.
     """
     lookout.look()
-    ticks.plan_aged(opened)
-    return ticks.due_hours(opened, lane, since_hour)
+    now_ms = opened.clock()
+    Planner(opened.ledger).plan_aged(now_ms, policy_of(opened.settings))
+    return DueJobs(opened.ledger).due_hours(now_ms, KINDS, lane, since_hour)
 
 
 def _hours(context: dg.AssetExecutionContext, opened: App) -> Sequence[str]:
     """The run's partitions; "Execute" beside a check in the UI names none: the latest hours."""
     partitioned = context.has_partition_key or context.has_partition_key_range
-    return context.partition_keys if partitioned else runs.hours(opened)[-_LATEST_HOURS:]
+    return context.partition_keys if partitioned else HourRecords(opened.ledger).hours()[-_LATEST_HOURS:]
 
 
 def _results(

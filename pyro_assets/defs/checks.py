@@ -17,7 +17,8 @@ from pyro_assets.defs.due import describe
 from pyro_assets.defs.metadata import verify_metadata
 from pyro_assets.jobs.counts import VerifyReport
 from pyro_assets.monitoring.reports import HourReport
-from pyro_assets.operations import runs, upkeep
+from pyro_assets.operations import decide as decisions
+from pyro_assets.operations import runs
 from pyro_assets.operations.decide import Item, LeftOut
 from pyro_assets.planning.spans import over_since_ms, spans
 
@@ -109,7 +110,7 @@ def check_results(
         others = [runs.hour_report(opened, hour) for hour in failing(UNDONE) if hour not in hours]
         yield undone_result([*reports, *others], time.time_ns() // 10**6, settle_ms, _CLOSING_MS if live else 0)
     if LEFT_OUT in wanted:
-        yield left_out_result(upkeep.left_out(opened), web_url)
+        yield left_out_result(decisions.left_out(opened.ledger), web_url)
     if SERIES_MADE in wanted:
         yield series_result(reports)
 

@@ -20,10 +20,12 @@ import dagster as dg
 from pyro_assets.app import App
 from pyro_assets.defs.jobs import lane_of
 from pyro_assets.errors import ConfigError, LedgerError, SettingsError
+from pyro_assets.jobs.beats import Beats
 from pyro_assets.jobs.counts import RunCounts
+from pyro_assets.jobs.quarantine import QuarantineRecords
 from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.reports import HourReport
-from pyro_assets.operations import runs, ticks
+from pyro_assets.operations import ticks
 from pyro_assets.resources.pipeline import PipelineResource
 from pyro_assets.settings import Settings
 
@@ -37,7 +39,7 @@ def beating(opened: App, run_id: str, seconds: float = BEAT_SECONDS) -> Iterator
 
     def beat() -> None:
         while not ended.is_set():
-            _quietly(lambda: runs.beat(opened, run_id))
+            _quietly(lambda: Beats(opened.ledger).beat(run_id, opened.clock()))
             ended.wait(seconds)
 
     thread = threading.Thread(target=beat, name="beat", daemon=True)
@@ -47,7 +49,7 @@ def beating(opened: App, run_id: str, seconds: float = BEAT_SECONDS) -> Iterator
     finally:
         ended.set()
         thread.join()
-        _quietly(lambda: runs.end_beats(opened, run_id))
+        _quietly(lambda: Beats(opened.ledger).end_beats(run_id))
 
 
 def end_silent_runs(instance: dg.DagsterInstance, opened: App, now_ms: int, lease_ms: int) -> list[str]:
@@ -67,7 +69,8 @@ def end_silent_runs(instance: dg.DagsterInstance, opened: App, now_ms: int, leas
     Returns:
         Their ids.
     """
-    beats = runs.beats(opened)
+    heard = Beats(opened.ledger)
+    beats = heard.beats()
     found = []
     records = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     for record in records:
@@ -81,7 +84,8 @@ def end_silent_runs(instance: dg.DagsterInstance, opened: App, now_ms: int, leas
             silent_ms = now_ms - max([start_ms, *(round(event.timestamp * 1000) for event in events)])
             is_dead = lane_of(run) is not None and silent_ms > 2 * lease_ms
         if is_dead:
-            words = f" ({words})" if (words := runs.last_words(opened, run.run_id)) else ""
+            last = QuarantineRecords(opened.ledger).last_words(run.run_id)
+            words = f" ({last})" if last else ""
             instance.report_run_failed(
                 run,
                 f"nothing was heard of this run for {silent_ms / 1000:.0f} s: its process is gone{words}. What it had "
@@ -91,7 +95,7 @@ def end_silent_runs(instance: dg.DagsterInstance, opened: App, now_ms: int, leas
     started = {record.dagster_run.run_id for record in records}
     old = [run_id for run_id, beat in beats.items() if run_id not in started and now_ms - beat.at_ms > lease_ms]
     for run_id in [*found, *old]:
-        runs.end_beats(opened, run_id)
+        heard.end_beats(run_id)
     return found
 
 

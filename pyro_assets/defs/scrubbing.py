@@ -11,6 +11,7 @@ from typing import Any, Final
 import dagster as dg
 
 from pyro_assets.archive.scrub import Damage, ScrubReport
+from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.defs.catalogue import ARCHIVE, archive_spec
 from pyro_assets.defs.due import counted
 from pyro_assets.defs.jobs import UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
@@ -44,7 +45,7 @@ def archive_asset() -> dg.AssetsDefinition:
         """One night's share; what could not be looked at fails the run after what could is told."""
         with opening(pipeline, context.run.run_id) as opened:
             report = upkeep.scrub(opened, deadline_monotonic=time.monotonic() + UPKEEP_SECONDS)
-            damaged = upkeep.damaged(opened)
+            damaged = ScrubRecords(opened.ledger).damaged()
         context.log.info(f"{report.objects} objects of {len(report.hours)} hours compared; {len(damaged)} are damaged")
         yield dg.MaterializeResult(metadata=_metadata(report), check_results=[check_result(damaged)])
         if report.failures:

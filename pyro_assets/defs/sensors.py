@@ -45,6 +45,7 @@ from pyro_assets.defs.runs import end_silent_runs, opening
 from pyro_assets.errors import StorageUnavailable
 from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.now import Alert
+from pyro_assets.operations import decide as decisions
 from pyro_assets.operations import runs, ticks, upkeep
 from pyro_assets.operations.decide import LeftOut
 from pyro_assets.planning.report import TickReport
@@ -210,7 +211,7 @@ def _verdicts(opened: App, tick: TickReport, watch: Watch) -> tuple[Watch, Verdi
     # After a listing that failed nothing is known of the source.
     known = tick.source_problem or not tick.failures
     verdicts = [source_verdict(tick.source_problem)] if known else []
-    verdicts.append(left_out_verdict(upkeep.left_out(opened)))
+    verdicts.append(left_out_verdict(decisions.left_out(opened.ledger)))
     if tick.now_ms - watch.looked_ms >= _LOOK_MS:
         alerts = upkeep.alerts(opened, tick.now_ms)
         since = {one.name: watch.wrong.get(one.name, tick.now_ms) for one in alerts}

@@ -15,6 +15,7 @@ from pyro_assets.demo.layout import FUNCTIONS, HISTORY_HOURS, DemoFolder
 from pyro_assets.demo.processes import Processes, free_port
 from pyro_assets.demo.proof import prove, read_series
 from pyro_assets.demo.screen import Screen
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.monitoring.reports import HourReport
 from pyro_assets.operations import runs, sending
 from pyro_assets.operations.runs import STEPS
@@ -101,7 +102,7 @@ class Story:
         if self._dagster is not None:
             services.end_live_runs(self._processes, self._layout, self._dagster)
             with self._open() as app:
-                reports = [runs.hour_report(app, hour) for hour in runs.hours(app)]
+                reports = [runs.hour_report(app, hour) for hour in HourRecords(app.ledger).hours()]
             self._screen.summary(reports, round(time.monotonic() - self._began), self._layout.root)
 
     def _live_jobs(self) -> int:
@@ -160,7 +161,7 @@ class Story:
         landed = sum(1 for _ in self._layout.bucket.rglob("block.bin"))
 
         def processed() -> bool:
-            reports = [runs.hour_report(app, hour) for hour in {*runs.hours(app), *history}]
+            reports = [runs.hour_report(app, hour) for hour in {*HourRecords(app.ledger).hours(), *history}]
             return sum(report.segments for report in reports) >= landed and not any(map(is_undone, reports))
 
         self._wait(processed, "the rest of the segments", _DRAIN_SECONDS)
@@ -174,7 +175,7 @@ class Story:
 
     def _reconcile(self, app: App) -> bool:
         """Ask the receiver, where there is one, for what it holds."""
-        reports = [runs.hour_report(app, hour) for hour in runs.hours(app)]
+        reports = [runs.hour_report(app, hour) for hour in HourRecords(app.ledger).hours()]
         self._screen.exports(reports)
         are_equal = True
         for receiver in app.receivers():
@@ -197,12 +198,12 @@ def landed_hours(bucket: Path) -> list[str]:
 
 def live_jobs(app: App, since: str) -> int:
     """Jobs with series, of the hours since one."""
-    return sum(derived(runs.hour_report(app, hour)) for hour in runs.hours(app)[-2:] if hour >= since)
+    return sum(derived(runs.hour_report(app, hour)) for hour in HourRecords(app.ledger).hours()[-2:] if hour >= since)
 
 
 def newest(app: App, since: str) -> HourReport | None:
     """The latest hour with live series, of those since one; None while there are none."""
-    reports = [runs.hour_report(app, hour) for hour in runs.hours(app)[-2:] if hour >= since]
+    reports = [runs.hour_report(app, hour) for hour in HourRecords(app.ledger).hours()[-2:] if hour >= since]
     return next((report for report in reversed(reports) if derived(report)), None)
 
 

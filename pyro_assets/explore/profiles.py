@@ -25,7 +25,6 @@ from pyro_assets.explore.call_tree import CallTree, TreeBuilder
 from pyro_assets.explore.over_time import Timeline
 from pyro_assets.explore.read import ArchivedJob, ArchivedJobs, JobBatch, NarrowReader, Wanted, batches, spread
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.rules.selectors import parse_selector
 from pyro_assets.series.profiles import find_profiles, run
 from pyro_assets.series.rules import is_of_type
@@ -183,10 +182,6 @@ class Explorer:
         self._lock = threading.Lock()
         self._answers: OrderedDict[tuple[Question, Sequence[str]], _Answer] = OrderedDict()
         self._choices: OrderedDict[tuple[str, bytes], Choices] = OrderedDict()
-
-    def hours(self) -> list[str]:
-        """All hours with sources, oldest first."""
-        return HourRecords(self._ledger).hours()
 
     def choices(self, hours: Sequence[str], tenant: str = "") -> Choices:
         """What can be chosen in these hours.

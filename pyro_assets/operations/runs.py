@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pyro_assets.app import App
 from pyro_assets.errors import AccessRefused, SettingsError
-from pyro_assets.jobs.beats import Beat, Beats, Turn
+from pyro_assets.jobs.beats import Turn
 from pyro_assets.jobs.beats import turn as take_turn
 from pyro_assets.jobs.claims import Retry
 from pyro_assets.jobs.counts import Progress, RunCounts, VerifyReport
 from pyro_assets.jobs.derive import within
-from pyro_assets.jobs.quarantine import QuarantineRecords
-from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.hour import report_hour
 from pyro_assets.monitoring.reports import HourReport
@@ -130,11 +128,6 @@ def run_exact(
     listed = [(hours[job_id], job_id) for job_id in ids if job_id in due]
     counts = run_jobs(worker_of(app, run_id, order.kinds), listed, order)
     return {hour: _report(app, hour, counts.get(hour)) for hour in sorted(set(hours.values()))}
-
-
-def hours(app: App) -> list[str]:
-    """All hours that have sources, oldest first, without those out of range."""
-    return HourRecords(app.ledger).hours()
 
 
 def hour_report(app: App, hour: str) -> HourReport:
@@ -276,30 +269,6 @@ def turn(app: App, lane: Lane | None, run_id: str) -> AbstractContextManager[Tur
     if lane is not None:
         worker_of(app, run_id, KINDS)
     return take_turn(app.ledger, lane, run_id, app.clock, app.settings.lease_ms)
-
-
-def beat(app: App, run_id: str) -> None:
-    """Says that a run is alive, in this process.
-
-    Raises:
-        LedgerUnavailable: nobody heard it.
-    """
-    Beats(app.ledger).beat(run_id, app.clock())
-
-
-def end_beats(app: App, run_id: str) -> None:
-    """Says that a run will not say anything any more."""
-    Beats(app.ledger).end_beats(run_id)
-
-
-def last_words(app: App, run_id: str) -> str:
-    """Why a run's process ended over one of its jobs; "" where nothing is known."""
-    return QuarantineRecords(app.ledger).last_words(run_id)
-
-
-def beats(app: App) -> dict[str, Beat]:
-    """Run that did not end in order -> its last sign of life."""
-    return Beats(app.ledger).beats()
 
 
 def _kinds(steps: frozenset[Step]) -> frozenset[str]:

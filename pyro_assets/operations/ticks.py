@@ -5,20 +5,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyro_assets.app import App
+from pyro_assets.archive.rebuild import guard
 from pyro_assets.errors import ConfigError, StorageError, StorageUnavailable
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import Lane
-from pyro_assets.operations import sending, upkeep
+from pyro_assets.operations import sending
 from pyro_assets.planning import tick as ticking
-from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.listed_hours import ListedHours
 from pyro_assets.planning.listing import what_is_missing
-from pyro_assets.planning.plan import Planner
 from pyro_assets.planning.report import TickReport
 from pyro_assets.planning.spans import hours_over
-from pyro_assets.planning.tick import lanes_of, policy_of
+from pyro_assets.planning.tick import lanes_of
 from pyro_assets.rules.archive import keep_versions
-from pyro_assets.settings import KINDS
 
 if TYPE_CHECKING:
     from pyro_assets.planning.sweep import RescanReport
@@ -39,7 +37,7 @@ def tick(app: App, now_ms: int | None = None, since_ms: int | None = None) -> Ti
     """
     now_ms = app.clock() if now_ms is None else now_ms
     try:
-        upkeep.guard_ledger(app)
+        guard(app.ledger, app.archive)
     except StorageUnavailable as error:
         # An empty ledger may be a lost one: that cannot be told before the archive answers.
         return TickReport(now_ms, failures=(str(error),))
@@ -65,25 +63,11 @@ def look(app: App, hours: Collection[str], lane: Lane | None = None) -> int:
     return ticking.look(app.source, app.ledger, app.settings, hours, app.clock(), lane)
 
 
-def plan_aged(app: App) -> int:
-    """Makes jobs of sources that became old enough since the last tick; looks for no new ones.
-
-    Returns:
-        The number of new jobs.
-    """
-    return Planner(app.ledger).plan_aged(app.clock(), policy_of(app.settings))
-
-
-def due_hours(app: App, lane: Lane | None = None, since_hour: str = "") -> dict[str, int]:
-    """Hour -> jobs that a run could take now, oldest first, beginning with `since_hour`."""
-    return DueJobs(app.ledger).due_hours(app.clock(), KINDS, lane, since_hour)
-
-
 def sweep(app: App, max_keys: int) -> "RescanReport":
     """Goes on with the slow sweep of the whole source bucket; see `planning.sweep`."""
     from pyro_assets.planning.sweep import sweep
 
-    upkeep.guard_ledger(app)
+    guard(app.ledger, app.archive)
     return sweep(app.source, app.ledger, app.settings, app.clock(), max_keys)
 
 
@@ -91,7 +75,7 @@ def list_hours(app: App, hours: Sequence[str], *, deadline_monotonic: float | No
     """Looks, before a run of these hours, for all that was created in them; see `planning.sweep`."""
     from pyro_assets.planning.sweep import list_hours
 
-    upkeep.guard_ledger(app)
+    guard(app.ledger, app.archive)
     return list_hours(app.source, app.ledger, app.settings, hours, app.clock(), deadline_monotonic)
 
 

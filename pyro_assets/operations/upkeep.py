@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pyro_assets.app import App
-from pyro_assets.archive.rebuild import guard
 from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.archive.units import hours_to_compact
 from pyro_assets.export.states import receiver_starts
@@ -18,15 +17,8 @@ if TYPE_CHECKING:
     from pyro_assets.archive.merge import MergeReport
     from pyro_assets.archive.retain import Expired, Keep, RetentionReport
     from pyro_assets.archive.scrub import ScrubReport
-    from pyro_assets.archive.scrubs import Damage
     from pyro_assets.explore.preview import Resolved
     from pyro_assets.monitoring.metrics import HealthMetrics
-    from pyro_assets.operations.decide import LeftOut
-
-
-def guard_ledger(app: App) -> None:
-    """Raises RebuildNeeded where the ledger lost what the archive remembers."""
-    guard(app.ledger, app.archive)
 
 
 def health(app: App) -> "HealthMetrics":
@@ -124,21 +116,9 @@ def archived_hours(app: App) -> list[str]:
     return ScrubRecords(app.ledger).hours_to_scrub(hour_of(app.clock() - app.settings.settle_ms))
 
 
-def damaged(app: App) -> "list[Damage]":
-    """What of the archive is known to be damaged or missing."""
-    return ScrubRecords(app.ledger).damaged()
-
-
 def alerts(app: App, now_ms: int) -> tuple[now.Alert, ...]:
     """What is wrong right now, and what to do about it: the conditions of our alerts, asked of the ledger."""
     return now.alerts(now.look(app, now_ms))
-
-
-def left_out(app: App) -> "LeftOut":
-    """What is lost, set aside or given up in any hour, and not acknowledged."""
-    from pyro_assets.operations.decide import left_out
-
-    return left_out(app.ledger)
 
 
 def has_rules_to_resolve(app: App) -> bool:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from pyro_assets.errors import DagsterError, DagsterUnavailable
 from pyro_assets.ledger.decisions import Decision, DecisionRecords
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.monitoring.backfills import (
     FROM_TAG,
     OVERHEAD_SECONDS,
@@ -32,7 +33,6 @@ from pyro_assets.monitoring.backfills import (
     plan,
     progress,
 )
-from pyro_assets.operations import runs
 from pyro_assets.rules.choice import rule_kinds
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
 from pyro_assets.web.dagster_client import Backfill, DagsterClient, Readiness, backfill_url, run_url
@@ -72,7 +72,7 @@ def routes(site: Site) -> list[Route]:
     """The page's routes."""
 
     def index(request: Request) -> Response:
-        known, problem, backfills = runs.hours(site.app), "", []
+        known, problem, backfills = HourRecords(site.app.ledger).hours(), "", []
         try:
             with _client(site) as client:
                 backfills = client.backfills(_LISTED)

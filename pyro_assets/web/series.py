@@ -20,7 +20,7 @@ from pyro_assets.export.receipt import Receipt
 from pyro_assets.export.receipts import ReceiptRecords
 from pyro_assets.export.states import receiver_starts
 from pyro_assets.jobs.loading import JobRecords, ShownJob
-from pyro_assets.operations import runs
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.rules.names import FUNCTION_LABEL, FUNCTION_METRIC_PREFIX
 from pyro_assets.web.dagster_client import partition_url, run_url
 from pyro_assets.web.drawing.charts import bin_times, spark
@@ -47,7 +47,7 @@ def routes(site: Site) -> list[Route]:
             step_ms, _ = bin_times(span.begin_ms, span.end_ms, _SPARK_BINS)
             found = reader.metrics(asked, start, _PAGE, step_ms)
         means = meanings(site)
-        newest = runs.hours(site.app)[-1:] if not found.total else []
+        newest = HourRecords(site.app.ledger).hours()[-1:] if not found.total else []
         return site.page(
             request,
             "series.html",

@@ -10,8 +10,8 @@ from pyro_assets.archive.restore import Restorer
 from pyro_assets.errors import RebuildNeeded, SettingsError, ValueOverflow
 from pyro_assets.jobs.quarantine import Pardons
 from pyro_assets.ledger.decisions import DecisionRecords
-from pyro_assets.operations import runs, ticks, upkeep
-from pyro_assets.operations.decide import decide
+from pyro_assets.operations import runs, ticks
+from pyro_assets.operations.decide import decide, left_out
 from pyro_assets.storage.keys import block_key
 from pyro_assets.storage.ulid import make_ulid
 from tests.support import fakes
@@ -163,7 +163,7 @@ def test_losses_and_what_people_acknowledged_survive_a_rebuild(world: World, tmp
     before = (
         Pardons(world.ledger).count_unheld(),
         DecisionRecords(world.ledger).past_decisions(),
-        upkeep.left_out(world.pipeline),
+        left_out(world.pipeline.ledger),
     )
     assert before[0] == {"lost": 2}
     lose(world, tmp_path)
@@ -174,7 +174,7 @@ def test_losses_and_what_people_acknowledged_survive_a_rebuild(world: World, tmp
     after = (
         Pardons(world.ledger).count_unheld(),
         DecisionRecords(world.ledger).past_decisions(),
-        upkeep.left_out(world.pipeline),
+        left_out(world.pipeline.ledger),
     )
     assert after[:2] == before[:2]
     assert [item.name for item in after[2].items] == [item.name for item in before[2].items]
@@ -187,13 +187,13 @@ def test_a_job_that_was_forgotten_stays_forgotten_after_a_rebuild(world: World, 
     for _ in range(4):
         world.tick_and_run()
         world.clock.forward(1000)
-    assert upkeep.left_out(world.pipeline).given_up == 1
-    (item,) = upkeep.left_out(world.pipeline).items
+    assert left_out(world.pipeline.ledger).given_up == 1
+    (item,) = left_out(world.pipeline.ledger).items
     decide(world.ledger, world.archive, "forget", item.name, world.clock(), author="ann")
-    assert upkeep.left_out(world.pipeline).items == ()
+    assert left_out(world.pipeline.ledger).items == ()
     lose(world, tmp_path)
     rebuild(world.ledger, world.archive, world.clock())
-    assert (upkeep.left_out(world.pipeline).items, runs.hour_report(world.pipeline, HOUR).left_out) == ((), {})
+    assert (left_out(world.pipeline.ledger).items, runs.hour_report(world.pipeline, HOUR).left_out) == ((), {})
 
 
 @pytest.mark.parametrize("spoil", [lambda data: data.replace(b"ann", b"amn"), lambda _: b"[1]", lambda _: b""])

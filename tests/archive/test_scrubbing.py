@@ -25,6 +25,7 @@ from pyro_assets.jobs.derive import read_committed
 from pyro_assets.jobs.loading import JobRecords
 from pyro_assets.jobs.record import parse_record
 from pyro_assets.ledger.files import FileRecords
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs, sending, ticks, upkeep
 from pyro_assets.operations.runs import SERIES_STEPS
 from pyro_assets.planning.due import DueJobs
@@ -313,7 +314,7 @@ def many_hours(world: ParquetWorld, hours: int) -> list[str]:
         world.segment(-3600 * number, f"acme {number}")
     world.clock.forward(10)
     ticks.tick(world.pipeline)
-    names = runs.hours(world.pipeline)
+    names = HourRecords(world.pipeline.ledger).hours()
     runs.run(world.pipeline, names, run_id="run")
     world.clock.now_ms = HOUR_START_MS + WEEK_MS
     return names

@@ -15,7 +15,6 @@ from pyro_assets.defs.runs import beating, end_silent_runs
 from pyro_assets.errors import LedgerUnavailable
 from pyro_assets.jobs.beats import Beat, Beats
 from pyro_assets.ledger.database import Ledger
-from pyro_assets.operations import runs
 from tests.support.fake_pipeline import FakePipeline, hour_of_work, resources_with
 from tests.support.worlds import World
 
@@ -124,12 +123,12 @@ def test_beats_come_until_the_end_and_survive_a_ledger_that_is_away(tmp_path: Pa
     class Sometimes(FakePipeline):
         beaten = 0
 
-        def beat(self, run_id: str) -> None:
+        def beat(self, run_id: str, now_ms: int) -> None:
             self.beaten += 1
             heard.release()
             if self.beaten == 2:
                 raise LedgerUnavailable("away")
-            super().beat(run_id)
+            super().beat(run_id, now_ms)
 
     fake = Sometimes()
     with beating(fake, RUN, seconds=0.001):
@@ -138,12 +137,12 @@ def test_beats_come_until_the_end_and_survive_a_ledger_that_is_away(tmp_path: Pa
         assert list(fake.heard) == [RUN]
     assert fake.heard == {}
     world = World(tmp_path)
-    assert runs.beats(world.pipeline) == {}
+    assert Beats(world.ledger).beats() == {}
     with beating(world.pipeline, RUN, seconds=60):
-        runs.beat(world.pipeline, RUN)
+        Beats(world.ledger).beat(RUN, world.clock())
         world.clock.forward(7)
-        assert world.clock.now_ms - runs.beats(world.pipeline)[RUN].at_ms == 7_000
-    assert runs.beats(world.pipeline) == {}
+        assert world.clock.now_ms - Beats(world.ledger).beats()[RUN].at_ms == 7_000
+    assert Beats(world.ledger).beats() == {}
     world.ledger.close()
 
 

@@ -162,7 +162,6 @@ def test_what_can_be_chosen(world: World):
     assert world.explorer.choices(world.hours) is choices
     assert world.explorer.choices([]) == Choices((), (), {}, {}, 0)
     assert choose_type([]) == ""
-    assert world.explorer.hours() == list(world.hours)
 
 
 def test_nothing_that_fits(world: World):

@@ -11,10 +11,12 @@ import pytest
 
 from pyro_assets.app import App, open_app
 from pyro_assets.errors import SettingsError
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import Lane
 from pyro_assets.operations import runs, sending, ticks
+from pyro_assets.planning.due import DueJobs
 from pyro_assets.rules.config import SeriesConfig
-from pyro_assets.settings import Settings
+from pyro_assets.settings import KINDS, Settings
 from tests.support import golden_bucket
 from tests.support.exports import scripted
 from tests.support.ledgers import HOUR
@@ -50,7 +52,7 @@ def at_once(bucket: Path, folder: Path, lanes: Sequence[Lane]) -> dict[str, int]
     done: list[int] = []
     with opened(bucket, folder) as pipeline:
         ticks.tick(pipeline)
-        hours = runs.hours(pipeline)
+        hours = HourRecords(pipeline.ledger).hours()
 
     def work(number: int, lane: Lane) -> None:
         with opened(bucket, folder) as mine:
@@ -103,7 +105,8 @@ def test_a_tick_says_what_is_due_in_each_lane(tmp_path: Path):
     tick = ticks.tick(world.pipeline)
     assert tick.due == {HOUR: 12}
     assert [lane[HOUR] for lane in tick.lanes] == [4, 4, 4]
-    assert [ticks.due_hours(world.pipeline, Lane(index, 3)) for index in range(3)] == list(tick.lanes)
+    due, now_ms = DueJobs(world.ledger), world.clock()
+    assert [due.due_hours(now_ms, KINDS, Lane(index, 3)) for index in range(3)] == list(tick.lanes)
     runs.run(world.pipeline, [HOUR], run_id="run", lane=Lane(1, 3))
     assert ticks.tick(world.pipeline).lanes == ({HOUR: 4}, {}, {HOUR: 4})
     assert ticks.tick(World(tmp_path / "single").pipeline).lanes == ()
@@ -116,7 +119,7 @@ def test_a_lane_sends_its_shards_only(tmp_path: Path):
     with scripted_server() as server, opened(bucket, tmp_path, lanes=2) as pipeline:
         receivers = (scripted(server),)
         pipeline = replace(pipeline, receivers=lambda: receivers)
-        hours = runs.hours(pipeline)
+        hours = HourRecords(pipeline.ledger).hours()
         sent = []
         for index in range(2):
             waiting = sum(sum(lane.values()) for lane in ticks.tick(pipeline).lanes)

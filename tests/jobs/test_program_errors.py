@@ -9,7 +9,8 @@ from pyro_assets.errors import ProgramError
 from pyro_assets.jobs.quarantine import QuarantineRecords
 from pyro_assets.ledger.database import Ledger
 from pyro_assets.operations import runs, ticks
-from pyro_assets.settings import Settings
+from pyro_assets.planning.due import DueJobs
+from pyro_assets.settings import KINDS, Settings
 from tests.support.ledgers import HOUR, RETRY
 from tests.support.worlds import World
 
@@ -92,7 +93,7 @@ def test_a_job_that_alone_fails_waits_longer_each_time_and_holds_up_nobody(tmp_p
         (bad,) = [row for row in rows(world.ledger) if row[1] == "planned"]
         assert bad[2] == 0, "no attempt is counted"
         waits.append(int(str(bad[3])) - world.clock.now_ms)
-        assert ticks.due_hours(world.pipeline) == {}
+        assert DueJobs(world.pipeline.ledger).due_hours(world.pipeline.clock(), KINDS) == {}
         world.clock.now_ms = int(str(bad[3]))
     assert waits == [Settings().retry_base_ms * 2**number for number in range(6)] + [Settings().retry_cap_ms] * 2
     (kept,) = QuarantineRecords(world.ledger).kept_failures()

@@ -15,6 +15,7 @@ from pyro_assets.block.object import parse_object
 from pyro_assets.compaction.compact import Compacted, compact
 from pyro_assets.jobs.derive import Engine
 from pyro_assets.ledger.database import Ledger
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs, ticks
 from pyro_assets.rules.config import SeriesConfig, parse_config
 from pyro_assets.settings import Settings
@@ -134,7 +135,7 @@ def test_real_jobs_give_the_recorded_samples_and_pass_the_check(golden: GoldenBu
         assert [report.run.errors for report in reports.values()] == [[] for _ in reports]
         assert sum(report.run.derived for report in reports.values()) == len(golden.jobs)
         assert recorded_of(series_files(tmp_path / "archive")) == wanted_of(golden)
-        for hour in runs.hours(pipeline):
+        for hour in HourRecords(pipeline.ledger).hours():
             check = runs.verify_hour(pipeline, hour)
             assert (check.equal, check.unverifiable, check.left) == (True, 0, 0)
             assert check.totals > 0
@@ -142,7 +143,7 @@ def test_real_jobs_give_the_recorded_samples_and_pass_the_check(golden: GoldenBu
         # A backfill of the same rules from the archive's blocks gives the same bytes.
         before = series_files(tmp_path / "archive")
         steps: Any = frozenset({"dimension_series", "function_series"})
-        reports = runs.run(pipeline, runs.hours(pipeline), steps, run_id="backfill")
+        reports = runs.run(pipeline, HourRecords(pipeline.ledger).hours(), steps, run_id="backfill")
         assert sum(report.run.derived for report in reports.values()) == len(golden.jobs)
         assert series_files(tmp_path / "archive") == before
 
@@ -165,14 +166,14 @@ def test_observe_mode_gives_the_series_of_own_mode(golden: GoldenBucket, tmp_pat
     where = (str(golden.root), str(tmp_path / "archive"), str(tmp_path / "ledger.db"))
     with open_app(*where, settings=settings, config=config) as pipeline:
         ticks.tick(pipeline)
-        reports = runs.run(pipeline, runs.hours(pipeline), run_id="run")
+        reports = runs.run(pipeline, HourRecords(pipeline.ledger).hours(), run_id="run")
         assert sum(report.run.derived for report in reports.values()) == len(blocks) > len(golden.jobs)
         # Values, labels (the recording instance too), times: of all kinds of series.
         assert all_series(tmp_path / "archive") == all_series(tmp_path / "own")
         assert recorded_of(series_files(tmp_path / "archive")) == wanted_of(golden)
         for key in blocks:
             assert (tmp_path / "archive" / key).read_bytes() == golden.read(key)
-        assert all(runs.verify_hour(pipeline, hour).equal for hour in runs.hours(pipeline))
+        assert all(runs.verify_hour(pipeline, hour).equal for hour in HourRecords(pipeline.ledger).hours())
 
 
 def test_every_real_segment_names_its_creator_at_the_same_place(golden: GoldenBucket, shared_data: Path) -> None:
@@ -331,9 +332,9 @@ def test_the_same_archive_on_s3(s3: str, tmp_path: Path) -> None:
         config = config_of(golden)
         with open_app(source_url, archive_url, ledgers[name], config=config) as pipeline:
             assert ticks.tick(pipeline).failures == ()
-            reports = runs.run(pipeline, runs.hours(pipeline), run_id="run")
+            reports = runs.run(pipeline, HourRecords(pipeline.ledger).hours(), run_id="run")
             assert [report.run.errors for report in reports.values()] == [[] for _ in reports]
-            assert all(runs.verify_hour(pipeline, hour).equal for hour in runs.hours(pipeline))
+            assert all(runs.verify_hour(pipeline, hour).equal for hour in HourRecords(pipeline.ledger).hours())
     archives = [open_bucket(places[name][1]) for name in ("s3", "local")]
     listings = [archive.list_after("", limit=10_000) for archive in archives]
     assert listings[0] == listings[1]

@@ -18,12 +18,14 @@ from pyro_assets.errors import (
 )
 from pyro_assets.jobs.counts import Progress
 from pyro_assets.jobs.quarantine import QuarantineRecords
-from pyro_assets.ledger.hours import ServiceSamples, SetAside
+from pyro_assets.ledger.hours import HourRecords, ServiceSamples, SetAside
 from pyro_assets.ledger.records import Lane
 from pyro_assets.monitoring.reports import Lag
 from pyro_assets.operations import runs, ticks
 from pyro_assets.operations.runs import Step
+from pyro_assets.planning.due import DueJobs
 from pyro_assets.series.derive import instance_hash
+from pyro_assets.settings import KINDS
 from pyro_assets.storage.keys import block_key, commit_key, series_key
 from pyro_assets.storage.ulid import make_ulid
 from tests.support import fakes
@@ -77,7 +79,7 @@ def test_a_run_takes_only_its_hours_oldest_first(world: World) -> None:
     reports = runs.run(world.pipeline, hours, run_id="run", progress=seen.append)
     assert [(at.hour, at.done, at.total) for at in seen] == [(hours[1], 1, 2), (hours[0], 2, 2)]
     assert list(reports) == sorted(hours)
-    assert ticks.due_hours(world.pipeline) == {"2026-11-25-11:00": 1}
+    assert DueJobs(world.pipeline.ledger).due_hours(world.pipeline.clock(), KINDS) == {"2026-11-25-11:00": 1}
 
 
 def test_an_hour_is_complete_when_it_is_over_and_done(world: World) -> None:
@@ -373,7 +375,7 @@ def test_exact_jobs_that_cannot_be_are_refused(world: World) -> None:
     ):
         with pytest.raises(error):
             runs.run_exact(world.pipeline, jobs, run_id="run")
-    assert runs.hours(world.pipeline) == []
+    assert HourRecords(world.pipeline.ledger).hours() == []
 
 
 def test_observe_mode_copies_level_1_blocks(world: World) -> None:
@@ -428,7 +430,7 @@ def test_opening(tmp_path: Path) -> None:
     source, archive, ledger = (str(tmp_path / name) for name in ("source", "archive", "ledger.db"))
     with open_app(source, archive, ledger) as pipeline:
         assert ticks.tick(pipeline).arrivals == {}
-        assert runs.hours(pipeline) == []
+        assert HourRecords(pipeline.ledger).hours() == []
     assert not Path(source).exists()
     for other in (source, f"{source}/inside", str(tmp_path), f"file://{source}/"):
         with pytest.raises(SettingsError, match="same place"):

@@ -17,6 +17,7 @@ import pytest
 
 from pyro_assets.app import App, open_app
 from pyro_assets.errors import AccessRefused, SettingsError
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.monitoring.reports import HourReport
 from pyro_assets.operations import runs, ticks
 from pyro_assets.rules.config import SeriesConfig
@@ -91,7 +92,7 @@ def work(store: Store) -> HourReport:
     """A tick and a run of the committed job, which is all that is there."""
     with store.open() as pipeline:
         assert ticks.tick(pipeline).failures == ()
-        (hour,) = runs.hours(pipeline)
+        (hour,) = HourRecords(pipeline.ledger).hours()
         return runs.run(pipeline, [hour], run_id="run")[hour]
 
 
@@ -131,7 +132,7 @@ def test_reads_that_are_throttled_fail_no_job_for_good(store: Store) -> None:
         store.url, str(store.folder / "archive"), str(store.folder / "ledger.db"), config=SeriesConfig(), clock=_later
     )
     with later as pipeline:
-        (hour,) = runs.hours(pipeline)
+        (hour,) = HourRecords(pipeline.ledger).hours()
         assert runs.run(pipeline, [hour], run_id="run")[hour].run.derived == 1
 
 
@@ -175,7 +176,7 @@ def test_one_object_that_is_not_given_out_is_set_aside_with_its_own_remedy(
     store.proxy.first(10_000, f"{JOB[3].split('/')[3]}/block.bin", error_reply(status, code))
     with store.open(max_attempts=1) as pipeline:
         ticks.tick(pipeline)
-        (hour,) = runs.hours(pipeline)
+        (hour,) = HourRecords(pipeline.ledger).hours()
         report = runs.run(pipeline, [hour], run_id="run")[hour]
     assert report.sources_by_state == {"done": 19, "set_aside": 1}
     (aside,) = report.set_aside
@@ -210,7 +211,7 @@ def test_a_bucket_that_is_gone_has_lost_nothing(store: Store) -> None:
         ticks.tick(pipeline)
     store.proxy.first(10_000, "", error_reply(404, "NoSuchBucket"))
     with store.open() as pipeline:
-        (hour,) = runs.hours(pipeline)
+        (hour,) = HourRecords(pipeline.ledger).hours()
         report = runs.run(pipeline, [hour], run_id="run")[hour]
     assert (report.run.failed, report.jobs_by_state, report.sources_by_state) == (1, {"planned": 1}, {"planned": 20})
 
@@ -222,7 +223,7 @@ def test_an_object_that_changes_under_us_is_read_as_it_is_now(store: Store) -> N
         ticks.tick(pipeline)
         # Its upload was not over when it was listed; now it has another size, and another ETag.
         store.put({keys[1]: GOLDEN.read(keys[1])})
-        (hour,) = runs.hours(pipeline)
+        (hour,) = HourRecords(pipeline.ledger).hours()
         report = runs.run(pipeline, [hour], run_id="run")[hour]
     assert (report.run.compacted, report.sources_by_state) == (1, {"done": 2})
     (record,) = [json.loads(path.read_text()) for path in (store.folder / "archive").glob("commits/*/*/*.json")]
@@ -261,7 +262,7 @@ def test_a_listed_object_that_is_gone_is_lost(store: Store) -> None:
     with store.open() as pipeline:
         ticks.tick(pipeline)
         store.client.delete_object(Bucket=name, Key=f"{prefix}/{JOB[3]}")
-        (hour,) = runs.hours(pipeline)
+        (hour,) = HourRecords(pipeline.ledger).hours()
         report = runs.run(pipeline, [hour], run_id="run")[hour]
     assert report.sources_by_state == {"done": 19, "lost": 1}
 

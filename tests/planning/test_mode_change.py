@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pyro_assets.app import App, open_app
 from pyro_assets.archive.rebuild import rebuild
 from pyro_assets.errors import SettingsError
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs, ticks
 from pyro_assets.planning.modes import Modes
 from pyro_assets.planning.plan import Planner
@@ -55,13 +56,13 @@ class Both:
 
     def step(self, pipeline: App) -> None:
         ticks.tick(pipeline)
-        runs.run(pipeline, runs.hours(pipeline), run_id="run")
+        runs.run(pipeline, HourRecords(pipeline.ledger).hours(), run_id="run")
 
     def finish(self, pipeline: App) -> None:
         """Until nothing is due, when all segments are old enough."""
         self.world.clock.forward(10)
         while ticks.tick(pipeline).due:
-            reports = runs.run(pipeline, runs.hours(pipeline), run_id="run")
+            reports = runs.run(pipeline, HourRecords(pipeline.ledger).hours(), run_id="run")
             assert [report.run.errors for report in reports.values()] == [[] for _ in reports]
 
     def values(self) -> list[int]:
@@ -238,9 +239,9 @@ def test_real_blocks_across_the_change(bucket_2026: Path, tmp_path: Path) -> Non
         runs.run_exact(pipeline, cut, run_id="run")
     with open_app(*where, settings=Settings(compaction="observe"), config=SeriesConfig()) as pipeline:
         while ticks.tick(pipeline).due:
-            reports = runs.run(pipeline, runs.hours(pipeline), run_id="run")
+            reports = runs.run(pipeline, HourRecords(pipeline.ledger).hours(), run_id="run")
             assert [report.run.errors for report in reports.values()] == [[] for _ in reports]
-        found = sum(runs.hour_report(pipeline, hour).profiles for hour in runs.hours(pipeline))
+        found = sum(runs.hour_report(pipeline, hour).profiles for hour in HourRecords(pipeline.ledger).hours())
     with open_app(
         str(golden.root),
         str(tmp_path / "clean"),
@@ -249,8 +250,9 @@ def test_real_blocks_across_the_change(bucket_2026: Path, tmp_path: Path) -> Non
         config=SeriesConfig(),
     ) as pipeline:
         ticks.tick(pipeline)
-        runs.run(pipeline, runs.hours(pipeline), run_id="run")
-        assert found == sum(runs.hour_report(pipeline, hour).profiles for hour in runs.hours(pipeline)) > 1000
+        runs.run(pipeline, HourRecords(pipeline.ledger).hours(), run_id="run")
+        hours = HourRecords(pipeline.ledger).hours()
+        assert found == sum(runs.hour_report(pipeline, hour).profiles for hour in hours) > 1000
 
 
 def _timestamp(record: dict[str, int]) -> int:

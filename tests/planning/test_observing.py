@@ -17,10 +17,11 @@ from pyro_assets.compaction.compact import compact
 from pyro_assets.compaction.rest import compact_rest
 from pyro_assets.jobs.claims import Claims
 from pyro_assets.jobs.quarantine import Pardons
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs, ticks
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.rules.config import SeriesConfig
-from pyro_assets.settings import Settings
+from pyro_assets.settings import KINDS, Settings
 from pyro_assets.storage.keys import block_key
 from pyro_assets.storage.ulid import make_ulid
 from tests.support import fakes, mutations
@@ -109,7 +110,7 @@ def test_a_look_between_ticks_takes_blocks_of_its_hours_and_leaves_others_to_tic
     observed.block(-1_900, 3, tenant="beta")
     assert ticks.look(pipeline, [HOUR]) == 1
     assert ticks.look(pipeline, [HOUR]) == 0
-    assert ticks.due_hours(pipeline) == {HOUR: 1}
+    assert DueJobs(pipeline.ledger).due_hours(pipeline.clock(), KINDS) == {HOUR: 1}
     tick = ticks.tick(pipeline)
     assert list(tick.arrivals) == ["2026-11-25-12:00"]
     assert set(tick.due) == {"2026-11-25-12:00", HOUR}
@@ -357,14 +358,14 @@ def test_real_blocks_merged_while_we_were_away_lose_and_double_nothing(
                 (source / block_key(4, merged.tenant, merged.id)).parent.mkdir(parents=True)
                 (source / block_key(4, merged.tenant, merged.id)).write_bytes(data)
                 _run_all(pipeline)
-            assert all(runs.verify_hour(pipeline, hour).equal for hour in runs.hours(pipeline))
+            assert all(runs.verify_hour(pipeline, hour).equal for hour in HourRecords(pipeline.ledger).hours())
         totals.append(_totals(archive))
     assert totals[0] == totals[1]
 
 
 def _run_all(pipeline: App) -> None:
     while ticks.tick(pipeline).due:
-        for report in runs.run(pipeline, runs.hours(pipeline), run_id="run").values():
+        for report in runs.run(pipeline, HourRecords(pipeline.ledger).hours(), run_id="run").values():
             assert report.run.errors == []
 
 

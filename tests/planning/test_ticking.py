@@ -5,7 +5,7 @@ import pytest
 from pyro_assets.errors import SettingsError, StorageUnavailable
 from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.records import Lane, lane_of_shard
-from pyro_assets.operations import runs, ticks
+from pyro_assets.operations import ticks
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.planning.report import HourArrivals
 from pyro_assets.settings import Settings
@@ -101,7 +101,7 @@ def test_odd_keys_and_times_are_counted(world: World) -> None:
     assert (report.out_of_range, report.not_block_keys) == (2, 1)
     assert report.not_block_examples == ("segments/4/anonymous/what/block.bin",)
     assert list(report.arrivals) == [HOUR]
-    assert runs.hours(world.pipeline) == [HOUR]
+    assert HourRecords(world.pipeline.ledger).hours() == [HOUR]
 
 
 def test_a_large_backlog_comes_in_slices(world: World) -> None:

@@ -23,6 +23,7 @@ from pyro_assets.demo.processes import Processes, free_port
 from pyro_assets.demo.proof import prove
 from pyro_assets.demo.story import is_undone
 from pyro_assets.errors import PyroAssetsError
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.lag import LagFigures, LagRecords
 from pyro_assets.operations import runs, sending
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
@@ -149,7 +150,7 @@ def _drain(pipeline: App, layout: DemoFolder, killer: Killer) -> float:
     landed = sum(1 for _ in layout.bucket.rglob("block.bin"))
     begun = time.monotonic()
     while True:
-        reports = [runs.hour_report(pipeline, hour) for hour in runs.hours(pipeline)]
+        reports = [runs.hour_report(pipeline, hour) for hour in HourRecords(pipeline.ledger).hours()]
         if sum(report.segments for report in reports) >= landed and not any(map(is_undone, reports)):
             return round(time.monotonic() - begun, 1)
         if time.monotonic() - begun > _DRAIN_SECONDS:
@@ -165,7 +166,7 @@ def _compare(pipeline: App, layout: DemoFolder, figures: Figures) -> None:
     figures.differences += [str(difference) for difference in proof.differences]
     if not proof.equal and not figures.differences:
         figures.differences.append("nothing was made")
-    hours = runs.hours(pipeline)
+    hours = HourRecords(pipeline.ledger).hours()
     (receiver,) = pipeline.receivers()
     found = sending.reconcile(pipeline, receiver.name, hour_start_ms(hours[0]), hour_start_ms(hours[-1]) + HOUR_MS)
     figures.samples = found.compared

@@ -12,6 +12,7 @@ from typing import Any
 
 from pyro_assets.app import App, open_app
 from pyro_assets.archive.hours import compact_hour_blocks
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs
 from pyro_assets.receivers.model import Receiver
 from pyro_assets.rules.config import SeriesConfig, parse_config
@@ -106,7 +107,7 @@ def expected(folder: Path, *, tenant_label: str | None = "tenant") -> Held:
 
 def compacted(pipeline: App) -> None:
     """Has all hours compacted to blocks of their own."""
-    for hour in runs.hours(pipeline):
+    for hour in HourRecords(pipeline.ledger).hours():
         report = compact_hour_blocks(pipeline.archive, pipeline.ledger, hour, pipeline.clock())
         assert report.is_done
         assert report.units

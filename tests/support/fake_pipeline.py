@@ -1,12 +1,13 @@
 """A pipeline in memory for tests of its faces: says what it is told to, remembers what it was asked.
 
-It holds to the functions of `pyro_assets.operations`; behaviour belongs to the real one.
+It holds to the functions of `pyro_assets.operations` and to those parts of the ledger that its faces ask; behaviour
+belongs to the real one.
 """
 
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,19 +17,27 @@ from pyro_assets.archive.hours import HourCompaction
 from pyro_assets.archive.merge import MergeReport
 from pyro_assets.archive.retain import Keep, RetentionReport
 from pyro_assets.archive.scrub import Damage, ScrubReport
+from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.errors import PyroAssetsError
 from pyro_assets.export.exporter import ExportCounts
-from pyro_assets.jobs.beats import Beat
+from pyro_assets.jobs.beats import Beat, Beats
 from pyro_assets.jobs.counts import Progress, RunCounts, VerifyReport
+from pyro_assets.jobs.quarantine import QuarantineRecords
+from pyro_assets.ledger.database import Queries
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.ledger.lag import figures_of
 from pyro_assets.monitoring.now import Alert
 from pyro_assets.monitoring.reports import HourReport, Lag
-from pyro_assets.operations import runs, sending, ticks, upkeep
+from pyro_assets.operations import decide, runs, sending, ticks, upkeep
 from pyro_assets.operations.decide import LeftOut
 from pyro_assets.operations.runs import STEPS, Step
+from pyro_assets.planning.due import DueJobs
+from pyro_assets.planning.plan import Planner
+from pyro_assets.planning.policy import Policy
 from pyro_assets.planning.report import TickReport
 from pyro_assets.planning.sweep import RescanReport
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
+from pyro_assets.settings import Settings
 
 _numbers = itertools.count()
 _FAKES: dict[str, "FakePipeline"] = {}
@@ -60,6 +69,7 @@ class FakePipeline:
     wrong: list[Alert] = field(default_factory=list)
     looked: list[tuple[list[str], object]] = field(default_factory=list)
     since: list[int | None] = field(default_factory=list)
+    settings: Settings = field(default_factory=Settings)
     opened: int = 0
     closed: int = 0
 
@@ -152,7 +162,7 @@ class FakePipeline:
         self.looked.append((list(hours), lane))
         return 0
 
-    def plan_aged(self) -> int:
+    def plan_aged(self, now_ms: int, policy: Policy) -> int:
         return 0
 
     @contextmanager
@@ -173,7 +183,12 @@ class FakePipeline:
     def clock(self) -> int:
         return 0
 
-    def beat(self, run_id: str) -> None:
+    @property
+    def ledger(self) -> "FakePipeline":
+        """Itself, whose methods answer for parts of a ledger."""
+        return self
+
+    def beat(self, run_id: str, now_ms: int) -> None:
         self.heard[run_id] = Beat(0, "elsewhere/1/1")
 
     def end_beats(self, run_id: str) -> None:
@@ -185,7 +200,9 @@ class FakePipeline:
     def beats(self) -> dict[str, Beat]:
         return dict(self.heard)
 
-    def due_hours(self, lane: object = None, since_hour: str = "") -> dict[str, int]:
+    def due_hours(
+        self, now_ms: int, kinds: Collection[str], lane: object = None, since_hour: str = ""
+    ) -> dict[str, int]:
         return {hour: report.undone_jobs for hour, report in self.hours_known.items() if report.undone_jobs}
 
     def hours(self) -> list[str]:
@@ -265,16 +282,30 @@ def hour_of_work(hour: str, jobs: int = 2, *, done: bool = False) -> HourReport:
 
 def _or_fake(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    def call(app: Any, *args: Any, **how: Any) -> Any:
-        if isinstance(app, FakePipeline):
-            return getattr(app, function.__name__)(*args, **how)
-        return function(app, *args, **how)
+    def call(first: Any, *args: Any, **how: Any) -> Any:
+        asked = first.ledger if isinstance(first, Queries) else first
+        if isinstance(asked, FakePipeline):
+            return getattr(asked, function.__name__)(*args, **how)
+        return function(first, *args, **how)
 
     return call
 
 
-# Faces call functions with what they were given: a fake is asked for its method of the same name.
-for _module in (runs, sending, ticks, upkeep):
+# Faces call functions, and methods of parts of a ledger, with what they were given: a fake is asked for its method of
+# the same name.
+_METHODS: tuple[tuple[type[Queries], str], ...] = (
+    (Beats, "beat"),
+    (Beats, "end_beats"),
+    (Beats, "beats"),
+    (DueJobs, "due_hours"),
+    (HourRecords, "hours"),
+    (Planner, "plan_aged"),
+    (QuarantineRecords, "last_words"),
+    (ScrubRecords, "damaged"),
+)
+for _part, _name in _METHODS:
+    setattr(_part, _name, _or_fake(getattr(_part, _name)))
+for _module in (decide, runs, sending, ticks, upkeep):
     for _name, _function in inspect.getmembers(_module, inspect.isfunction):
         if _function.__module__ == _module.__name__ and not _name.startswith("_"):
             setattr(_module, _name, _or_fake(_function))

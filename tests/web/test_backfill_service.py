@@ -17,6 +17,7 @@ from pyro_assets.demo.layout import DemoFolder
 from pyro_assets.demo.processes import Processes
 from pyro_assets.errors import DagsterError
 from pyro_assets.ledger.decisions import DecisionRecords
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs
 from pyro_assets.rules.config import load_config
 from pyro_assets.rules.in_force import rule_body
@@ -86,7 +87,7 @@ def test_a_rule_gets_its_past(installation: tuple[DemoFolder, str], tmp_path: Pa
         StoredRules(pipeline.ledger).edit_rules(
             [RuleEdit(RULE.name, rule_body(RULE), 0)], author="ann", why="", now_ms=1
         )
-        first, last = runs.hours(pipeline)[0], runs.hours(pipeline)[-1]
+        first, last = HourRecords(pipeline.ledger).hours()[0], HourRecords(pipeline.ledger).hours()[-1]
         site = site_of(pipeline, config=layout.config, dagster_url=dagster_url)
         with served(site) as url, chrome(tmp_path) as driver:
             driver.get(f"{url}/backfills?rule={RULE.name}")
@@ -110,7 +111,8 @@ def test_a_rule_gets_its_past(installation: tuple[DemoFolder, str], tmp_path: Pa
             assert "json_cpu_nanoseconds" in row.text
             screenshot(driver, "backfill-series")
             assert complaints(driver) == []
-        jobs = sum(runs.hour_report(pipeline, hour).jobs_by_state["derived"] for hour in runs.hours(pipeline))
+        hours = HourRecords(pipeline.ledger).hours()
+        jobs = sum(runs.hour_report(pipeline, hour).jobs_by_state["derived"] for hour in hours)
         assert done.startswith(f"{jobs} of {jobs} jobs done")
         assert [one.action for one in DecisionRecords(pipeline.ledger).past_decisions(subject=RULE.name)] == [
             "backfill"
@@ -144,7 +146,7 @@ def follow(driver: Any) -> str:
 def test_dagster_refuses_in_words_and_cancels(installation: tuple[DemoFolder, str]):
     layout, dagster_url = installation
     with opened(layout) as pipeline:
-        hours = runs.hours(pipeline)
+        hours = HourRecords(pipeline.ledger).hours()
     with DagsterClient(dagster_url) as client:
         assert client.readiness().problem == ""
         with pytest.raises(DagsterError, match=r"are its partitions there.*after its restart"):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pyro_assets.app import App
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs, sending
 from pyro_assets.planning.plan import Planner
 from pyro_assets.planning.tick import policy_of
@@ -452,5 +453,5 @@ def test_a_preview_looks_at_the_running_hour_where_those_that_are_over_hold_noth
         assert "No job of 1 hour (2026-11-25 09:00 UTC)" in client.post("/rules/check", fields).words
     with opened(tmp_path, now_ms=NOW_MS - 1_500_000) as pipeline:
         derive(pipeline)
-        assert runs.hours(pipeline) == [HOUR]
+        assert HourRecords(pipeline.ledger).hours() == [HOUR]
         assert "Functions caught" in Client(make_app(site_of(pipeline))).post("/rules/check", fields).words

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from pyro_assets.app import App
 from pyro_assets.errors import LedgerDamaged, LedgerUnavailable, SettingsError
-from pyro_assets.operations import runs
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.rules.stored import StoredRules
 from pyro_assets.web.app import PROGRAMS, describe, make_app
 from pyro_assets.web.wire.access import Access, hosts_of
@@ -268,7 +268,7 @@ def test_read_only_shows_everything_and_changes_nothing(pipeline: App):
 def test_no_route_changes_anything_in_read_only_mode(pipeline: App):
     """Every route with every method: what is not known to be harmless is refused, whatever its path looks like."""
     app = make_app(site_of(pipeline, access=Access(default_user="tester", read_only=True)))
-    asking, before = Client(app), (StoredRules(pipeline.ledger).rules(), runs.hours(pipeline))
+    asking, before = Client(app), (StoredRules(pipeline.ledger).rules(), HourRecords(pipeline.ledger).hours())
     values = ("preview", "validate", "import", "check", "login", "dimensions")
     paths = {re.sub(r"\{[^}]*\}", value, one.path) for one in app.routes if isinstance(one, Route) for value in values}
     assert len(paths) > 60
@@ -279,7 +279,7 @@ def test_no_route_changes_anything_in_read_only_mode(pipeline: App):
                 is_refused = (answer.status, "read-only" in answer.text) == (403, True)
                 assert is_refused or path in ("/healthz", "/metrics"), (method, path)
                 assert is_refused or answer.status == 405, (method, path)
-    assert (StoredRules(pipeline.ledger).rules(), runs.hours(pipeline)) == before
+    assert (StoredRules(pipeline.ledger).rules(), HourRecords(pipeline.ledger).hours()) == before
 
 
 def test_rules_cannot_be_called_as_parts_of_addresses(pipeline: App):

@@ -21,7 +21,6 @@ MIN_GROUP_BYTES: Final = 5
 
 # Tables by control byte: bytes of each number and of the group, where each number starts, which bits are its own.
 _FIELD_BYTES: Final = np.array([[((c >> (2 * k)) & 3) + 1 for k in range(4)] for c in range(256)], dtype=np.int64)
-_GROUP_BYTES: Final = bytes((1 + _FIELD_BYTES.sum(axis=1)).astype(np.uint8))
 _FIELD_OFFSET: Final = 1 + np.cumsum(_FIELD_BYTES, axis=1) - _FIELD_BYTES
 _FIELD_MASK: Final = ((1 << (8 * _FIELD_BYTES)) - 1).astype(np.uint32)
 

@@ -13,6 +13,7 @@ import click
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, receivers_option, source_option
 from pyro_assets.cli.output import show_json, show_table, size_text
 from pyro_assets.cli.times import check_span, hours_of_span, span_options, whole_span
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs, sending
 from pyro_assets.resources.environment import environment_secrets
 from pyro_assets.settings import variable
@@ -85,7 +86,7 @@ def export(
             _estimate(pipeline, names, begin_ms, end_ms, as_json=as_json)
         else:
             _need_receivers(pipeline)
-            hours = None if everything else hours_of_span(runs.hours(pipeline), begin_ms, end_ms)
+            hours = None if everything else hours_of_span(HourRecords(pipeline.ledger).hours(), begin_ms, end_ms)
             done = sending.export(pipeline, hours, names=names)
             _show(done, as_json=as_json)
             idle = [name for name, one in done.items() if not one.jobs]

@@ -22,7 +22,7 @@ from pyro_assets.explore.pyroscope.asked import ProfileKind, ProfileQuery, TimeR
 from pyro_assets.explore.pyroscope.pprof import pprof
 from pyro_assets.explore.read import ArchivedJobs
 from pyro_assets.explore.views import folded
-from pyro_assets.operations import runs
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.rules.config import DEFAULT_GAUGES
 from pyro_assets.rules.selectors import parse_selector
 from pyro_assets.web import words
@@ -48,7 +48,7 @@ def routes(site: Site) -> list[Route]:
     def show(request: Request) -> Response:
         asked = read_asked(request)
         now_ms = site.clock()
-        known = runs.hours(site.app)
+        known = HourRecords(site.app.ledger).hours()
         span = asked.span(now_ms)
         hours = hours_of(span, known)
         choices = site.explorer.choices(hours, asked.tenant)
@@ -86,7 +86,7 @@ def routes(site: Site) -> list[Route]:
         )  # fmt: skip
 
     def download(request: Request) -> Response:
-        asked, now_ms, known = read_asked(request), site.clock(), runs.hours(site.app)
+        asked, now_ms, known = read_asked(request), site.clock(), HourRecords(site.app.ledger).hours()
         span = asked.span(now_ms)
         asked = completed(
             replace(asked, budget=_FILE_SECONDS), site.explorer.choices(hours_of(span, known), asked.tenant)
@@ -120,13 +120,13 @@ def api_routes(site: Site) -> list[Endpoint]:
     """The same for programs."""
 
     def asked_of(request: Request) -> tuple[ExploreForm, Explored]:
-        asked, known, now_ms = read_asked(request), runs.hours(site.app), site.clock()
+        asked, known, now_ms = read_asked(request), HourRecords(site.app.ledger).hours(), site.clock()
         asked = completed(asked, choices_of(request))
         return asked, answer(site, asked, known, now_ms)
 
     def choices_of(request: Request) -> Choices:
         asked = read_asked(request)
-        hours = hours_of(asked.span(site.clock()), runs.hours(site.app))
+        hours = hours_of(asked.span(site.clock()), HourRecords(site.app.ledger).hours())
         return site.explorer.choices(hours, asked.tenant)
 
     return api.endpoints(asked_of, choices_of)
@@ -173,7 +173,9 @@ def completed(asked: ExploreForm, choices: Choices) -> ExploreForm:
 
 def _pprof(site: Site, asked: ExploreForm, span: Span) -> bytes:
     """Profiles as pprof has them, with files and lines."""
-    archive = ProfileArchive(site.app.archive, site.explorer.hours, ArchivedJobs(site.app.ledger).explorable)
+    archive = ProfileArchive(
+        site.app.archive, HourRecords(site.app.ledger).hours, ArchivedJobs(site.app.ledger).explorable
+    )
     selector = parse_selector(full_selector(asked))
     times = TimeRange(span.begin_ms, span.end_ms - 1)
     meant = ProfileQuery(asked.tenant, ProfileKind.parse(asked.kind), selector, times)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from pyro_assets.errors import ConfigError, StaleRule
 from pyro_assets.explore.preview import largest_functions
-from pyro_assets.operations import runs
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.rules.choice import rules_text
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.rules.in_force import Checked, Problem, RulesInForce, is_in_file, read_body, version_text
@@ -140,7 +140,7 @@ def editor(
     """The page with the form, what is wrong with it, and what the rule would give `beside` a configuration."""
     found: Preview | None = None
     drawings: list[Markup] = []
-    known = runs.hours(site.app)
+    known = HourRecords(site.app.ledger).hours()
     rule = None if checked is None else checked.rule
     if rule is not None and beside is not None:
         hours = hours_of(site, draft.wanted, known)

@@ -16,7 +16,6 @@ from pyro_assets.rules.language import Rule
 from pyro_assets.rules.patterns import Pattern
 from pyro_assets.web.wire.requests import first
 
-_KINDS: Final = ("exact", "glob", "regex")
 #: What browsers do not send back as it was.
 _CHANGED: Final = re.compile(r"[\r\0]")
 _LINE: Final = re.compile(r"(exact|glob|regex):[ ]?(.*)", re.DOTALL)

@@ -87,9 +87,6 @@ def routes(site: Site) -> list[Route]:
             changes=dict(found.plan.changes) if found and found.plan else {},
         )
 
-    def show(request: Request) -> Response:
-        return page(request)
-
     def check(request: Request) -> Response:
         text, why = _text(request)
         found = read_import(site, text)
@@ -104,7 +101,7 @@ def routes(site: Site) -> list[Route]:
         return RedirectResponse(f"/rules?done=imported-{count}", 303)
 
     return [
-        Route("/rules/import", show, methods=["GET"]),
+        Route("/rules/import", page, methods=["GET"]),
         Route("/rules/import/check", check, methods=["POST"]),
         Route("/rules/import", save, methods=["POST"]),
     ]

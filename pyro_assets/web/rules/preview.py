@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup
 
 from pyro_assets.explore.preview import closed_hours, preview_rule
-from pyro_assets.operations import runs
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.planning.due import DueJobs
 from pyro_assets.rules.config import SeriesConfig
 from pyro_assets.rules.language import Rule
@@ -91,7 +91,7 @@ def hours_of(site: Site, wanted: PreviewForm, known: Sequence[str] | None = None
         closed = closed_hours(ledger, site.clock(), wanted.hours)
         if any(map(DueJobs(ledger).committed_jobs, closed)):
             return closed
-    known = runs.hours(site.app) if known is None else known
+    known = HourRecords(site.app.ledger).hours() if known is None else known
     return [hour for hour in known if not wanted.last or hour <= wanted.last][-wanted.hours :]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from pyro_assets.app import App
+from pyro_assets.ledger.hours import HourRecords
 from pyro_assets.operations import runs
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class RuleWatch:
         """
         with self._lock:
             if self._left_out is None or not 0 <= now_ms - self._left_out[0] < _FRESH_MS:
-                hour = "".join(runs.hours(self._app)[-1:])
+                hour = "".join(HourRecords(self._app.ledger).hours()[-1:])
                 self._left_out = now_ms, hour, runs.hour_report(self._app, hour).facts if hour else {}
             return self._left_out[1:]
 

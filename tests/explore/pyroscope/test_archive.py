@@ -20,7 +20,6 @@ from pyro_assets.explore.pyroscope.labels import label_names, label_sets, label_
 from pyro_assets.explore.pyroscope.points import lines
 from pyro_assets.explore.read import ArchivedJobs
 from pyro_assets.ledger.hours import HourRecords
-from pyro_assets.operations import runs
 from pyro_assets.storage.keys import hour_start_ms
 from pyro_assets.storage.shown import show_bytes
 from tests.oracle import decoder as slow_decoder
@@ -53,7 +52,7 @@ def profiles(pipeline: App, folder: Path) -> list[Profile]:
     """Every profile of acme, read slowly."""
     return [
         profile
-        for job in ArchivedJobs(pipeline.ledger).archived_jobs(runs.hours(pipeline))
+        for job in ArchivedJobs(pipeline.ledger).archived_jobs(HourRecords(pipeline.ledger).hours())
         for output in job.outputs
         if output.tenant == "acme"
         for dataset in slow_decoder.decode_object(
