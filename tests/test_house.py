@@ -75,6 +75,7 @@ UNUSED: Final[dict[str, str]] = {
     "ONLY_HERE": "the same",
     "QUERIES": "what is asked of Dagster's webserver, which a test holds against Dagster's schema",
     "REASONS": "what reasons of refusals mean, beside them; a test holds those that occur against it",
+    "tell_of_last": "imported by the lines of code that the process runs which watches a worker",
     "ulid_entropy": "the reader beside the writer of identifiers",
 }
 
