@@ -11,9 +11,11 @@ from types import MappingProxyType
 from typing import Any
 
 from dotenv import dotenv_values
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pyro_assets.errors import SettingsError
 from pyro_assets.settings import (
+    PREFIX,
     JobSettings,
     PageSettings,
     Places,
@@ -27,16 +29,14 @@ from pyro_assets.settings import (
 GROUPS = (Places, JobSettings, RunSettings, RetentionSettings, PageSettings)
 
 
-class Environment(Places, JobSettings, RunSettings, RetentionSettings, PageSettings):
-    """All settings; what is given wins, and a variable that is unset or empty means the default.
+class Environment(Places, JobSettings, RunSettings, RetentionSettings, PageSettings, BaseSettings):
+    """All settings; a variable that is unset or empty means the default.
 
     Raises:
         SettingsError: variables have values that cannot be used; all of them are named.
     """
 
-    def __init__(self, **given: Any) -> None:
-        read = {name: value for name in type(self).model_fields if (value := os.environ.get(variable(name)))}
-        super().__init__(**read | given)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
 
 
 def usable() -> tuple[Environment, str]:

@@ -57,6 +57,7 @@ LIBRARIES: dict[str, set[str]] = {
     "obstore": {"storage/s3.py"},
     "deltalake": {"archive/table.py"},
     "botocore": {"storage/s3_options.py"},
+    "pydantic_settings": {"resources"},
     "click": {"cli"},
     "sqlalchemy": {"ledger", "rules", "planning", "jobs", "export", "archive", "explore", "monitoring"},
     "polars": {"series", "explore", "export", "pipeline", "cli", "demo"},

@@ -457,6 +457,7 @@ def test_fakes_are_whole() -> None:
         # Texts have no rules: what concerns these is tested with the real one.
         "replace_rules",
         # Nor are they done several at once.
+        "summarise_jobs",
         "compact_jobs",
         "derive_jobs",
     }
