@@ -44,11 +44,11 @@ def fuzz(seed: int, count: int, paths: list[str], timeout: float) -> dict:
     return result
 
 
-def test_a_few_hundred_mutants_end_in_our_errors(tmp_path):
-    result = fuzz(seed=4, count=400, paths=corpus(tmp_path), timeout=60)
+def test_some_mutants_end_in_our_errors(tmp_path):
+    result = fuzz(seed=4, count=200, paths=corpus(tmp_path), timeout=60)
     # The run is worth something only if it got past the first checksum, and if some mutants are harmless.
     assert len(result["outcomes"]) >= 6
-    assert result["outcomes"]["read"] > 20
+    assert result["outcomes"]["read"] > 10
 
 
 def read_in_another_process(mutants: dict[str, bytes], folder: Path) -> dict[str, str]:
