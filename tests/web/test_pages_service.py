@@ -127,11 +127,13 @@ def test_charts_show_the_present_on_a_phone(world: tuple[App, str], tmp_path: Pa
             assert drawings, name
             for drawing in drawings:
                 assert drawing.rect["x"] + drawing.rect["width"] <= 390, name
-            sizes = driver.execute_script(
+            texts = driver.execute_script(
                 "return [...document.querySelectorAll('.chart .drawing text')].filter((one) => one.getBBox().width)"
-                ".map((one) => parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a)"
+                ".map((one) => [parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a,"
+                " one.getBoundingClientRect().left - one.closest('.scroll').getBoundingClientRect().left])"
             )
-            assert min(sizes) >= 8.5, name
+            assert min(size for size, _ in texts) >= 8.5, name
+            assert min(begin for _, begin in texts) >= 0, name
 
 
 def test_decide_by_keyboard_alone(world: tuple[App, str], tmp_path: Path):

@@ -76,11 +76,12 @@ def time_chart(
     tops = [sum(stack) for stack in _stacks(lines).values()] if kind == "bars" else values
     low, high, step = _scale(min(0.0, *values), max(0.0, *tops), words.seconds_of(unit))
     plot = _Plot(begin_ms, max(end_ms, begin_ms + 1), low, high, height, width)
-    parts = [_value_axis(plot, step, unit), _time_axis(plot)]
     if kind == "bars":
-        parts += _bars(plot, lines, unit, bar_ms)
+        parts = [*_bars(plot, lines, unit, bar_ms)]
     else:
-        parts += [_line(plot, line, number, unit) for number, line in enumerate(lines)]
+        parts = [_line(plot, line, number, unit) for number, line in enumerate(lines)]
+    # Values of the axis may reach into the drawing where there is little room: they are over it.
+    parts += [_value_axis(plot, step, unit), _time_axis(plot)]
     reach = f"between {words.amount(min(values), unit)} and {words.amount(max(values), unit)}"
     words_of = f"{title}. From {words.time(begin_ms)} to {words.time(end_ms)} UTC, {reach}."
     drawing = Markup(
