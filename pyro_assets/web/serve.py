@@ -78,6 +78,8 @@ class PageServer(uvicorn.Server):
                 port=port,
                 http=protocol_of(head_seconds, request_seconds),
                 lifespan="off",
+                # There are none, and uvicorn would import a library for them.
+                ws="none",
                 log_level="warning",
                 # Headers of proxies are ours to judge: uvicorn would put the address they name in place of the proxy's.
                 proxy_headers=False,
