@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pyro_assets.block.columns import I64, U64
+from pyro_assets.block.columns import I64, U64, starts
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
@@ -181,17 +181,6 @@ def verified(hashed: Distinct, is_exact: Callable[[Distinct], bool], number_agai
     return hashed if is_exact(hashed) else number_again()
 
 
-def range_starts(counts: I64) -> I64:
-    """Where ranges of these lengths begin when they lie end to end, and where the last one ends: int64[n + 1].
-
-    >>> range_starts(np.array([2, 0, 3])).tolist()
-    [0, 2, 2, 5]
-    """
-    start = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=start[1:])
-    return start
-
-
 def gather_ranges(start: I64, rows: I64) -> tuple[I64, I64]:
     """Ranges of the chosen rows, end to end.
 
@@ -207,7 +196,7 @@ def gather_ranges(start: I64, rows: I64) -> tuple[I64, I64]:
     """
     begin = start.take(rows)
     count = start.take(rows + 1) - begin
-    gathered = range_starts(count)
+    gathered = starts(count)
     position = np.arange(gathered[-1], dtype=np.int64) + np.repeat(begin - gathered[:-1], count)
     return gathered, position
 

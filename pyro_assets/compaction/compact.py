@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pyro_assets.block.columns import I64, BlockColumns, DatasetInfo, ProfileRows, SeriesTable
+from pyro_assets.block.columns import I64, BlockColumns, DatasetInfo, ProfileRows, SeriesTable, starts
 from pyro_assets.block.metadata import BlockMeta, merged_string_table
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.writer import BlockIdentity, WrittenBlock, write_tenant_blocks
-from pyro_assets.compaction.arrays import range_starts
 from pyro_assets.compaction.rows import (
     Dedup,
     Deduplicated,
@@ -188,7 +187,7 @@ def merge(columns: BlockColumns, dedup: Dedup | None, job_of_dataset: Sequence[i
         kept = drop_neighbours(fingerprint, rows.time_ns, order, output, sizes)
     else:
         kept = drop_copies(rows, rank, stack, order)
-    row_start = range_starts(np.bincount(output.take(kept.kept), minlength=len(outputs)))
+    row_start = starts(np.bincount(output.take(kept.kept), minlength=len(outputs)))
     unit = np.append(symbols.unit_code, np.int64(-1)).take(rows.unit)
     merged_rows = take_rows(replace(rows, series=rank, unit=unit), kept.kept, stack, row_start)
     tables, node_row = prune_symbols(symbols.tables, merged_rows.stack)
@@ -212,7 +211,7 @@ def _merge_series(series: SeriesTable, ordered: SeriesOrder, rows: ProfileRows, 
     end = np.append(begin[1:], len(rows.series))[: len(begin)] - 1  # of no rows there is no last one
     rank = rows.series.take(begin)
     rows.series = np.cumsum(begins, dtype=np.int64) - 1
-    start = range_starts(np.bincount(ordered.output.take(rank), minlength=outputs))
+    start = starts(np.bincount(ordered.output.take(rank), minlength=outputs))
     return SeriesTable(
         dataset_start=start,
         fingerprint=series.fingerprint.take(ordered.first.take(rank)),

@@ -13,11 +13,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pyro_assets.block.columns import I64, BlockColumns, Bool, ProfileRows
+from pyro_assets.block.columns import I64, BlockColumns, Bool, ProfileRows, starts
 from pyro_assets.block.metadata import BlockMeta
 from pyro_assets.block.reader import RawObject, read_blocks
 from pyro_assets.block.writer import BlockIdentity, WrittenBlock, write_tenant_blocks
-from pyro_assets.compaction.arrays import range_starts
 from pyro_assets.compaction.compact import identify, merge
 from pyro_assets.errors import Unwritable, Where
 
@@ -141,14 +140,14 @@ def summarise(columns: BlockColumns, marks: Marks) -> BlockColumns:
     return replace(
         columns,
         rows=ProfileRows(
-            dataset_start=range_starts(np.bincount(_dataset_of(rows).take(taken), minlength=len(columns.datasets))),
+            dataset_start=starts(np.bincount(_dataset_of(rows).take(taken), minlength=len(columns.datasets))),
             id=np.ascontiguousarray(all_marks).view(np.uint8).reshape(-1, MARK.itemsize),
             series=rows.series.take(taken),
             partition=rows.partition.take(taken),
             unit=rows.unit.take(taken),
             total_value=np.where(all_marks["is_sum"] == 1, 0, rows.total_value.take(taken)),
             time_ns=time_ns.take(place),
-            sample_start=range_starts(lengths),
+            sample_start=starts(lengths),
             stack=stack.take(begin),
             value=value,
         ),

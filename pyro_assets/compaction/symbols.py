@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pyro_assets.block.columns import I32, I64, U64, Bool, SymbolTables
+from pyro_assets.block.columns import I32, I64, U64, Bool, SymbolTables, starts
 from pyro_assets.block.symbols.paths import find_runs, path_depths, path_sums
 from pyro_assets.compaction.arrays import (
     CHUNK_ROWS,
@@ -31,7 +31,6 @@ from pyro_assets.compaction.arrays import (
     number_by_hash,
     number_exactly,
     number_ragged,
-    range_starts,
     verified,
 )
 
@@ -228,7 +227,7 @@ def _follow(codes: I64, reference: I64) -> I64:
 def _number_in_units(classes: Distinct, unit: I32, merged: SymbolTables) -> tuple[Distinct, I64]:
     """Renumber classes so that each output unit's are contiguous, and tell where each unit's begin."""
     unit_of_class = unit.take(classes.first)
-    start = range_starts(np.bincount(unit_of_class, minlength=len(merged.unit_dataset)))
+    start = starts(np.bincount(unit_of_class, minlength=len(merged.unit_dataset)))
     if (unit_of_class[1:] >= unit_of_class[:-1]).all():
         return classes, start
     # Only objects with several partitions a dataset come here: their units interleave.
@@ -471,7 +470,7 @@ def _rows(used: Bool) -> I64:
 
 
 def _starts(start: I64, used: Bool) -> I64:
-    return range_starts(used.astype(np.int64)).take(start)
+    return starts(used.astype(np.int64)).take(start)
 
 
 def _renumber(row: I64, reference: I64) -> I64:
