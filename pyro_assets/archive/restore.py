@@ -32,7 +32,7 @@ from pyro_assets.ledger.schema import (
 )
 from pyro_assets.planning.listing import FoundBlock
 from pyro_assets.planning.policy import Policy
-from pyro_assets.planning.sources import SourceRecords, chunks
+from pyro_assets.planning.sources import SourceRecords, chunks, known_jobs
 from pyro_assets.storage.interface import ReadOnlyBucket
 from pyro_assets.storage.keys import VERDICTS, BlockKey, parse_block_key
 from pyro_assets.storage.sealed_json import from_bytes, parsing
@@ -86,9 +86,7 @@ class Restorer(Queries):
         """
         written = 0
         with self.ledger.write(planning=True) as connection:
-            known: set[str] = set()
-            for chunk in chunks([job.record.id for job in restored]):
-                known |= set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(chunk))).scalars())
+            known = known_jobs(connection, [job.record.id for job in restored])
             for job in restored:
                 if job.record.id not in known:
                     _restore(connection, job, now_ms)

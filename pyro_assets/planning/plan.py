@@ -18,7 +18,7 @@ from pyro_assets.planning.listing import FoundBlock
 from pyro_assets.planning.modes import in_force
 from pyro_assets.planning.policy import Policy, Waiting, cut, job_id, kind_of_mode
 from pyro_assets.planning.remembered import collapsed_among, collapsed_timestamps
-from pyro_assets.planning.sources import chunks, source_row
+from pyro_assets.planning.sources import chunks, known_jobs, known_sources, source_row
 from pyro_assets.storage.keys import HOUR_MS, hour_of
 
 #: Sources that one transaction looks at: bounds its memory and how long others wait.
@@ -77,7 +77,7 @@ class Planner(Queries):
         keys = [[item.block.key for item in blocks] for blocks in wanted]
         ids = [job_id(policy.mode, policy.dedup, own) for own in keys]
         with self.ledger.write(planning=True) as connection:
-            there = _there(connection, ids)
+            there = known_jobs(connection, ids)
             new = {identity: blocks for identity, blocks in zip(ids, wanted, strict=True) if identity not in there}
             groups = [_group_of(blocks) for blocks in new.values()]
             every = [item for blocks in new.values() for item in blocks]
@@ -158,7 +158,7 @@ def _take_exactly(connection: Connection, blocks: Sequence[FoundBlock], now_ms: 
     keys = [item.block.key for item in blocks]
     if twice := [key for key, times in Counter(keys).items() if times > 1]:
         raise JobConflict(f"{twice[0]} is named twice; a source is in one job, once")
-    known = _rows_of(connection, keys)
+    known = known_sources(connection, keys)
     missing = [item for item in blocks if item.block.key not in known]
     for key in sorted(collapsed_among(connection, missing)):
         raise JobConflict(
@@ -166,28 +166,11 @@ def _take_exactly(connection: Connection, blocks: Sequence[FoundBlock], now_ms: 
         )
     for rows in chunks([source_row(item, now_ms, policy) for item in missing]):
         connection.execute(sources.insert(), rows)
-    known |= _rows_of(connection, [item.block.key for item in missing])
+    known |= known_sources(connection, [item.block.key for item in missing])
     for row in known.values():
         if row.state not in ("pending", "out_of_range"):
             raise JobConflict(f"{row.key} is {row.state}: it already belongs to another job or was set aside")
     return [Waiting(r.id, r.key, r.created_ms, r.first_seen_ms, r.size_bytes) for r in map(known.__getitem__, keys)]
-
-
-def _rows_of(connection: Connection, keys: Sequence[str]) -> dict[str, Row[Any]]:
-    found: dict[str, Row[Any]] = {}
-    query = select(sources).where(among(connection, sources.c.key))
-    for chunk in chunks(keys):
-        found |= {row.key: row for row in connection.execute(query, {"among": values_of(connection, chunk)})}
-    return found
-
-
-def _there(connection: Connection, ids: Sequence[str]) -> set[str]:
-    """Those of some jobs that exist."""
-    found: set[str] = set()
-    query = select(jobs.c.id).where(among(connection, jobs.c.id))
-    for chunk in chunks(ids):
-        found |= set(connection.execute(query, {"among": values_of(connection, chunk)}).scalars())
-    return found
 
 
 def _insert(
@@ -274,7 +257,7 @@ def _compares(group: _Group, job: Sequence[Waiting], policy: Policy, parent: Row
 def _free_ids(connection: Connection, wanted: Sequence[Sequence[Waiting]], policy: Policy) -> list[str]:
     """Ids for new jobs. Sources that were retried may make a job that was there before: it gets another id."""
     ids = [job_id(policy.mode, policy.dedup, [source.key for source in job]) for job in wanted]
-    used = _there(connection, ids)
+    used = known_jobs(connection, ids)
     for position, job in enumerate(wanted):
         number = 1
         while ids[position] in used:

@@ -3,15 +3,15 @@
 Add what is known of a source before it is in a job; planning and what jobs do with sources belong to `plan`, `claims`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from pyro_assets.errors import LedgerError
 from pyro_assets.ledger.database import Queries, among, values_of
-from pyro_assets.ledger.schema import SourceState, cursors, sources
+from pyro_assets.ledger.schema import SourceState, cursors, jobs, sources
 from pyro_assets.planning.listing import FoundBlock
 from pyro_assets.planning.modes import in_force
 from pyro_assets.planning.policy import Policy
@@ -67,7 +67,7 @@ class SourceRecords(Queries):
             item.block.key: item for item in found if policy.is_after_change(item.block.shard, item.block.created_ms)
         }
         with self.ledger.read() as connection:
-            known = _known(connection, by_key)
+            known = known_sources(connection, by_key)
         stale = [
             key for key, row in known.items() if row.state == "pending" and row.size_bytes != by_key[key].size_bytes
         ]
@@ -77,7 +77,7 @@ class SourceRecords(Queries):
             if in_force(connection, policy) is None:
                 return Recorded()
             # Looked up again: another tick may have been faster.
-            known |= _known(connection, [key for key in by_key if key not in known])
+            known |= known_sources(connection, [key for key in by_key if key not in known])
             new = [item for key, item in by_key.items() if key not in known]
             # Retention removed the rows of their hour: they are done.
             collapsed = collapsed_among(connection, new) | incomparable_among(connection, new)
@@ -113,7 +113,7 @@ class SourceRecords(Queries):
             How many were new.
         """
         with self.ledger.write(planning=True) as connection:
-            known = _known(connection, [item.block.key for item in found])
+            known = known_sources(connection, [item.block.key for item in found])
             rows = [source_row(item, now_ms, policy) for item in found if item.block.key not in known]
             rows = [row | {"state": "lost", "reason": reason} for row in rows if row["state"] == "pending"]
             for chunk in chunks(rows):
@@ -172,13 +172,22 @@ def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
         yield items[start : start + CHUNK]
 
 
-def _known(connection: Connection, keys: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
-    known: dict[str, Any] = {}
-    columns = sources.c.key, sources.c.size_bytes, sources.c.state, sources.c.first_seen_ms
+def known_sources(connection: Connection, keys: Iterable[str]) -> dict[str, Row[Any]]:
+    """Key -> what planning asks of it, for those of some sources that are known."""
+    known: dict[str, Row[Any]] = {}
+    columns = [sources.c[name] for name in ("id", "key", "created_ms", "first_seen_ms", "size_bytes", "state")]
     query = select(*columns).where(among(connection, sources.c.key))
     for chunk in chunks(list(keys)):
-        rows = connection.execute(query, {"among": values_of(connection, chunk)})
-        known |= {row.key: row for row in rows}
+        known |= {row.key: row for row in connection.execute(query, {"among": values_of(connection, chunk)})}
+    return known
+
+
+def known_jobs(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of some jobs that there are."""
+    known: set[str] = set()
+    query = select(jobs.c.id).where(among(connection, jobs.c.id))
+    for chunk in chunks(ids):
+        known |= set(connection.execute(query, {"among": values_of(connection, chunk)}).scalars())
     return known
 
 
