@@ -41,6 +41,7 @@ class Window:
         max_keys: keys beyond the cursors to take, over all folders; what is more comes with the next call, apart from
             the live edge: what was created within `lookback_ms` before now is always looked for.
         max_seconds: no folder is begun after this time; a bucket that throttles must not cost the tick what it has.
+        lane: the shards to list; None for all.
     """
 
     now_ms: int
@@ -48,6 +49,7 @@ class Window:
     page_keys: int = 1000
     max_keys: int = 20_000
     max_seconds: float = 30.0
+    lane: Lane | None = None
 
 
 @dataclass(slots=True)
@@ -78,13 +80,7 @@ class Discovery:
             self.examples.append(key)
 
 
-def discover(
-    bucket: ReadOnlyBucket,
-    kind: LevelKind,
-    cursors: Mapping[str, str],
-    window: Window,
-    lane: Lane | None = None,
-) -> Discovery:
+def discover(bucket: ReadOnlyBucket, kind: LevelKind, cursors: Mapping[str, str], window: Window) -> Discovery:
     """Lists what is new under `kind`.
 
     Args:
@@ -94,11 +90,10 @@ def discover(
             of all clocks, begins anew, and one that was set back lists again: that costs time and loses nothing. One
             that was set forward to a moment in the past hides what lies before it from all but a sweep.
         window: how far to look.
-        lane: the shards to list; None for all.
     """
     result = Discovery()
     # Whoever is furthest behind comes first, so that none waits for ever.
-    folders = sorted(folders_of(bucket, kind, cursors, result, lane), key=lambda folder: cursors.get(folder, ""))
+    folders = sorted(folders_of(bucket, kind, cursors, result, window.lane), key=lambda folder: cursors.get(folder, ""))
     share = max(window.max_keys // max(len(folders), 1), window.page_keys)
     left = window.max_keys
     begun = time.monotonic()

@@ -205,8 +205,8 @@ def look(
         The number of sources seen for the first time.
     """
     policy = Modes(ledger).enter_mode(policy_of(settings), now_ms)
-    window = Window(now_ms, settings.window_ms, settings.list_page_keys, settings.tick_keys)
-    found = discover(source, kind_of_mode(settings.compaction), SourceRecords(ledger).cursors(), window, lane)
+    window = Window(now_ms, settings.window_ms, settings.list_page_keys, settings.tick_keys, lane=lane)
+    found = discover(source, kind_of_mode(settings.compaction), SourceRecords(ledger).cursors(), window)
     mine = [item for item in found.found if item.block.hour in hours]
     new = SourceRecords(ledger).record_sources(mine, {}, now_ms, policy).new
     if new:

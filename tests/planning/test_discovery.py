@@ -213,7 +213,7 @@ def test_a_lane_lists_its_shards_only() -> None:
     assert [lane_of_shard(shard, 2) for shard in (1, 2, 3, 4)] == [1, 0, 1, 0]
     for kind, shards in (("segments", {2, 4}), ("blocks", {4})):
         asked.clear()
-        found = discover(bucket, kind, {}, Window(NOW_MS, 60_000), Lane(0, 2)).found
+        found = discover(bucket, kind, {}, Window(NOW_MS, 60_000, lane=Lane(0, 2))).found
         assert {item.block.shard for item in found} == shards
         assert {int(key.split("/")[1]) for key in asked} == shards
 
