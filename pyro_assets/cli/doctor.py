@@ -12,6 +12,7 @@ import click
 from pyro_assets.cli.options import archive_option, json_option, ledger_option, source_option
 from pyro_assets.cli.output import show_json
 from pyro_assets.resources.environment import contradicted, dagster_home, job_settings, usable
+from pyro_assets.storage.shown import counted
 
 if TYPE_CHECKING:
     from pyro_assets.monitoring.doctor import Finding
@@ -42,7 +43,7 @@ def doctor(source_url: str, archive_url: str, ledger_url: str, quiet: bool, as_j
                 click.echo(f"         -> {finding.remedy}")
     problems = Counter(finding.level for finding in findings)["problem"]
     if problems:
-        raise click.ClickException(f"{problems} problem{'s' * (problems > 1)} found")
+        raise click.ClickException(f"{counted(problems, 'problem')} found")
 
 
 def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Finding]":
@@ -50,9 +51,11 @@ def examine_here(source_url: str, archive_url: str, ledger_url: str) -> "list[Fi
     from pyro_assets.app import now_ms
     from pyro_assets.monitoring.doctor import Finding, Installation, examine
 
-    text = f"the environment has other values than .env: {', '.join(contradicted())}"
-    remedy = "say it in one of them: Dagster's processes take .env, commands take the environment, so they part"
-    found = [Finding("environment", "warning", text, remedy)] if contradicted() else []
+    found = []
+    if names := contradicted():
+        text = f"the environment has other values than .env: {', '.join(names)}"
+        remedy = "say it in one of them: Dagster's processes take .env, commands take the environment, so they part"
+        found.append(Finding("environment", "warning", text, remedy))
     return found + examine(
         Installation(
             source_url=source_url,

@@ -15,6 +15,7 @@ from typing import Final
 from pyro_assets.defs.jobs import Turn
 from pyro_assets.ledger.records import Lane
 from pyro_assets.planning.report import HourArrivals, TickReport
+from pyro_assets.storage.shown import counted
 
 REPORT_MS: Final = 60_000
 
@@ -254,12 +255,3 @@ def describe(hours: Sequence[str]) -> str:
     if not hours:
         return "no hour"
     return hours[0] if len(hours) == 1 else f"{len(hours)} hours from {hours[0]} to {hours[-1]}"
-
-
-def counted(count: int, noun: str) -> str:
-    """A count with its noun.
-
-    >>> counted(1, "segment"), counted(1_200, "segment")
-    ('1 segment', '1,200 segments')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -10,12 +10,12 @@ from typing import Any, Final
 import dagster as dg
 
 from pyro_assets.defs.catalogue import EXPORTED
-from pyro_assets.defs.due import counted
 from pyro_assets.jobs.counts import VerifyReport
 from pyro_assets.ledger.lag import Stage
 from pyro_assets.monitoring.reports import ExportReport, HourReport
 from pyro_assets.planning.report import HourArrivals
 from pyro_assets.settings import variable
+from pyro_assets.storage.shown import counted
 
 Metadata = Mapping[str, dg.MetadataValue]
 

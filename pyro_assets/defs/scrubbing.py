@@ -13,12 +13,12 @@ import dagster as dg
 from pyro_assets.archive.scrub import Damage, ScrubReport
 from pyro_assets.archive.scrubs import ScrubRecords
 from pyro_assets.defs.catalogue import ARCHIVE, archive_spec
-from pyro_assets.defs.due import counted
 from pyro_assets.defs.jobs import UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
 from pyro_assets.defs.metadata import HEADLINE, mib
 from pyro_assets.defs.runs import opening
 from pyro_assets.operations import upkeep
 from pyro_assets.resources.pipeline import PipelineResource
+from pyro_assets.storage.shown import counted
 
 CHECK: Final = "archive_is_as_it_was_written"
 _SHOWN: Final = 50

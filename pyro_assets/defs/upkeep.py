@@ -17,7 +17,7 @@ import dagster as dg
 
 from pyro_assets.archive.retain import RetentionReport
 from pyro_assets.defs.catalogue import HOUR_BLOCKS, SEGMENTS, hour_blocks_spec
-from pyro_assets.defs.due import counted, describe
+from pyro_assets.defs.due import describe
 from pyro_assets.defs.jobs import RANGE_END, RANGE_START, SWEEP, UPKEEP_SECONDS, UPKEEP_TAGS, AssetJob
 from pyro_assets.defs.metadata import HEADLINE, Metadata, late_metadata, mib
 from pyro_assets.defs.retention import delete_runs, old_runs
@@ -25,6 +25,7 @@ from pyro_assets.defs.runs import opening
 from pyro_assets.operations import ticks, upkeep
 from pyro_assets.resources.pipeline import PipelineResource, RetentionResource
 from pyro_assets.storage.keys import HOUR_MS, hour_start_ms
+from pyro_assets.storage.shown import counted
 
 if TYPE_CHECKING:
     from pyro_assets.archive.hours import HourCompaction

@@ -3,6 +3,8 @@ r"""Untrusted bytes as text: names of tenants, services, labels and functions, e
 Text that is UTF-8 stays as it is; any other byte becomes `\xff`. So that no text looks like such a byte, a backslash
 before an `x` and two hexadecimal digits becomes `\x5c`: turning every `\x..` back into its byte
 gives the original. Names that were different are different wherever they are shown, sent or compared.
+
+Here, too: what people read in sentences, such as a count with its noun.
 """
 
 import re
@@ -37,3 +39,12 @@ def printable(data: bytes) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of what a library says of a failure; the name of its class where it says nothing."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def counted(count: int, noun: str, many: str = "") -> str:
+    """A count with its noun.
+
+    >>> counted(1, "segment"), counted(1_200, "segment"), counted(0, "series", "series")
+    ('1 segment', '1,200 segments', '0 series')
+    """
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from pyro_assets.storage.keys import HOUR_MS, hour_of, hour_start_ms
+from pyro_assets.storage.shown import counted
 from pyro_assets.web import words
 from pyro_assets.web.wire.endpoints import Parameter, whole_number
 
@@ -87,7 +88,7 @@ def length_words(last: str) -> str:
     >>> length_words("15m"), length_words("1h"), length_words("7d")
     ('15 minutes', '1 hour', '7 days')
     """
-    return words.plural(int(last[:-1]), {"m": "minute", "h": "hour", "d": "day"}[last[-1]])
+    return counted(int(last[:-1]), {"m": "minute", "h": "hour", "d": "day"}[last[-1]])
 
 
 def read_moment(text: str) -> int | None:

@@ -25,6 +25,7 @@ from pyro_assets.monitoring.reports import HourReport
 from pyro_assets.operations import runs, sending
 from pyro_assets.planning.spans import over_since_ms
 from pyro_assets.storage.keys import hour_of, hour_start_ms
+from pyro_assets.storage.shown import counted
 from pyro_assets.web import words
 from pyro_assets.web.dagster_client import partition_url
 from pyro_assets.web.drawing.charts import Line, bar_share, bin_times, time_chart
@@ -165,13 +166,13 @@ def why_incomplete(site: Site, report: HourReport) -> list[tuple[str, str, str]]
     if report.pending:
         age = words.duration(report.oldest_pending_age_seconds(now_ms))
         who = "A backfill makes them." if is_over else "Live runs make them."
-        what = f"{words.plural(report.pending, 'segment')} without series, the oldest of which has waited {age}. {who}"
+        what = f"{counted(report.pending, 'segment')} without series, the oldest of which has waited {age}. {who}"
         found.append((what, *backfill))
     if report.undone_jobs:
-        found.append((f"{words.plural(report.undone_jobs, 'job')} without series.", *backfill))
+        found.append((f"{counted(report.undone_jobs, 'job')} without series.", *backfill))
     left = {"set_aside": "set aside, because reading failed", "lost": "deleted before being read"}
     for state, count in report.left_out.items():
-        what = f"{words.plural(count, 'segment')} {left.get(state, 'given up with a job')}; nobody has decided yet."
+        what = f"{counted(count, 'segment')} {left.get(state, 'given up with a job')}; nobody has decided yet."
         found.append((what, "Decide", f"/quarantine?{urlencode({'hour': hour})}"))
     return found
 

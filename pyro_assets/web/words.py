@@ -13,6 +13,7 @@ from typing import Any, Final
 from markupsafe import Markup, escape
 
 from pyro_assets.rules.names import METRIC_PREFIX
+from pyro_assets.storage.shown import counted
 
 _NANO: Final = {"nanoseconds": 1, "microseconds": 10**3, "milliseconds": 10**6, "seconds": 10**9}
 _PREFIXES: Final = ("", "k", "M", "G", "T", "P", "E")
@@ -321,15 +322,6 @@ def breaks(text: str) -> Markup:
     return Markup(_BREAKS.sub(r"\1<wbr>", str(escape(visible(text)))))  # noqa: S704 - escaped just before
 
 
-def plural(count: int, one: str, many: str = "") -> str:
-    """A count and its noun.
-
-    >>> plural(1, "job"), plural(1200, "job"), plural(0, "series", "series")
-    ('1 job', '1,200 jobs', '0 series')
-    """
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def _digits(value: float) -> str:
     """Three digits, no trailing zeros, no exponent."""
     if 0 < abs(value) < 0.0001:
@@ -370,5 +362,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "shorten": shorten,
     "breaks": breaks,
     "short_metric": short_metric,
-    "plural": plural,
+    "plural": counted,
 }

@@ -11,6 +11,7 @@ import click
 
 from pyro_assets.cli.options import ledger_option, open_ledger
 from pyro_assets.rules.stored import StoredRules
+from pyro_assets.storage.shown import counted
 
 if TYPE_CHECKING:
     from pyro_assets.rules.language import Rule
@@ -85,4 +86,4 @@ def _apply(given: "Sequence[Rule]", ledger_url: str, *, dry_run: bool, prune: bo
         "would change" if dry_run else "changed",
         {rule.name for rule in given} - dict(plan.changes).keys(),
     )
-    click.echo(f"{len(plan.edits)} rule{'s' * (len(plan.edits) != 1)} {done}, {len(unchanged)} unchanged")
+    click.echo(f"{counted(len(plan.edits), 'rule')} {done}, {len(unchanged)} unchanged")

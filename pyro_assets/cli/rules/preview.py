@@ -19,6 +19,7 @@ from pyro_assets.cli.options import (
 )
 from pyro_assets.cli.output import show_json, show_table, size_text
 from pyro_assets.rules.stored import StoredRules
+from pyro_assets.storage.shown import counted
 
 if TYPE_CHECKING:
     from pyro_assets.explore.preview import Preview
@@ -124,8 +125,7 @@ def _chosen(config: "SeriesConfig", name: str | None) -> "Rule":
 
 def _show(found: "Preview") -> None:
     whole = "all" if found.is_exact else f"an estimate from {found.jobs_read}"
-    hours = f"{len(found.hours)} hour{'s' * (len(found.hours) != 1)}"
-    click.echo(f"{hours}, {whole} of {found.jobs} jobs, {found.seconds:.1f} s")
+    click.echo(f"{counted(len(found.hours), 'hour')}, {whole} of {found.jobs} jobs, {found.seconds:.1f} s")
     at_least = "" if found.is_exact else "at least "
     click.echo(
         f"{at_least}{found.series:,} series, {found.samples:,} samples, at most {found.most_series:,} series a job; "

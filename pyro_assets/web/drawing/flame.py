@@ -13,6 +13,7 @@ from zlib import crc32
 from markupsafe import Markup
 
 from pyro_assets.explore.call_tree import CallTree
+from pyro_assets.storage.shown import counted
 from pyro_assets.web import words
 
 _ROW: Final = 20
@@ -216,7 +217,7 @@ def counts(layout: Layout) -> Sequence[str]:
     """What was left out, in words."""
     said = []
     if layout.too_small:
-        said.append(f"{words.plural(layout.too_small, 'frame')} narrower than {words.share(LEAST_SHARE)} not drawn")
+        said.append(f"{counted(layout.too_small, 'frame')} narrower than {words.share(LEAST_SHARE)} not drawn")
     if layout.too_deep:
-        said.append(f"{words.plural(layout.too_deep, 'frame')} deeper than {LEVELS} levels: zoom in to see them")
+        said.append(f"{counted(layout.too_deep, 'frame')} deeper than {LEVELS} levels: zoom in to see them")
     return said
