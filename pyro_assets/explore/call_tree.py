@@ -16,6 +16,7 @@ import polars as pl
 
 from pyro_assets.block.columns import I64, U64, BlockColumns, Bool
 from pyro_assets.block.symbols.paths import find_runs, path_depths
+from pyro_assets.compaction.arrays import numbered
 from pyro_assets.errors import ValueOverflow
 from pyro_assets.explore.functions import number_in_preorder
 from pyro_assets.series.name_sets import distinct_names
@@ -246,13 +247,12 @@ def lay_over(
     Returns:
         Names, parents and codes of the whole, and the new node of each node of the first and of the second.
     """
-    names = list(dict.fromkeys([*first[0], *second[0]]))
-    position = {name: number for number, name in enumerate(names)}
-    codes = []
-    for own, _, code in (first, second):
-        # What stands for no name is found from the end.
-        table = np.array([*(position[name] for name in own), -2, -1], dtype=np.int64)
-        codes.append(table.take(code, mode="wrap"))
+    names, number = numbered([*first[0], *second[0]])
+    tables = np.split(number, [len(first[0])])
+    # What stands for no name is found from the end.
+    codes = [
+        np.append(table, (-2, -1)).take(one[2], mode="wrap") for table, one in zip(tables, (first, second), strict=True)
+    ]
     size = len(first[1])
     shifted = np.where(second[1] < 0, -1, second[1] + size)
     parent, code, place = merge_equal(np.concatenate([first[1], shifted]), np.concatenate(codes))

@@ -302,7 +302,8 @@ def run_pooled(worker: Worker, queue: "_Queue", *, takes_part: bool) -> bool:
                     # First work for the processes: what follows takes this process alone.
                     queue.fill(pool)
                 computes = takes_part and queue.claim_ahead(1) and not queue.ready[0][0].job.isolate
-                if computes or not (is_up or (is_up := pool.come_up(_START_SECONDS))):
+                is_up = is_up or (not computes and pool.come_up(_START_SECONDS))
+                if computes or not is_up:
                     queue.compute()
                 answered.extend(pool.wait(0.0 if computes else _WAIT_SECONDS) if pool.tasks else [])
                 if is_up:
