@@ -23,7 +23,6 @@ SMALL: Final = frozenset(
     {
         "planning/spans.py",
         "rules/report.py",
-        "storage/shown.py",
         "web/rules/diffs.py",
     }
 )
